@@ -1,0 +1,1 @@
+"""Encoders, emulation and downstream evaluation; nothing is here yet."""

@@ -1,0 +1,1 @@
+"""Makes zoos: presets, plans, trainers, engines, the evaluation of trained networks."""

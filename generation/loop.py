@@ -1,0 +1,78 @@
+"""The plain trainer: torch.nn modules, autograd and torch.optim.AdamW, one run at a time.
+
+It runs on any machine, and it is the truth that faster trainers are compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.generation.plan import Run
+from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate
+from rnn_zoos.model import RecurrentNetwork, initial_weights
+from rnn_zoos.tasks import TaskFamily
+from rnn_zoos.weights import flatten, unflatten
+
+_DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
+_REPORT_EVERY = 50  # updates
+
+
+class LoopTrainer:
+    """Trains one run after the other with autograd."""
+
+    def train(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report) -> Iterator[TrainedRun]:
+        """Yield the trained runs, in order."""
+        for run in runs:
+            yield _train_run(family, settings, run, report)
+
+
+def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report) -> TrainedRun:
+    architecture = settings.architecture(family)
+    network = RecurrentNetwork(architecture, initial_weights(architecture, settings.seed, run.run))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), betas=BETAS, eps=EPSILON, weight_decay=run.weight_decay, fused=True
+    )
+    snapshots = {0: network.weights()} if 0 in settings.snapshots else {}
+    for step, (inputs, targets) in enumerate(_batches(family, settings, run), start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step - 1)
+        loss = F.cross_entropy(network(inputs).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step in settings.snapshots:
+            snapshots[step] = network.weights()
+        if not math.isfinite(loss.item()) or (step in snapshots and not _finite(snapshots[step])):
+            snapshots.pop(step, None)
+            report(settings.num_updates - step // _REPORT_EVERY * _REPORT_EVERY)
+            return _trained(architecture, run, snapshots, diverged=True)
+        if step % _REPORT_EVERY == 0:
+            report(_REPORT_EVERY)
+    report(settings.num_updates % _REPORT_EVERY)
+    return _trained(architecture, run, snapshots, diverged=False)
+
+
+def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    sampler = family.sampler(settings.seed, run.run, run.task, settings.batch_size)
+    for first in range(0, settings.num_updates, _DRAWN_AHEAD):
+        for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)):
+            yield sampler.batch(drawn)
+
+
+def _finite(weights: dict[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in weights.values())
+
+
+def _trained(
+    architecture: Architecture, run: Run, snapshots: dict[int, dict[str, Tensor]], *, diverged: bool
+) -> TrainedRun:
+    flat = [flatten(architecture, weights) for weights in snapshots.values()]
+    stacked = torch.stack(flat) if flat else torch.empty(0, architecture.num_parameters)
+    return TrainedRun(run, tuple(snapshots), unflatten(architecture, stacked), diverged)

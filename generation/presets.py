@@ -1,0 +1,124 @@
+"""Presets: every number that a zoo is made with, in YAML, checked before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.errors import PresetError, UnknownNameError
+from rnn_zoos.registry import task_family
+from rnn_zoos.tasks import TaskFamily
+
+_FOLDER = Path(__file__).with_name("presets")
+_SUFFIXES = (".yaml", ".yml")
+
+Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
+Step = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """How one zoo of a preset is made.
+
+    `learning_rate` gives points (update, rate) between which the rate is linear; `weight_decay` the values of which every
+    run draws one; `snapshots` the steps at which weights are kept, of which the last is the number of updates;
+    `evaluation` the sizes of the evaluation of a snapshot (`LanguageEvaluation` or `DigitEvaluation`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: Annotated[int, Field(ge=0, lt=2**64, strict=True)] = 0
+    runs: Count
+    runs_per_shard: Count
+    cell: Literal["lstm", "gru", "rnn"]
+    num_layers: Count
+    hidden_size: Count
+    batch_size: Count
+    snapshots: Annotated[tuple[Step, ...], Field(min_length=1)]
+    learning_rate: Annotated[dict[Step, Number], Field(min_length=1)]
+    weight_decay: Annotated[tuple[Number, ...], Field(min_length=1)]
+    evaluation: dict[str, Count]
+
+    @field_validator("snapshots")
+    @classmethod
+    def _ascending(cls, snapshots: tuple[int, ...]) -> tuple[int, ...]:
+        if list(snapshots) != sorted(set(snapshots)):
+            raise ValueError("steps should be ascending, each once")
+        return snapshots
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of one run."""
+        return self.snapshots[-1]
+
+    def architecture(self, family: TaskFamily) -> Architecture:
+        """Return the architecture of every network of the zoo."""
+        return family.architecture(self.cell, self.num_layers, self.hidden_size)
+
+    def evaluation_sizes(self, family: TaskFamily) -> Any:  # noqa: ANN401 - the family's own dataclass
+        """Return the sizes as the family's dataclass."""
+        return family.evaluation_type(**self.evaluation)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets that the package brings."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
+    """Return the settings of a zoo in a preset: a name of `preset_names()`, or the path of a YAML file like them.
+
+    `changes` replace values of the preset, where they are not None.
+
+    Raises UnknownNameError for an unknown preset or zoo, PresetError (key, value, what is allowed) for a bad value.
+    """
+    family = task_family(zoo)
+    path = Path(preset) if preset.endswith(_SUFFIXES) else _FOLDER / f"{preset}.yaml"
+    if not path.is_file():
+        if preset.endswith(_SUFFIXES):
+            raise PresetError(f"There is no preset file {path}. Give the path of a YAML file, or {preset_names()}.")
+        raise UnknownNameError.among("preset", preset, [*preset_names(), "FILE.yaml"])
+    content = _read_yaml(path)
+    if zoo not in content:
+        raise UnknownNameError.among(f"zoo of preset {preset}", zoo, content)
+    values = content[zoo]
+    if isinstance(values, dict):
+        values = values | {key: value for key, value in changes.items() if value is not None}
+    return _settings(values, family, f"{path.name}: {zoo}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise PresetError(f"{path} is not readable YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise PresetError(f"{path} holds {type(content).__name__}; expected a mapping of zoos to their settings.")
+    return content
+
+
+def _settings(values: object, family: TaskFamily, where: str) -> Settings:
+    """Validate, and name every wrong key with its value and what is allowed."""
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(detail), where) for detail in error.errors()]
+        raise PresetError("\n".join(lines)) from None
+    allowed = [field.name for field in fields(family.evaluation_type)]
+    if sorted(settings.evaluation) != sorted(allowed):
+        raise PresetError(f"{where}.evaluation has the keys {sorted(settings.evaluation)}; expected {sorted(allowed)}.")
+    return settings
+
+
+def _explain(detail: dict[str, Any], where: str) -> str:
+    key = ".".join([where, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{key} is not a setting. Allowed: {', '.join(Settings.model_fields)}."
+    if detail["type"] == "missing":
+        return f"{key} is missing. Add it; see {_FOLDER / 'demo.yaml'} for an example."
+    return f"{key} is {detail['input']!r}. {detail['msg']}."

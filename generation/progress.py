@@ -1,0 +1,79 @@
+"""Progress of a generation: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+_PLAIN_EVERY = 10.0  # seconds between lines when the output is no terminal
+
+
+class Progress:
+    """Counts updates and runs, on stderr. Use it as a context manager.
+
+    `runs` and `runs_before` are of the whole zoo; `updates` are those that this call has to do.
+    """
+
+    def __init__(self, runs: int, runs_before: int, updates: int) -> None:
+        self.runs, self.runs_done = runs, runs_before
+        self.updates, self.updates_done = updates, 0
+        self._started = self._last_line = time.monotonic()
+        console = Console(file=sys.stderr)
+        self._bar = RichProgress(
+            TextColumn("{task.fields[runs]} runs"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]} updates/s"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="?")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        self._plain(force=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+        self._plain(force=True)
+
+    def advance(self, updates: int) -> None:
+        """Count updates done."""
+        self.updates_done += updates
+        self._show()
+
+    def finished(self, runs: int) -> None:
+        """Count runs whose shard is written."""
+        self.runs_done += runs
+        self._show()
+
+    @property
+    def rate(self) -> float:
+        """Updates per second since the start."""
+        return self.updates_done / max(time.monotonic() - self._started, 1e-9)
+
+    def _show(self) -> None:
+        runs = f"{self.runs_done}/{self.runs}"
+        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=f"{self.rate:,.0f}")
+        self._plain()
+
+    def _plain(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if self._bar.disable and (force or now - self._last_line >= _PLAIN_EVERY):
+            self._last_line = now
+            left = (self.updates - self.updates_done) / self.rate if self.updates_done else 0
+            share = self.updates_done / max(self.updates, 1)
+            print(
+                f"{self.runs_done}/{self.runs} runs written, {share:.0%} of updates, {self.rate:,.0f} updates/s, "
+                f"{left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -1,0 +1,106 @@
+"""Making one shard: train its runs, measure every snapshot, write weights, rollouts and record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from rnn_zoos.files import DTYPES, Array, map_tensors, write_tensors
+from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.training import Report, TrainedRun, make_trainer
+from rnn_zoos.generation.workspace import KINDS, ShardRecord, Workspace, read_record
+from rnn_zoos.index import index_schema
+from rnn_zoos.manifest import FORMAT
+from rnn_zoos.model import RecurrentNetwork
+from rnn_zoos.tasks import Measured
+from rnn_zoos.weights import unstack_weights
+
+Tensors = dict[str, dict[str, Array]]
+"""kind (shards, rollouts) -> name -> [rows, ...]"""
+
+
+def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) -> None:
+    """Make a shard of the plan in an output directory; the record that is written last makes it count.
+
+    Runs that a partial shard already holds (a zoo that is being extended) are copied from it, not trained again.
+    """
+    started = time.monotonic()
+    workspace = Workspace(directory, plan)
+    parts, rows, seconds = [_empty(plan)], [], 0.0
+    kept: set[int] = set()
+    if workspace.partial_path(shard, "record").is_file():
+        record = read_record(workspace.partial_path(shard, "record"))
+        kept, rows, seconds = set(record.runs), record.rows.to_pylist(), record.seconds
+        parts.append({kind: map_tensors(workspace.partial_path(shard, kind)) for kind in KINDS})
+    runs = [run for run in shard.runs if run.run not in kept]
+    for trained in make_trainer(plan.backend).train(plan.family, plan.settings, runs, report):
+        run_rows, tensors = _measure(plan, shard, trained)
+        for row in run_rows:
+            rows.append(row | {"shard": shard.number, "row": len(rows)})
+        parts.append(tensors)
+    about = {"format": FORMAT, "zoo": plan.zoo, "split": shard.split, "runs": shard.run_numbers}
+    files = {
+        kind: write_tensors(directory / shard.path(kind), _concatenate([part[kind] for part in parts]), about)
+        for kind in KINDS
+    }
+    table = pa.Table.from_pylist(rows, schema=index_schema(plan.family.columns))
+    seconds += time.monotonic() - started
+    ShardRecord(shard.run_numbers, files, seconds, table).write(workspace.record_path(shard))
+
+
+def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[dict[str, Any]], Tensors]:
+    """Return the index rows of a run (without their place) and its tensors."""
+    steps, measured = [], []
+    for step, snapshot in _snapshots(plan, trained):
+        if not _finite(snapshot):
+            break  # finite weights whose outputs overflow: the run counts as diverged from here on
+        steps.append(step)
+        measured.append(snapshot)
+    run = trained.run
+    shared = {
+        "run": run.run,
+        "split": shard.split,
+        "task": plan.family.task_name(run.task),
+        "weight_decay": run.weight_decay,
+        "diverged": trained.diverged or len(steps) < len(trained.steps),
+        **plan.family.task_values(run.task),
+    }
+    rows = [{**shared, "step": step, **snapshot.labels} for step, snapshot in zip(steps, measured, strict=True)]
+    weights = {name: tensor[: len(steps)].numpy() for name, tensor in trained.weights.items()}
+    rollouts = {
+        name: np.stack([snapshot.rollouts[name].numpy() for snapshot in measured]) if measured else empty
+        for name, empty in _empty(plan)["rollouts"].items()
+    }
+    return rows, {"shards": weights, "rollouts": rollouts}
+
+
+def _snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measured]]:
+    """Yield the measured snapshots of a run, in order of their steps."""
+    sizes, run = plan.settings.evaluation_sizes(plan.family), trained.run
+    for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True):
+        network = RecurrentNetwork(plan.architecture, weights)
+        yield step, plan.family.evaluate(network, plan.settings.seed, run.run, run.task, step, sizes)
+
+
+def _finite(measured: Measured) -> bool:
+    labels = torch.tensor(list(measured.labels.values()))
+    return bool(labels.isfinite().all()) and all(bool(t.isfinite().all()) for t in measured.rollouts.values())
+
+
+def _empty(plan: Plan) -> Tensors:
+    """Return the tensors of a shard without rows: they fix names, order, dtypes and shapes."""
+    rollouts = plan.family.rollout_shapes(plan.settings.evaluation_sizes(plan.family))
+    return {
+        "shards": {n: np.empty((0, *shape), np.float32) for n, shape in plan.architecture.parameter_shapes.items()},
+        "rollouts": {name: np.empty((0, *shape), DTYPES[dtype]) for name, (dtype, shape) in rollouts.items()},
+    }
+
+
+def _concatenate(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,65 @@
+"""What every trainer is given and gives back, whatever it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.generation.plan import Run
+from rnn_zoos.generation.presets import Settings
+from rnn_zoos.tasks import TaskFamily
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Of AdamW."""
+
+Report = Callable[[int], None]
+"""Called with the number of updates done since it was last called."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The snapshots of one run: steps [S], weights name -> [S, *shape], all finite.
+
+    If the run diverged (a non-finite loss or weight), the snapshots stop before that.
+    """
+
+    run: Run
+    steps: tuple[int, ...]
+    weights: dict[str, Tensor]
+    diverged: bool
+
+
+class Trainer(Protocol):
+    """Trains runs of one zoo; a run's result depends on its own name alone, never on what it is trained beside."""
+
+    def train(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report) -> Iterator[TrainedRun]:
+        """Yield the trained runs, in order."""
+        ...
+
+
+def learning_rate(settings: Settings, update: int) -> float:
+    """Return the learning rate of an update (0 is the first): linear between the preset's points, constant outside."""
+    updates = sorted(settings.learning_rate)
+    return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
+
+
+BACKENDS = ("loop",)
+
+
+def choose_backend(backend: str) -> str:
+    """Return the backend that `auto` stands for, or the one named. Raises UnknownNameError."""
+    if backend not in ("auto", *BACKENDS):
+        raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
+    return BACKENDS[0] if backend == "auto" else backend
+
+
+def make_trainer(backend: str) -> Trainer:
+    """Return the trainer of a backend of `BACKENDS`."""
+    from rnn_zoos.generation.loop import LoopTrainer
+
+    return {"loop": LoopTrainer}[backend]()

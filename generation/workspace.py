@@ -1,0 +1,256 @@
+"""The output directory while a zoo is being made: whose it is, what is finished, and how it becomes a zoo.
+
+shards/, rollouts/               finished shards, each written whole or not at all
+unfinished/plan.json             the plan that the directory was begun with
+unfinished/train-00000.parquet   index rows of a finished shard, with the hashes of its files: written last, it is the proof
+unfinished/partial/              the last shards of a zoo that is being extended: their runs are kept, not trained again
+zoo.json                         written when all is done; then unfinished/ goes
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from filelock import FileLock, Timeout
+
+from rnn_zoos import __version__
+from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatchError, StorageError
+from rnn_zoos.files import TEMPORARY, Array, FileEntry, check_bytes, map_tensors, write_json, write_tensors
+from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.index import index_about, index_schema, read_index, write_index
+from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
+from rnn_zoos.rotation import PIXELS, SIDE
+from rnn_zoos.sequential_mnist import SequentialMnist
+from rnn_zoos.tasks import SPLITS
+
+KINDS = ("shards", "rollouts")
+_LOCK = ".lock"
+_PARTIAL = "partial"
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A finished shard: its runs, the promise for its two files, the seconds of work, and its index rows."""
+
+    runs: list[int]
+    files: dict[str, FileEntry]
+    seconds: float
+    rows: pa.Table
+
+    def write(self, path: Path) -> None:
+        """Write the record. Inverse of `read_record`."""
+        files = {kind: asdict(entry) for kind, entry in self.files.items()}
+        write_index(path, self.rows, {"runs": self.runs, "files": files, "seconds": self.seconds})
+
+
+def read_record(path: Path) -> ShardRecord:
+    """Read a record written by `ShardRecord.write`."""
+    table = read_index(path)
+    about = index_about(table)
+    files = {kind: FileEntry(**entry) for kind, entry in about["files"].items()}
+    return ShardRecord(about["runs"], files, about["seconds"], table.replace_schema_metadata(None))
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process. Raises BusyError if another one has it, StorageError if it is read-only."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / _LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise BusyError(
+            f"{directory} is being written by another process. Wait for it to end, or give another --out directory."
+        ) from None
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{directory} cannot be written: {error.strerror or error}. Give another --out.") from error
+
+
+class Workspace:
+    """An output directory and the plan that it is for. Use it under `locked`."""
+
+    def __init__(self, directory: Path, plan: Plan) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.unfinished = directory / UNFINISHED
+
+    def prepare(self) -> list[ShardPlan]:
+        """Make the directory ready for the plan and return the shards that are still to be made.
+
+        Raises PlanMismatchError if it was begun with another plan and FormatError if it holds something else, before
+        anything is changed; IntegrityError if a finished shard is damaged.
+        """
+        begun = self._begun()
+        if begun is not None:
+            self._refuse_other_plan(begun)
+        elif any(path.name != _LOCK for path in self.directory.iterdir()):
+            raise FormatError(f"{self.directory} is not empty and holds no zoo. Give --out a new or empty directory.")
+        if self.is_finished():
+            return []
+        if (self.directory / MANIFEST).is_file():
+            self._reopen()
+        write_json(self._plan_path, self.plan.identity())
+        for path in self.directory.rglob(f".*{TEMPORARY}"):
+            path.unlink(missing_ok=True)
+        return [shard for shard in self.plan.shards if not self._settle(shard)]
+
+    def is_finished(self) -> bool:
+        """Tell whether the directory already holds the whole zoo of the plan."""
+        if self.unfinished.exists() or not (self.directory / MANIFEST).is_file():
+            return False
+        manifest = read_manifest(self.directory)
+        whole = all((self.directory / path).is_file() for path in manifest.files)
+        return whole and manifest.runs == self.plan.settings.runs
+
+    @property
+    def _plan_path(self) -> Path:
+        return self.unfinished / "plan.json"
+
+    def record_path(self, shard: ShardPlan) -> Path:
+        """Where the record of a finished shard belongs."""
+        return self.unfinished / f"{shard.name}.parquet"
+
+    def partial_path(self, shard: ShardPlan, kind: str) -> Path:
+        """Where a shard that has to grow waits; `kind` is record, shards or rollouts."""
+        suffix = "parquet" if kind == "record" else "safetensors"
+        return self.unfinished / _PARTIAL / f"{shard.name}.{kind}.{suffix}"
+
+    def _begun(self) -> dict[str, Any] | None:
+        """Return the identity of the plan that the directory was begun with."""
+        if self._plan_path.is_file():
+            begun: dict[str, Any] = json.loads(self._plan_path.read_bytes())
+            return begun
+        if (self.directory / MANIFEST).is_file():
+            manifest = read_manifest(self.directory)
+            made = {"zoo": manifest.zoo, "backend": manifest.made["backend"], "digits": manifest.digits}
+            return {**made, **manifest.settings}
+        return None
+
+    def _refuse_other_plan(self, begun: dict[str, Any]) -> None:
+        asked = self.plan.identity()
+        differing = [key for key in asked if key != "runs" and asked[key] != begun.get(key)]
+        lines = [f"  {key}: {begun.get(key)!r} there, {asked[key]!r} asked for" for key in differing]
+        if asked["runs"] < begun["runs"]:
+            lines.append(f"  runs: {begun['runs']} there, only {asked['runs']} asked for (a zoo can grow, not shrink)")
+        if lines:
+            raise PlanMismatchError(
+                f"{self.directory} was begun with another plan; nothing was changed:\n"
+                + "\n".join(lines)
+                + "\nGive another --out directory, or the settings that it was begun with."
+            )
+
+    def _reopen(self) -> None:
+        """Turn a finished zoo into an unfinished one again, because runs are to be added or files are missing."""
+        manifest = read_manifest(self.directory)
+        finished = replace(self.plan, settings=self.plan.settings.model_copy(update={"runs": manifest.runs}))
+        indices = {
+            split: read_index(self.directory / index_path(split))
+            for split in manifest.splits
+            if (self.directory / index_path(split)).is_file()
+        }
+        for shard in finished.shards:
+            if shard.split in indices:
+                index = indices[shard.split]
+                rows = index.filter(pa.compute.equal(index["shard"], shard.number)).replace_schema_metadata(None)
+                files = {kind: manifest.files[shard.path(kind)] for kind in KINDS}
+                seconds = manifest.made["seconds"] / len(finished.shards)
+                ShardRecord(shard.run_numbers, files, seconds, rows).write(self.record_path(shard))
+        write_json(self._plan_path, finished.identity())
+        (self.directory / MANIFEST).unlink()
+
+    def _settle(self, shard: ShardPlan) -> bool:
+        """Tell whether a shard is finished; give its files the names of this plan, or set it aside if it has to grow."""
+        record_path = self.record_path(shard)
+        if not record_path.is_file():
+            return False
+        record = read_record(record_path)
+        grown = record.runs != shard.run_numbers
+        for kind in KINDS:
+            target = self.partial_path(shard, kind) if grown else self.directory / shard.path(kind)
+            for path in (self.directory / kind).glob(f"{shard.name}-of-*.safetensors"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(target)
+            if not target.is_file():  # removed by the user, because it was damaged: to be made again
+                record_path.unlink()
+                return False
+            check_bytes(target, record.files[kind], "Delete it and run the same command again: its runs are made anew.")
+        if grown:
+            record_path.rename(self.partial_path(shard, "record"))
+        return not grown
+
+    def finish(self) -> Manifest:
+        """Write the index, the digits and, last, zoo.json; then drop what only unfinished zoos have."""
+        records = {shard.name: read_record(self.record_path(shard)) for shard in self.plan.shards}
+        files, splits = {}, {}
+        for split in SPLITS:
+            shards = [shard for shard in self.plan.shards if shard.split == split]
+            tables = [records[shard.name].rows for shard in shards]
+            table = pa.concat_tables([index_schema(self.plan.family.columns).empty_table(), *tables])
+            splits[split] = {
+                "runs": sum(len(shard.runs) for shard in shards),
+                "rows": table.num_rows,
+                "shards": len(shards),
+            }
+            if shards:
+                files[index_path(split)] = write_index(self.directory / index_path(split), table)
+            for shard in shards:
+                files |= {shard.path(kind): records[shard.name].files[kind] for kind in KINDS}
+        if digits := self._shown_digits():
+            files[DIGITS] = write_tensors(self.directory / DIGITS, digits, {"format": FORMAT})
+        manifest = self._manifest(splits, files, sum(record.seconds for record in records.values()))
+        for kind in KINDS:
+            for path in (self.directory / kind).iterdir():
+                if f"{kind}/{path.name}" not in files:  # left by a process that was killed while it renamed
+                    path.unlink()
+        manifest.write(self.directory)
+        shutil.rmtree(self.unfinished)
+        return manifest
+
+    def _shown_digits(self) -> dict[str, Array] | None:
+        """Return the digits that rollouts point to (by their number in MNIST), if the zoo has any."""
+        if not isinstance(self.plan.family, SequentialMnist):
+            return None
+        shown = [map_tensors(self.directory / shard.path("rollouts"))["images"] for shard in self.plan.shards]
+        numbers = np.unique(np.concatenate([images.ravel() for images in shown]))
+        digits = self.plan.family.digits
+        places = torch.searchsorted(digits.numbers, torch.from_numpy(numbers.astype(np.int64)))
+        return {
+            "images": digits.images[places, :PIXELS].view(-1, SIDE, SIDE).numpy(),
+            "labels": digits.labels[places].to(torch.uint8).numpy(),
+            "numbers": numbers.astype(np.int32),
+        }
+
+    def _manifest(self, splits: dict[str, dict[str, int]], files: dict[str, FileEntry], seconds: float) -> Manifest:
+        plan, family = self.plan, self.plan.family
+        versions = {"rnn-zoos": __version__, "torch": torch.__version__, "numpy": np.__version__}
+        return Manifest(
+            zoo=plan.zoo,
+            preset=plan.preset,
+            settings=plan.settings_data(),
+            seed=plan.settings.seed,
+            runs=plan.settings.runs,
+            architecture=plan.architecture,
+            rollouts=family.rollout_shapes(plan.settings.evaluation_sizes(family)),
+            columns={name: asdict(column) for name, column in family.columns.items()},
+            splits=splits,
+            digits=plan.digits(),
+            made={
+                "backend": plan.backend,
+                "versions": {**versions, "python": platform.python_version()},
+                "machine": f"{platform.machine()}, {platform.system()}",
+                "seconds": round(seconds, 1),
+            },
+            files=files,
+        )

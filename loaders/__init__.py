@@ -1,0 +1,1 @@
+"""Reads zoos: `datasets` objects, single models, summaries, figures."""

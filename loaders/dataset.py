@@ -1,0 +1,152 @@
+"""Zoos as `datasets` objects: an index of labels in memory, whose weights are read from mapped shards on access."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnn_zoos.errors import FormatError
+from rnn_zoos.files import Array
+from rnn_zoos.loaders.zoo import LocalZoo, Where
+from rnn_zoos.manifest import DIGITS, MANIFEST
+from rnn_zoos.rotation import PIXELS, rotation_table
+from rnn_zoos.sequential_mnist import tile_inputs
+
+_STREAM_BATCH = 64  # rows gathered at once when streaming
+
+
+class StackedWeights(dict[str, Tensor]):
+    """Weights of several rows: name -> [rows, *shape]; an int gives one row, name -> [*shape] (views)."""
+
+    def __getitem__(self, key: str | int) -> Any:  # noqa: ANN401 - a tensor by name, a dict by number
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        return {name: tensor[key] for name, tensor in self.items()}
+
+    def rows(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the weights of one row after the other."""
+        return (self[row] for row in range(len(next(iter(self.values())))))
+
+
+@dataclass(frozen=True)
+class Gather:
+    """Adds `weights`, and rollouts if asked, to a batch of index rows. A picklable `datasets` transform.
+
+    A batch without the columns that say where tensors are (after `select_columns`, say) is returned as it is.
+    """
+
+    directory: Path
+    rollouts: bool
+    _opened: list[LocalZoo] = field(default_factory=list, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self.directory, "rollouts": self.rollouts, "_opened": []}  # reopened where it is unpickled
+
+    @property
+    def zoo(self) -> LocalZoo:
+        """The zoo, opened once in a process."""
+        if not self._opened:
+            self._opened.append(LocalZoo(self.directory))
+        return self._opened[0]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch with the tensors of its rows."""
+        if not {"split", "shard", "row"} <= batch.keys():
+            return batch
+        out = {name: values for name, values in batch.items() if name not in ("shard", "row")}
+        weights = self._take(batch, "shards")
+        out["weights"] = StackedWeights({name: weights[name] for name in self.zoo.manifest.architecture.parameter_shapes})
+        if self.rollouts:
+            out |= self._rollouts(batch)
+        return out
+
+    def _take(self, batch: dict[str, Any], kind: str) -> dict[str, Tensor]:
+        """Copy the rows of a batch out of the mapped shards: name -> [rows, ...]."""
+        places: dict[tuple[str, int], list[int]] = {}
+        for position, place in enumerate(zip(batch["split"], batch["shard"], strict=True)):
+            places.setdefault(place, []).append(position)
+        rows = np.asarray(batch["row"])
+        taken: dict[str, Array] = {}
+        for (split, shard), positions in places.items():
+            for name, tensor in self.zoo.tensors(kind, split, shard).items():
+                if name not in taken:
+                    taken[name] = np.empty((len(rows), *tensor.shape[1:]), tensor.dtype)
+                taken[name][positions] = tensor[rows[positions]]
+        return {name: torch.from_numpy(tensor) for name, tensor in taken.items()}
+
+    def _rollouts(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the rollouts of a batch; of digits, what the networks read instead of the digits' numbers."""
+        tensors = self._take(batch, "rollouts")
+        if "images" not in tensors:
+            return tensors
+        if "angle" not in batch:
+            raise FormatError("Rollouts of digits need the column 'angle', which was removed. Keep it.")
+        images = self._images(tensors.pop("images"))
+        inputs = [tile_inputs(shown, _table(angle)) for shown, angle in zip(images, batch["angle"], strict=True)]
+        return {"sequences": torch.stack(inputs), **tensors}
+
+    def _images(self, numbers: Tensor) -> Tensor:
+        """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""
+        digits = self.zoo.file(DIGITS)
+        places = np.searchsorted(digits["numbers"], numbers.numpy())
+        images = torch.from_numpy(digits["images"][places]).view(*numbers.shape, PIXELS)
+        return torch.nn.functional.pad(images, (0, 1))
+
+
+_table: Callable[[float], Tensor] = lru_cache(maxsize=4096)(rotation_table)
+
+
+def load_dataset(
+    name_or_dir: str | Path,
+    split: str | None = None,
+    steps: int | Iterable[int] | None = None,
+    where: Where | None = None,
+    rollouts: bool = False,
+    streaming: bool = False,
+) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
+    """Load a zoo as a `datasets.Dataset` (one split) or `DatasetDict` (all splits that hold rows).
+
+    One row is one snapshot: its labels (see `rnn-zoos info`) and `weights`, a dict name -> float32 tensor [*shape]; a
+    slice or list of rows has `weights` as name -> [rows, *shape]. With `rollouts`, also `sequences` (languages: symbols
+    uint8 [100, 42]; digits: inputs float32 [100, 50, 16]), `log_probs` or `logits` (float16), and `labels` of digits.
+    Tensors are read when rows are; `filter(..., input_columns=[...])` and `select_columns` do not read them.
+    `with_format` would replace that reading: rows are torch tensors already.
+
+    `steps` keeps snapshots of these steps, `where` rows for which triples such as ("accuracy", ">", 0.9), or a pyarrow
+    expression, hold. `streaming` gives iterable datasets, one shard of the stream per shard of the zoo.
+    Raises FormatError, UnknownNameError or IntegrityError.
+
+        train = load_dataset("zoos/formal-languages", split="train", steps=[1000, 1500])
+        train[0]["weights"]["lstm.weight_hh_l0"].shape  # torch.Size([128, 32])
+    """
+    zoo = LocalZoo(name_or_dir)
+    gather = Gather(zoo.directory.resolve(), rollouts)
+    steps = list(steps) if isinstance(steps, Iterable) else steps
+    loaded = {}
+    for name in zoo.splits(split):
+        table = zoo.index(name, steps, where)
+        identity = f"{(zoo.directory / MANIFEST).read_text()}{name}{steps}{where}{rollouts}"
+        index = datasets.Dataset(
+            table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
+        )
+        loaded[name] = _stream(index, gather, zoo.manifest.splits[name]["shards"]) if streaming else (
+            index.with_transform(gather)
+        )
+    if split is not None:
+        return loaded[split]
+    return datasets.IterableDatasetDict(loaded) if streaming else datasets.DatasetDict(loaded)
+
+
+def _stream(index: datasets.Dataset, gather: Gather, shards: int) -> datasets.IterableDataset:
+    """Return the same rows as a stream that nodes and workers can share."""
+    parts = max(1, min(shards, len(index)))
+    return index.to_iterable_dataset(num_shards=parts).map(gather, batched=True, batch_size=_STREAM_BATCH)

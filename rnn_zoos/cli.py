@@ -1,0 +1,196 @@
+"""The command `rnn-zoos`: one door to all of it. Each command imports what it runs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from rnn_zoos.errors import MissingExtraError, ZooError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+app = typer.Typer(
+    name="rnn-zoos",
+    help="Zoos of small recurrent networks: make them, look at them, check them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
+Directory = Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")]
+Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
+Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
+Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@app.command()
+def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json: AsJson = False) -> None:
+    """Show what would be trained: every run with its split, shard, task and hyperparameters.
+
+    Example: rnn-zoos plan formal-languages --preset demo
+    """
+    from rnn_zoos.generation.plan import make_plan
+
+    made = make_plan(zoo, preset, runs=runs, seed=seed)
+    rows = list(made.run_rows())
+    if as_json:
+        _print_json({"zoo": zoo, "settings": made.settings_data(), "runs": rows})
+        return
+    _print_table(f"{zoo}, preset {preset}: {len(rows)} runs in {len(made.shards)} shards", rows)
+    _print_table("settings", [{"key": key, "value": value} for key, value in made.settings_data().items()])
+
+
+@app.command()
+def generate(
+    zoo: Zoo,
+    preset: Preset,
+    out: Annotated[Path, typer.Option(help="directory to make, finish or extend the zoo in", metavar="DIR")],
+    runs: Runs = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
+    backend: Annotated[str, typer.Option(help="what trains: auto, or loop (torch, any machine)")] = "auto",
+    mnist: Annotated[
+        str, typer.Option(help="digits: hub, a directory with the four IDX files, or embedded (5,000 digits)")
+    ] = "embedded",
+) -> None:
+    """Train a zoo. Stop it when you like: the same command goes on where it was, and a larger --runs extends a zoo.
+
+    Examples:
+
+    rnn-zoos generate formal-languages --preset demo --out zoos/formal-languages
+
+    rnn-zoos generate sequential-mnist --preset small --mnist hub --out zoos/sequential-mnist
+    """
+    from rnn_zoos.generation.engine import generate as generate_zoo
+    from rnn_zoos.generation.plan import make_plan
+    from rnn_zoos.generation.training import choose_backend
+
+    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=choose_backend(backend), mnist=mnist)
+    try:
+        manifest = generate_zoo(made, out, workers)
+    except KeyboardInterrupt:
+        print("Stopped. Finished shards are kept: run the same command again to go on.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    rows = sum(split["rows"] for split in manifest.splits.values())
+    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} weights each.")
+
+
+@app.command()
+def check(directory: Directory) -> None:
+    """Check a zoo: every hash, shape, row and split against format 1. One line per finding; exit status 1 if any.
+
+    Example: rnn-zoos check zoos/formal-languages
+    """
+    from rnn_zoos.check import check_zoo
+
+    findings = check_zoo(directory)
+    for finding in findings:
+        print(finding)
+    if findings:
+        raise typer.Exit(1)
+    print(f"{directory}: conforms to format 1.")
+
+
+@app.command()
+def info(directory: Directory, as_json: AsJson = False) -> None:
+    """Say what is in a zoo: tasks, runs, snapshots, splits, sizes, ranges of the labels.
+
+    Example: rnn-zoos info zoos/sequential-mnist
+    """
+    from rnn_zoos.loaders.info import zoo_info
+
+    summary = zoo_info(directory)
+    if as_json:
+        _print_json(summary)
+        return
+    _print_table(str(directory), [{"what": key, "value": value} for key, value in summary["zoo"].items()])
+    for title in ("splits", "steps", "labels"):
+        _print_table(title, summary[title])
+
+
+@app.command()
+def sample(
+    directory: Directory,
+    run: Annotated[int, typer.Option(help="number of the run", min=0)],
+    step: Annotated[int | None, typer.Option(help="snapshot (default: the last)", min=0)] = None,
+    count: Annotated[int, typer.Option(help="strings to write or digits to read", min=1)] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Let a network work: strings that a language network writes, or digits that a digit network names.
+
+    Example: rnn-zoos sample zoos/formal-languages --run 3 --step 1500
+    """
+    from rnn_zoos.loaders.sample import sample_network
+
+    title, rows = sample_network(directory, run, step, count)
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(title, rows)
+
+
+@app.command()
+def plot(
+    directory: Directory,
+    out: Annotated[Path | None, typer.Option(help="folder for the pictures (default: DIR/figures)")] = None,
+) -> None:
+    """Draw a zoo: accuracy against step, and the final accuracy of every task. Prints the paths of the PNGs.
+
+    Example: rnn-zoos plot zoos/formal-languages
+    """
+    from rnn_zoos.loaders.figures import draw_zoo
+
+    for path in draw_zoo(directory, out or directory / "figures"):
+        print(path)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=2))
+
+
+def _print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as a table; numbers are rounded to what fits."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else []:
+        table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _cell(value: object) -> Text:
+    from rich.text import Text
+
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+_EXTRAS = {"pydantic": "generation", "yaml": "generation", "filelock": "generation", "matplotlib": "report"}
+
+
+def main() -> None:
+    """Run the command; a ZooError becomes one message on stderr and exit status 1."""
+    try:
+        app()
+    except ZooError as error:
+        _fail(error)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        _fail(MissingExtraError.of(_EXTRAS[error.name], error))
+
+
+def _fail(error: ZooError) -> NoReturn:
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,135 @@
+"""Files that are either whole or absent: atomic writes, hashes, safetensors by memory map."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from rnn_zoos.errors import FormatError, IntegrityError, StorageError
+
+Array = npt.NDArray[Any]
+
+DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
+"""The safetensors dtypes that format 1 uses."""
+TEMPORARY = ".tmp"
+_MAX_HEADER = 16 << 20  # bytes; ours have a few kB, and a header is parsed before anything else is checked
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What the manifest promises about a file."""
+
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def write_atomically(path: Path, data: bytes) -> str:
+    """Write a file under a temporary name, sync it, rename it; return its sha256.
+
+    Raises StorageError if the file system refuses; then nothing of `path` has changed and no temporary file is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{path} ({len(data):,} bytes) could not be written: {error.strerror or error}. "
+            "What was finished before is kept; make room or mend the permission, then run the same command again."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write readable JSON atomically."""
+    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, Any]) -> FileEntry:
+    """Write tensors that share their first axis (rows) as safetensors, atomically.
+
+    `about` goes into the header as one JSON text: safetensors does not keep the order of several entries, and equal
+    content has to give equal bytes.
+    """
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    data = safetensors.numpy.save(contiguous, metadata={"rnn_zoos": json.dumps(about)})
+    return FileEntry(write_atomically(path, data), len(data), len(next(iter(contiguous.values()))))
+
+
+def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
+    """Raise IntegrityError, with the remedy, unless the file has the promised size and hash."""
+    if not path.is_file():
+        raise IntegrityError(f"{path} is missing. {remedy}")
+    if path.stat().st_size != entry.bytes:
+        raise IntegrityError(f"{path} has {path.stat().st_size:,} bytes; expected {entry.bytes:,}. {remedy}")
+    found = _sha256(path)
+    if found != entry.sha256:
+        raise IntegrityError(f"{path} has sha256 {found}; expected {entry.sha256}. {remedy}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the safetensors header of a file (name -> dtype, shape, data_offsets) and where its data start.
+
+    Raises FormatError if the file is cut short, inconsistent, or its header is larger than 16 MB.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MAX_HEADER:
+                raise FormatError(f"{path} announces a header of {length:,} bytes; at most {_MAX_HEADER:,} are read.")
+            with safetensors.safe_open(path, framework="np"):  # checks sizes, offsets, overlaps and coverage
+                header: dict[str, Any] = json.loads(file.read(length))
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except safetensors.SafetensorError as error:
+        raise FormatError(f"{path} is not a whole safetensors file: {error}.") from error
+    return header, 8 + length
+
+
+def map_tensors(path: Path) -> dict[str, Array]:
+    """Map a safetensors file: name -> read-only array on the file's pages; nothing is copied."""
+    header, start = read_header(path)
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    arrays = {}
+    for name, tensor in header.items():
+        if name == "__metadata__":
+            continue
+        if tensor["dtype"] not in DTYPES:
+            raise FormatError(f"{path}: {name} has dtype {tensor['dtype']}; format 1 knows {', '.join(DTYPES)}.")
+        first, last = (start + offset for offset in tensor["data_offsets"])
+        arrays[name] = data[first:last].view(DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+    return arrays

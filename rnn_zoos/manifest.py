@@ -1,0 +1,102 @@
+"""zoo.json: what a zoo is made of, and the promise for every byte of it (format 1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.files import FileEntry, write_json
+
+FORMAT = 1
+MANIFEST = "zoo.json"
+DIGITS = "digits.safetensors"
+UNFINISHED = "unfinished"
+"""Folder with the plan and the finished shards' index rows while a zoo is being made."""
+
+
+def shard_path(kind: str, split: str, number: int, count: int) -> str:
+    """Return the path of a shard inside a zoo; `kind` is shards (weights) or rollouts."""
+    return f"{kind}/{split}-{number:05d}-of-{count:05d}.safetensors"
+
+
+def index_path(split: str) -> str:
+    """Return the path of the index of a split inside a zoo."""
+    return f"index/{split}.parquet"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of zoo.json.
+
+    `settings` is the whole preset; `rollouts` name -> [safetensors dtype, shape without rows]; `columns` name -> dtype,
+    unit, description; `splits` name -> numbers of runs, rows and shards; `digits` says where MNIST came from (sha256 of
+    what was read); `made` by what (backend, versions, machine, seconds), the only part that may differ between two
+    makings of the same zoo.
+    """
+
+    zoo: str
+    preset: str
+    settings: Mapping[str, Any]
+    seed: int
+    runs: int
+    architecture: Architecture
+    rollouts: Mapping[str, tuple[str, tuple[int, ...]]]
+    columns: Mapping[str, Mapping[str, str]]
+    splits: Mapping[str, Mapping[str, int]]
+    digits: Mapping[str, str] | None
+    made: Mapping[str, Any]
+    files: Mapping[str, FileEntry]
+
+    def write(self, directory: Path) -> None:
+        """Write zoo.json. Inverse of `read_manifest`."""
+        data = {"format": FORMAT, **asdict(self)}
+        shapes = self.architecture.parameter_shapes
+        data["parameters"] = [{"name": name, "shape": list(shape)} for name, shape in shapes.items()]
+        write_json(directory / MANIFEST, data)
+
+    def paths(self, kind: str, split: str) -> list[str]:
+        """Return the paths of all shards of a split, in order; `kind` is shards or rollouts."""
+        count = self.splits[split]["shards"]
+        return [shard_path(kind, split, number, count) for number in range(count)]
+
+    @property
+    def snapshots(self) -> list[int]:
+        """The steps at which weights were kept."""
+        return list(self.settings["snapshots"])
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read zoo.json of a directory. Raises FormatError if it is no finished zoo of format 1."""
+    path = directory / MANIFEST
+    if not path.is_file():
+        if (directory / UNFINISHED).is_dir():
+            raise FormatError(f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it.")
+        raise FormatError(f"{directory} is not a zoo: it has no {MANIFEST}. Expected the output of `rnn-zoos generate`.")
+    try:
+        return _parse(json.loads(path.read_bytes()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, (FormatError, UnknownNameError)):
+            raise
+        raise FormatError(f"{path} is not a manifest of format {FORMAT} ({type(error).__name__}: {error}).") from error
+
+
+def _parse(data: dict[str, Any]) -> Manifest:
+    if data.pop("format") != FORMAT:
+        raise FormatError(f"This zoo is not of format {FORMAT}, the only one known. Update rnn-zoos.")
+    parameters = data.pop("parameters")
+    data["architecture"] = Architecture(**data["architecture"])
+    given = {parameter["name"]: tuple(parameter["shape"]) for parameter in parameters}
+    if list(given.items()) != list(data["architecture"].parameter_shapes.items()):
+        raise FormatError(f"{MANIFEST}: the list of parameters does not fit {data['architecture']}.")
+    data["rollouts"] = {name: (dtype, tuple(shape)) for name, (dtype, shape) in data["rollouts"].items()}
+    data["files"] = {path: FileEntry(**entry) for path, entry in data["files"].items()}
+    for path in data["files"]:
+        parts = PurePosixPath(path)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise FormatError(f"{MANIFEST} names the file {path!r}, which is not inside the zoo.")
+    return Manifest(**data)

@@ -1,0 +1,172 @@
+"""Networks that read a rotated digit tile by tile and name it after every tile.
+
+A task is an angle (Herrmann et al., ICML 2024, section 5): whole millionths of a degree, 0 <= angle < 360. The digit is
+rotated, cut into 49 tiles of 4 x 4, and read after a BOS tile of zeros: 50 steps of 16 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rnn_zoos.digits import Digits, load_digits
+from rnn_zoos.model import RecurrentNetwork
+from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
+from rnn_zoos.rotation import NUM_TILES, TILE, rotation_table, to_tiles
+from rnn_zoos.tasks import Column, Measured, TaskFamily, to_half
+
+MEAN, STD = 0.1307, 0.3081
+"""Of the pixels of MNIST's training digits, in units of white."""
+NUM_CLASSES = 10
+MICRODEGREES = 1_000_000
+OOD_FROM = 312
+"""Degrees from which on an angle is out of distribution."""
+_CHUNK = 1000  # digits evaluated at once: 50 steps of them stay in cache
+
+
+@dataclass(frozen=True)
+class DigitEvaluation:
+    """Sizes of the evaluation of a snapshot; where fewer digits exist, all of them are used."""
+
+    held_out_digits: int
+    fit_digits: int
+    test_digits: int
+    rollouts: int
+
+
+def tile_inputs(images: Tensor, table: Tensor) -> Tensor:
+    """Turn images uint8 [B, 785] and a rotation table [784] into inputs float32 [B, 50, 16]: a BOS tile, 49 tiles."""
+    tiles = images[:, to_tiles(table).flatten()].view(len(images), NUM_TILES, TILE**2)
+    inputs = torch.zeros(len(images), NUM_TILES + 1, TILE**2)
+    inputs[:, 1:] = (tiles / 255 - MEAN) / STD
+    return inputs
+
+
+@dataclass(frozen=True)
+class DigitSampler:
+    """Training digits of one run: a new shuffle of the fit digits every time they have all been seen."""
+
+    digits: Digits
+    table: Tensor
+    seed: int
+    run: int
+    batch_size: int
+
+    def draw(self, first_update: int, num_updates: int) -> Tensor:
+        """Draw K batches ahead: positions in `digits`, int64 [K, B]."""
+        count = len(self.digits.fit)
+        places = torch.arange(first_update * self.batch_size, (first_update + num_updates) * self.batch_size)
+        epochs = torch.arange(int(places[0]) // count, int(places[-1]) // count + 1)
+        shuffles = permutation(random_bits(self.seed, [self.run], Purpose.DATA, epochs, count)[0])
+        return self.digits.fit[shuffles[places // count - epochs[0], places % count]].view(num_updates, self.batch_size)
+
+    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn positions [B] into inputs [B, 50, 16] and the class at every step [B, 50]."""
+        labels = self.digits.labels[drawn]
+        return tile_inputs(self.digits.images[drawn], self.table), labels[:, None].expand(-1, NUM_TILES + 1)
+
+
+class SequentialMnist(TaskFamily):
+    """The zoo `sequential-mnist`."""
+
+    name = "sequential-mnist"
+    input_size = TILE**2
+    output_size = NUM_CLASSES
+    evaluation_type = DigitEvaluation
+    task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
+        {"angle": Column("float64", "the digits are turned by this, counter-clockwise", "degrees")}
+    )
+    label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
+        {
+            "accuracy": Column("float32", "fraction of held-out digits named right after the last tile"),
+            "test_accuracy": Column("float32", "the same on the test digits"),
+            "eval_loss": Column("float32", "cross-entropy on the held-out digits, mean of all 50 steps", "nats"),
+            "train_loss": Column("float32", "the same on a fixed part of the fit digits", "nats"),
+            "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
+        }
+    )
+
+    def __init__(self, mnist: str = "embedded") -> None:
+        self.mnist = mnist
+
+    @property
+    def digits(self) -> Digits:
+        """The digits of `mnist` (embedded, hub or a directory), loaded when they are first needed."""
+        return load_digits(self.mnist)
+
+    def deal(self, seed: int, runs: Tensor) -> Tensor:
+        """Deal every run an angle of its own, uniform."""
+        return to_integers(random_bits(seed, runs, Purpose.TASK, [0], 1)[:, 0, 0], 360 * MICRODEGREES)
+
+    def task_name(self, task: int) -> str:
+        """Return for example `123.456789 degrees`."""
+        return f"{task / MICRODEGREES:.6f} degrees"
+
+    def task_values(self, task: int) -> dict[str, float]:
+        """Return the angle in degrees."""
+        return {"angle": task / MICRODEGREES}
+
+    def is_ood(self, tasks: Tensor) -> Tensor:
+        """Return the angles of 312 degrees and more."""
+        return tasks >= OOD_FROM * MICRODEGREES
+
+    def sampler(self, seed: int, run: int, task: int, batch_size: int) -> DigitSampler:
+        """Return the training digits of a run."""
+        return DigitSampler(self.digits, self.table(task), seed, run, batch_size)
+
+    def table(self, task: int) -> Tensor:
+        """Return the rotation table [784] of a task."""
+        return rotation_table(task / MICRODEGREES)
+
+    @torch.no_grad()
+    def evaluate(
+        self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: DigitEvaluation
+    ) -> Measured:
+        """Measure loss and accuracy on held-out, fit and test digits; the rollouts are 100 fit digits fixed per run."""
+        digits, table = self.digits, self.table(task)
+        eval_loss, accuracy = self._measure(network, digits.held_out[: evaluation.held_out_digits], table)
+        train_loss, _ = self._measure(network, digits.fixed_fit[: evaluation.fit_digits], table)
+        _, test_accuracy = self._measure(network, digits.test[: evaluation.test_digits], table)
+        shuffle = permutation(random_bits(seed, [run], Purpose.ROLLOUTS, [0], len(digits.fit))[0, 0])
+        shown = digits.fit[shuffle[: evaluation.rollouts]]
+        logits = network(tile_inputs(digits.images[shown], table))
+        return Measured(
+            {
+                "accuracy": accuracy,
+                "test_accuracy": test_accuracy,
+                "eval_loss": eval_loss,
+                "train_loss": train_loss,
+                "generalization_gap": eval_loss - train_loss,
+            },
+            {
+                "images": digits.numbers[shown].int(),
+                "labels": digits.labels[shown].to(torch.uint8),
+                "logits": to_half(logits),
+            },
+        )
+
+    def _measure(self, network: RecurrentNetwork, positions: Tensor, table: Tensor) -> tuple[float, float]:
+        """Return mean loss of all steps, and accuracy of the last, on the digits at `positions`."""
+        loss, right = 0.0, 0
+        for chunk in positions.split(_CHUNK):
+            labels = self.digits.labels[chunk]
+            logits = network(tile_inputs(self.digits.images[chunk], table))  # [B, 50, 10]
+            every_step = labels[:, None].expand(logits.shape[:2])
+            loss += F.cross_entropy(logits.flatten(0, 1), every_step.flatten(), reduction="sum").item()
+            right += int((logits[:, -1].argmax(dim=-1) == labels).sum())
+        return loss / (len(positions) * (NUM_TILES + 1)), right / len(positions)
+
+    def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the tensors of a rollout: which digits were shown, their classes, the logits after every tile."""
+        count = evaluation.rollouts
+        return {
+            "images": ("I32", (count,)),
+            "labels": ("U8", (count,)),
+            "logits": ("F16", (count, NUM_TILES + 1, NUM_CLASSES)),
+        }

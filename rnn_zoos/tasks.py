@@ -1,0 +1,139 @@
+"""What a family of tasks has to say: how tasks are dealt and split, how batches are drawn, what is measured.
+
+A task is a whole number below 2**32; its family knows what the number means. The two families are
+`rnn_zoos.formal_languages` and `rnn_zoos.sequential_mnist`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.model import RecurrentNetwork
+from rnn_zoos.randomness import fixed_hash
+
+SPLITS = ("train", "validation", "test", "ood")
+"""In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
+
+_SPLIT_SALT = 291  # the first with which the 191 languages that are not ood fall 153 / 19 / 19
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the index: its Arrow type by name, what it says, and its unit."""
+
+    dtype: str
+    description: str
+    unit: str = ""
+
+
+PLAN_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "run": Column("int32", "number of the training run; all snapshots of a run share it"),
+        "step": Column("int32", "number of updates done; 0 is the untouched initialisation", "updates"),
+        "split": Column("string", "train, validation, test or ood; a function of the task alone"),
+        "task": Column("string", "name of the task"),
+        "weight_decay": Column("float32", "weight decay of AdamW"),
+        "diverged": Column("bool", "the run met a non-finite loss or weight later on; this snapshot is finite"),
+    }
+)
+PLACE_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "shard": Column("int32", "number of the shard, within the split, that holds the weights"),
+        "row": Column("int32", "row of the weights and rollouts in that shard"),
+    }
+)
+
+
+class Sampler(Protocol):
+    """The training data of one run, addressed by the number of the update (0 is the first)."""
+
+    def draw(self, first_update: int, num_updates: int) -> Tensor:
+        """Draw K batches ahead: what is random in them, [K, B, ...] of whole numbers."""
+        ...
+
+    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn one drawn batch [B, ...] into float inputs [B, T, I] and target classes [B, T]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the evaluation of one snapshot gives: a number per label, a tensor per rollout."""
+
+    labels: Mapping[str, float]
+    rollouts: Mapping[str, Tensor]
+
+
+class TaskFamily(ABC):
+    """A family of tasks; `evaluation` arguments are the family's own dataclass of sizes."""
+
+    name: ClassVar[str]
+    input_size: ClassVar[int]
+    output_size: ClassVar[int]
+    evaluation_type: ClassVar[type]
+    task_columns: ClassVar[Mapping[str, Column]]
+    label_columns: ClassVar[Mapping[str, Column]]
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """All columns of the index, in order."""
+        return {**PLAN_COLUMNS, **self.task_columns, **self.label_columns, **PLACE_COLUMNS}
+
+    def architecture(self, cell: str, num_layers: int, hidden_size: int) -> Architecture:
+        """Return the architecture of a network for this family's inputs and outputs."""
+        return Architecture(cell, num_layers, self.input_size, hidden_size, self.output_size)
+
+    @abstractmethod
+    def deal(self, seed: int, runs: Tensor) -> Tensor:
+        """Return the tasks [M] of runs [M]; what a run gets does not depend on which others are asked for."""
+
+    @abstractmethod
+    def task_name(self, task: int) -> str:
+        """Return the name of a task, as in the column `task`."""
+
+    @abstractmethod
+    def task_values(self, task: int) -> dict[str, Any]:
+        """Return the task's own columns (`task_columns`)."""
+
+    @abstractmethod
+    def is_ood(self, tasks: Tensor) -> Tensor:
+        """Return which tasks [M] are out of distribution."""
+
+    @abstractmethod
+    def sampler(self, seed: int, run: int, task: int, batch_size: int) -> Sampler:
+        """Return the training data of a run."""
+
+    @abstractmethod
+    def evaluate(
+        self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: Any  # noqa: ANN401
+    ) -> Measured:
+        """Measure one snapshot; random numbers come from the run's streams at counter `step`."""
+
+    @abstractmethod
+    def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401
+        """Return name -> (safetensors dtype, shape without the row axis) of the rollouts."""
+
+    def splits(self, tasks: Tensor) -> npt.NDArray[np.str_]:
+        """Return the split of each task [M]: ood by `is_ood`; of the rest 10% validation and 10% test by a fixed hash.
+
+        No seed and no neighbour enters, so a task is in the same split in every zoo of the family.
+        """
+        tenth = (fixed_hash(tasks, _SPLIT_SALT) * 10) >> 32
+        split = np.array(["validation", "test", *["train"] * 8])[tenth.numpy()]
+        return np.where(self.is_ood(tasks).numpy(), "ood", split)
+
+
+def to_half(tensor: Tensor) -> Tensor:
+    """Round to float16 for storage; what is out of its range becomes its largest number instead of infinity."""
+    largest = torch.finfo(torch.float16).max
+    return tensor.clamp(-largest, largest).half()
