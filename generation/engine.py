@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -37,9 +36,9 @@ def available_cores() -> int:
 def generate(plan: Plan, directory: Path, workers: int | None = None) -> Manifest:
     """Make the zoo of a plan in a directory, or finish or extend the one that was begun there.
 
-    One single-threaded process per core trains one shard at a time: on small networks that is faster than threads within
-    a process. Stopping it in any way loses at most the shards in work. Raises ZooError children; KeyboardInterrupt passes
-    through after the workers have been stopped.
+    One single-threaded process per core trains one shard at a time: on small networks that is faster than threads
+    within a process. Stopping it in any way loses at most the shards in work. Raises ZooError children;
+    KeyboardInterrupt passes through after the workers have been stopped.
     """
     with locked(directory):
         workspace = Workspace(directory, plan)
@@ -54,7 +53,10 @@ def generate(plan: Plan, directory: Path, workers: int | None = None) -> Manifes
 def _make_shards(plan: Plan, directory: Path, pending: list[ShardPlan], workers: int) -> None:
     updates = sum(len(shard.runs) for shard in pending) * plan.settings.num_updates
     done_before = plan.settings.runs - sum(len(shard.runs) for shard in pending)
-    with _pool(workers, plan, directory) as (pool, reports), Progress(plan.settings.runs, done_before, updates) as progress:
+    with (
+        _pool(workers, plan, directory) as (pool, reports),
+        Progress(plan.settings.runs, done_before, updates) as progress,
+    ):
         futures = {pool.submit(_work, shard): shard for shard in pending}
         running: set[Future[None]] = set(futures)
         while running:

@@ -27,7 +27,9 @@ _REPORT_EVERY = 50  # updates
 class LoopTrainer:
     """Trains one run after the other with autograd."""
 
-    def train(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report) -> Iterator[TrainedRun]:
+    def train(
+        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+    ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         for run in runs:
             yield _train_run(family, settings, run, report)

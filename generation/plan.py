@@ -1,7 +1,7 @@
 """The plan: what would be trained, as plain data, before anything is.
 
-Every run's task, hyperparameters, split and shard follow from the settings and the seed; a plan of more runs begins with
-the plan of fewer, so a zoo can be extended.
+Every run's task, hyperparameters, split and shard follow from the settings and the seed; a plan of more runs begins
+with the plan of fewer, so a zoo can be extended.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Settings(BaseModel):
     """How one zoo of a preset is made.
 
-    `learning_rate` gives points (update, rate) between which the rate is linear; `weight_decay` the values of which every
-    run draws one; `snapshots` the steps at which weights are kept, of which the last is the number of updates;
+    `learning_rate` gives points (update, rate) between which the rate is linear; `weight_decay` the values of which
+    every run draws one; `snapshots` the steps at which weights are kept, of which the last is the number of updates;
     `evaluation` the sizes of the evaluation of a snapshot (`LanguageEvaluation` or `DigitEvaluation`).
     """
 

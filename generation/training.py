@@ -37,7 +37,9 @@ class TrainedRun:
 class Trainer(Protocol):
     """Trains runs of one zoo; a run's result depends on its own name alone, never on what it is trained beside."""
 
-    def train(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report) -> Iterator[TrainedRun]:
+    def train(
+        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+    ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         ...
 

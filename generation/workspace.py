@@ -2,7 +2,7 @@
 
 shards/, rollouts/               finished shards, each written whole or not at all
 unfinished/plan.json             the plan that the directory was begun with
-unfinished/train-00000.parquet   index rows of a finished shard, with the hashes of its files: written last, it is the proof
+unfinished/train-00000.parquet   index rows of a finished shard, with the hashes of its files: written last
 unfinished/partial/              the last shards of a zoo that is being extended: their runs are kept, not trained again
 zoo.json                         written when all is done; then unfinished/ goes
 """
@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rnn_zoos import __version__
-from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatchError, StorageError
+from rnn_zoos.errors import BusyError, FormatError, PlanMismatchError, StorageError
 from rnn_zoos.files import TEMPORARY, Array, FileEntry, check_bytes, map_tensors, write_json, write_tensors
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.index import index_about, index_schema, read_index, write_index
@@ -171,7 +171,7 @@ class Workspace:
         (self.directory / MANIFEST).unlink()
 
     def _settle(self, shard: ShardPlan) -> bool:
-        """Tell whether a shard is finished; give its files the names of this plan, or set it aside if it has to grow."""
+        """Tell whether a shard is finished; give its files this plan's names, or set it aside if it has to grow."""
         record_path = self.record_path(shard)
         if not record_path.is_file():
             return False

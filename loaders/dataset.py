@@ -64,7 +64,9 @@ class Gather:
             return batch
         out = {name: values for name, values in batch.items() if name not in ("shard", "row")}
         weights = self._take(batch, "shards")
-        out["weights"] = StackedWeights({name: weights[name] for name in self.zoo.manifest.architecture.parameter_shapes})
+        out["weights"] = StackedWeights(
+            {name: weights[name] for name in self.zoo.manifest.architecture.parameter_shapes}
+        )
         if self.rollouts:
             out |= self._rollouts(batch)
         return out
@@ -138,8 +140,8 @@ def load_dataset(
         index = datasets.Dataset(
             table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
         )
-        loaded[name] = _stream(index, gather, zoo.manifest.splits[name]["shards"]) if streaming else (
-            index.with_transform(gather)
+        loaded[name] = (
+            _stream(index, gather, zoo.manifest.splits[name]["shards"]) if streaming else (index.with_transform(gather))
         )
     if split is not None:
         return loaded[split]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +19,13 @@ from rnn_zoos.index import read_index
 from rnn_zoos.manifest import index_path, read_manifest
 from rnn_zoos.tasks import SPLITS
 
-Where = pc.Expression | Sequence[tuple[str, str, Any]]
+Where: TypeAlias = "pc.Expression | Sequence[tuple[str, str, Any]]"
 """What rows to keep: a pyarrow expression, or triples such as ("accuracy", ">", 0.9) that must all hold."""
 
 _REMEDY = "Fetch or generate this zoo again, or put the right file in its place; `rnn-zoos check` lists all damage."
 
 
-@lru_cache(maxsize=None)
+@cache
 def open_tensors(path: Path, entry: FileEntry) -> dict[str, Array]:
     """Map a file of a zoo, after its bytes were compared with the manifest: once in a process."""
     check_bytes(path, entry, _REMEDY)
@@ -94,7 +94,9 @@ class LocalZoo:
         try:
             return pq.filters_to_expression(list(where))
         except (ValueError, TypeError) as error:
-            raise FormatError(f"where is {list(where)!r}: {error}. Expected for example [('step', 'in', [0, 100])].") from error
+            raise FormatError(
+                f"where is {list(where)!r}: {error}. Expected for example [('step', 'in', [0, 100])]."
+            ) from error
 
     def row(self, run: int, step: int) -> dict[str, Any]:
         """Return the index row of one snapshot. Raises UnknownNameError, saying which runs and steps there are."""

@@ -37,9 +37,9 @@ Bytes = npt.NDArray[np.uint8]
 class Digits:
     """N digits and the division that training respects.
 
-    images uint8 [N, 785] (row by row; the last column is black, see `rnn_zoos.rotation`), labels int64 [N], numbers int64
-    [N] (place in MNIST: 0..59,999 its training digits, 60,000 on its test digits); fit, held_out and test are
-    positions in these arrays, without overlap.
+    images uint8 [N, 785] (row by row; the last column is black, see `rnn_zoos.rotation`), labels int64 [N], numbers
+    int64 [N] (place in MNIST: 0..59,999 its training digits, 60,000 on its test digits; ascending); fit, held_out and
+    test are positions in these arrays, without overlap.
     """
 
     images: Tensor
@@ -175,7 +175,12 @@ def _from_hub() -> tuple[Bytes, Bytes, Bytes, Bytes]:
 
     try:
         parts = [datasets.load_dataset("ylecun/mnist", split=split) for split in ("train", "test")]
-    except (OSError, HfHubHTTPError, datasets.exceptions.DatasetsError, datasets.exceptions.DatasetNotFoundError) as error:
+    except (
+        OSError,
+        HfHubHTTPError,
+        datasets.exceptions.DatasetsError,
+        datasets.exceptions.DatasetNotFoundError,
+    ) as error:
         raise DigitsError(
             f"MNIST could not be loaded from the Hub as ylecun/mnist ({type(error).__name__}: {error}). Check the "
             "network, give --mnist a directory with the four IDX files, or use --mnist embedded (5,000 digits)."

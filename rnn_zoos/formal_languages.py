@@ -70,8 +70,9 @@ class Verdict:
 def judge(sequences: Tensor, offsets: Offsets) -> Verdict:
     """Judge sequences [B, T] that start with BOS by what stands before the first EOS.
 
-    finished: there is an EOS. right_counts: finished, and for some n >= 0 there are n a, n+m_b b, n+m_c c and n+m_d d, in
-    any order (the test of the paper's code). accepted: the same, in order, and nothing else: a string of the language.
+    finished: there is an EOS. right_counts: finished, and for some n >= 0 there are n a, n+m_b b, n+m_c c and n+m_d d,
+    in any order (the test of the paper's code). accepted: the same, in order, and nothing else: a string of the
+    language.
     """
     written = sequences[:, 1:].long()
     ended = (written == EOS).cumsum(dim=1) > 0
@@ -155,9 +156,13 @@ class FormalLanguages(TaskFamily):
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {
             "accuracy": Column("float32", "fraction of written strings that are in the language (order and counts)"),
-            "count_accuracy": Column("float32", "fraction with the right counts before EOS, in any order (paper's code)"),
+            "count_accuracy": Column(
+                "float32", "fraction with the right counts before EOS, in any order (paper's code)"
+            ),
             "finished": Column("float32", "fraction of written strings that have an EOS"),
-            "loss": Column("float32", "cross-entropy on the training strings, all equally likely, all 41 steps", "nats"),
+            "loss": Column(
+                "float32", "cross-entropy on the training strings, all equally likely, all 41 steps", "nats"
+            ),
         }
     )
 

@@ -76,7 +76,9 @@ def read_manifest(directory: Path) -> Manifest:
     if not path.is_file():
         if (directory / UNFINISHED).is_dir():
             raise FormatError(f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it.")
-        raise FormatError(f"{directory} is not a zoo: it has no {MANIFEST}. Expected the output of `rnn-zoos generate`.")
+        raise FormatError(
+            f"{directory} is not a zoo: it has no {MANIFEST}. Expected the output of `rnn-zoos generate`."
+        )
     try:
         return _parse(json.loads(path.read_bytes()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,7 +11,9 @@ from rnn_zoos.architecture import Architecture
 from rnn_zoos.randomness import Purpose, random_bits, to_uniform
 from rnn_zoos.weights import check_weights, unflatten
 
-LAYERS: Mapping[str, type[nn.RNNBase]] = MappingProxyType({"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN})
+LAYERS: Mapping[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = MappingProxyType(
+    {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+)
 
 
 class RecurrentNetwork(nn.Module):

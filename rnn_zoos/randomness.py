@@ -1,9 +1,9 @@
 """Random numbers with an address instead of a history.
 
 Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) turns a counter and a key into
-four random words. The key is the zoo's seed, the counter is (block, counter, run, purpose): any number of any run can be
-drawn at any time on any device, in any order, with the same bits. Words are int64 tensors holding 0..2**32-1, since torch
-has no full set of unsigned operations.
+four random words. The key is the zoo's seed, the counter is (block, counter, run, purpose): any number of any run can
+be drawn at any time on any device, in any order, with the same bits. Words are int64 tensors holding 0..2**32-1, since
+torch has no full set of unsigned operations.
 """
 
 from __future__ import annotations
@@ -82,5 +82,7 @@ def permutation(bits: Tensor) -> Tensor:
 
 def fixed_hash(values: Tensor, salt: int) -> Tensor:
     """Hash whole numbers 0..2**32-1 to words that never change: no seed enters. Another `salt`, another hash."""
-    words = torch.stack([values.long(), *(torch.full_like(values.long(), w) for w in (salt, 0, Purpose.FIXED_HASH))], -1)
+    words = torch.stack(
+        [values.long(), *(torch.full_like(values.long(), w) for w in (salt, 0, Purpose.FIXED_HASH))], -1
+    )
     return philox(words, 0)[..., 0]

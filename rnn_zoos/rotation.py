@@ -49,10 +49,12 @@ def _fixed(value: float) -> int:
 def to_tiles(pixels: Tensor) -> Tensor:
     """Cut [..., 784] pixels into [..., 49, 16] tiles of 4 x 4, row by row. Inverse of `from_tiles`."""
     count = SIDE // TILE
-    return pixels.unflatten(-1, (count, TILE, count, TILE)).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+    blocks: Tensor = pixels.unflatten(-1, (count, TILE, count, TILE)).transpose(-3, -2)
+    return blocks.flatten(-4, -3).flatten(-2)
 
 
 def from_tiles(tiles: Tensor) -> Tensor:
     """Put [..., 49, 16] tiles back into [..., 784] pixels. Inverse of `to_tiles`."""
     count = SIDE // TILE
-    return tiles.unflatten(-2, (count, count)).unflatten(-1, (TILE, TILE)).transpose(-3, -2).flatten(-4)
+    blocks: Tensor = tiles.unflatten(-2, (count, count)).unflatten(-1, (TILE, TILE)).transpose(-3, -2)
+    return blocks.flatten(-4)

@@ -1,4 +1,4 @@
-"""M networks of one architecture at once, by batched matrix products; tested against `cells.run_network`, one by one."""
+"""M networks of one architecture at once, by batched matrix products; `cells.run_network` is its naive twin."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ class NetworkStack:
         self.weights = dict(weights)
         self.num_networks = leading[0]
 
-    def __call__(
-        self, inputs: Tensor, state: list[LayerState] | None = None
-    ) -> tuple[Tensor, list[LayerState]]:
+    def __call__(self, inputs: Tensor, state: list[LayerState] | None = None) -> tuple[Tensor, list[LayerState]]:
         """Run all networks over [B, T, I] (the same inputs for all) or [M, B, T, I].
 
         Returns outputs [M, B, T, O] and, per layer, the last state [M, B, H]. Raises FormatError for other shapes.

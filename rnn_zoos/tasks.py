@@ -115,7 +115,13 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def evaluate(
-        self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: Any  # noqa: ANN401
+        self,
+        network: RecurrentNetwork,
+        seed: int,
+        run: int,
+        task: int,
+        step: int,
+        evaluation: Any,  # noqa: ANN401
     ) -> Measured:
         """Measure one snapshot; random numbers come from the run's streams at counter `step`."""
 

@@ -46,7 +46,9 @@ def flatten(architecture: Architecture, weights: Mapping[str, Tensor]) -> Tensor
 def unflatten(architecture: Architecture, flat: Tensor) -> dict[str, Tensor]:
     """Cut [..., P] into name -> [..., *shape]; the tensors are views. Inverse of `flatten`."""
     if flat.dim() == 0 or flat.shape[-1] != architecture.num_parameters:
-        raise FormatError(f"Flat weights have shape {tuple(flat.shape)}; expected [..., {architecture.num_parameters}].")
+        raise FormatError(
+            f"Flat weights have shape {tuple(flat.shape)}; expected [..., {architecture.num_parameters}]."
+        )
     shapes = architecture.parameter_shapes
     pieces = flat.split([prod(shape) for shape in shapes.values()], dim=-1)
     return {
