@@ -1,0 +1,99 @@
+"""Tiny zoos, made by the real code in this process, for all tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.shards import make_shard
+from rnn_zoos.generation.workspace import Workspace, locked
+
+ZOOS = ("formal-languages", "sequential-mnist")
+CELLS = ("lstm", "gru", "rnn")
+
+# Distinct awkward sizes, so that a swapped axis cannot pass.
+TINY = """\
+formal-languages:
+  seed: 5
+  runs: 7
+  runs_per_shard: 2
+  cell: {cell}
+  num_layers: 2
+  hidden_size: 7
+  batch_size: 3
+  snapshots: [0, 2, 11]
+  learning_rate: {{0: 0.01, 5: 0.003}}
+  weight_decay: [0.0001]
+  evaluation: {{strings: 13, rollouts: 4}}
+sequential-mnist:
+  seed: 4
+  runs: 5
+  runs_per_shard: 2
+  cell: {cell}
+  num_layers: 3
+  hidden_size: 5
+  batch_size: 4
+  snapshots: [0, 3, 8]
+  learning_rate: {{0: 0.01, 5: 0.003}}
+  weight_decay: [0, 0.1]
+  evaluation: {{held_out_digits: 23, fit_digits: 29, test_digits: 31, rollouts: 6}}
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Workers have one thread; what is compared with them bit for bit has to have one too."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing here may reach a hub or a cache of the user."""
+    os.environ.update(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path_factory.mktemp("hf")))
+
+
+def make_in_process(directory: Path, plan: Plan) -> None:
+    """What `generate` does, without worker processes."""
+    with locked(directory):
+        workspace = Workspace(directory, plan)
+        pending = workspace.prepare()
+        for shard in pending:
+            make_shard(directory, plan, shard, lambda updates: None)
+        if not workspace.is_finished():
+            workspace.finish()
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file of a zoo but its lock and manifest (which tells how long it took)."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(p.relative_to(directory)): p.read_bytes() for p in files if p.name not in (".lock", "zoo.json")}
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the path of the tiny preset with a given cell."""
+    folder = tmp_path_factory.mktemp("presets")
+
+    def write(cell: str = "lstm") -> str:
+        path = folder / f"{cell}.yaml"
+        path.write_text(TINY.format(cell=cell))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Callable[[str], str]) -> Callable[..., Path]:
+    """Return the directory of a finished tiny zoo; made once, not to be written to."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(name: str, cell: str = "lstm") -> Path:
+        if (name, cell) not in made:
+            made[name, cell] = tmp_path_factory.mktemp(f"{name}-{cell}")
+            make_in_process(made[name, cell], make_plan(name, tiny_preset(cell)))
+        return made[name, cell]
+
+    return make

@@ -1,0 +1,55 @@
+from collections import Counter
+
+import pytest
+
+from rnn_zoos.errors import PresetError
+from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.registry import ZOOS
+from rnn_zoos.tasks import SPLITS
+
+
+@pytest.mark.parametrize("zoo", ZOOS)
+def test_a_plan_of_fewer_runs_begins_the_plan_of_more(zoo):
+    few, many = make_plan(zoo, "paper", runs=37), make_plan(zoo, "paper", runs=300)
+    assert list(many.runs())[:37] == list(few.runs())
+    for small in few.shards:
+        large = next(shard for shard in many.shards if shard.name == small.name)
+        assert large.run_numbers[: len(small.runs)] == small.run_numbers
+
+
+@pytest.mark.parametrize("zoo", ZOOS)
+def test_every_run_is_in_one_shard_of_its_split(zoo):
+    plan = make_plan(zoo, "small")
+    splits = {run.run: split for run, split in plan.runs()}
+    placed = [(number, shard.split) for shard in plan.shards for number in shard.run_numbers]
+    assert sorted(placed) == sorted(splits.items())
+    assert [shard.split for shard in plan.shards] == sorted((s.split for s in plan.shards), key=SPLITS.index)
+    for shard in plan.shards:
+        assert shard.count == sum(other.split == shard.split for other in plan.shards)
+        assert len(shard.runs) <= plan.settings.runs_per_shard
+    assert plan.shards[0].path("shards") == f"shards/train-00000-of-{plan.shards[0].count:05d}.safetensors"
+
+
+def test_seed_and_runs_replace_those_of_the_preset():
+    assert [run for run, _ in make_plan("formal-languages", "demo", seed=9).runs()] != [
+        run for run, _ in make_plan("formal-languages", "demo").runs()
+    ]
+    assert make_plan("formal-languages", "demo", runs=3).settings.runs == 3
+    with pytest.raises(PresetError, match="runs is 0"):
+        make_plan("formal-languages", "demo", runs=0)
+
+
+def test_weight_decay_is_drawn_evenly():
+    counts = Counter(run.weight_decay for run, _ in make_plan("sequential-mnist", "paper").runs())
+    assert set(counts) == {0, 0.001, 0.01, 0.1} and min(counts.values()) > 200
+
+
+def test_the_demo_has_runs_of_every_split():
+    for zoo in ZOOS:
+        assert {split for _, split in make_plan(zoo, "demo").runs()} == set(SPLITS)
+
+
+def test_rows_are_plain_data():
+    row = next(iter(make_plan("formal-languages", "demo").run_rows()))
+    assert list(row) == ["run", "split", "shard", "task", "m_b", "m_c", "m_d", "weight_decay"]
+    assert row["shard"].startswith(row["split"])
