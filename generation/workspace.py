@@ -95,7 +95,7 @@ class Workspace:
         begun = self._begun()
         if begun is not None:
             self._refuse_other_plan(begun)
-        elif any(path.name != _LOCK for path in self.directory.iterdir()):
+        elif any(path.name not in (_LOCK, UNFINISHED) for path in self.directory.iterdir()):
             raise FormatError(f"{self.directory} is not empty and holds no zoo. Give --out a new or empty directory.")
         if self.is_finished():
             return []

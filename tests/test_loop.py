@@ -57,7 +57,9 @@ def test_twenty_updates_equal_a_plain_implementation(zoo, cell, tiny_preset, mon
     losses = []
     cross_entropy = F.cross_entropy
     monkeypatch.setattr(
-        F, "cross_entropy", lambda *args: losses.append(loss := cross_entropy(*args)) or loss  # what the trainer sees
+        F,
+        "cross_entropy",
+        lambda *args: losses.append(loss := cross_entropy(*args)) or loss,  # what the trainer sees
     )
     made = plan(zoo, tiny_preset(cell), snapshots=(0, 19, 20), hidden_size=13)
     trained = train(made, [3])[0]
@@ -103,7 +105,9 @@ def test_a_diverging_run_keeps_its_finite_snapshots_and_leaves_the_others_alone(
             return inputs * (math.nan if self.count == 7 else 1), targets
 
     monkeypatch.setattr(
-        type(made.family), "sampler", lambda s, seed, run, *a: (Poisoned if run == 1 else lambda x: x)(sampler(s, seed, run, *a))
+        type(made.family),
+        "sampler",
+        lambda s, seed, run, *a: (Poisoned if run == 1 else lambda x: x)(sampler(s, seed, run, *a)),
     )
     done = []
     first, diverged, last = train(made, [0, 1, 2], done.append)
@@ -137,7 +141,9 @@ def test_training_learns(zoo):
 
     sizes = made.settings.evaluation_sizes(made.family)
     accuracies = [
-        made.family.evaluate(RecurrentNetwork(made.architecture, weights), 0, run.run, run.task, step, sizes).labels["accuracy"]
+        made.family.evaluate(RecurrentNetwork(made.architecture, weights), 0, run.run, run.task, step, sizes).labels[
+            "accuracy"
+        ]
         for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True)
     ]
     assert accuracies[0] < 0.25 and accuracies[1] > 0.4
