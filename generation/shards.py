@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from rnn_zoos.files import DTYPES, Array, map_tensors, write_tensors
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.training import Report, TrainedRun, make_trainer
 from rnn_zoos.generation.workspace import KINDS, ShardRecord, Workspace, read_record
-from rnn_zoos.index import index_schema
 from rnn_zoos.manifest import FORMAT
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.tasks import Measured
@@ -36,7 +34,7 @@ def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) ->
     kept: set[int] = set()
     if workspace.partial_path(shard, "record").is_file():
         record = read_record(workspace.partial_path(shard, "record"))
-        kept, rows, seconds = set(record.runs), record.rows.to_pylist(), record.seconds
+        kept, rows, seconds = set(record.runs), record.rows, record.seconds
         parts.append({kind: map_tensors(workspace.partial_path(shard, kind)) for kind in KINDS})
     runs = [run for run in shard.runs if run.run not in kept]
     for trained in make_trainer(plan.backend).train(plan.family, plan.settings, runs, report):
@@ -49,9 +47,8 @@ def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) ->
         kind: write_tensors(directory / shard.path(kind), _concatenate([part[kind] for part in parts]), about)
         for kind in KINDS
     }
-    table = pa.Table.from_pylist(rows, schema=index_schema(plan.family.columns))
     seconds += time.monotonic() - started
-    ShardRecord(shard.run_numbers, files, seconds, table).write(workspace.record_path(shard))
+    ShardRecord(shard.run_numbers, files, seconds, rows).write(workspace.record_path(shard))
 
 
 def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[dict[str, Any]], Tensors]:

@@ -2,14 +2,13 @@
 
 shards/, rollouts/               finished shards, each written whole or not at all
 unfinished/plan.json             the plan that the directory was begun with
-unfinished/train-00000.parquet   index rows of a finished shard, with the hashes of its files: written last
+unfinished/train-00000.json      index rows of a finished shard, with the hashes of its files: written last
 unfinished/partial/              the last shards of a zoo that is being extended: their runs are kept, not trained again
 zoo.json                         written when all is done; then unfinished/ goes
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Iterator
@@ -25,9 +24,18 @@ from filelock import FileLock, Timeout
 
 from rnn_zoos import __version__
 from rnn_zoos.errors import BusyError, FormatError, PlanMismatchError, StorageError
-from rnn_zoos.files import TEMPORARY, Array, FileEntry, check_bytes, map_tensors, write_json, write_tensors
+from rnn_zoos.files import (
+    TEMPORARY,
+    Array,
+    FileEntry,
+    check_bytes,
+    map_tensors,
+    read_sealed_json,
+    write_sealed_json,
+    write_tensors,
+)
 from rnn_zoos.generation.plan import Plan, ShardPlan
-from rnn_zoos.index import index_about, index_schema, read_index, write_index
+from rnn_zoos.index import index_schema, read_index, write_index
 from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.rotation import PIXELS, SIDE
 from rnn_zoos.sequential_mnist import SequentialMnist
@@ -36,6 +44,7 @@ from rnn_zoos.tasks import SPLITS
 KINDS = ("shards", "rollouts")
 _LOCK = ".lock"
 _PARTIAL = "partial"
+_REMEDY = "Delete it and run the same command again: its runs are made anew."
 
 
 @dataclass(frozen=True)
@@ -45,20 +54,18 @@ class ShardRecord:
     runs: list[int]
     files: dict[str, FileEntry]
     seconds: float
-    rows: pa.Table
+    rows: list[dict[str, Any]]
 
     def write(self, path: Path) -> None:
         """Write the record. Inverse of `read_record`."""
-        files = {kind: asdict(entry) for kind, entry in self.files.items()}
-        write_index(path, self.rows, {"runs": self.runs, "files": files, "seconds": self.seconds})
+        write_sealed_json(path, asdict(self))
 
 
 def read_record(path: Path) -> ShardRecord:
-    """Read a record written by `ShardRecord.write`."""
-    table = read_index(path)
-    about = index_about(table)
-    files = {kind: FileEntry(**entry) for kind, entry in about["files"].items()}
-    return ShardRecord(about["runs"], files, about["seconds"], table.replace_schema_metadata(None))
+    """Read a record written by `ShardRecord.write`. Raises IntegrityError if it is damaged."""
+    data = read_sealed_json(path, _REMEDY)
+    files = {kind: FileEntry(**entry) for kind, entry in data.pop("files").items()}
+    return ShardRecord(files=files, **data)
 
 
 @contextmanager
@@ -101,7 +108,7 @@ class Workspace:
             return []
         if (self.directory / MANIFEST).is_file():
             self._reopen()
-        write_json(self._plan_path, self.plan.identity())
+        write_sealed_json(self._plan_path, self.plan.identity())
         for path in self.directory.rglob(f".*{TEMPORARY}"):
             path.unlink(missing_ok=True)
         return [shard for shard in self.plan.shards if not self._settle(shard)]
@@ -120,18 +127,17 @@ class Workspace:
 
     def record_path(self, shard: ShardPlan) -> Path:
         """Where the record of a finished shard belongs."""
-        return self.unfinished / f"{shard.name}.parquet"
+        return self.unfinished / f"{shard.name}.json"
 
     def partial_path(self, shard: ShardPlan, kind: str) -> Path:
         """Where a shard that has to grow waits; `kind` is record, shards or rollouts."""
-        suffix = "parquet" if kind == "record" else "safetensors"
+        suffix = "json" if kind == "record" else "safetensors"
         return self.unfinished / _PARTIAL / f"{shard.name}.{kind}.{suffix}"
 
     def _begun(self) -> dict[str, Any] | None:
         """Return the identity of the plan that the directory was begun with."""
         if self._plan_path.is_file():
-            begun: dict[str, Any] = json.loads(self._plan_path.read_bytes())
-            return begun
+            return read_sealed_json(self._plan_path, "Give another --out directory.")
         if (self.directory / MANIFEST).is_file():
             manifest = read_manifest(self.directory)
             made = {"zoo": manifest.zoo, "backend": manifest.made["backend"], "digits": manifest.digits}
@@ -155,19 +161,18 @@ class Workspace:
         """Turn a finished zoo into an unfinished one again, because runs are to be added or files are missing."""
         manifest = read_manifest(self.directory)
         finished = replace(self.plan, settings=self.plan.settings.model_copy(update={"runs": manifest.runs}))
-        indices = {
-            split: read_index(self.directory / index_path(split))
-            for split in manifest.splits
-            if (self.directory / index_path(split)).is_file()
-        }
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for path in {index_path(shard.split) for shard in finished.shards}:
+            if (self.directory / path).is_file():
+                check_bytes(self.directory / path, manifest.files[path], _REMEDY)
+                rows[path] = read_index(self.directory / path).to_pylist()
         for shard in finished.shards:
-            if shard.split in indices:
-                index = indices[shard.split]
-                rows = index.filter(pa.compute.equal(index["shard"], shard.number)).replace_schema_metadata(None)
+            if index_path(shard.split) in rows:
+                own = [row for row in rows[index_path(shard.split)] if row["shard"] == shard.number]
                 files = {kind: manifest.files[shard.path(kind)] for kind in KINDS}
                 seconds = manifest.made["seconds"] / len(finished.shards)
-                ShardRecord(shard.run_numbers, files, seconds, rows).write(self.record_path(shard))
-        write_json(self._plan_path, finished.identity())
+                ShardRecord(shard.run_numbers, files, seconds, own).write(self.record_path(shard))
+        write_sealed_json(self._plan_path, finished.identity())
         (self.directory / MANIFEST).unlink()
 
     def _settle(self, shard: ShardPlan) -> bool:
@@ -185,7 +190,7 @@ class Workspace:
             if not target.is_file():  # removed by the user, because it was damaged: to be made again
                 record_path.unlink()
                 return False
-            check_bytes(target, record.files[kind], "Delete it and run the same command again: its runs are made anew.")
+            check_bytes(target, record.files[kind], _REMEDY)
         if grown:
             record_path.rename(self.partial_path(shard, "record"))
         return not grown
@@ -196,8 +201,8 @@ class Workspace:
         files, splits = {}, {}
         for split in SPLITS:
             shards = [shard for shard in self.plan.shards if shard.split == split]
-            tables = [records[shard.name].rows for shard in shards]
-            table = pa.concat_tables([index_schema(self.plan.family.columns).empty_table(), *tables])
+            rows = [row for shard in shards for row in records[shard.name].rows]
+            table = pa.Table.from_pylist(rows, schema=index_schema(self.plan.family.columns))
             splits[split] = {
                 "runs": sum(len(shard.runs) for shard in shards),
                 "rows": table.num_rows,

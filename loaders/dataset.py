@@ -71,6 +71,11 @@ class Gather:
             out |= self._rollouts(batch)
         return out
 
+    def by_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return the same with `weights` as a list of one dict a row: streams want columns of equal length."""
+        gathered = self(batch)
+        return gathered | {"weights": list(gathered["weights"].rows())}
+
     def _take(self, batch: dict[str, Any], kind: str) -> dict[str, Tensor]:
         """Copy the rows of a batch out of the mapped shards: name -> [rows, ...]."""
         places: dict[tuple[str, int], list[int]] = {}
@@ -150,5 +155,11 @@ def load_dataset(
 
 def _stream(index: datasets.Dataset, gather: Gather, shards: int) -> datasets.IterableDataset:
     """Return the same rows as a stream that nodes and workers can share."""
-    parts = max(1, min(shards, len(index)))
-    return index.to_iterable_dataset(num_shards=parts).map(gather, batched=True, batch_size=_STREAM_BATCH)
+    if not len(index):
+        return datasets.IterableDataset.from_generator(_no_rows)  # `to_iterable_dataset` refuses to have no shard
+    stream = index.to_iterable_dataset(num_shards=min(shards, len(index)))
+    return stream.map(gather.by_rows, batched=True, batch_size=_STREAM_BATCH, remove_columns=["shard", "row"])
+
+
+def _no_rows() -> Iterator[dict[str, Any]]:
+    yield from ()

@@ -71,6 +71,21 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
+def write_sealed_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write JSON atomically, with its own hash on the first line. Inverse of `read_sealed_json`."""
+    text = json.dumps(data)
+    write_atomically(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
+
+
+def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read JSON written by `write_sealed_json`. Raises IntegrityError, with the remedy, if a byte has changed."""
+    seal, _, text = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(text[:-1]).hexdigest().encode() != seal or text[-1:] != b"\n":
+        raise IntegrityError(f"{path} is damaged: its content does not have the hash on its first line. {remedy}")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, Any]) -> FileEntry:
     """Write tensors that share their first axis (rows) as safetensors, atomically.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +19,6 @@ _ARROW = {
     "string": pa.string(),
     "bool": pa.bool_(),
 }
-_ABOUT = b"rnn_zoos"
 
 
 def index_schema(columns: Mapping[str, Column]) -> pa.Schema:
@@ -29,12 +26,11 @@ def index_schema(columns: Mapping[str, Column]) -> pa.Schema:
     return pa.schema([pa.field(name, _ARROW[column.dtype], nullable=False) for name, column in columns.items()])
 
 
-def write_index(path: Path, table: pa.Table, about: Mapping[str, Any] | None = None) -> FileEntry:
-    """Write an index atomically: equal tables give equal bytes. `about` is kept as JSON in the file's metadata."""
-    metadata = {_ABOUT: json.dumps(about).encode()} if about is not None else None
+def write_index(path: Path, table: pa.Table) -> FileEntry:
+    """Write an index atomically: equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table.replace_schema_metadata(metadata),
+        table,
         sink,
         compression="zstd",
         use_dictionary=False,
@@ -46,14 +42,11 @@ def write_index(path: Path, table: pa.Table, about: Mapping[str, Any] | None = N
 
 
 def read_index(path: Path, filters: pa.compute.Expression | None = None) -> pa.Table:
-    """Read an index, checking its page checksums. Raises FormatError if it cannot be read."""
+    """Read an index whose bytes were checked (parquet's own checksums leave its footer out), or rows of it.
+
+    Raises FormatError if it cannot be read.
+    """
     try:
-        return pq.read_table(path, filters=filters, page_checksum_verification=True, partitioning=None)
+        return pq.read_table(path, filters=filters, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error
-
-
-def index_about(table: pa.Table) -> dict[str, Any]:
-    """Return the `about` of `write_index`."""
-    about: dict[str, Any] = json.loads((table.schema.metadata or {})[_ABOUT])
-    return about

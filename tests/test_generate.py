@@ -220,7 +220,7 @@ def test_another_plan_is_refused_and_nothing_is_overwritten(zoo, tiny_preset, tm
         if not finished:
             unfinish(out, tiny_preset)
         before = contents(out)
-        with pytest.raises(PlanMismatchError, match=r"seed: 5 there, 6 asked for"):
+        with pytest.raises(PlanMismatchError, match=r"seed: 13 there, 6 asked for"):
             make_in_process(out, make_plan("formal-languages", tiny_preset(), seed=6))
         with pytest.raises(PlanMismatchError, match=r"hidden_size: 7 there, 32 asked for") as caught:
             make_in_process(out, make_plan("formal-languages", "demo"))

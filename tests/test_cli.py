@@ -1,0 +1,113 @@
+"""The command, as a user calls it: exit status, messages, no tracebacks."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ZOOS
+
+from rnn_zoos import cli
+
+
+def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rnn_zoos", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+def in_process(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
+    """The same without the seconds that a new Python takes to import torch."""
+    monkeypatch.setattr(sys, "argv", ["rnn-zoos", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    return stop.value.code or 0, out, err
+
+
+@pytest.mark.parametrize("command", ["plan", "generate", "check", "info", "sample", "plot"])
+def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
+    status, out, _ = in_process(monkeypatch, capsys, command, "--help")
+    assert status == 0 and f"rnn-zoos {command} " in out and "Example" in out
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_the_commands_work_on_a_zoo(name, zoo, tmp_path, monkeypatch, capsys):
+    status, out, _ = in_process(monkeypatch, capsys, "check", zoo(name))
+    assert status == 0 and "conforms to format 1" in out
+    status, out, _ = in_process(monkeypatch, capsys, "info", zoo(name))
+    assert status == 0 and name in out and "accuracy" in out
+    status, out, _ = in_process(monkeypatch, capsys, "info", zoo(name), "--json")
+    assert status == 0 and json.loads(out)["zoo"]["zoo"] == name
+    status, out, _ = in_process(monkeypatch, capsys, "sample", zoo(name), "--run", 1, "--step", 0, "--count", 3)
+    assert status == 0 and "run 1, step 0" in out and re.search("right|wrong", out)
+    status, out, _ = in_process(monkeypatch, capsys, "sample", zoo(name), "--run", 1, "--json")
+    assert status == 0 and len(json.loads(out)) == 10
+    status, out, _ = in_process(monkeypatch, capsys, "plot", zoo(name), "--out", tmp_path)
+    assert status == 0 and out.split() == [str(tmp_path / "accuracy.png"), str(tmp_path / "tasks.png")]
+
+
+def test_plan_is_readable_by_people_and_programs(monkeypatch, capsys):
+    status, out, _ = in_process(monkeypatch, capsys, "plan", "formal-languages", "--preset", "demo", "--runs", 3)
+    assert status == 0 and "3 runs" in out and "train-00000" in out
+    status, out, _ = in_process(monkeypatch, capsys, "plan", "sequential-mnist", "--preset", "demo", "--json")
+    data = json.loads(out)
+    assert status == 0 and len(data["runs"]) == data["settings"]["runs"] and "angle" in data["runs"][0]
+
+
+def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    out_dir = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    (out_dir / "index" / "train.parquet").unlink()
+    (out_dir / "junk").write_text("")
+    status, out, _ = in_process(monkeypatch, capsys, "check", out_dir)
+    assert status == 1 and len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "formal", "--preset", "demo"], "Unknown zoo 'formal'; known: formal-languages, sequential-mnist"),
+        (["plan", "formal-languages", "--preset", "tiny"], "Unknown preset 'tiny'; known: demo, paper, small"),
+        (
+            ["generate", "formal-languages", "--preset", "demo", "--out", "x", "--backend", "cuda"],
+            "Unknown backend 'cuda'",
+        ),
+        (["generate", "sequential-mnist", "--preset", "demo", "--out", "x", "--mnist", "x"], "has no train-images"),
+        (["generate", "sequential-mnist", "--preset", "demo", "--out", "x", "--mnist", "hub"], "Check the network"),
+        (["check", "."], "is not a zoo"),
+        (["info", "nowhere"], "is not a directory"),
+        (["plot", "."], "is not a zoo"),
+        (["sample", ".", "--run", "0"], "is not a zoo"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_message_and_exit_status_one(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = in_process(monkeypatch, capsys, *arguments)
+    assert status == 1 and err.startswith("Error: ") and message in err and "Traceback" not in err and out == ""
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["plan", "formal-languages"], ["fly"], ["info", ".", "--runs", "3"]])
+def test_wrong_usage_has_exit_status_two(arguments, monkeypatch, capsys):
+    assert in_process(monkeypatch, capsys, *arguments)[0] == 2
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rnn_zoos.generation.plan", None)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.delitem(sys.modules, "rnn_zoos.generation.presets", raising=False)
+    monkeypatch.delitem(sys.modules, "rnn_zoos.generation.plan")
+    status, _, err = in_process(monkeypatch, capsys, "plan", "formal-languages", "--preset", "demo")
+    assert status == 1 and "'yaml' is not installed. Install it with: pip install 'rnn-zoos[generation]'" in err
+
+
+def test_the_command_is_installed_and_fails_without_a_traceback():
+    done = run("info", "nowhere")
+    assert done.returncode == 1 and done.stderr.startswith("Error: nowhere is not a directory")
+
+
+def test_importing_the_package_imports_none_of_its_readers_or_makers():
+    script = "import sys, rnn_zoos; print([m for m in sys.modules if m.startswith(('rnn_zoos.', 'torch', 'datasets'))])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['rnn_zoos.errors']"

@@ -1,0 +1,70 @@
+"""The wheel holds every module and data file, and nothing imports against the rules of the layout."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"rnn_zoos": "rnn_zoos", "generation": "rnn_zoos/generation", "loaders": "rnn_zoos/loaders"}
+FOLDERS["baselines"] = "rnn_zoos/baselines"
+
+
+def committed() -> list[str]:
+    """Files of the checkout that git tracks or would track."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [path for path in listed if (ROOT / path).is_file()]
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_and_data_file(tmp_path):
+    source = tmp_path / "source"
+    for path in committed():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes((ROOT / path).read_bytes())
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = {
+        "/".join([FOLDERS[folder], *rest])
+        for folder, *rest in (path.split("/") for path in committed())
+        if folder in FOLDERS and Path(rest[-1]).suffix in (".py", ".yaml", ".npz", ".typed")
+    }
+    assert names == expected
+    assert {"rnn_zoos/py.typed", "rnn_zoos/mnist-5000.npz", "rnn_zoos/generation/presets/demo.yaml"} <= names
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("rnn_zoos", ()),
+        ("generation", ("rnn_zoos.baselines",)),
+        ("baselines", ("rnn_zoos.generation",)),
+        ("loaders", ("rnn_zoos.generation", "rnn_zoos.baselines")),
+    ],
+)
+def test_folders_import_only_what_the_layout_allows(folder, forbidden):
+    """rnn_zoos imports none of the others when it is imported; its command does inside its functions."""
+    if folder == "rnn_zoos":
+        forbidden = ("rnn_zoos.generation", "rnn_zoos.loaders", "rnn_zoos.baselines")
+    files = sorted((ROOT / folder).glob("*.py"))
+    assert files
+    for path in files:
+        for node in ast.parse(path.read_text()).body:
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name and name.startswith(forbidden)], path
+
+
+def test_scripts_explain_themselves():
+    done = subprocess.run([ROOT / "generation" / "run.sh", "--help"], capture_output=True, text=True, check=True)
+    assert "generation/run.sh --preset demo" in done.stdout
+    for wrong in (["--preset"], ["--out"]):
+        assert subprocess.run([ROOT / "generation" / "run.sh", *wrong], capture_output=True).returncode == 2
+    for script in ("generation/run.sh", "generation/environment.sh", "tests/run.sh", ".ci/run"):
+        subprocess.run(["bash", "-n", ROOT / script], check=True)
