@@ -153,6 +153,49 @@ def plot(
         print(path)
 
 
+speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.add_typer(speed, name="speed")
+
+
+@speed.command("generation")
+def speed_generation(
+    updates: Annotated[int, typer.Option(help="updates in each measurement", min=1)] = 300,
+    repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every trainer beside a bare torch loop, in turn, on the same data: updates/s, medians.
+
+    Example: rnn-zoos speed generation
+    """
+    from rnn_zoos.generation.speed import measure_generation
+
+    measured = measure_generation(updates, repeats)
+    if as_json:
+        _print_json(measured)
+        return
+    _print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
+
+
+@speed.command("loading")
+def speed_loading(
+    directory: Directory,
+    batch: Annotated[int, typer.Option(help="rows in a random batch", min=1)] = 64,
+    repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a zoo opens and its weights are read.
+
+    Example: rnn-zoos speed loading zoos/formal-languages
+    """
+    from rnn_zoos.loaders.speed import measure_loading
+
+    measured = measure_loading(directory, batch, repeats)
+    if as_json:
+        _print_json(measured)
+        return
+    _print_table("loading", [{"what": key, "value": value} for key, value in measured.items()])
+
+
 def _print_json(data: object) -> None:
     print(json.dumps(data, indent=2))
 

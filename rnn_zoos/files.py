@@ -138,7 +138,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 def map_tensors(path: Path) -> dict[str, Array]:
     """Map a safetensors file: name -> read-only array on the file's pages; nothing is copied."""
     header, start = read_header(path)
-    data = np.memmap(path, dtype=np.uint8, mode="r")
+    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # plain: memmap's own indexing is several times slower
     arrays = {}
     for name, tensor in header.items():
         if name == "__metadata__":
