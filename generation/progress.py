@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -69,11 +70,9 @@ class Progress:
         now = time.monotonic()
         if self._bar.disable and (force or now - self._last_line >= _PLAIN_EVERY):
             self._last_line = now
-            left = (self.updates - self.updates_done) / self.rate if self.updates_done else 0
-            share = self.updates_done / max(self.updates, 1)
-            print(
-                f"{self.runs_done}/{self.runs} runs written, {share:.0%} of updates, {self.rate:,.0f} updates/s, "
-                f"{left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{self.runs_done}/{self.runs} runs written"
+            if self.updates_done:
+                share = self.updates_done / self.updates
+                left = timedelta(seconds=round((self.updates - self.updates_done) / self.rate))
+                line += f", {share:.0%} of updates, {self.rate:,.0f} updates/s, {left} left"
+            print(line, file=sys.stderr, flush=True)

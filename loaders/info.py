@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.registry import task_family
 
 
 def zoo_info(directory: str | Path) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def zoo_info(directory: str | Path) -> dict[str, Any]:
             "made": ", ".join(f"{key} {value}" for key, value in _made(manifest.made).items()),
         },
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
-        "steps": _means(index, [name for name in labels if columns[name]["dtype"] == "float32"]),
+        "steps": _means(index, [name for name in task_family(manifest.zoo).label_columns if name in labels]),
         "labels": [
             {"label": name, **pc.min_max(index[name]).as_py(), **{k: columns[name][k] for k in ("unit", "description")}}
             for name in labels
