@@ -62,10 +62,11 @@ def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report)
 
 
 def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
-    sampler = family.sampler(settings.seed, run.run, run.task, settings.batch_size)
+    sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
     for first in range(0, settings.num_updates, _DRAWN_AHEAD):
-        for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)):
-            yield sampler.batch(drawn)
+        for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)).unbind(dim=1):
+            inputs, targets = sampler.batch(drawn)
+            yield inputs[0], targets[0]
 
 
 def _finite(weights: dict[str, Tensor]) -> bool:

@@ -65,15 +65,15 @@ def _plan(zoo: str, updates: int) -> Plan:
 def bare_rate(plan: Plan) -> float:
     """Return updates/s of the plain torch loop on the plan's first run."""
     run, _ = next(plan.runs())
-    sampler = plan.family.sampler(plan.settings.seed, run.run, run.task, plan.settings.batch_size)
-    batches = [sampler.batch(drawn) for drawn in sampler.draw(0, plan.settings.num_updates + _WARM_UP)]
+    sampler = plan.family.sampler(plan.settings.seed, [run.run], [run.task], plan.settings.batch_size)
+    batches = [sampler.batch(drawn) for drawn in sampler.draw(0, plan.settings.num_updates + _WARM_UP).unbind(dim=1)]
     network = RecurrentNetwork(plan.architecture)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=run.weight_decay)
     started = time.perf_counter()
     for number, (inputs, targets) in enumerate(batches):
         if number == _WARM_UP:
             started = time.perf_counter()
-        loss = F.cross_entropy(network(inputs).flatten(0, 1), targets.flatten())
+        loss = F.cross_entropy(network(inputs[0]).flatten(0, 1), targets[0].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

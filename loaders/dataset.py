@@ -98,8 +98,8 @@ class Gather:
         if "angle" not in batch:
             raise FormatError("Rollouts of digits need the column 'angle', which was removed. Keep it.")
         images = self._images(tensors.pop("images"))
-        inputs = [tile_inputs(shown, _table(angle)) for shown, angle in zip(images, batch["angle"], strict=True)]
-        return {"sequences": torch.stack(inputs), **tensors}
+        tables = torch.stack([_table(angle) for angle in batch["angle"]])
+        return {"sequences": tile_inputs(images, tables), **tensors}
 
     def _images(self, numbers: Tensor) -> Tensor:
         """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""

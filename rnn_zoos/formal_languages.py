@@ -6,7 +6,7 @@ end with EOS, and are padded with EOS to 42 symbols.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -120,27 +120,29 @@ class LanguageEvaluation:
 
 @dataclass(frozen=True)
 class LanguageSampler:
-    """Training strings of one run: symbols uint8 [K, B, 42], n uniform."""
+    """Training strings of M runs: strings uint8 [M, 10, 42], of which the first `counts` [M] are the run's language."""
 
     strings: Tensor
+    counts: Tensor
     seed: int
-    run: int
+    runs: Tensor
     batch_size: int
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: symbols uint8 [K, B, T+1]."""
+        """Draw K batches ahead, n uniform: symbols uint8 [M, K, B, T+1]."""
         updates = range(first_update, first_update + num_updates)
-        bits = random_bits(self.seed, [self.run], Purpose.DATA, updates, self.batch_size)
-        return self.strings[to_integers(bits[0], len(self.strings))]
+        bits = random_bits(self.seed, self.runs, Purpose.DATA, updates, self.batch_size, self.runs.device)
+        chosen = to_integers(bits, self.counts[:, None, None])
+        return self.strings[torch.arange(len(self.runs), device=self.runs.device)[:, None, None], chosen]
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn symbols [B, T+1] into one-hot inputs [B, T, V] and the next symbols [B, T]."""
-        return one_hot_inputs(drawn), drawn[:, 1:].long()
+        """Turn symbols [M, B, T+1] into one-hot inputs [M, B, T, V] and the next symbols [M, B, T]."""
+        return one_hot_inputs(drawn), drawn[..., 1:].long()
 
 
 def one_hot_inputs(sequences: Tensor) -> Tensor:
     """Return what a network reads of sequences [..., T+1]: all symbols but the last, one-hot float32 [..., T, V]."""
-    return torch.eye(NUM_SYMBOLS)[sequences[..., :-1].long()]
+    return torch.eye(NUM_SYMBOLS, device=sequences.device)[sequences[..., :-1].long()]
 
 
 class FormalLanguages(TaskFamily):
@@ -185,9 +187,18 @@ class FormalLanguages(TaskFamily):
         near = torch.tensor([sum(map(abs, task_offsets(task))) <= 2 for task in range(NUM_TASKS)])
         return near[tasks]
 
-    def sampler(self, seed: int, run: int, task: int, batch_size: int) -> LanguageSampler:
-        """Return the training strings of a run."""
-        return LanguageSampler(language(task_offsets(task)), seed, run, batch_size)
+    def sampler(
+        self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
+    ) -> LanguageSampler:
+        """Return the training strings of M runs."""
+        languages = [language(task_offsets(task)) for task in tasks]
+        return LanguageSampler(
+            torch.nn.utils.rnn.pad_sequence(languages, batch_first=True).to(device),
+            torch.tensor([len(strings) for strings in languages], device=device),
+            seed,
+            torch.tensor(runs, device=device),
+            batch_size,
+        )
 
     @torch.no_grad()
     def evaluate(

@@ -70,8 +70,8 @@ def to_uniform(bits: Tensor) -> Tensor:
     return (bits >> 8).to(torch.float32) * 2.0**-24
 
 
-def to_integers(bits: Tensor, limit: int) -> Tensor:
-    """Turn words into 0..limit-1 (limit up to 2**31) by multiply and shift; the bias is at most limit / 2**32."""
+def to_integers(bits: Tensor, limit: int | Tensor) -> Tensor:
+    """Turn words into 0..limit-1 (limits up to 2**31) by multiply and shift; the bias is at most limit / 2**32."""
     return (bits * limit) >> 32
 
 

@@ -6,7 +6,7 @@ rotated, cut into 49 tiles of 4 x 4, and read after a BOS tile of zeros: 50 step
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -40,36 +40,46 @@ class DigitEvaluation:
     rollouts: int
 
 
-def tile_inputs(images: Tensor, table: Tensor) -> Tensor:
-    """Turn images uint8 [B, 785] and a rotation table [784] into inputs float32 [B, 50, 16]: a BOS tile, 49 tiles."""
-    tiles = images[:, to_tiles(table).flatten()].view(len(images), NUM_TILES, TILE**2)
-    inputs = torch.zeros(len(images), NUM_TILES + 1, TILE**2)
-    inputs[:, 1:] = (tiles / 255 - MEAN) / STD
+def tile_inputs(images: Tensor, tables: Tensor) -> Tensor:
+    """Turn images uint8 [..., B, 785] and rotation tables [..., 784] into inputs float32 [..., B, 50, 16].
+
+    The first of the 50 steps is BOS, a tile of zeros; then come the 49 tiles of the rotated digit.
+    """
+    sources = to_tiles(tables).flatten(-2)[..., None, :]
+    tiles = images.take_along_dim(sources, dim=-1).unflatten(-1, (NUM_TILES, TILE**2))
+    inputs = torch.zeros(*images.shape[:-1], NUM_TILES + 1, TILE**2, device=images.device)
+    inputs[..., 1:, :] = (tiles / 255 - MEAN) / STD
     return inputs
 
 
 @dataclass(frozen=True)
 class DigitSampler:
-    """Training digits of one run: a new shuffle of the fit digits every time they have all been seen."""
+    """Training digits of M runs: a new shuffle of the fit digits every time that a run has seen them all.
 
-    digits: Digits
-    table: Tensor
+    images uint8 [N, 785] and labels [N] of all digits, fit positions in them, rotation tables [M, 784].
+    """
+
+    images: Tensor
+    labels: Tensor
+    fit: Tensor
+    tables: Tensor
     seed: int
-    run: int
+    runs: Tensor
     batch_size: int
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: positions in `digits`, int64 [K, B]."""
-        count = len(self.digits.fit)
-        places = torch.arange(first_update * self.batch_size, (first_update + num_updates) * self.batch_size)
-        epochs = torch.arange(int(places[0]) // count, int(places[-1]) // count + 1)
-        shuffles = permutation(random_bits(self.seed, [self.run], Purpose.DATA, epochs, count)[0])
-        return self.digits.fit[shuffles[places // count - epochs[0], places % count]].view(num_updates, self.batch_size)
+        """Draw K batches ahead: positions of digits, int64 [M, K, B]."""
+        count, device = len(self.fit), self.runs.device
+        first, last = first_update * self.batch_size, (first_update + num_updates) * self.batch_size
+        epochs = range(first // count, (last - 1) // count + 1)
+        shuffles = permutation(random_bits(self.seed, self.runs, Purpose.DATA, epochs, count, device))
+        places = torch.arange(first - epochs[0] * count, last - epochs[0] * count, device=device)
+        return self.fit[shuffles.flatten(1)[:, places]].view(-1, num_updates, self.batch_size)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn positions [B] into inputs [B, 50, 16] and the class at every step [B, 50]."""
-        labels = self.digits.labels[drawn]
-        return tile_inputs(self.digits.images[drawn], self.table), labels[:, None].expand(-1, NUM_TILES + 1)
+        """Turn positions [M, B] into inputs [M, B, 50, 16] and the class at every step [M, B, 50]."""
+        labels = self.labels[drawn]
+        return tile_inputs(self.images[drawn], self.tables), labels[..., None].expand(*labels.shape, NUM_TILES + 1)
 
 
 class SequentialMnist(TaskFamily):
@@ -116,9 +126,20 @@ class SequentialMnist(TaskFamily):
         """Return the angles of 312 degrees and more."""
         return tasks >= OOD_FROM * MICRODEGREES
 
-    def sampler(self, seed: int, run: int, task: int, batch_size: int) -> DigitSampler:
-        """Return the training digits of a run."""
-        return DigitSampler(self.digits, self.table(task), seed, run, batch_size)
+    def sampler(
+        self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
+    ) -> DigitSampler:
+        """Return the training digits of M runs."""
+        digits = self.digits
+        return DigitSampler(
+            digits.images.to(device),
+            digits.labels.to(device),
+            digits.fit.to(device),
+            torch.stack([self.table(task) for task in tasks]).to(device),
+            seed,
+            torch.tensor(runs, device=device),
+            batch_size,
+        )
 
     def table(self, task: int) -> Tensor:
         """Return the rotation table [784] of a task."""

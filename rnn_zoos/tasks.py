@@ -7,7 +7,7 @@ A task is a whole number below 2**32; its family knows what the number means. Th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -55,14 +55,17 @@ PLACE_COLUMNS: Mapping[str, Column] = MappingProxyType(
 
 
 class Sampler(Protocol):
-    """The training data of one run, addressed by the number of the update (0 is the first)."""
+    """The training data of M runs, addressed by the number of the update (0 is the first), on any device.
+
+    Every trainer takes its batches from here, so that there is one implementation of each family's data.
+    """
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: what is random in them, [K, B, ...] of whole numbers."""
+        """Draw K batches ahead: what is random in them, [M, K, B, ...] of whole numbers."""
         ...
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn one drawn batch [B, ...] into float inputs [B, T, I] and target classes [B, T]."""
+        """Turn one drawn update [M, B, ...] into float inputs [M, B, T, I] and target classes [M, B, T]."""
         ...
 
 
@@ -110,8 +113,10 @@ class TaskFamily(ABC):
         """Return which tasks [M] are out of distribution."""
 
     @abstractmethod
-    def sampler(self, seed: int, run: int, task: int, batch_size: int) -> Sampler:
-        """Return the training data of a run."""
+    def sampler(
+        self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
+    ) -> Sampler:
+        """Return the training data of M runs and their tasks."""
 
     @abstractmethod
     def evaluate(

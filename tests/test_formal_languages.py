@@ -121,17 +121,19 @@ def test_splits_are_fixed():
 
 def test_batches_come_from_the_language_uniformly_and_by_address():
     task = task_number((-1, 0, 2))
-    sampler = FAMILY.sampler(3, 8, task, batch_size=5)
-    drawn = sampler.draw(0, 400)
+    sampler = FAMILY.sampler(3, [8, 9], [task, task_number((-3, 2, 2))], batch_size=5)
+    drawn, other = sampler.draw(0, 400)
     assert drawn.shape == (400, 5, LENGTH) and drawn.dtype == torch.uint8
     counts = Counter(show(string) for string in drawn.flatten(0, 1))
     assert set(counts) == {show(string) for string in language((-1, 0, 2))}
     assert max(abs(count - 2000 / 9) for count in counts.values()) < 5 * math.sqrt(2000 / 9)
-    assert torch.equal(sampler.draw(37, 3), drawn[37:40])
-    assert not torch.equal(FAMILY.sampler(3, 9, task, 5).draw(0, 400), drawn)
-    inputs, targets = sampler.batch(drawn[11])
-    assert inputs.shape == (5, 41, 6) and torch.equal(inputs.argmax(-1), drawn[11, :, :-1].long())
-    assert torch.equal(targets, drawn[11, :, 1:].long()) and torch.equal(inputs.sum(-1), torch.ones(5, 41))
+    assert torch.equal(sampler.draw(37, 3)[0], drawn[37:40])
+    assert {show(string) for string in other.flatten(0, 1)} == {show(string) for string in language((-3, 2, 2))}
+    assert torch.equal(FAMILY.sampler(3, [9], [task_number((-3, 2, 2))], 5).draw(0, 400)[0], other)
+    inputs, targets = sampler.batch(torch.stack([drawn[11], other[11]]))
+    for symbols, own, following in zip((drawn[11], other[11]), inputs, targets, strict=True):
+        assert own.shape == (5, 41, 6) and torch.equal(own.argmax(-1), symbols[:, :-1].long())
+        assert torch.equal(following, symbols[:, 1:].long()) and torch.equal(own.sum(-1), torch.ones(5, 41))
 
 
 def network(run: int = 0, cell: str = "lstm") -> RecurrentNetwork:

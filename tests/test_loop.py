@@ -37,10 +37,10 @@ def plain_training(made: Plan, number: int, updates: int) -> tuple[list[float], 
     linear.load_state_dict({n.split(".")[1]: t for n, t in start.items() if n.startswith("linear")})
     parameters = [*recurrent.parameters(), *linear.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=0.01, weight_decay=run.weight_decay, foreach=False)
-    sampler, losses = family.sampler(settings.seed, number, run.task, settings.batch_size), []
+    sampler, losses = family.sampler(settings.seed, [number], [run.task], settings.batch_size), []
     for update in range(updates):
         optimizer.param_groups[0]["lr"] = 0.01 + (0.003 - 0.01) * min(update, 5) / 5
-        inputs, targets = sampler.batch(sampler.draw(update, 1)[0])
+        inputs, targets = (part[0] for part in sampler.batch(sampler.draw(update, 1)[:, 0]))
         logits = linear(recurrent(inputs)[0])
         loss = sum(F.cross_entropy(logits[:, t], targets[:, t]) for t in range(targets.shape[1])) / targets.shape[1]
         losses.append(loss.item())
@@ -107,7 +107,7 @@ def test_a_diverging_run_keeps_its_finite_snapshots_and_leaves_the_others_alone(
     monkeypatch.setattr(
         type(made.family),
         "sampler",
-        lambda s, seed, run, *a: (Poisoned if run == 1 else lambda x: x)(sampler(s, seed, run, *a)),
+        lambda s, seed, runs, *a: (Poisoned if runs == [1] else lambda x: x)(sampler(s, seed, runs, *a)),
     )
     done = []
     first, diverged, last = train(made, [0, 1, 2], done.append)

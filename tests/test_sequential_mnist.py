@@ -60,24 +60,27 @@ def test_splits_are_fixed_by_the_angle():
 
 
 def test_every_fit_digit_is_seen_once_an_epoch_in_a_new_order():
-    sampler = FAMILY.sampler(3, 8, TASK, batch_size=32)
-    drawn = sampler.draw(0, 250)
+    sampler = FAMILY.sampler(3, [8, 9], [TASK, TASK], batch_size=32)
+    drawn, other = sampler.draw(0, 250)
     assert drawn.shape == (250, 32)
     first, second = drawn.flatten()[:4000], drawn.flatten()[4000:]
     assert torch.equal(first.sort().values, DIGITS.fit) and torch.equal(second.sort().values, DIGITS.fit)
     assert not torch.equal(first, second)
-    assert torch.equal(sampler.draw(124, 3), drawn[124:127])
-    odd = FAMILY.sampler(3, 8, TASK, batch_size=7).draw(0, 600)
+    assert torch.equal(sampler.draw(124, 3)[0], drawn[124:127])
+    odd = FAMILY.sampler(3, [8], [TASK], batch_size=7).draw(0, 600)
     assert torch.equal(odd.flatten()[:4000], first), "the order does not depend on the batch size"
-    assert not torch.equal(FAMILY.sampler(3, 9, TASK, 32).draw(0, 250), drawn)
+    assert not torch.equal(other, drawn)
+    assert torch.equal(FAMILY.sampler(3, [9], [7], 32).draw(0, 250)[0], other), "nor on the other runs, nor on the task"
 
 
 def test_batches_are_rotated_digits_and_their_class_at_every_step():
-    sampler = FAMILY.sampler(0, 1, TASK, batch_size=6)
-    drawn = sampler.draw(5, 2)
-    inputs, targets = sampler.batch(drawn[1])
-    assert torch.equal(inputs, tile_inputs(DIGITS.images[drawn[1]], rotation_table(123.456789)))
-    assert torch.equal(targets, DIGITS.labels[drawn[1]][:, None].repeat(1, 50))
+    sampler = FAMILY.sampler(0, [1, 2, 3], [TASK, 7, 90_000_000], batch_size=6)
+    drawn = sampler.draw(5, 2)[:, 1]
+    inputs, targets = sampler.batch(drawn)
+    assert inputs.shape == (3, 6, 50, 16)
+    for positions, own, classes, angle in zip(drawn, inputs, targets, (123.456789, 7e-6, 90), strict=True):
+        assert torch.equal(own, tile_inputs(DIGITS.images[positions], rotation_table(angle)))
+        assert torch.equal(classes, DIGITS.labels[positions][:, None].repeat(1, 50))
 
 
 def test_the_measured_labels_are_those_of_the_definition():
