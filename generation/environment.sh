@@ -21,8 +21,8 @@ prepare_environment() {
         . .venv/bin/activate
     fi
     local stamp wanted
-    stamp="$VIRTUAL_ENV/rnn-zoos-installed"
-    wanted="$PWD $extras $(cat pyproject.toml constraints.txt | cksum)"
+    stamp="$VIRTUAL_ENV/rnn-zoos-installed-$extras"
+    wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
     if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
         echo "Installing rnn-zoos[$extras] with the versions of constraints.txt"
         python -m pip install --quiet --disable-pip-version-check -e ".[$extras]" -c constraints.txt || return 1

@@ -70,7 +70,7 @@ def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
     axes.set_xticks([], minor=True)
     axes.set(xlabel="updates", ylabel="accuracy", ylim=(-0.02, 1.02), title=f"{title}: accuracy against training step")
     _finish(axes)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="upper left", frameon=False)
     return figure
 
 

@@ -1,6 +1,7 @@
 """The wheel holds every module and data file, and nothing imports against the rules of the layout."""
 
 import ast
+import os
 import subprocess
 import sys
 import zipfile
@@ -59,6 +60,22 @@ def test_folders_import_only_what_the_layout_allows(folder, forbidden):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [name for name in names if name and name.startswith(forbidden)], path
+
+
+@pytest.mark.slow
+def test_run_sh_makes_checks_and_draws_both_zoos(tiny_preset, tmp_path):
+    """As a user calls it, in the environment of the tests."""
+    command = [ROOT / "generation" / "run.sh", "--preset", tiny_preset(), "--mnist", "embedded", "--out", tmp_path]
+    environment = os.environ | {
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    for zoo in ("formal-languages", "sequential-mnist"):
+        assert f"{tmp_path}/{zoo}: conforms to format 1." in done.stdout
+        assert f"{tmp_path}/{zoo}/figures/accuracy.png" in done.stdout.splitlines()
+        assert (tmp_path / zoo / "figures" / "tasks.png").is_file()
 
 
 def test_scripts_explain_themselves():
