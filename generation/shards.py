@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from rnn_zoos.files import DTYPES, Array, map_tensors, write_tensors
+from rnn_zoos.generation.backends import make_trainer
 from rnn_zoos.generation.plan import Plan, ShardPlan
-from rnn_zoos.generation.training import Report, TrainedRun, make_trainer
+from rnn_zoos.generation.training import Report, TrainedRun
 from rnn_zoos.generation.workspace import KINDS, ShardRecord, Workspace, read_record
 from rnn_zoos.manifest import FORMAT
 from rnn_zoos.model import RecurrentNetwork

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from rnn_zoos.generation.backends import BACKENDS, make_trainer
 from rnn_zoos.generation.engine import available_cores
 from rnn_zoos.generation.plan import Plan, make_plan
-from rnn_zoos.generation.training import BACKENDS, make_trainer
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.registry import ZOOS
 

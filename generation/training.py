@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.architecture import Architecture
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
 from rnn_zoos.tasks import TaskFamily
+from rnn_zoos.weights import unflatten
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of AdamW."""
@@ -50,18 +52,7 @@ def learning_rate(settings: Settings, update: int) -> float:
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
 
 
-BACKENDS = ("loop",)
-
-
-def choose_backend(backend: str) -> str:
-    """Return the backend that `auto` stands for, or the one named. Raises UnknownNameError."""
-    if backend not in ("auto", *BACKENDS):
-        raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
-    return BACKENDS[0] if backend == "auto" else backend
-
-
-def make_trainer(backend: str) -> Trainer:
-    """Return the trainer of a backend of `BACKENDS`."""
-    from rnn_zoos.generation.loop import LoopTrainer
-
-    return {"loop": LoopTrainer}[backend]()
+def collect(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
+    """Return the trained run of flat weights [P] by step."""
+    stacked = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
+    return TrainedRun(run, tuple(snapshots), unflatten(architecture, stacked), diverged)

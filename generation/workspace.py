@@ -34,6 +34,7 @@ from rnn_zoos.files import (
     write_sealed_json,
     write_tensors,
 )
+from rnn_zoos.generation.backends import backend_details
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.index import index_schema, read_index, write_index
 from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
@@ -253,7 +254,7 @@ class Workspace:
             digits=plan.digits(),
             made={
                 "backend": plan.backend,
-                "versions": {**versions, "python": platform.python_version()},
+                "versions": {**versions, "python": platform.python_version(), **backend_details(plan.backend)},
                 "machine": f"{platform.machine()}, {platform.system()}",
                 "seconds": round(seconds, 1),
             },

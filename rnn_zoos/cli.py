@@ -57,7 +57,7 @@ def generate(
     runs: Runs = None,
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
-    backend: Annotated[str, typer.Option(help="what trains: auto, or loop (torch, any machine)")] = "auto",
+    backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop (torch)")] = "auto",
     mnist: Annotated[
         str, typer.Option(help="digits: hub, a directory with the four IDX files, or embedded (5,000 digits)")
     ] = "embedded",
@@ -70,11 +70,14 @@ def generate(
 
     rnn-zoos generate sequential-mnist --preset small --mnist hub --out zoos/sequential-mnist
     """
+    from rnn_zoos.generation.backends import choose_backend
     from rnn_zoos.generation.engine import generate as generate_zoo
     from rnn_zoos.generation.plan import make_plan
-    from rnn_zoos.generation.training import choose_backend
 
-    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=choose_backend(backend), mnist=mnist)
+    chosen, reason = choose_backend(backend)
+    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=mnist)
+    made.identity()  # loads the digits: nothing is announced before all that can be wrong was looked at
+    print(f"Backend {chosen}: {reason}.", file=sys.stderr)
     try:
         manifest = generate_zoo(made, out, workers)
     except KeyboardInterrupt:

@@ -51,6 +51,10 @@ class StorageError(ZooError, OSError):
     """A file that could not be written (no space, no permission)."""
 
 
+class BackendError(ZooError):
+    """A trainer that this machine cannot use."""
+
+
 class WorkerError(ZooError):
     """A worker process that died."""
 

@@ -1,0 +1,47 @@
+"""The trainers that there are, which of them this machine can use, and which is the fastest."""
+
+from __future__ import annotations
+
+from rnn_zoos.errors import BackendError, UnknownNameError
+from rnn_zoos.generation.loop import LoopTrainer
+from rnn_zoos.generation.training import Trainer
+
+BACKENDS = ("native", "loop")
+"""The fastest first: `auto` takes the first that this machine can use."""
+
+
+def make_trainer(backend: str) -> Trainer:
+    """Return the trainer of a backend. Raises UnknownNameError, or BackendError if it cannot be used here."""
+    if backend not in BACKENDS:
+        raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
+    if backend == "loop":
+        return LoopTrainer()
+    try:
+        from rnn_zoos.generation.native import NativeTrainer
+    except ImportError as error:
+        raise BackendError(
+            "Backend 'native' was not built: pip found no C++ compiler (g++ or clang++) when it installed rnn-zoos. "
+            f"Install one and install rnn-zoos again, or use --backend loop. ({error})"
+        ) from error
+    return NativeTrainer()
+
+
+def choose_backend(backend: str) -> tuple[str, str]:
+    """Return the backend that is meant, and why in a few words. Raises as `make_trainer` does."""
+    if backend != "auto":
+        make_trainer(backend)
+        return backend, "as asked for"
+    try:
+        make_trainer("native")
+    except BackendError:
+        return "loop", "the native trainer was not built: no C++ compiler at installation"
+    return "native", "the fastest on a CPU"
+
+
+def backend_details(backend: str) -> dict[str, str]:
+    """Return what else decides the bits of a backend's results on a machine."""
+    if backend != "native":
+        return {}
+    from rnn_zoos.generation.native import instruction_sets
+
+    return {"instruction set": instruction_sets()[0]}

@@ -1,0 +1,115 @@
+"""The trainer for CPUs: C++ that does many whole updates per call, one run on one core, all of it in cache.
+
+Forward, loss, backward through time and AdamW are vector code of our own (native_kernel.h), compiled for AVX-512, AVX2
+and any other machine; the best that this one has is chosen when it runs. A run takes a few MB. Results are equal to
+those of `loop` up to rounding, and equal bit for bit on the same instruction set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.formal_languages import LanguageSampler
+from rnn_zoos.generation import _native
+from rnn_zoos.generation.plan import Run
+from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, collect, learning_rate
+from rnn_zoos.model import initial_weights
+from rnn_zoos.rotation import to_tiles
+from rnn_zoos.sequential_mnist import MEAN, STD, DigitSampler
+from rnn_zoos.tasks import Sampler, TaskFamily
+from rnn_zoos.weights import flatten
+
+_DRAWN_AHEAD = 200  # updates
+
+Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
+"""Trains on drawn updates [K, B, ...] with K learning rates; returns losses, the last of which may not be finite."""
+
+
+class NativeTrainer:
+    """Trains one run after the other. `instruction_set` is one of `instruction_sets()`, by default the best."""
+
+    def __init__(self, instruction_set: str | None = None) -> None:
+        self.instruction_set = instruction_set or instruction_sets()[0]
+
+    def train(
+        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+    ) -> Iterator[TrainedRun]:
+        """Yield the trained runs, in order."""
+        for run in runs:
+            yield self._train_run(family, settings, run, report)
+
+    def _train_run(self, family: TaskFamily, settings: Settings, run: Run, report: Report) -> TrainedRun:
+        architecture = settings.architecture(family)
+        sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
+        trainee = self._trainee(architecture, settings, sampler)
+        trainee.set_weights(flatten(architecture, initial_weights(architecture, settings.seed, run.run)).numpy())
+        feed = _feed(trainee, sampler)
+        adamw = _native.AdamW(run.weight_decay, *BETAS, EPSILON)
+        snapshots = {0: torch.from_numpy(trainee.weights())} if 0 in settings.snapshots else {}
+        for first, last in _segments(settings):
+            rates = [learning_rate(settings, update) for update in range(first, last)]
+            losses = feed(sampler.draw(first, last - first)[0], rates, adamw)
+            weights = torch.from_numpy(trainee.weights())
+            diverged = not math.isfinite(losses[-1])
+            if last in settings.snapshots and not diverged:
+                diverged = not bool(weights.isfinite().all())
+                snapshots |= {} if diverged else {last: weights}
+            report(settings.num_updates - first if diverged else last - first)
+            if diverged:
+                return collect(architecture, run, snapshots, diverged=True)
+        return collect(architecture, run, snapshots, diverged=False)
+
+    def _trainee(self, architecture: Architecture, settings: Settings, sampler: Sampler) -> _native.Trainee:
+        _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
+        return _native.Trainee(
+            cell=architecture.cell,
+            layers=architecture.num_layers,
+            inputs=architecture.input_size,
+            hidden=architecture.hidden_size,
+            outputs=architecture.output_size,
+            batch=settings.batch_size,
+            steps=targets.shape[-1],
+            instruction_set=self.instruction_set,
+        )
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets of this machine that the trainer is compiled for, the best first."""
+    return _native.instruction_sets()
+
+
+def _segments(settings: Settings) -> Iterator[tuple[int, int]]:
+    """Yield ranges of updates that end at every snapshot, none longer than is drawn ahead."""
+    first = 0
+    for snapshot in settings.snapshots:
+        while first < snapshot:
+            last = min(first + _DRAWN_AHEAD, snapshot)
+            yield first, last
+            first = last
+
+
+def _feed(trainee: _native.Trainee, sampler: Sampler) -> Feed:
+    """Return how to train on what the sampler draws: symbols and digits as drawn, all else as float inputs."""
+    if isinstance(sampler, LanguageSampler):
+        return lambda drawn, rates, adamw: trainee.train_symbols(drawn.numpy(), rates, adamw)
+    if isinstance(sampler, DigitSampler):
+        images, labels = sampler.images.numpy(), sampler.labels.numpy()
+        table = to_tiles(sampler.tables[0]).flatten().numpy()
+        brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
+        return lambda drawn, rates, adamw: trainee.train_images(
+            drawn.contiguous().numpy(), images, labels, table, brightness, rates, adamw
+        )
+
+    def dense(drawn: Tensor, rates: list[float], adamw: _native.AdamW) -> list[float]:
+        batches = [sampler.batch(update[None]) for update in drawn]
+        inputs, targets = (torch.cat(part).contiguous().numpy() for part in zip(*batches, strict=True))
+        return trainee.train_dense(inputs, targets, rates, adamw)
+
+    return dense

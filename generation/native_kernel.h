@@ -1,0 +1,488 @@
+// One network on one core: forward, loss, backward through time and AdamW, as vector code for one instruction set.
+//
+// Included by native_avx512.cpp, native_avx2.cpp and native_base.cpp, each of which defines
+//   ISA       the namespace of this copy
+//   LANES     floats in a vector register
+//   ROWS, COLS   the block of a matrix product that is held in registers: ROWS rows, COLS vectors
+// No header of the standard library may be included from here: its inline functions would be compiled for this
+// instruction set, and the linker could choose them for machines that lack it.
+//
+// Everything is row-major float32. A row of units is padded from H to Hp, a multiple of LANES, with zeros that stay zero:
+// padded weights are zero, so padded states, gradients and AdamW moments are too. Weights are held transposed, [inputs,
+// blocks * Hp], so that a row of gates is a sum of rows of weights.
+//
+// The gates of a unit are `blocks` columns of Hp: lstm i f g o; rnn h; gru r z n m, where n reads the inputs and m the
+// state (their products are kept apart, because r gates m alone): inputs do not reach m, states do not reach n.
+#include "native.h"
+
+namespace ISA {
+
+typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+static inline vec load(const float* from) { return *reinterpret_cast<const vec*>(from); }
+static inline void store(float* to, vec value) { *reinterpret_cast<vec*>(to) = value; }
+static inline vec all(float value) { return value - vec{}; }
+
+// exp with a relative error below 3e-7 for |x| < 87; beyond, it saturates. NaN stays NaN: a run must not hide that it
+// diverges. x = n ln 2 + r; 2^n goes into the exponent bits; exp(r) is its Taylor polynomial (|r| < .35, degree 7).
+static inline vec exponential(vec x) {
+    x = x > 87.0f ? all(87.0f) : x;
+    x = x < -87.0f ? all(-87.0f) : x;
+    const vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum has n in its low bits
+    const vec n = shifted - 12582912.0f;
+    const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    vec p = all(1.0f / 5040) * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    return p * (vec)(((ivec)shifted << 23) + (127 << 23));
+}
+
+static inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// tanh: where |x| is small, 2 sigmoid(2x) - 1 would cancel, so there it is a Taylor polynomial.
+static inline vec tangent(vec x) {
+    const vec square = x * x;
+    const vec near = x * (1.0f + square * (-1.0f / 3 + square * (2.0f / 15 + square * (-17.0f / 315 + square * (62.0f / 2835)))));
+    const vec far = 1.0f - 2.0f / (1.0f + exponential(2.0f * x));
+    return square < 0.04f ? near : far;
+}
+
+// One block of a matrix product in registers: R rows, V vectors of columns, += sum over K. TA: A is stored transposed.
+template <int R, int V, bool TA>
+static inline void accumulate(vec (&sum)[R][V], int K, const float* A, long lda, const float* B, long ldb) {
+    for (int k = 0; k < K; k++) {
+        vec b[V];
+        for (int v = 0; v < V; v++) b[v] = load(B + k * ldb + v * LANES);
+        for (int r = 0; r < R; r++) {
+            const vec a = all(TA ? A[k * lda + r] : A[r * lda + k]);
+            for (int v = 0; v < V; v++) sum[r][v] += a * b[v];
+        }
+    }
+}
+
+struct Product {  // C[M, N] = start + A[M, K] B[K, N] + A2[M, K2] B2[K2, N]; N a multiple of LANES
+    int M, N, K;
+    const float *A, *B;
+    long lda, ldb;
+    float* C;
+    long ldc;
+    const float* bias;  // start: a row [N] for all rows; null: C itself if `add`, else zero
+    bool add;
+    int K2;
+    const float *A2, *B2;
+    long lda2, ldb2;
+};
+
+template <int R, int V, bool TA>
+static inline void block(const Product& p, int m, int n) {
+    vec sum[R][V];
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++)
+            sum[r][v] = p.bias ? load(p.bias + n + v * LANES) : p.add ? load(p.C + (m + r) * p.ldc + n + v * LANES) : vec{};
+    accumulate<R, V, TA>(sum, p.K, TA ? p.A + m : p.A + m * p.lda, p.lda, p.B + n, p.ldb);
+    if (p.K2) accumulate<R, V, TA>(sum, p.K2, TA ? p.A2 + m : p.A2 + m * p.lda2, p.lda2, p.B2 + n, p.ldb2);
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) store(p.C + (m + r) * p.ldc + n + v * LANES, sum[r][v]);
+}
+
+template <int V, bool TA, int R = ROWS>
+static inline void last_rows(const Product& p, int m, int n) {
+    if constexpr (R > 0) {
+        if (p.M - m == R) block<R, V, TA>(p, m, n);
+        else last_rows<V, TA, R - 1>(p, m, n);
+    }
+}
+
+template <bool TA, int V = COLS>
+static inline void columns(const Product& p, int n) {
+    if constexpr (V > 0) {
+        if (p.N - n >= V * LANES) {
+            int m = 0;
+            for (; m + ROWS <= p.M; m += ROWS) block<ROWS, V, TA>(p, m, n);
+            last_rows<V, TA, ROWS - 1>(p, m, n);
+            if (p.N - n > V * LANES) columns<TA, V>(p, n + V * LANES);
+        } else {
+            columns<TA, V - 1>(p, n);
+        }
+    }
+}
+
+template <bool TA>
+static void multiply(const Product& p) {
+    columns<TA>(p, 0);
+}
+
+class Network final : public NativeNetwork {
+  public:
+    explicit Network(const Shape& shape) : s(shape) {
+        blocks = s.cell == RNN ? 1 : 4;
+        Hp = padded(s.hidden);
+        Op = padded(s.outputs);
+        N = blocks * Hp;
+        rows = s.steps * s.batch;
+        for (int l = 0; l < s.layers; l++) {
+            Layer& layer = layers[l];
+            layer.inputs = l ? s.hidden : s.inputs;
+            layer.wi = size; size += layer.inputs * N;
+            layer.wh = size; size += s.hidden * N;
+            layer.bi = size; size += N;
+            layer.bh = size; size += N;
+        }
+        wo = size; size += s.hidden * Op;
+        bo = size; size += Op;
+        size = padded(size);
+        for (float** moment : {&weights, &gradient, &first, &second}) *moment = take(size);
+        for (int l = 0; l < s.layers; l++) {
+            layers[l].gates = take(rows * N);
+            layers[l].states = take((rows + s.batch) * Hp);
+            layers[l].cells = s.cell == LSTM ? take((rows + s.batch) * Hp) : nullptr;
+            layers[l].squashed = s.cell == LSTM ? take(rows * Hp) : nullptr;
+        }
+        logits = take(rows * Op);
+        inputs = take(rows * s.inputs);
+        bias = take(N);
+        embedding = take(s.inputs * N);
+        back_h = take(N * Hp);
+        back_i = take(N * Hp);
+        back_o = take(Op * Hp);
+        from_above = take(rows * Hp);
+        carry = take(s.batch * Hp);
+        carry_cell = take(s.batch * Hp);
+    }
+
+    ~Network() override {
+        for (int b = 0; b < taken; b++) __builtin_free(memory[b]);
+    }
+
+    void start(const float* flat) override {
+        for (float* all_of : {weights, first, second}) __builtin_memset(all_of, 0, 4 * size);  // padding too
+        exchange(const_cast<float*>(flat), true, weights);
+    }
+
+    void copy(float* flat, bool gradients) override { exchange(flat, false, gradients ? gradient : weights); }
+
+    double update(const Batch& batch, const AdamW& adamw) override {
+        read(batch);
+        for (int l = 0; l < s.layers; l++) forward(l, batch);
+        const double loss = readout(batch);
+        for (int l = s.layers - 1; l >= 0; l--) backward(l, batch);
+        step(adamw);
+        return loss;
+    }
+
+    void predict(const Batch& batch, float* out) override {  // out [batch, steps, outputs]
+        read(batch);
+        for (int l = 0; l < s.layers; l++) forward(l, batch);
+        const Layer& top = layers[s.layers - 1];
+        project(top);
+        for (int t = 0; t < s.steps; t++)
+            for (int b = 0; b < s.batch; b++)
+                __builtin_memcpy(out + (long(b) * s.steps + t) * s.outputs, logits + (long(t) * s.batch + b) * Op, 4 * s.outputs);
+    }
+
+    long bytes() const override { return allocated; }
+
+  private:
+    struct Layer {
+        int inputs;
+        long wi, wh, bi, bh;  // places in `weights`: [inputs, N], [hidden, N], [N], [N]
+        float *gates, *states, *cells, *squashed;  // [T, B, N], [T+1, B, Hp], the same, [T, B, Hp] (tanh of the cell)
+    };
+
+    static int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
+    static void swap(float& outside, float& inside, bool in) { (in ? inside : outside) = in ? outside : inside; }
+
+    // Copy between PyTorch's flat order and ours: into our parameters, or out of them.
+    void exchange(float* flat, bool in, float* own) const {
+        const int gates = s.cell == LSTM ? 4 : s.cell == GRU ? 3 : 1;
+        for (int l = 0; l < s.layers; l++) {
+            const Layer& layer = layers[l];
+            for (int from_state = 0; from_state < 2; from_state++) {
+                const int width = from_state ? s.hidden : layer.inputs, at = from_state ? layer.wh : layer.wi;
+                for (int g = 0; g < gates; g++)
+                    for (int h = 0; h < s.hidden; h++)
+                        for (int k = 0; k < width; k++) swap(*flat++, own[at + k * N + column(g, from_state) + h], in);
+            }
+            for (int from_state = 0; from_state < 2; from_state++)
+                for (int g = 0; g < gates; g++)
+                    for (int h = 0; h < s.hidden; h++)
+                        swap(*flat++, own[(from_state ? layer.bh : layer.bi) + column(g, from_state) + h], in);
+        }
+        for (int o = 0; o < s.outputs; o++)
+            for (int h = 0; h < s.hidden; h++) swap(*flat++, own[wo + h * Op + o], in);
+        for (int o = 0; o < s.outputs; o++) swap(*flat++, own[bo + o], in);
+    }
+
+    float* take(long count) {
+        void* place = nullptr;
+        const long size_in_bytes = (count * 4 + 63) / 64 * 64 + 64;
+        if (posix_memalign(&place, 64, size_in_bytes)) __builtin_trap();  // a few MB: without them nothing here works
+        __builtin_memset(place, 0, size_in_bytes);
+        memory[taken++] = place;
+        allocated += size_in_bytes;
+        return static_cast<float*>(place);
+    }
+
+    int column(int gate, bool from_state) const {
+        return (s.cell == GRU && gate == 2 && from_state ? 3 : gate) * Hp;
+    }
+
+    // Bring the batch into [T, B, inputs]; symbols stay symbols, and `forward` looks their weights up.
+    void read(const Batch& batch) {
+        if (batch.dense) {
+            for (int b = 0; b < s.batch; b++)
+                for (int t = 0; t < s.steps; t++)
+                    __builtin_memcpy(inputs + (long(t) * s.batch + b) * s.inputs, batch.dense + (long(b) * s.steps + t) * s.inputs, 4 * s.inputs);
+        } else if (batch.images) {  // step 0 is BOS, zeros; then tiles of pixels
+            for (int b = 0; b < s.batch; b++) {
+                const unsigned char* image = batch.images + batch.chosen[b] * batch.image_size;
+                const long* pixel = batch.table;
+                for (int t = 1; t < s.steps; t++) {
+                    float* tile = inputs + (long(t) * s.batch + b) * s.inputs;
+                    for (int k = 0; k < s.inputs; k++) tile[k] = batch.brightness[image[*pixel++]];
+                }
+            }
+            __builtin_memset(inputs, 0, 4L * s.batch * s.inputs);
+        }
+    }
+
+    int target(const Batch& batch, int t, int b) const {
+        if (batch.symbols) return batch.symbols[long(b) * (s.steps + 1) + t + 1];
+        return int(batch.images ? batch.labels[batch.chosen[b]] : batch.targets[long(b) * s.steps + t]);
+    }
+
+    void forward(int l, const Batch& batch) {
+        Layer& layer = layers[l];
+        const float *wi = weights + layer.wi, *wh = weights + layer.wh;
+        for (int n = 0; n < N; n += LANES) store(bias + n, load(weights + layer.bi + n) + load(weights + layer.bh + n));
+        const bool symbols = l == 0 && batch.symbols;
+        if (symbols)
+            for (int v = 0; v < s.inputs; v++)
+                for (int n = 0; n < N; n += LANES) store(embedding + v * N + n, load(wi + v * N + n) + load(bias + n));
+        const float* below = l ? layers[l - 1].states + s.batch * Hp : inputs;
+        const long stride = l ? Hp : s.inputs;
+        for (int t = 0; t < s.steps; t++) {
+            float *gates = layer.gates + long(t) * s.batch * N, *states = layer.states + long(t) * s.batch * Hp;
+            if (symbols) {
+                for (int b = 0; b < s.batch; b++)
+                    __builtin_memcpy(gates + b * N, embedding + batch.symbols[long(b) * (s.steps + 1) + t] * N, 4 * N);
+                multiply<false>({s.batch, N, s.hidden, states, wh, Hp, N, gates, N, nullptr, true, 0, nullptr, nullptr, 0, 0});
+            } else {
+                multiply<false>({s.batch, N, s.hidden, states, wh, Hp, N, gates, N, bias, false, layer.inputs,
+                                 below + long(t) * s.batch * stride, wi, stride, N});
+            }
+            float* next = states + s.batch * Hp;
+            if (s.cell == LSTM) lstm(gates, layer.cells + long(t) * s.batch * Hp, layer.squashed + long(t) * s.batch * Hp, next);
+            else if (s.cell == GRU) gru(gates, states, next);
+            else rnn(gates, next);
+        }
+    }
+
+    void lstm(float* gates, float* cells, float* squashed, float* next) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) {
+                float* g = gates + b * N + h;
+                const long at = b * Hp + h;
+                const vec i = sigmoid(load(g)), f = sigmoid(load(g + Hp)), c = tangent(load(g + 2 * Hp)), o = sigmoid(load(g + 3 * Hp));
+                const vec cell = f * load(cells + at) + i * c, tanh_cell = tangent(cell);
+                store(g, i); store(g + Hp, f); store(g + 2 * Hp, c); store(g + 3 * Hp, o);
+                store(cells + s.batch * Hp + at, cell);
+                store(squashed + at, tanh_cell);
+                store(next + at, o * tanh_cell);
+            }
+    }
+
+    void gru(float* gates, const float* states, float* next) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) {
+                float* g = gates + b * N + h;
+                const vec r = sigmoid(load(g)), z = sigmoid(load(g + Hp)), n = tangent(load(g + 2 * Hp) + r * load(g + 3 * Hp));
+                store(g, r); store(g + Hp, z); store(g + 2 * Hp, n);
+                store(next + b * Hp + h, (1.0f - z) * n + z * load(states + b * Hp + h));
+            }
+    }
+
+    void rnn(float* gates, float* next) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) store(next + b * Hp + h, tangent(load(gates + b * N + h)));
+    }
+
+    void project(const Layer& top) {
+        multiply<false>({int(rows), Op, s.hidden, top.states + s.batch * Hp, weights + wo, Hp, Op, logits, Op, weights + bo, false, 0, nullptr, nullptr, 0, 0});
+    }
+
+    // Logits, mean cross-entropy, and its gradients on the readout and on the states of the top layer.
+    double readout(const Batch& batch) {
+        const Layer& top = layers[s.layers - 1];
+        project(top);
+        double loss = 0;
+        const float share = 1.0f / float(rows);
+        for (int t = 0; t < s.steps; t++)
+            for (int b = 0; b < s.batch; b++) loss += softmax(logits + (long(t) * s.batch + b) * Op, target(batch, t, b), share);
+        weight_gradient(top.states + s.batch * Hp, Hp, s.hidden, logits, Op, gradient + wo);
+        column_sums(logits, Op, gradient + bo);
+        transpose(weights + wo, s.hidden, Op, s.outputs, back_o);
+        multiply<false>({int(rows), Hp, s.outputs, logits, back_o, Op, Hp, from_above, Hp, nullptr, false, 0, nullptr, nullptr, 0, 0});
+        return loss / double(rows);
+    }
+
+    // Turn a row of logits into share * (probabilities - target); padding into zeros. Returns the cross-entropy.
+    double softmax(float* row, int target, float share) const {
+        float largest = row[0];
+        for (int o = 1; o < s.outputs; o++) largest = row[o] > largest ? row[o] : largest;
+        const float chosen = row[target] - largest;
+        float sum = 0;
+        for (int o = 0; o < Op; o += LANES) store(row + o, exponential(load(row + o) - largest));
+        for (int o = 0; o < s.outputs; o++) sum += row[o];
+        const float scale = share / sum;
+        for (int o = 0; o < Op; o += LANES) store(row + o, load(row + o) * scale);
+        for (int o = s.outputs; o < Op; o++) row[o] = 0;
+        row[target] -= share;
+        return __builtin_logf(sum) - chosen;
+    }
+
+    void backward(int l, const Batch& batch) {
+        Layer& layer = layers[l];
+        transpose(weights + layer.wh, s.hidden, N, N, back_h);
+        __builtin_memset(carry, 0, 4L * s.batch * Hp);
+        __builtin_memset(carry_cell, 0, 4L * s.batch * Hp);
+        for (int t = s.steps - 1; t >= 0; t--) {
+            float* gates = layer.gates + long(t) * s.batch * N;
+            const float *above = from_above + long(t) * s.batch * Hp, *states = layer.states + long(t) * s.batch * Hp;
+            if (s.cell == LSTM) lstm_back(gates, layer.cells + long(t) * s.batch * Hp, layer.squashed + long(t) * s.batch * Hp, above);
+            else if (s.cell == GRU) gru_back(gates, states, above);
+            else rnn_back(gates, states + s.batch * Hp, above);
+            multiply<false>({s.batch, Hp, N, gates, back_h, N, Hp, carry, Hp, nullptr, s.cell == GRU, 0, nullptr, nullptr, 0, 0});
+        }
+        weight_gradient(layer.states, Hp, s.hidden, layer.gates, N, gradient + layer.wh);
+        if (l == 0 && batch.symbols) symbol_gradient(batch);
+        else weight_gradient(l ? layers[l - 1].states + s.batch * Hp : inputs, l ? Hp : s.inputs, layer.inputs, layer.gates, N, gradient + layer.wi);
+        column_sums(layer.gates, N, gradient + layer.bi);
+        __builtin_memcpy(gradient + layer.bh, gradient + layer.bi, 4 * N);
+        if (s.cell == GRU) {  // inputs do not reach m, states do not reach n
+            clear_block(gradient + layer.wi, layer.inputs, 3); clear_block(gradient + layer.bi, 1, 3);
+            clear_block(gradient + layer.wh, s.hidden, 2); clear_block(gradient + layer.bh, 1, 2);
+        }
+        if (l) {
+            transpose(weights + layer.wi, layer.inputs, N, N, back_i);
+            multiply<false>({int(rows), Hp, N, layer.gates, back_i, N, Hp, from_above, Hp, nullptr, false, 0, nullptr, nullptr, 0, 0});
+        }
+    }
+
+    void lstm_back(float* gates, const float* cells, const float* squashed, const float* above) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) {
+                float* g = gates + b * N + h;
+                const long at = b * Hp + h;
+                const vec i = load(g), f = load(g + Hp), c = load(g + 2 * Hp), o = load(g + 3 * Hp), tanh_cell = load(squashed + at);
+                const vec d = load(above + at) + load(carry + at);
+                const vec dc = load(carry_cell + at) + d * o * (1.0f - tanh_cell * tanh_cell);
+                store(g, dc * c * i * (1.0f - i));
+                store(g + Hp, dc * load(cells + at) * f * (1.0f - f));
+                store(g + 2 * Hp, dc * i * (1.0f - c * c));
+                store(g + 3 * Hp, d * tanh_cell * o * (1.0f - o));
+                store(carry_cell + at, dc * f);
+            }
+    }
+
+    void gru_back(float* gates, const float* states, const float* above) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) {
+                float* g = gates + b * N + h;
+                const long at = b * Hp + h;
+                const vec r = load(g), z = load(g + Hp), n = load(g + 2 * Hp), m = load(g + 3 * Hp);
+                const vec d = load(above + at) + load(carry + at), dn = d * (1.0f - z) * (1.0f - n * n);
+                store(g, dn * m * r * (1.0f - r));
+                store(g + Hp, d * (load(states + at) - n) * z * (1.0f - z));
+                store(g + 2 * Hp, dn);
+                store(g + 3 * Hp, dn * r);
+                store(carry + at, d * z);
+            }
+    }
+
+    void rnn_back(float* gates, const float* next, const float* above) const {
+        for (int b = 0; b < s.batch; b++)
+            for (int h = 0; h < Hp; h += LANES) {
+                const long at = b * Hp + h;
+                const vec state = load(next + at);
+                store(gates + b * N + h, (load(above + at) + load(carry + at)) * (1.0f - state * state));
+            }
+    }
+
+    // out[width, columns] = A^T B over all T * B rows, in chunks of rows that stay in the first-level cache.
+    void weight_gradient(const float* A, long lda, int width, const float* B, int columns, float* out) const {
+        constexpr int chunk = 64;
+        for (long row = 0; row < rows; row += chunk) {
+            const int count = int(rows - row < chunk ? rows - row : chunk);
+            multiply<true>({width, columns, count, A + row * lda, B + row * columns, lda, columns, out, columns, nullptr, row > 0, 0, nullptr, nullptr, 0, 0});
+        }
+    }
+
+    void symbol_gradient(const Batch& batch) const {
+        float* out = gradient + layers[0].wi;
+        __builtin_memset(out, 0, 4L * s.inputs * N);
+        for (int t = 0; t < s.steps; t++)
+            for (int b = 0; b < s.batch; b++) {
+                float* row = out + batch.symbols[long(b) * (s.steps + 1) + t] * N;
+                const float* gates = layers[0].gates + (long(t) * s.batch + b) * N;
+                for (int n = 0; n < N; n += LANES) store(row + n, load(row + n) + load(gates + n));
+            }
+    }
+
+    void column_sums(const float* A, int columns, float* out) const {
+        for (int n = 0; n < columns; n += LANES) {
+            vec sum[4] = {};
+            for (long row = 0; row < rows; row++) sum[row % 4] += load(A + row * columns + n);
+            store(out + n, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+        }
+    }
+
+    void clear_block(float* rows_of, int count, int which) const {
+        for (int r = 0; r < count; r++) __builtin_memset(rows_of + r * N + which * Hp, 0, 4 * Hp);
+    }
+
+    // to[columns, Hp] = from[height, stride] transposed; what is beyond `height` stays zero.
+    void transpose(const float* from, int height, int stride, int columns, float* to) const {
+        for (int c = 0; c < columns; c++)
+            for (int r = 0; r < height; r++) to[c * Hp + r] = from[r * stride + c];
+    }
+
+    void step(const AdamW& a) {
+        const float keep = float(1 - a.rate * a.weight_decay), rate = float(a.rate / a.correction1);
+        const float inverse = float(1 / __builtin_sqrt(a.correction2)), beta1 = float(1 - a.beta1), beta2 = float(a.beta2), rest = float(1 - a.beta2), eps = float(a.epsilon);
+        float *__restrict w = weights, *__restrict m = first, *__restrict v = second;
+        const float* __restrict g = gradient;
+        for (long k = 0; k < size; k++) {
+            m[k] += beta1 * (g[k] - m[k]);
+            v[k] = beta2 * v[k] + rest * g[k] * g[k];
+            w[k] = w[k] * keep - rate * m[k] / (__builtin_sqrtf(v[k]) * inverse + eps);
+        }
+    }
+
+    Shape s;
+    int blocks, Hp, Op, N;
+    long rows, size = 0, wo, bo, allocated = 0;
+    Layer layers[MAX_LAYERS];
+    float *weights, *gradient, *first, *second;  // [size]: packed parameters, their gradients, AdamW's moments
+    float *logits, *inputs, *bias, *embedding, *back_h, *back_i, *back_o, *from_above, *carry, *carry_cell;
+    void* memory[4 * MAX_LAYERS + 16];
+    int taken = 0;
+};
+
+static NativeNetwork* make(const Shape& shape) { return new Network(shape); }
+
+static void apply(Function function, float* values, long count) {
+    for (long k = 0; k < count; k += LANES) {
+        const vec x = load(values + k);
+        store(values + k, function == EXPONENTIAL ? exponential(x) : function == SIGMOID ? sigmoid(x) : tangent(x));
+    }
+}
+
+extern const Kernel kernel = {make, apply};
+
+}  // namespace ISA
