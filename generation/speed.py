@@ -6,69 +6,108 @@ import multiprocessing
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from math import prod
+from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from rnn_zoos.generation.backends import BACKENDS, make_trainer
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.generation.backends import backend_details, make_trainer
 from rnn_zoos.generation.engine import available_cores
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.registry import ZOOS
 
 _WARM_UP = 50  # updates
+_MATMUL = 2048
 
 
-def measure_generation(updates: int, repeats: int) -> dict[str, Any]:
-    """Return the machine and, for both zoos, the median rate (updates/s, all processes together) of each way to train.
+def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> dict[str, Any]:
+    """Return the machine and, for both zoos, medians for each way to train.
 
-    `bare` is torch.nn, autograd and torch.optim.AdamW with default options and threads, batches already drawn;
-    `bare, one process a core` the same with one thread in each; a backend's name its trainer, one process a core.
+    `bare` is torch.nn, autograd and torch.optim.AdamW in one process with default threads, batches already drawn;
+    `bare, one process a core` the same with one thread in each; a backend's name its trainer, drawing included, one
+    process a core, and `1 of` it a single such process. updates/s are of all processes together; GFLOP/s count 6 for
+    every multiply-add of the forward pass (`update_flop`); `of matmul` is their share of what float32 products of
+    2048 x 2048 matrices reach in as many processes, measured in turn with the rest.
     """
-    cores = available_cores()
-    machine = {
-        "cores": cores,
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    results = []
-    for zoo in ZOOS:
-        plan = _plan(zoo, updates)
-        ways: dict[str, Callable[[], float]] = {
-            "bare": partial(bare_rate, plan),
-            "bare, one process a core": partial(_together, bare_rate, plan, cores),
-        }
-        for backend in BACKENDS:
-            ways[backend] = partial(_together, trainer_rate, replace(plan, backend=backend), cores)
-        # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
-        rates = [{way: measure() for way, measure in ways.items()} for _ in range(repeats)]
-        medians = {way: statistics.median(rate[way] for rate in rates) for way in ways}
-        results += [
-            {"zoo": zoo, "way": way, "updates/s": rate, "times bare": rate / medians["bare"]}
-            for way, rate in medians.items()
-        ]
-    return {"machine": machine, "updates": updates, "repeats": repeats, "results": results}
+    cores, results = available_cores(), []
+    with Crew(cores) as crew:
+        for zoo in ZOOS:
+            plan = _plan(zoo, updates)
+            ways: dict[str, Callable[[], float]] = {
+                "matmul": partial(crew.together, matmul_rate, plan),
+                "bare": partial(bare_rate, plan),
+                "bare, one process a core": partial(crew.together, bare_rate, plan),
+            }
+            for backend in backends:
+                ways[f"1 of {backend}"] = partial(crew.alone, trainer_rate, replace(plan, backend=backend))
+                ways[backend] = partial(crew.together, trainer_rate, replace(plan, backend=backend))
+            # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
+            rates = [{way: measure() for way, measure in ways.items()} for _ in range(repeats)]
+            results += _rows(plan, rates)
+    return {"machine": _machine(cores, backends), "updates": updates, "repeats": repeats, "results": results}
+
+
+def _machine(cores: int, backends: Sequence[str]) -> dict[str, Any]:
+    details = {key: value for backend in backends for key, value in backend_details(backend).items()}
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    return {"cores": cores, "machine": platform.machine(), **details, **versions}
+
+
+def _rows(plan: Plan, rates: list[dict[str, float]]) -> list[dict[str, Any]]:
+    """Return the medians, and medians of the ratios within a repeat."""
+    rows = []
+    for way in rates[0]:
+        rate = statistics.median(repeat[way] for repeat in rates)
+        rows.append(
+            {
+                "zoo": plan.zoo,
+                "way": way,
+                "updates/s": rate,
+                "GFLOP/s": rate * update_flop(plan) / 1e9,
+                "of matmul": statistics.median(repeat[way] / repeat["matmul"] for repeat in rates),
+                "times bare": statistics.median(repeat[way] / repeat["bare"] for repeat in rates),
+            }
+        )
+    return rows
+
+
+def update_flop(plan: Plan) -> float:
+    """Return the floating-point operations of an update: 2 a multiply-add forward, 4 backward, for every weight matrix.
+
+    One-hot inputs count as if they were multiplied; the cells' pointwise functions and AdamW do not count.
+    """
+    steps = _batches(plan, 1)[0][1].shape[-1]
+    return 6 * plan.settings.batch_size * steps * _multiply_adds(plan.architecture)
+
+
+def _multiply_adds(architecture: Architecture) -> int:
+    return sum(prod(shape) for shape in architecture.parameter_shapes.values() if len(shape) == 2)
 
 
 def _plan(zoo: str, updates: int) -> Plan:
     plan = make_plan(zoo, "demo", runs=1)
-    settings = plan.settings.model_copy(update={"snapshots": (updates,)})
-    return replace(plan, settings=settings)
+    return replace(plan, settings=plan.settings.model_copy(update={"snapshots": (updates,)}))
+
+
+def _batches(plan: Plan, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    run, _ = next(plan.runs())
+    sampler = plan.family.sampler(plan.settings.seed, [run.run], [run.task], plan.settings.batch_size)
+    return [sampler.batch(drawn) for drawn in sampler.draw(0, count).unbind(dim=1)]
 
 
 def bare_rate(plan: Plan) -> float:
     """Return updates/s of the plain torch loop on the plan's first run."""
-    run, _ = next(plan.runs())
-    sampler = plan.family.sampler(plan.settings.seed, [run.run], [run.task], plan.settings.batch_size)
-    batches = [sampler.batch(drawn) for drawn in sampler.draw(0, plan.settings.num_updates + _WARM_UP).unbind(dim=1)]
+    batches = _batches(plan, plan.settings.num_updates + _WARM_UP)
     network = RecurrentNetwork(plan.architecture)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=run.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     started = time.perf_counter()
     for number, (inputs, targets) in enumerate(batches):
         if number == _WARM_UP:
@@ -83,15 +122,56 @@ def bare_rate(plan: Plan) -> float:
 def trainer_rate(plan: Plan) -> float:
     """Return updates/s of the plan's backend on the plan's first run, its drawing of data included."""
     runs = [run for run, _ in plan.runs()]
-    warm = _plan(plan.zoo, _WARM_UP)
-    list(make_trainer(plan.backend).train(warm.family, warm.settings, runs, lambda updates: None))
+    trainer, warm = make_trainer(plan.backend), _plan(plan.zoo, _WARM_UP)
+    list(trainer.train(warm.family, warm.settings, runs, lambda updates: None))
     started = time.perf_counter()
-    list(make_trainer(plan.backend).train(plan.family, plan.settings, runs, lambda updates: None))
+    list(trainer.train(plan.family, plan.settings, runs, lambda updates: None))
     return plan.settings.num_updates / (time.perf_counter() - started)
 
 
-def _together(rate: Callable[[Plan], float], plan: Plan, processes: int) -> float:
-    """Return the sum of the rates of single-threaded processes that run side by side."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        return sum(pool.map(rate, [plan] * processes))
+def matmul_rate(plan: Plan) -> float:
+    """Return how many updates/s the plan would have at the speed of a large matrix product."""
+    factor = torch.randn(_MATMUL, _MATMUL)
+    factor @ factor  # warm-up
+    started = time.perf_counter()
+    for _ in range(5):
+        factor @ factor
+    return 5 * 2 * _MATMUL**3 / (time.perf_counter() - started) / update_flop(plan)
+
+
+class Crew:
+    """Single-threaded processes, one a core, that measure side by side. Use it as a context manager."""
+
+    def __init__(self, size: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.size = size
+        self._pool = ProcessPoolExecutor(size, context, _start, (context.Barrier(size),))
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def together(self, rate: Callable[[Plan], float], plan: Plan) -> float:
+        """Return the sum of the rates of all processes at the same time."""
+        return sum(self._pool.map(_with_the_others, [rate] * self.size, [plan] * self.size))
+
+    def alone(self, rate: Callable[[Plan], float], plan: Plan) -> float:
+        """Return the rate of one process while the others wait."""
+        return self._pool.submit(rate, plan).result()
+
+
+_barrier: Barrier | None = None  # of this process of a crew
+
+
+def _start(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+    torch.set_num_threads(1)
+
+
+def _with_the_others(rate: Callable[[Plan], float], plan: Plan) -> float:
+    assert _barrier is not None, "processes of a crew start with _start"
+    _barrier.wait()  # or one process could do the work of two, one after the other
+    return rate(plan)

@@ -162,20 +162,28 @@ app.add_typer(speed, name="speed")
 
 @speed.command("generation")
 def speed_generation(
-    updates: Annotated[int, typer.Option(help="updates in each measurement", min=1)] = 300,
+    backend: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,
+    updates: Annotated[int, typer.Option(help="updates in each measurement", min=1)] = 500,
     repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
-    as_json: AsJson = False,
+    out: Annotated[
+        Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Measure every trainer beside a bare torch loop, in turn, on the same data: updates/s, medians.
+    """Measure every trainer beside a bare torch loop and a matrix product, in turn, on the same data: medians.
 
-    Example: rnn-zoos speed generation
+    Examples:
+
+    rnn-zoos speed generation
+
+    rnn-zoos speed generation --backend native --repeats 9 --json speed.json
     """
+    from rnn_zoos.files import write_json
+    from rnn_zoos.generation.backends import BACKENDS, choose_backend
     from rnn_zoos.generation.speed import measure_generation
 
-    measured = measure_generation(updates, repeats)
-    if as_json:
-        _print_json(measured)
-        return
+    measured = measure_generation([choose_backend(name)[0] for name in backend or BACKENDS], updates, repeats)
+    if out is not None:
+        write_json(out, measured)
     _print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
 
 
