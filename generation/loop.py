@@ -12,16 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.architecture import Architecture
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate
+from rnn_zoos.generation.training import BETAS, EPSILON, REPORT_EVERY, Report, TrainedRun, learning_rate, trained_run
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.tasks import TaskFamily
-from rnn_zoos.weights import flatten, unflatten
+from rnn_zoos.weights import flatten
 
 _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
-_REPORT_EVERY = 50  # updates
 
 
 class LoopTrainer:
@@ -41,7 +39,7 @@ def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report)
     optimizer = torch.optim.AdamW(
         network.parameters(), betas=BETAS, eps=EPSILON, weight_decay=run.weight_decay, fused=True
     )
-    snapshots = {0: network.weights()} if 0 in settings.snapshots else {}
+    snapshots = {0: flatten(architecture, network.weights())} if 0 in settings.snapshots else {}
     for step, (inputs, targets) in enumerate(_batches(family, settings, run), start=1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step - 1)
@@ -50,15 +48,15 @@ def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report)
         loss.backward()
         optimizer.step()
         if step in settings.snapshots:
-            snapshots[step] = network.weights()
-        if not math.isfinite(loss.item()) or (step in snapshots and not _finite(snapshots[step])):
+            snapshots[step] = flatten(architecture, network.weights())
+        if not math.isfinite(loss.item()) or (step in snapshots and not snapshots[step].isfinite().all()):
             snapshots.pop(step, None)
-            report(settings.num_updates - step // _REPORT_EVERY * _REPORT_EVERY)
-            return _trained(architecture, run, snapshots, diverged=True)
-        if step % _REPORT_EVERY == 0:
-            report(_REPORT_EVERY)
-    report(settings.num_updates % _REPORT_EVERY)
-    return _trained(architecture, run, snapshots, diverged=False)
+            report(settings.num_updates - step // REPORT_EVERY * REPORT_EVERY)
+            return trained_run(architecture, run, snapshots, diverged=True)
+        if step % REPORT_EVERY == 0:
+            report(REPORT_EVERY)
+    report(settings.num_updates % REPORT_EVERY)
+    return trained_run(architecture, run, snapshots, diverged=False)
 
 
 def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
@@ -67,15 +65,3 @@ def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple
         for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)).unbind(dim=1):
             inputs, targets = sampler.batch(drawn)
             yield inputs[0], targets[0]
-
-
-def _finite(weights: dict[str, Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in weights.values())
-
-
-def _trained(
-    architecture: Architecture, run: Run, snapshots: dict[int, dict[str, Tensor]], *, diverged: bool
-) -> TrainedRun:
-    flat = [flatten(architecture, weights) for weights in snapshots.values()]
-    stacked = torch.stack(flat) if flat else torch.empty(0, architecture.num_parameters)
-    return TrainedRun(run, tuple(snapshots), unflatten(architecture, stacked), diverged)

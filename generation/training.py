@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
 from rnn_zoos.tasks import TaskFamily
+from rnn_zoos.weights import unflatten
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of AdamW."""
 
 Report = Callable[[int], None]
 """Called with the number of updates done since it was last called."""
+
+REPORT_EVERY = 50
+"""Updates of a run between two reports."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,12 @@ class TrainedRun:
     steps: tuple[int, ...]
     weights: dict[str, Tensor]
     diverged: bool
+
+
+def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
+    """Return the result of a run from its snapshots: step -> flat weights [P], steps ascending, all finite."""
+    flat = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
+    return TrainedRun(run, tuple(snapshots), unflatten(architecture, flat), diverged)
 
 
 class Trainer(Protocol):
