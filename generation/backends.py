@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rnn_zoos.errors import BackendError, UnknownNameError
 from rnn_zoos.generation.loop import LoopTrainer
+from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.training import Trainer
 
-BACKENDS = ("native", "loop")
-"""The fastest first: `auto` takes the first that this machine can use."""
+BACKENDS = ("native", "stacked", "loop")
 
 
 def make_trainer(backend: str) -> Trainer:
@@ -16,6 +16,8 @@ def make_trainer(backend: str) -> Trainer:
         raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
     if backend == "loop":
         return LoopTrainer()
+    if backend == "stacked":
+        return StackedTrainer()
     try:
         from rnn_zoos.generation.native import NativeTrainer
     except ImportError as error:

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, collect, learning_rate
+from rnn_zoos.generation.training import BETAS, EPSILON, REPORT_EVERY, Report, TrainedRun, learning_rate, trained_run
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import flatten
 
 _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
-_REPORT_EVERY = 50  # updates
 
 
 class LoopTrainer:
@@ -50,14 +49,14 @@ def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report)
         optimizer.step()
         if step in settings.snapshots:
             snapshots[step] = flatten(architecture, network.weights())
-        if not math.isfinite(loss.item()) or (step in snapshots and not bool(snapshots[step].isfinite().all())):
+        if not math.isfinite(loss.item()) or (step in snapshots and not snapshots[step].isfinite().all()):
             snapshots.pop(step, None)
-            report(settings.num_updates - step // _REPORT_EVERY * _REPORT_EVERY)
-            return collect(architecture, run, snapshots, diverged=True)
-        if step % _REPORT_EVERY == 0:
-            report(_REPORT_EVERY)
-    report(settings.num_updates % _REPORT_EVERY)
-    return collect(architecture, run, snapshots, diverged=False)
+            report(settings.num_updates - step // REPORT_EVERY * REPORT_EVERY)
+            return trained_run(architecture, run, snapshots, diverged=True)
+        if step % REPORT_EVERY == 0:
+            report(REPORT_EVERY)
+    report(settings.num_updates % REPORT_EVERY)
+    return trained_run(architecture, run, snapshots, diverged=False)
 
 
 def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,7 +19,7 @@ from rnn_zoos.formal_languages import LanguageSampler
 from rnn_zoos.generation import _native
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, collect, learning_rate
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate, trained_run
 from rnn_zoos.model import initial_weights
 from rnn_zoos.rotation import to_tiles
 from rnn_zoos.sequential_mnist import MEAN, STD, DigitSampler
@@ -63,8 +63,8 @@ class NativeTrainer:
                 snapshots |= {} if diverged else {last: weights}
             report(settings.num_updates - first if diverged else last - first)
             if diverged:
-                return collect(architecture, run, snapshots, diverged=True)
-        return collect(architecture, run, snapshots, diverged=False)
+                return trained_run(architecture, run, snapshots, diverged=True)
+        return trained_run(architecture, run, snapshots, diverged=False)
 
     def _trainee(self, architecture: Architecture, settings: Settings, sampler: Sampler) -> _native.Trainee:
         _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])

@@ -22,6 +22,9 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 Report = Callable[[int], None]
 """Called with the number of updates done since it was last called."""
 
+REPORT_EVERY = 50
+"""Updates of a run between two reports."""
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -34,6 +37,12 @@ class TrainedRun:
     steps: tuple[int, ...]
     weights: dict[str, Tensor]
     diverged: bool
+
+
+def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
+    """Return the result of a run from its snapshots: step -> flat weights [P], steps ascending, all finite."""
+    flat = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
+    return TrainedRun(run, tuple(snapshots), unflatten(architecture, flat), diverged)
 
 
 class Trainer(Protocol):
@@ -50,9 +59,3 @@ def learning_rate(settings: Settings, update: int) -> float:
     """Return the learning rate of an update (0 is the first): linear between the preset's points, constant outside."""
     updates = sorted(settings.learning_rate)
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
-
-
-def collect(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
-    """Return the trained run of flat weights [P] by step."""
-    stacked = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
-    return TrainedRun(run, tuple(snapshots), unflatten(architecture, stacked), diverged)

@@ -59,6 +59,10 @@ class WorkerError(ZooError):
     """A worker process that died."""
 
 
+class DeviceError(ZooError):
+    """A device (GPU) that this machine does not have."""
+
+
 class MissingExtraError(ZooError, ImportError):
     """An optional dependency that is not installed."""
 
