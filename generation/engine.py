@@ -40,24 +40,27 @@ def generate(plan: Plan, directory: Path, workers: int | None = None) -> Manifes
     within a process. Stopping it in any way loses at most the shards in work. Raises ZooError children;
     KeyboardInterrupt passes through after the workers have been stopped.
     """
+    workspace = Workspace(directory, plan)
+    workspace.look()  # before anything is written, were it only a lock
     with locked(directory):
-        workspace = Workspace(directory, plan)
         pending = workspace.prepare()
-        if workspace.is_finished():
+        if pending is None:
             return read_manifest(directory)
         if pending:
-            _make_shards(plan, directory, pending, min(workers or available_cores(), len(pending)))
+            _make_shards(workspace, pending, min(workers or available_cores(), len(pending)))
         return workspace.finish()
 
 
-def _make_shards(plan: Plan, directory: Path, pending: list[ShardPlan], workers: int) -> None:
-    updates = sum(len(shard.runs) for shard in pending) * plan.settings.num_updates
-    done_before = plan.settings.runs - sum(len(shard.runs) for shard in pending)
+def _make_shards(workspace: Workspace, pending: list[ShardPlan], workers: int) -> None:
+    plan = workspace.plan
+    new = {shard.name: len(shard.runs) - len(workspace.kept_runs(shard)) for shard in pending}
+    done_before, updates = plan.settings.runs - sum(new.values()), sum(new.values()) * plan.settings.num_updates
     with (
-        _pool(workers, plan, directory) as (pool, reports),
+        _pool(workers, plan, workspace.directory) as (pool, reports),
         Progress(plan.settings.runs, done_before, updates) as progress,
     ):
-        futures = {pool.submit(_work, shard): shard for shard in pending}
+        with _deaf_to_ctrl_c():  # new processes are, from their first moment: they inherit it
+            futures = {pool.submit(_work, shard): shard for shard in pending}
         running: set[Future[None]] = set(futures)
         while running:
             finished, running = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
@@ -71,7 +74,13 @@ def _make_shards(plan: Plan, directory: Path, pending: list[ShardPlan], workers:
                         "A worker process died (killed, or out of memory). Finished shards are kept; run the same "
                         f"command again, with fewer --workers than {workers} if memory was short."
                     ) from error
-                progress.finished(len(futures[future].runs))
+                except (RuntimeError, MemoryError) as error:  # torch reports want of memory as a RuntimeError
+                    raise WorkerError(
+                        f"Shard {futures[future].name} could not be made: {error}. Finished shards are kept; if memory "
+                        f"was short, run the same command again with fewer --workers than {workers}, or make the "
+                        "networks of the preset smaller."
+                    ) from error
+                progress.finished(new[futures[future].name])
 
 
 @contextmanager
@@ -89,6 +98,16 @@ def _pool(workers: int, plan: Plan, directory: Path) -> Iterator[tuple[ProcessPo
             process.kill()
         raise
     pool.shutdown()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Hold SIGINT back until the end of the block, where it is delivered."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _job: tuple[Plan, Path, Reports] | None = None  # of this worker process: sent once, not with every shard

@@ -5,14 +5,14 @@
 prepare_environment() {
     local extras=$1
     if [ -z "${VIRTUAL_ENV:-}" ]; then
-        if [ ! -x .venv/bin/python ]; then
+        if [ ! -f .venv/bin/activate ] || [ ! -x .venv/bin/pip ]; then
             local python=${PYTHON:-python3}
             if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
                 echo "Error: $python is missing or older than Python 3.10. Name a newer one: PYTHON=python3.12 $0" >&2
                 return 1
             fi
             echo "Making a virtual environment in .venv"
-            "$python" -m venv .venv || {
+            "$python" -m venv --clear .venv || {
                 echo "Error: no virtual environment could be made. On Debian: apt-get install python3-venv" >&2
                 return 1
             }

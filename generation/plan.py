@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ import torch
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.generation.presets import Settings, load_preset
 from rnn_zoos.manifest import shard_path
-from rnn_zoos.randomness import Purpose, random_bits, to_integers
 from rnn_zoos.registry import task_family
 from rnn_zoos.sequential_mnist import SequentialMnist
 from rnn_zoos.tasks import SPLITS, TaskFamily
@@ -82,9 +82,8 @@ class Plan:
         """Task, weight decay and split of every run [M]."""
         runs = torch.arange(self.settings.runs)
         tasks = self.family.deal(self.settings.seed, runs)
-        choices = self.settings.weight_decay
-        choice = to_integers(random_bits(self.settings.seed, runs, Purpose.TASK, [1], 1)[:, 0, 0], len(choices))
-        return tasks.numpy(), np.array(choices)[choice.numpy()], self.family.splits(tasks)
+        decays = self.family.deal_weight_decay(self.settings.seed, runs, self.settings.weight_decay)
+        return tasks.numpy(), decays, self.family.splits(tasks)
 
     def runs(self) -> Iterator[tuple[Run, str]]:
         """Yield every run with its split, in order."""
@@ -105,9 +104,13 @@ class Plan:
         return shards
 
     def digits(self) -> dict[str, str] | None:
-        """Return the origin and hash of the digits, or None for a zoo without."""
+        """Return the origin and hash of the digits, or None for a zoo without.
+
+        Loads them. Raises DigitsError, and PresetError if the evaluation asks for more than there are.
+        """
         if not isinstance(self.family, SequentialMnist):
             return None
+        self.family.check_evaluation(self.settings.evaluation_sizes(self.family))
         origin = "embedded" if self.mnist == "embedded" else "mnist"
         return {"origin": origin, "sha256": self.family.digits.sha256}
 
@@ -143,4 +146,4 @@ def make_plan(
     mnist: str = "embedded",
 ) -> Plan:
     """Return the plan of a zoo of a preset; `runs` and `seed` replace the preset's. Raises ZooError children."""
-    return Plan(zoo, preset, load_preset(preset, zoo, runs=runs, seed=seed), backend, mnist)
+    return Plan(zoo, Path(preset).stem, load_preset(preset, zoo, runs=runs, seed=seed), backend, mnist)

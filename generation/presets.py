@@ -19,7 +19,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Step = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class Settings(BaseModel):
@@ -78,10 +78,13 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
     Raises UnknownNameError for an unknown preset or zoo, PresetError (key, value, what is allowed) for a bad value.
     """
     family = task_family(zoo)
-    path = Path(preset) if preset.endswith(_SUFFIXES) else _FOLDER / f"{preset}.yaml"
-    if not path.is_file():
-        if preset.endswith(_SUFFIXES):
+    if preset.endswith(_SUFFIXES):
+        path = Path(preset)
+        if not path.is_file():
             raise PresetError(f"There is no preset file {path}. Give the path of a YAML file, or {preset_names()}.")
+    elif preset in preset_names():
+        path = _FOLDER / f"{preset}.yaml"
+    else:
         raise UnknownNameError.among("preset", preset, [*preset_names(), "FILE.yaml"])
     content = _read_yaml(path)
     if zoo not in content:
@@ -92,9 +95,21 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
     return _settings(values, family, f"{path.name}: {zoo}")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error, not the end of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node."""
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} is given twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise PresetError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(content, dict):

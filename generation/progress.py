@@ -23,19 +23,22 @@ class Progress:
     def __init__(self, runs: int, runs_before: int, updates: int) -> None:
         self.runs, self.runs_done = runs, runs_before
         self.updates, self.updates_done = updates, 0
-        self._started = self._last_line = time.monotonic()
+        # The clock runs from the first report: workers take seconds to start.
+        self._started: float | None = None
+        self._before_start = 0
+        self._last_line = time.monotonic()
         console = Console(file=sys.stderr)
         self._bar = RichProgress(
             TextColumn("{task.fields[runs]} runs"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[rate]} updates/s"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="?")
+        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="starting")
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -48,6 +51,8 @@ class Progress:
 
     def advance(self, updates: int) -> None:
         """Count updates done."""
+        if self._started is None:
+            self._started, self._before_start = time.monotonic(), updates
         self.updates_done += updates
         self._show()
 
@@ -58,12 +63,15 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Updates per second since the start."""
-        return self.updates_done / max(time.monotonic() - self._started, 1e-9)
+        """Updates per second, all workers together; 0 while that is not known."""
+        if self._started is None:
+            return 0
+        return (self.updates_done - self._before_start) / max(time.monotonic() - self._started, 1e-9)
 
     def _show(self) -> None:
         runs = f"{self.runs_done}/{self.runs}"
-        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=f"{self.rate:,.0f}")
+        rate = f"{self.rate:,.0f} updates/s" if self.rate else "starting"
+        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=rate)
         self._plain()
 
     def _plain(self, *, force: bool = False) -> None:
@@ -71,7 +79,7 @@ class Progress:
         if self._bar.disable and (force or now - self._last_line >= _PLAIN_EVERY):
             self._last_line = now
             line = f"{self.runs_done}/{self.runs} runs written"
-            if self.updates_done:
+            if self.rate:
                 share = self.updates_done / self.updates
                 left = timedelta(seconds=round((self.updates - self.updates_done) / self.rate))
                 line += f", {share:.0%} of updates, {self.rate:,.0f} updates/s, {left} left"

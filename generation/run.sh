@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, generates both zoos of a preset, checks them and draws them.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'EOF'
@@ -24,31 +23,44 @@ EOF
 }
 
 preset=demo out=zoos mnist="" zoos=(formal-languages sequential-mnist) options=()
+absolute() {  # paths are meant from where the script is called, not from the checkout
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$PWD/$1" ;;
+    esac
+}
+
 while [ $# -gt 0 ]; do
+    case $1 in
+        --*=*)
+            pair=$1
+            shift
+            set -- "${pair%%=*}" "${pair#*=}" "$@"
+            continue ;;
+    esac
     case $1 in
         --help | -h) usage; exit 0 ;;
         --preset | --out | --zoo | --mnist)
             if [ $# -lt 2 ]; then echo "Error: $1 needs a value." >&2; usage >&2; exit 2; fi
             case $1 in
-                --preset) preset=$2 ;;
-                --out) out=$2 ;;
+                --preset) case $2 in *.yaml | *.yml) preset=$(absolute "$2") ;; *) preset=$2 ;; esac ;;
+                --out) out=$(absolute "$2") ;;
                 --zoo) zoos=("$2") ;;
-                --mnist) mnist=$2 ;;
+                --mnist) case $2 in hub | embedded) mnist=$2 ;; *) mnist=$(absolute "$2") ;; esac ;;
             esac
             shift 2 ;;
         *) options+=("$1"); shift ;;
     esac
 done
-if [ -z "$mnist" ]; then
-    if [ "$preset" = demo ]; then mnist=embedded; else mnist=hub; fi
-fi
+if [ -n "$mnist" ]; then options+=(--mnist "$mnist"); fi
+cd "$(dirname "$0")/.."
 
 . generation/environment.sh
 prepare_environment generation,report
 
 for zoo in "${zoos[@]}"; do
     echo "== $zoo, preset $preset -> $out/$zoo"
-    rnn-zoos generate "$zoo" --preset "$preset" --out "$out/$zoo" --mnist "$mnist" ${options[@]+"${options[@]}"}
+    rnn-zoos generate "$zoo" --preset "$preset" --out "$out/$zoo" ${options[@]+"${options[@]}"}
     rnn-zoos check "$out/$zoo"
 done
 for zoo in "${zoos[@]}"; do

@@ -33,7 +33,7 @@ def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) ->
     workspace = Workspace(directory, plan)
     parts, rows, seconds = [_empty(plan)], [], 0.0
     kept: set[int] = set()
-    if workspace.partial_path(shard, "record").is_file():
+    if workspace.kept_runs(shard):
         record = read_record(workspace.partial_path(shard, "record"))
         kept, rows, seconds = set(record.runs), record.rows, record.seconds
         parts.append({kind: map_tensors(workspace.partial_path(shard, kind)) for kind in KINDS})
@@ -49,7 +49,7 @@ def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) ->
         for kind in KINDS
     }
     seconds += time.monotonic() - started
-    ShardRecord(shard.run_numbers, files, seconds, rows).write(workspace.record_path(shard))
+    ShardRecord(plan.identity(), shard.run_numbers, files, seconds, rows).write(workspace.record_path(shard))
 
 
 def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[dict[str, Any]], Tensors]:

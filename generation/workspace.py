@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rnn_zoos import __version__
-from rnn_zoos.errors import BusyError, FormatError, PlanMismatchError, StorageError
+from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatchError, StorageError
 from rnn_zoos.files import (
     TEMPORARY,
     Array,
@@ -31,6 +31,7 @@ from rnn_zoos.files import (
     check_bytes,
     map_tensors,
     read_sealed_json,
+    write_atomically,
     write_sealed_json,
     write_tensors,
 )
@@ -50,8 +51,12 @@ _REMEDY = "Delete it and run the same command again: its runs are made anew."
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """A finished shard: its runs, the promise for its two files, the seconds of work, and its index rows."""
+    """A finished shard: its runs, the promise for its two files, the seconds of work, its index rows, and the plan.
 
+    The plan (`Plan.identity`) stands in every record, so that the loss of plan.json loses nothing.
+    """
+
+    plan: dict[str, Any]
     runs: list[int]
     files: dict[str, FileEntry]
     seconds: float
@@ -94,33 +99,55 @@ class Workspace:
         self.plan = plan
         self.unfinished = directory / UNFINISHED
 
-    def prepare(self) -> list[ShardPlan]:
-        """Make the directory ready for the plan and return the shards that are still to be made.
+    def look(self) -> dict[str, Any] | None:
+        """Return the identity of the plan that the directory was begun with, None if it is new; change nothing.
 
-        Raises PlanMismatchError if it was begun with another plan and FormatError if it holds something else, before
-        anything is changed; IntegrityError if a finished shard is damaged.
+        Raises PlanMismatchError if that is another plan, FormatError if the directory holds something else.
         """
         begun = self._begun()
         if begun is not None:
             self._refuse_other_plan(begun)
-        elif any(path.name not in (_LOCK, UNFINISHED) for path in self.directory.iterdir()):
-            raise FormatError(f"{self.directory} is not empty and holds no zoo. Give --out a new or empty directory.")
-        if self.is_finished():
-            return []
+        elif self.directory.is_dir():
+            left_over = [path for path in self.unfinished.rglob("*") if path.name.endswith(TEMPORARY)]
+            known = {self.directory / _LOCK, self.unfinished, *left_over}
+            if any(path not in known for path in self.directory.rglob("*")):
+                raise FormatError(
+                    f"{self.directory} is not empty and holds no zoo. Give --out a new or empty directory."
+                )
+        return begun
+
+    def prepare(self) -> list[ShardPlan] | None:
+        """Make the directory ready for the plan; return the shards that are still to be made, None if it is finished.
+
+        Raises what `look` raises, before anything is changed, and IntegrityError if a finished file is damaged.
+        """
+        begun = self.look() or {}
+        if self._is_finished():
+            return None
+        finished_runs = begun.get("finished_runs", 0)
         if (self.directory / MANIFEST).is_file():
-            self._reopen()
-        write_sealed_json(self._plan_path, self.plan.identity())
+            finished_runs = self._reopen()
+        write_sealed_json(self._plan_path, {**self.plan.identity(), "finished_runs": finished_runs})
         for path in self.directory.rglob(f".*{TEMPORARY}"):
             path.unlink(missing_ok=True)
         return [shard for shard in self.plan.shards if not self._settle(shard)]
 
-    def is_finished(self) -> bool:
-        """Tell whether the directory already holds the whole zoo of the plan."""
+    def _is_finished(self) -> bool:
+        """Tell whether the directory already holds the whole zoo. Raises IntegrityError for damaged files."""
         if self.unfinished.exists() or not (self.directory / MANIFEST).is_file():
             return False
         manifest = read_manifest(self.directory)
-        whole = all((self.directory / path).is_file() for path in manifest.files)
-        return whole and manifest.runs == self.plan.settings.runs
+        if manifest.runs != self.plan.settings.runs:
+            return False
+        present = [path for path in manifest.files if (self.directory / path).is_file()]
+        for path in present:
+            check_bytes(self.directory / path, manifest.files[path], _REMEDY)
+        return len(present) == len(manifest.files)
+
+    def kept_runs(self, shard: ShardPlan) -> list[int]:
+        """Return the runs of an unfinished shard that need not be trained, because a partial shard holds them."""
+        paths = [self.partial_path(shard, kind) for kind in ("record", *KINDS)]
+        return read_record(paths[0]).runs if all(path.is_file() for path in paths) else []
 
     @property
     def _plan_path(self) -> Path:
@@ -137,8 +164,14 @@ class Workspace:
 
     def _begun(self) -> dict[str, Any] | None:
         """Return the identity of the plan that the directory was begun with."""
-        if self._plan_path.is_file():
-            return read_sealed_json(self._plan_path, "Give another --out directory.")
+        try:
+            if self._plan_path.is_file():
+                return read_sealed_json(self._plan_path, "Give another --out directory.")
+        except IntegrityError:
+            if not list(self.unfinished.glob("*-*.json")):
+                raise
+        for path in sorted(self.unfinished.glob("*-*.json")):
+            return read_record(path).plan
         if (self.directory / MANIFEST).is_file():
             manifest = read_manifest(self.directory)
             made = {"zoo": manifest.zoo, "backend": manifest.made["backend"], "digits": manifest.digits}
@@ -149,8 +182,9 @@ class Workspace:
         asked = self.plan.identity()
         differing = [key for key in asked if key != "runs" and asked[key] != begun.get(key)]
         lines = [f"  {key}: {begun.get(key)!r} there, {asked[key]!r} asked for" for key in differing]
-        if asked["runs"] < begun["runs"]:
-            lines.append(f"  runs: {begun['runs']} there, only {asked['runs']} asked for (a zoo can grow, not shrink)")
+        if asked["runs"] < begun["runs"] and asked["runs"] != begun.get("finished_runs"):
+            back = f", or go back to {begun['finished_runs']}" if begun.get("finished_runs") else ", not shrink"
+            lines.append(f"  runs: {begun['runs']} there, only {asked['runs']} asked for (a zoo can grow{back})")
         if lines:
             raise PlanMismatchError(
                 f"{self.directory} was begun with another plan; nothing was changed:\n"
@@ -158,8 +192,11 @@ class Workspace:
                 + "\nGive another --out directory, or the settings that it was begun with."
             )
 
-    def _reopen(self) -> None:
-        """Turn a finished zoo into an unfinished one again, because runs are to be added or files are missing."""
+    def _reopen(self) -> int:
+        """Turn a finished zoo into an unfinished one, because runs are to be added or files are missing.
+
+        Returns its number of runs.
+        """
         manifest = read_manifest(self.directory)
         finished = replace(self.plan, settings=self.plan.settings.model_copy(update={"runs": manifest.runs}))
         rows: dict[str, list[dict[str, Any]]] = {}
@@ -172,16 +209,23 @@ class Workspace:
                 own = [row for row in rows[index_path(shard.split)] if row["shard"] == shard.number]
                 files = {kind: manifest.files[shard.path(kind)] for kind in KINDS}
                 seconds = manifest.made["seconds"] / len(finished.shards)
-                ShardRecord(shard.run_numbers, files, seconds, own).write(self.record_path(shard))
-        write_sealed_json(self._plan_path, finished.identity())
+                record = ShardRecord(finished.identity(), shard.run_numbers, files, seconds, own)
+                record.write(self.record_path(shard))
+        write_sealed_json(self._plan_path, {**finished.identity(), "finished_runs": manifest.runs})
         (self.directory / MANIFEST).unlink()
+        return manifest.runs
 
     def _settle(self, shard: ShardPlan) -> bool:
         """Tell whether a shard is finished; give its files this plan's names, or set it aside if it has to grow."""
         record_path = self.record_path(shard)
+        if self.kept_runs(shard) == shard.run_numbers:
+            self._take_back(shard)
         if not record_path.is_file():
             return False
         record = read_record(record_path)
+        if len(record.runs) > len(shard.runs):  # of an extension that was given up
+            record_path.unlink()
+            return False
         grown = record.runs != shard.run_numbers
         for kind in KINDS:
             target = self.partial_path(shard, kind) if grown else self.directory / shard.path(kind)
@@ -195,6 +239,16 @@ class Workspace:
         if grown:
             record_path.rename(self.partial_path(shard, "record"))
         return not grown
+
+    def _take_back(self, shard: ShardPlan) -> None:
+        """Put a shard that was set aside to grow in its place again: the extension is given up."""
+        self.record_path(shard).unlink(missing_ok=True)
+        record = self.partial_path(shard, "record").read_bytes()
+        for kind in KINDS:
+            for path in (self.directory / kind).glob(f"{shard.name}-of-*.safetensors"):
+                path.unlink()
+            shutil.copyfile(self.partial_path(shard, kind), self.directory / shard.path(kind))
+        write_atomically(self.record_path(shard), record)
 
     def finish(self) -> Manifest:
         """Write the index, the digits and, last, zoo.json; then drop what only unfinished zoos have."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.files import Array
+from rnn_zoos.files import DTYPES, Array
 from rnn_zoos.loaders.zoo import LocalZoo, Where
 from rnn_zoos.manifest import DIGITS, MANIFEST
 from rnn_zoos.rotation import PIXELS, rotation_table
@@ -60,8 +60,13 @@ class Gather:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with the tensors of its rows."""
-        if not {"split", "shard", "row"} <= batch.keys():
+        if not {"shard", "row"} & batch.keys():
             return batch
+        if not {"split", "shard", "row"} <= batch.keys():
+            raise FormatError(
+                f"The columns {list(batch)} do not say where the weights are: that takes split, shard and row. "
+                "Keep all three, or remove shard and row to have no weights."
+            )
         out = {name: values for name, values in batch.items() if name not in ("shard", "row")}
         weights = self._take(batch, "shards")
         out["weights"] = StackedWeights(
@@ -83,12 +88,22 @@ class Gather:
             places.setdefault(place, []).append(position)
         rows = np.asarray(batch["row"])
         taken: dict[str, Array] = {}
+        if not places:
+            return {name: torch.from_numpy(empty) for name, empty in self._empty(kind).items()}
         for (split, shard), positions in places.items():
             for name, tensor in self.zoo.tensors(kind, split, shard).items():
                 if name not in taken:
                     taken[name] = np.empty((len(rows), *tensor.shape[1:]), tensor.dtype)
                 taken[name][positions] = tensor[rows[positions]]
         return {name: torch.from_numpy(tensor) for name, tensor in taken.items()}
+
+    def _empty(self, kind: str) -> dict[str, Array]:
+        """Return the tensors of no rows, [0, ...]."""
+        manifest = self.zoo.manifest
+        if kind == "rollouts":
+            return {name: np.empty((0, *shape), DTYPES[dtype]) for name, (dtype, shape) in manifest.rollouts.items()}
+        shapes = manifest.architecture.parameter_shapes
+        return {name: np.empty((0, *shape), np.float32) for name, shape in shapes.items()}
 
     def _rollouts(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the rollouts of a batch; of digits, what the networks read instead of the digits' numbers."""
@@ -98,7 +113,7 @@ class Gather:
         if "angle" not in batch:
             raise FormatError("Rollouts of digits need the column 'angle', which was removed. Keep it.")
         images = self._images(tensors.pop("images"))
-        tables = torch.stack([_table(angle) for angle in batch["angle"]])
+        tables = torch.stack([_table(angle) for angle in batch["angle"]] or [_table(0)])[: len(images)]
         return {"sequences": tile_inputs(images, tables), **tensors}
 
     def _images(self, numbers: Tensor) -> Tensor:
@@ -118,6 +133,7 @@ def load_dataset(
     steps: int | Iterable[int] | None = None,
     where: Where | None = None,
     rollouts: bool = False,
+    revision: str | None = None,
     streaming: bool = False,
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
     """Load a zoo as a `datasets.Dataset` (one split) or `DatasetDict` (all splits that hold rows).
@@ -130,12 +146,15 @@ def load_dataset(
 
     `steps` keeps snapshots of these steps, `where` rows for which triples such as ("accuracy", ">", 0.9), or a pyarrow
     expression, hold. `streaming` gives iterable datasets, one shard of the stream per shard of the zoo.
+    `revision` will name a version of a zoo on the Hub; a directory has none.
     Raises FormatError, UnknownNameError or IntegrityError.
 
         train = load_dataset("zoos/formal-languages", split="train", steps=[1000, 1500])
         train[0]["weights"]["lstm.weight_hh_l0"].shape  # torch.Size([128, 32])
     """
     zoo = LocalZoo(name_or_dir)
+    if revision is not None:
+        raise FormatError(f"revision is {revision!r}, but {name_or_dir} is a directory, which has one version only.")
     gather = Gather(zoo.directory.resolve(), rollouts)
     steps = list(steps) if isinstance(steps, Iterable) else steps
     loaded = {}

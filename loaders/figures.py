@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from rnn_zoos.errors import StorageError
 from rnn_zoos.formal_languages import OFFSETS, FormalLanguages
 from rnn_zoos.loaders.zoo import LocalZoo
 from rnn_zoos.sequential_mnist import OOD_FROM
@@ -32,9 +33,12 @@ def draw_zoo(directory: str | Path, out: Path) -> list[Path]:
         "accuracy": _accuracy_against_step(index, zoo.manifest.zoo),
         "tasks": _language_grid(last) if languages else _accuracy_against_angle(last),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, figure in drawn.items():
-        figure.savefig(out / f"{name}.png", dpi=120)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, figure in drawn.items():
+            figure.savefig(out / f"{name}.png", dpi=120)
+    except OSError as error:
+        raise StorageError(f"Figures cannot go to {out}: {error.strerror or error}. Give another --out.") from error
     return [out / f"{name}.png" for name in drawn]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 
@@ -57,7 +57,3 @@ class Architecture:
     def num_parameters(self) -> int:
         """P, the length of the flat weight vector."""
         return sum(prod(shape) for shape in self.parameter_shapes.values())
-
-    def to_dict(self) -> dict[str, str | int]:
-        """Return plain data; inverse of `Architecture(**data)`."""
-        return asdict(self)

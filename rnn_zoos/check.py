@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from rnn_zoos.errors import FormatError, IntegrityError, ZooError
+from rnn_zoos.errors import IntegrityError, ZooError
 from rnn_zoos.files import DTYPES, Array, check_bytes, map_tensors
 from rnn_zoos.index import index_schema, read_index
 from rnn_zoos.manifest import DIGITS, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.registry import task_family
+from rnn_zoos.rotation import SIDE
 from rnn_zoos.tasks import SPLITS, TaskFamily
 
 _NOT_LISTED = (MANIFEST, "README.md", ".lock", ".gitattributes")
@@ -35,20 +36,28 @@ def check_zoo(directory: Path) -> list[str]:
     findings = list(_check_files(directory, manifest))
     damaged = {path for path, finding in findings if finding}
     lines = [finding for _, finding in findings]
-    lines += _check_manifest(manifest, family)
+    try:
+        lines += _check_manifest(manifest, family)
+    except (KeyError, TypeError, ZooError) as error:
+        return [
+            *lines,
+            f"{MANIFEST}: the settings lack something or hold what cannot be ({type(error).__name__}: {error}).",
+        ]
     tables: dict[str, pa.Table] = {}
     for split in SPLITS:
         if index_path(split) in manifest.files and index_path(split) not in damaged:
             tables[split] = read_index(directory / index_path(split))
     rows = [row for split, table in tables.items() for row in _rows(split, table, family, lines)]
     lines += _check_rows(rows, manifest, family)
+    digits = _digits(directory, manifest, damaged, lines)
     for split in tables:
         if tables[split].num_rows != manifest.splits[split]["rows"]:
             counted = manifest.splits[split]["rows"]
             lines.append(
                 f"{MANIFEST} counts {counted} rows of {split}; {index_path(split)} has {tables[split].num_rows}."
             )
-        lines += _check_tensors(directory, manifest, split, [row for row in rows if row["file"] == split], damaged)
+        own = [row for row in rows if row["file"] == split]
+        lines += _check_tensors(directory, manifest, split, own, damaged, digits)
     return lines
 
 
@@ -69,25 +78,33 @@ def _check_files(directory: Path, manifest: Manifest) -> Iterator[tuple[str, str
 
 
 def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
-    """Yield what the manifest itself gets wrong: architecture, columns, splits, missing entries."""
-    sizes = (manifest.architecture.input_size, manifest.architecture.output_size)
-    if sizes != (family.input_size, family.output_size):
-        yield f"{MANIFEST}: inputs and outputs {sizes}; {manifest.zoo} has {(family.input_size, family.output_size)}."
-    if list(manifest.columns) != list(family.columns):
-        yield f"{MANIFEST}: columns {list(manifest.columns)}; expected {list(family.columns)}."
-    if list(manifest.splits) != list(SPLITS):
-        yield f"{MANIFEST}: splits {list(manifest.splits)}; expected {list(SPLITS)}."
-        return
-    expected = {
+    """Yield where the manifest contradicts itself or its family, or lists other files than the format has."""
+    settings, architecture = dict(manifest.settings), manifest.architecture
+    built = family.architecture(settings["cell"], settings["num_layers"], settings["hidden_size"])
+    rollouts = family.rollout_shapes(family.evaluation_type(**settings["evaluation"]))
+    columns = {name: asdict(column) for name, column in family.columns.items()}
+    for what, found, expected in (
+        ("architecture", architecture, built),
+        ("settings.seed", settings["seed"], manifest.seed),
+        ("settings.runs", settings["runs"], manifest.runs),
+        ("columns", dict(manifest.columns), columns),
+        ("rollouts", dict(manifest.rollouts), rollouts),
+        ("splits", list(manifest.splits), list(SPLITS)),
+        ("runs of all splits", sum(counts["runs"] for counts in manifest.splits.values()), manifest.runs),
+    ):
+        if found != expected:
+            yield f"{MANIFEST}: {what} is {found}; expected {expected}."
+    expected_files = {
         path
-        for split in SPLITS
-        if manifest.splits[split]["shards"]
+        for split, counts in manifest.splits.items()
+        if counts["shards"]
         for path in (index_path(split), *manifest.paths("shards", split), *manifest.paths("rollouts", split))
     }
     if manifest.digits is not None:
-        expected.add(DIGITS)
-    for path in sorted(expected ^ manifest.files.keys()):
-        yield f"{MANIFEST}: {path} is {'not listed' if path in expected else 'listed, but not part of the format'}."
+        expected_files.add(DIGITS)
+    for path in sorted(expected_files ^ manifest.files.keys()):
+        fault = "not listed" if path in expected_files else "listed, but no part of the format"
+        yield f"{MANIFEST}: {path} is {fault}."
 
 
 def _rows(split: str, table: pa.Table, family: TaskFamily, lines: list[str]) -> list[dict[str, Any]]:
@@ -106,12 +123,12 @@ def _rows(split: str, table: pa.Table, family: TaskFamily, lines: list[str]) -> 
 def _check_rows(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     """Yield what the index says wrongly: splits, steps, labels, the places of runs."""
     splits_of_task, places_of_run, steps_of_run = defaultdict(set), defaultdict(set), defaultdict(list)
-    diverged = {}
+    diverged = defaultdict(set)
     for row in rows:
         splits_of_task[row["task"]].add(row["file"])
         places_of_run[row["run"]].add((row["file"], row["shard"]))
         steps_of_run[row["run"]].append(row["step"])
-        diverged[row["run"]] = row["diverged"]
+        diverged[row["run"]].add(row["diverged"])
         yield from _check_row(row, manifest)
     for task, splits in splits_of_task.items():
         if len(splits) > 1:
@@ -119,8 +136,9 @@ def _check_rows(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFami
     for run, places in places_of_run.items():
         if len(places) > 1:
             yield f"Run {run} is in several shards: {sorted(places)}."
-        if not diverged[run] and steps_of_run[run] != manifest.snapshots:
-            yield f"Run {run} has the steps {steps_of_run[run]}; expected {manifest.snapshots}."
+        if diverged[run] != {steps_of_run[run] != manifest.snapshots}:
+            flags = " and ".join(sorted(map(str, diverged[run])))
+            yield f"Run {run} has the steps {steps_of_run[run]} of {manifest.snapshots}, and diverged is {flags}."
     yield from _check_dealing(rows, manifest, family)
 
 
@@ -135,31 +153,45 @@ def _check_row(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
             yield f"{where}: {name} is {value}."
         elif name in _FRACTIONS and not 0 <= value <= 1:
             yield f"{where}: {name} is {value}; expected 0 to 1."
+        elif name.endswith("loss") and value < 0:
+            yield f"{where}: {name} is {value}; expected at least 0."
+    if "generalization_gap" in row:
+        gap = row["eval_loss"] - row["train_loss"]
+        if abs(row["generalization_gap"] - gap) > 1e-5 * (1 + abs(row["eval_loss"])):
+            yield f"{where}: generalization_gap is {row['generalization_gap']}; expected eval_loss - train_loss, {gap}."
 
 
 def _check_dealing(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
-    """Yield runs whose task or split is not what the seed and the fixed rule give them."""
+    """Yield runs whose task, split or weight decay is not what the seed and the fixed rules give them."""
     runs = torch.tensor(sorted({row["run"] for row in rows}), dtype=torch.int64)
     tasks = family.deal(manifest.seed, runs)
-    names = {run: family.task_name(task) for run, task in zip(runs.tolist(), tasks.tolist(), strict=True)}
-    splits = dict(zip(runs.tolist(), family.splits(tasks).tolist(), strict=True))
+    decays = family.deal_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
+    dealt = {
+        run: {
+            "task": family.task_name(task),
+            **family.task_values(task),
+            "file": split,
+            "weight_decay": float(np.float32(decay)),
+        }
+        for run, task, split, decay in zip(runs.tolist(), tasks.tolist(), family.splits(tasks), decays, strict=True)
+    }
     for row in rows:
-        if row["step"] == manifest.snapshots[0] and (row["task"], row["file"]) != (
-            names[row["run"]],
-            splits[row["run"]],
-        ):
-            yield (
-                f"Run {row['run']}: task {row['task']!r} in {row['file']}; the seed and the fixed split give "
-                f"{names[row['run']]!r} in {splits[row['run']]}."
-            )
+        for name, expected in dealt[row["run"]].items():
+            if row[name] != expected:
+                what = "split" if name == "file" else name
+                yield f"Run {row['run']}, step {row['step']}: {what} is {row[name]!r}; its seed gives it {expected!r}."
 
 
 def _check_tensors(
-    directory: Path, manifest: Manifest, split: str, rows: list[dict[str, Any]], damaged: set[str]
+    directory: Path,
+    manifest: Manifest,
+    split: str,
+    rows: list[dict[str, Any]],
+    damaged: set[str],
+    digits: dict[str, Array] | None,
 ) -> Iterator[str]:
     """Yield what is wrong with the shards of a split: names, dtypes, shapes, numbers of rows, values."""
     parameters = {name: ("F32", shape) for name, shape in manifest.architecture.parameter_shapes.items()}
-    numbers = _digit_numbers(directory, manifest, damaged)
     for kind, expected in (("shards", parameters), ("rollouts", dict(manifest.rollouts))):
         for shard, path in enumerate(manifest.paths(kind, split)):
             if path in damaged or path not in manifest.files:
@@ -172,9 +204,12 @@ def _check_tensors(
             except ZooError as error:
                 yield str(error)
                 continue
-            yield from _check_shard(path, tensors, expected, manifest.files[path].rows)
-            if numbers is not None and "images" in tensors and not np.isin(tensors["images"], numbers).all():
-                yield f"{path} shows digits that are not in {DIGITS}."
+            wrong = list(_check_shard(path, tensors, expected, manifest.files[path].rows))
+            yield from wrong
+            if kind == "rollouts" and not wrong:
+                yield from (f"{path}: {finding}." for finding in task_family(manifest.zoo).check_rollouts(tensors))
+                if digits is not None:
+                    yield from _check_shown(path, tensors, digits)
 
 
 def _check_shard(
@@ -191,10 +226,21 @@ def _check_shard(
             yield f"{path}: {name} has values that are not finite."
 
 
-def _digit_numbers(directory: Path, manifest: Manifest, damaged: set[str]) -> npt.NDArray[np.int32] | None:
+def _digits(directory: Path, manifest: Manifest, damaged: set[str], lines: list[str]) -> dict[str, Array] | None:
+    """Return the digits of a zoo, None if there are none to compare with; report wrong tensors, shapes, order."""
     if DIGITS not in manifest.files or DIGITS in damaged:
         return None
-    try:
-        return map_tensors(directory / DIGITS)["numbers"]
-    except (FormatError, KeyError):
-        return np.empty(0, np.int32)  # no digit can be found: reported for every shard that shows some
+    digits = map_tensors(directory / DIGITS)
+    expected = {"images": ("U8", (SIDE, SIDE)), "labels": ("U8", ()), "numbers": ("I32", ())}
+    wrong = list(_check_shard(DIGITS, digits, expected, manifest.files[DIGITS].rows))
+    if not wrong and (np.diff(digits["numbers"]) <= 0).any():
+        wrong = [f"{DIGITS}: numbers are not ascending."]
+    lines += wrong
+    return None if wrong else digits
+
+
+def _check_shown(path: str, rollouts: dict[str, Array], digits: dict[str, Array]) -> Iterator[str]:
+    if not np.isin(rollouts["images"], digits["numbers"]).all():
+        yield f"{path} shows digits that are not in {DIGITS}."
+    elif (digits["labels"][np.searchsorted(digits["numbers"], rollouts["images"])] != rollouts["labels"]).any():
+        yield f"{path}: labels are not those of the digits that are shown."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,8 +60,11 @@ def generate(
     workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
     backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop (torch)")] = "auto",
     mnist: Annotated[
-        str, typer.Option(help="digits: hub, a directory with the four IDX files, or embedded (5,000 digits)")
-    ] = "embedded",
+        str | None,
+        typer.Option(
+            help="digits: hub, a directory of IDX files, or embedded (5,000) [default: embedded for demo, else hub]"
+        ),
+    ] = None,
 ) -> None:
     """Train a zoo. Stop it when you like: the same command goes on where it was, and a larger --runs extends a zoo.
 
@@ -75,9 +79,11 @@ def generate(
     from rnn_zoos.generation.plan import make_plan
 
     chosen, reason = choose_backend(backend)
-    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=mnist)
+    source = mnist or ("embedded" if preset == "demo" else "hub")
+    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=source)
     made.identity()  # loads the digits: nothing is announced before all that can be wrong was looked at
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
     try:
         manifest = generate_zoo(made, out, workers)
     except KeyboardInterrupt:
@@ -99,6 +105,7 @@ def check(directory: Directory) -> None:
     for finding in findings:
         print(finding)
     if findings:
+        print("Damaged files: delete them and run the `rnn-zoos generate` of this zoo again.", file=sys.stderr)
         raise typer.Exit(1)
     print(f"{directory}: conforms to format 1.")
 

@@ -25,6 +25,8 @@ from rnn_zoos.randomness import fixed_hash
 from rnn_zoos.rotation import PIXELS, SIDE
 
 NUM_TRAIN, NUM_TEST = 60_000, 10_000
+MNIST_SHA256 = "63389242bb9d73ea072becb83b056f804b50d509183abe56bc8af7bd94d80fcb"
+"""`Digits.sha256` of the full set: the check of what was downloaded, and the end of Fashion-MNIST by mistake."""
 EMBEDDED_PER_CLASS = {"fit": 400, "held_out": 100}
 EMBEDDED_FILE = Path(__file__).with_name("mnist-5000.npz")
 _IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -99,7 +101,13 @@ def load_digits(source: str) -> Digits:
 def _load_once(source: str) -> Digits:
     if source == "embedded":
         return _embedded()
-    return _full(*_from_hub()) if source == "hub" else _full(*_from_directory(Path(source.removeprefix("dir:"))))
+    digits = _full(*(_from_hub() if source == "hub" else _from_directory(Path(source.removeprefix("dir:")))))
+    if digits.sha256 != MNIST_SHA256:
+        raise DigitsError(
+            f"The digits of {source} have the sizes of MNIST, but are not MNIST (sha256 {digits.sha256}, expected "
+            f"{MNIST_SHA256}). Fetch the MNIST files again, or use --mnist embedded (5,000 digits)."
+        )
+    return digits
 
 
 def _embedded() -> Digits:

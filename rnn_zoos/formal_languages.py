@@ -6,11 +6,12 @@ end with EOS, and are padded with EOS to 42 symbols.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -225,6 +226,17 @@ class FormalLanguages(TaskFamily):
             },
             {"sequences": sequences, "log_probs": to_half(log_probs)},
         )
+
+    def check_evaluation(self, evaluation: LanguageEvaluation) -> None:
+        """Accept any sizes: networks write as many strings as are asked for."""
+
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Yield what cannot be: strings of other symbols or without BOS, log-probabilities above zero."""
+        sequences = rollouts["sequences"]
+        if (sequences >= NUM_SYMBOLS).any() or (sequences[..., 0] != BOS).any():
+            yield "sequences have symbols that there are not, or do not begin with BOS"
+        if (rollouts["log_probs"] > 0).any():
+            yield "log_probs are above zero"
 
     def rollout_shapes(self, evaluation: LanguageEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the tensors of a rollout: what was written, and the log-probabilities of every next symbol."""

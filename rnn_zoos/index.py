@@ -41,12 +41,12 @@ def write_index(path: Path, table: pa.Table) -> FileEntry:
     return FileEntry(write_atomically(path, data), len(data), table.num_rows)
 
 
-def read_index(path: Path, filters: pa.compute.Expression | None = None) -> pa.Table:
-    """Read an index whose bytes were checked (parquet's own checksums leave its footer out), or rows of it.
+def read_index(path: Path) -> pa.Table:
+    """Read an index whose bytes were checked (parquet's own checksums leave its footer out).
 
     Raises FormatError if it cannot be read.
     """
     try:
-        return pq.read_table(path, filters=filters, partitioning=None)
+        return pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error

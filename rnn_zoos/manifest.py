@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from rnn_zoos.files import FileEntry, write_json
 FORMAT = 1
 MANIFEST = "zoo.json"
 DIGITS = "digits.safetensors"
+_REMEDY = "Put a whole copy of it in its place, or make the zoo again in another directory."
 UNFINISHED = "unfinished"
 """Folder with the plan and the finished shards' index rows while a zoo is being made."""
 
@@ -57,7 +59,7 @@ class Manifest:
         data = {"format": FORMAT, **asdict(self)}
         shapes = self.architecture.parameter_shapes
         data["parameters"] = [{"name": name, "shape": list(shape)} for name, shape in shapes.items()]
-        write_json(directory / MANIFEST, data)
+        write_json(directory / MANIFEST, {**data, "sha256": seal(data)})
 
     def paths(self, kind: str, split: str) -> list[str]:
         """Return the paths of all shards of a split, in order; `kind` is shards or rollouts."""
@@ -68,6 +70,11 @@ class Manifest:
     def snapshots(self) -> list[int]:
         """The steps at which weights were kept."""
         return list(self.settings["snapshots"])
+
+
+def seal(data: Mapping[str, Any]) -> str:
+    """Return the hash of the manifest's other entries, by which it notices that it was damaged."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -81,15 +88,19 @@ def read_manifest(directory: Path) -> Manifest:
         )
     try:
         return _parse(json.loads(path.read_bytes()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, (FormatError, UnknownNameError)):
             raise
-        raise FormatError(f"{path} is not a manifest of format {FORMAT} ({type(error).__name__}: {error}).") from error
+        what = f"{path} is not a manifest of format {FORMAT} ({type(error).__name__}: {error})"
+        raise FormatError(f"{what}. {_REMEDY}") from error
 
 
 def _parse(data: dict[str, Any]) -> Manifest:
-    if data.pop("format") != FORMAT:
+    if data["format"] != FORMAT:
         raise FormatError(f"This zoo is not of format {FORMAT}, the only one known. Update rnn-zoos.")
+    if data.pop("sha256") != seal(data):
+        raise FormatError(f"{MANIFEST} is damaged: it does not have the sha256 that it names. {_REMEDY}")
+    del data["format"]
     parameters = data.pop("parameters")
     data["architecture"] = Architecture(**data["architecture"])
     given = {parameter["name"]: tuple(parameter["shape"]) for parameter in parameters}

@@ -6,16 +6,18 @@ rotated, cut into 49 tiles of 4 x 4, and read after a BOS tile of zeros: 50 step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.digits import Digits, load_digits
+from rnn_zoos.errors import PresetError
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
 from rnn_zoos.rotation import NUM_TILES, TILE, rotation_table, to_tiles
@@ -32,7 +34,7 @@ _CHUNK = 1000  # digits evaluated at once: 50 steps of them stay in cache
 
 @dataclass(frozen=True)
 class DigitEvaluation:
-    """Sizes of the evaluation of a snapshot; where fewer digits exist, all of them are used."""
+    """Sizes of the evaluation of a snapshot: digits of each part that are measured, and fit digits that are shown."""
 
     held_out_digits: int
     fit_digits: int
@@ -141,6 +143,22 @@ class SequentialMnist(TaskFamily):
             batch_size,
         )
 
+    def check_evaluation(self, evaluation: DigitEvaluation) -> None:
+        """Raise PresetError if more digits are asked for than there are."""
+        parts = {
+            "held_out_digits": self.digits.held_out,
+            "fit_digits": self.digits.fit,
+            "test_digits": self.digits.test,
+            "rollouts": self.digits.fit,
+        }
+        for name, part in parts.items():
+            if getattr(evaluation, name) > len(part):
+                asked = f"{getattr(evaluation, name):,}"
+                raise PresetError(
+                    f"evaluation.{name} is {asked}, but --mnist {self.mnist} has {len(part):,} such "
+                    "digits. Use --mnist hub or a directory with all of MNIST, or a preset that asks for fewer."
+                )
+
     def table(self, task: int) -> Tensor:
         """Return the rotation table [784] of a task."""
         return rotation_table(task / MICRODEGREES)
@@ -182,6 +200,11 @@ class SequentialMnist(TaskFamily):
             loss += F.cross_entropy(logits.flatten(0, 1), every_step.flatten(), reduction="sum").item()
             right += int((logits[:, -1].argmax(dim=-1) == labels).sum())
         return loss / (len(positions) * (NUM_TILES + 1)), right / len(positions)
+
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Yield what cannot be: classes that there are not."""
+        if (rollouts["labels"] >= NUM_CLASSES).any():
+            yield f"labels are above {NUM_CLASSES - 1}"
 
     def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the tensors of a rollout: which digits were shown, their classes, the logits after every tile."""

@@ -7,7 +7,7 @@ A task is a whole number below 2**32; its family knows what the number means. Th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.model import RecurrentNetwork
-from rnn_zoos.randomness import fixed_hash
+from rnn_zoos.randomness import Purpose, fixed_hash, random_bits, to_integers
 
 SPLITS = ("train", "validation", "test", "ood")
 """In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
@@ -129,6 +129,20 @@ class TaskFamily(ABC):
         evaluation: Any,  # noqa: ANN401
     ) -> Measured:
         """Measure one snapshot; random numbers come from the run's streams at counter `step`."""
+
+    @abstractmethod
+    def check_evaluation(self, evaluation: Any) -> None:  # noqa: ANN401
+        """Raise PresetError if the sizes ask for more than there is."""
+
+    def deal_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Return the weight decay of runs [M]: one of the choices, drawn for each."""
+        bits = random_bits(seed, runs, Purpose.TASK, [1], 1)[:, 0, 0]
+        decays: npt.NDArray[np.float64] = np.array(choices, np.float64)[to_integers(bits, len(choices)).numpy()]
+        return decays
+
+    @abstractmethod
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Yield what cannot be in rollouts [rows, ...] whose dtypes and shapes are right."""
 
     @abstractmethod
     def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401

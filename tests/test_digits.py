@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import rnn_zoos.digits as digits_module
 from rnn_zoos.digits import EMBEDDED_FILE, choose_embedded, is_fit, load_digits
 from rnn_zoos.errors import DigitsError
 
@@ -33,7 +34,9 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def mnist(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Path:
+def mnist(tmp_path: Path, arrays: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with the made-up set, which for the time of a test is MNIST."""
+    monkeypatch.setattr(digits_module, "MNIST_SHA256", digits_module._full(*arrays.values()).sha256)
     for name, array in arrays.items():
         (tmp_path / name).write_bytes(idx_bytes(array))
     return tmp_path
@@ -94,6 +97,13 @@ def test_bad_files_are_named(mnist):
         load_digits(str(mnist))
     with pytest.raises(DigitsError, match="has no train-images"):
         load_digits(str(mnist / "nowhere"))
+
+
+def test_another_set_of_the_same_sizes_is_refused(mnist, arrays):
+    """Fashion-MNIST has the names and sizes of MNIST."""
+    (mnist / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(255 - arrays["t10k-images-idx3-ubyte"]))
+    with pytest.raises(DigitsError, match="have the sizes of MNIST, but are not MNIST"):
+        load_digits(str(mnist))
 
 
 def test_fewer_images_are_refused(mnist, arrays):

@@ -20,6 +20,7 @@ from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatch
 from rnn_zoos.generation import engine
 from rnn_zoos.generation.engine import generate
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.workspace import Workspace, locked
 from rnn_zoos.loaders.zoo import LocalZoo
 from rnn_zoos.manifest import read_manifest
@@ -27,7 +28,7 @@ from rnn_zoos.manifest import read_manifest
 
 def generate_command(zoo: str, preset: str, out: Path, *options: str) -> list[str]:
     command = [sys.executable, "-m", "rnn_zoos", "generate", zoo, "--preset", preset, "--out", str(out)]
-    return [*command, *options]
+    return [*command, "--backend", "loop", "--mnist", "embedded", *options]
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -40,6 +41,13 @@ def test_one_worker_two_workers_and_none_give_the_same_bytes(name, zoo, tiny_pre
     before = contents(tmp_path / "2")
     assert generate(make_plan(name, tiny_preset()), tmp_path / "2") == manifest, "a second call has nothing to do"
     assert contents(tmp_path / "2") == before
+
+
+def test_the_native_trainer_gives_the_same_bytes_under_any_number_of_workers(tiny_preset, tmp_path):
+    for workers in (1, 2):
+        generate(make_plan("formal-languages", tiny_preset(), backend="native"), tmp_path / str(workers), workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert check_zoo(tmp_path / "1") == []
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -63,6 +71,48 @@ def test_runs_taken_in_two_halves_give_the_same_bytes_and_train_nothing_twice(
     assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
     assert check_zoo(tmp_path / "zoo") == []
     assert sorted(trained) == list(range(7))
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_an_extension_that_is_given_up_gives_the_old_zoo_back(name, zoo, tiny_preset, tmp_path, monkeypatch):
+    """After every number of shards that the extension has made."""
+    small, large = make_plan(name, tiny_preset(), runs=3), make_plan(name, tiny_preset())
+    make_in_process(tmp_path / "small", small)
+    expected = contents(tmp_path / "small")
+    for made in range(len(large.shards)):
+        out = shutil.copytree(tmp_path / "small", tmp_path / f"zoo{made}")
+        pending = Workspace(out, large).prepare()
+        for shard in pending[:made]:
+            make_shard(out, large, shard, lambda updates: None)
+        monkeypatch.setattr("rnn_zoos.generation.loop._train_run", None)  # nothing is trained again
+        make_in_process(out, small)
+        monkeypatch.undo()
+        assert contents(out) == expected
+        make_in_process(out, large)
+        assert contents(out) == contents(zoo(name))
+
+
+def test_a_lost_or_damaged_plan_loses_nothing(zoo, tiny_preset, tmp_path):
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-2])):
+        out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+        unfinish(out, tiny_preset)
+        damage(out / "unfinished" / "plan.json")
+        with pytest.raises(PlanMismatchError):
+            make_in_process(out, make_plan("formal-languages", tiny_preset(), seed=1))
+        make_in_process(out, make_plan("formal-languages", tiny_preset()))
+        assert contents(out) == contents(zoo("formal-languages"))
+        shutil.rmtree(out)
+
+
+def test_a_damaged_file_of_a_finished_zoo_is_reported_when_it_is_made_again(zoo, tiny_preset, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    shard = sorted((out / "shards").iterdir())[0]
+    os.truncate(shard, 100)
+    with pytest.raises(IntegrityError, match=rf"{shard.name} has 100 bytes.*Delete it and run the same command again"):
+        make_in_process(out, make_plan("formal-languages", tiny_preset()))
+    shard.unlink()
+    make_in_process(out, make_plan("formal-languages", tiny_preset()))
+    assert contents(out) == contents(zoo("formal-languages"))
 
 
 class Crash(BaseException):
@@ -227,7 +277,9 @@ def test_another_plan_is_refused_and_nothing_is_overwritten(zoo, tiny_preset, tm
         assert "batch_size: 3 there, 32 asked for" in str(caught.value)
         with pytest.raises(PlanMismatchError, match=r"zoo: 'formal-languages' there, 'sequential-mnist' asked for"):
             make_in_process(out, make_plan("sequential-mnist", tiny_preset()))
-        with pytest.raises(PlanMismatchError, match=r"runs: 7 there, only 6 asked for.*cannot|can grow"):
+        with pytest.raises(
+            PlanMismatchError, match=r"runs: 7 there, only 6 asked for \(a zoo can grow, (not shrink|or go back to 7)\)"
+        ):
             make_in_process(out, make_plan("formal-languages", tiny_preset(), runs=6))
         assert contents(out) == before
 
@@ -246,9 +298,13 @@ def test_other_digits_are_another_plan(zoo, tiny_preset, tmp_path, monkeypatch):
 
 
 def test_a_directory_of_something_else_is_refused(tiny_preset, tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(FormatError, match="not empty and holds no zoo. Give --out a new or empty directory"):
-        make_in_process(tmp_path, make_plan("formal-languages", tiny_preset()))
+    for precious in ("thesis.tex", "unfinished/novel.txt"):
+        (tmp_path / "home" / precious).parent.mkdir(parents=True)
+        (tmp_path / "home" / precious).write_text("precious")
+        with pytest.raises(FormatError, match="not empty and holds no zoo. Give --out a new or empty directory"):
+            generate(make_plan("formal-languages", tiny_preset()), tmp_path / "home")
+        assert [path.is_file() for path in (tmp_path / "home").rglob("*")].count(True) == 1, "not even a lock"
+        shutil.rmtree(tmp_path / "home")
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         make_in_process(tmp_path / "file", make_plan("formal-languages", tiny_preset()))

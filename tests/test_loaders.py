@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from rnn_zoos import load_dataset, load_model
 from rnn_zoos.digits import load_digits
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
+from rnn_zoos.files import map_tensors, write_tensors
 from rnn_zoos.formal_languages import one_hot_inputs
 from rnn_zoos.loaders.dataset import StackedWeights
 from rnn_zoos.loaders.info import zoo_info
@@ -94,6 +95,43 @@ def test_steps_and_where_keep_what_they_say(zoo):
     assert len(list(load_dataset(directory, split="train", where=[("loss", ">", 99)], streaming=True))) == 0
 
 
+def test_where_means_the_number_that_is_written(zoo):
+    """Columns are float32: neither 0.0001 nor 0.1 is among their values, but both are meant."""
+    languages = load_dataset(zoo("formal-languages"), split="train")
+    assert len(load_dataset(zoo("formal-languages"), split="train", where=[("weight_decay", "==", 0.0001)])) == len(
+        languages
+    )
+    everything = LocalZoo(zoo("sequential-mnist")).index().to_pylist()
+    decayed = [row for row in everything if row["weight_decay"] > 0.05]
+    for where in ([("weight_decay", "==", 0.1)], [("weight_decay", ">=", 0.1)], [("weight_decay", "in", [0.1, 7])]):
+        assert LocalZoo(zoo("sequential-mnist")).index(where=where).num_rows == len(decayed) > 0
+    assert LocalZoo(zoo("sequential-mnist")).index(where=[("weight_decay", ">", 0.1)]).num_rows == 0
+    assert LocalZoo(zoo("sequential-mnist")).index(steps=np.int64(8), split=datasets.Split.TRAIN).num_rows > 0
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_no_rows_have_empty_tensors(name, zoo):
+    train = load_dataset(zoo(name), split="train", rollouts=True)
+    whole = train[0:2]
+    for none in (
+        train[0:0],
+        train[[]],
+        load_dataset(zoo(name), split="train", where=[("run", "<", 0)], rollouts=True)[:],
+    ):
+        assert none.keys() == whole.keys()
+        for key in ("sequences", "log_probs", "logits"):
+            assert key not in whole or none[key].shape == (0, *whole[key].shape[1:])
+        assert all(tensor.shape == (0, *whole["weights"][n].shape[1:]) for n, tensor in none["weights"].items())
+
+
+def test_a_lost_place_is_an_error_and_not_a_row_without_weights(zoo):
+    train = load_dataset(zoo("formal-languages"), split="train")
+    for lost in (train.remove_columns(["shard"]), train.remove_columns(["split"]), train.rename_column("row", "line")):
+        with pytest.raises(FormatError, match="do not say where the weights are"):
+            lost[0]
+    assert "weights" not in train.remove_columns(["shard", "row"])[0]
+
+
 def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
     directory = zoo("formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown split 'training'; known: train, .*Did you mean 'train'"):
@@ -104,8 +142,26 @@ def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
         load_dataset(directory, where=[("acuracy", ">", 0)])
     with pytest.raises(FormatError, match=r"where has \('accuracy', '>'\)"):
         load_dataset(directory, where=[("accuracy", ">")])
-    with pytest.raises(FormatError, match="where is .*'~'"):
+    with pytest.raises(FormatError, match="where has .*'~'"):
         load_dataset(directory, where=[("accuracy", "~", 3)])
+    for where in (
+        3,
+        ("run", ">", 3),
+        [("accuracy", ">", "x")],
+        [("accuracy", "==", None)],
+        pc.field("nope") == 3,
+        pc.field("run"),
+    ):
+        with pytest.raises(FormatError, match="(?s)where .*Expected a pyarrow expression, or triples"):
+            load_dataset(directory, where=where)
+    with pytest.raises(FormatError, match="steps is 11.5"):
+        load_dataset(directory, steps=11.5)
+    with pytest.raises(FormatError, match="revision is 'v1'"):
+        load_dataset(directory, revision="v1")
+    with pytest.raises(FormatError, match="expected the path of a directory"):
+        load_dataset(None)
+    with pytest.raises(UnknownNameError, match="Unknown run"):
+        load_model(directory, "3", 11)
     with pytest.raises(FormatError, match="is not a directory.*rnn-zoos generate"):
         load_dataset("rnn-zoos/formal-languages")
     with pytest.raises(FormatError, match="not a zoo"):
@@ -202,12 +258,14 @@ def test_a_stream_has_the_same_rows_and_splits_over_nodes(name, zoo):
     assert all(nodes)
 
 
-def test_loading_copies_no_weights(zoo):
-    datasets.disable_caching()
-    before = private_memory()
-    loaded = [load_dataset(zoo("formal-languages"), split="train") for _ in range(3)]
+def test_mapping_a_shard_copies_nothing_of_it(tmp_path):
+    size = 50_000_000
+    write_tensors(tmp_path / "x.safetensors", {"a": np.ones((size, 1), np.uint8)}, {})
     gc.collect()
-    assert private_memory() - before < 20_000 and len(loaded[0]) > 0  # KiB; torch and datasets are loaded already
+    before = private_memory()
+    mapped = map_tensors(tmp_path / "x.safetensors")
+    assert mapped["a"].sum(dtype=np.int64) == size
+    assert private_memory() - before < 10_000  # KiB
 
 
 def private_memory() -> int:

@@ -48,6 +48,7 @@ def test_the_paper_preset_says_what_the_paper_says(zoo):
         ({"weight_decay": []}, r"weight_decay is \[\]"),
         ({"evaluation": {"strings": 3}}, r"evaluation has the keys \['strings'\]; expected \['rollouts', 'strings'\]"),
         ({"seed": -1}, r"seed is -1"),
+        ({"weight_decay": [True]}, r"weight_decay.0 is True"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(tiny_preset, tmp_path, changes, message):
@@ -70,6 +71,9 @@ def test_a_missing_key_a_missing_file_and_broken_yaml_are_explained(tiny_preset,
     path.write_text("a: [")
     with pytest.raises(PresetError, match="not readable YAML"):
         load_preset(str(path), "formal-languages")
+    path.write_text("formal-languages: {runs: 3, runs: 9}")
+    with pytest.raises(PresetError, match="the key 'runs' is given twice"):
+        load_preset(str(path), "formal-languages")
     path.write_text("- a")
     with pytest.raises(PresetError, match="holds list"):
         load_preset(str(path), "formal-languages")
@@ -78,6 +82,8 @@ def test_a_missing_key_a_missing_file_and_broken_yaml_are_explained(tiny_preset,
         load_preset(str(path), "formal-languages")
     with pytest.raises(PresetError, match="no preset file"):
         load_preset(str(tmp_path / "none.yaml"), "formal-languages")
+    with pytest.raises(UnknownNameError, match="Unknown preset '../presets/demo'"):
+        load_preset("../presets/demo", "formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown preset 'dmo'.*Did you mean 'demo'"):
         load_preset("dmo", "formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown zoo 'formal'.*sequential-mnist"):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from rnn_zoos.digits import load_digits
+from rnn_zoos.errors import PresetError
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.rotation import PIXELS, from_tiles, rotation_table
 from rnn_zoos.sequential_mnist import MICRODEGREES, DigitEvaluation, SequentialMnist, tile_inputs
@@ -83,10 +84,17 @@ def test_batches_are_rotated_digits_and_their_class_at_every_step():
         assert torch.equal(classes, DIGITS.labels[positions][:, None].repeat(1, 50))
 
 
+def test_more_digits_than_there_are_cannot_be_asked_for():
+    FAMILY.check_evaluation(DigitEvaluation(500, 4000, 500, 4000))
+    for sizes in ((501, 1, 1, 1), (1, 4001, 1, 1), (1, 1, 501, 1), (1, 1, 1, 4001)):
+        with pytest.raises(PresetError, match=r"evaluation\..* is .*01, but --mnist embedded has"):
+            FAMILY.check_evaluation(DigitEvaluation(*sizes))
+
+
 def test_the_measured_labels_are_those_of_the_definition():
     shape = FAMILY.architecture("gru", 2, 7)
     network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
-    sizes = DigitEvaluation(held_out_digits=10_000, fit_digits=1234, test_digits=77, rollouts=9)
+    sizes = DigitEvaluation(held_out_digits=500, fit_digits=1234, test_digits=77, rollouts=9)
     measured = FAMILY.evaluate(network, 0, 4, TASK, 200, sizes)
     table = rotation_table(123.456789)
 

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from conftest import CELLS
@@ -29,7 +31,7 @@ def test_the_papers_networks_have_the_papers_sizes():
 
 
 def test_architecture_is_frozen_and_survives_a_round_trip():
-    assert Architecture(**architecture().to_dict()) == architecture()
+    assert Architecture(**asdict(architecture())) == architecture()
     with pytest.raises(AttributeError):
         architecture().hidden_size = 3
     with pytest.raises(UnknownNameError, match="Unknown cell 'lstn'.*Did you mean 'lstm'"):
