@@ -220,14 +220,16 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tiny_preset, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_stop_at_once_and_say_how_to_go_on(stop, tiny_preset, tmp_path):
+    """Ctrl-C reaches the workers too; what stops a service, the parent alone."""
     out = tmp_path / "zoo"
     command = generate_command("formal-languages", long_preset(tiny_preset, tmp_path), out)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: len(children(process.pid)) >= 2)
     time.sleep(4)
     workers = children(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if stop == signal.SIGINT else os.kill)(process.pid, stop)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.rstrip().endswith("run the same command again to go on.") and "Traceback" not in errors
