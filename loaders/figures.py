@@ -73,8 +73,7 @@ def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
     axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
     axes.set_xticks([], minor=True)
     axes.set(xlabel="updates", ylabel="accuracy", ylim=(-0.02, 1.02), title=f"{title}: accuracy against training step")
-    _finish(axes)
-    axes.legend(loc="upper left", frameon=False)
+    _finish(axes, loc="upper left")
     return figure
 
 
@@ -124,11 +123,12 @@ def _accuracy_against_angle(last: list[dict[str, Any]]) -> Figure:
     axes.set_xticks(range(0, 361, 45))
     axes.set(xlabel="angle (degrees)", ylabel="accuracy on held-out digits", xlim=(0, 360), ylim=(0, 1))
     axes.set_title("sequential-mnist: final accuracy against angle")
-    _finish(axes)
-    axes.legend(loc="lower center", ncols=4, frameon=False)
+    _finish(axes, loc="lower center", ncols=4)
     return figure
 
 
-def _finish(axes: Axes) -> None:
+def _finish(axes: Axes, **legend: Any) -> None:  # noqa: ANN401 - matplotlib's own
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, **legend)

@@ -23,7 +23,10 @@ def sample_network(directory: str | Path, run: int, step: int | None, count: int
     """
     zoo = LocalZoo(directory)
     if step is None:
-        step = max(row["step"] for row in zoo.index(where=[("run", "==", run)]).to_pylist() or [{"step": 0}])
+        step = max(
+            row["step"]
+            for row in zoo.index(where=[("run", "==", run)]).to_pylist() or [{"step": zoo.manifest.snapshots[-1]}]
+        )
     row = zoo.row(run, step)
     network = RecurrentNetwork(zoo.manifest.architecture, zoo.weights(row)).eval()
     title = f"run {run}, step {step}, task {row['task']}, accuracy {row['accuracy']:.3f}"

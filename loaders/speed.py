@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import numpy as np
 
+from rnn_zoos.errors import FormatError
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.loaders.zoo import LocalZoo
 
@@ -26,6 +27,8 @@ def measure_loading(directory: str | Path, batch: int, repeats: int) -> dict[str
         seconds.append(time.perf_counter() - started)
     memory = _private_memory() - before
     assert isinstance(loaded, datasets.DatasetDict)
+    if not loaded:
+        raise FormatError(f"{directory} has no snapshots to read: all its runs diverged before their first.")
     train = next(iter(loaded.values()))
     random = np.random.default_rng(0)
     orders = [random.integers(len(train), size=batch).tolist() for _ in range(50)]

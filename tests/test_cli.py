@@ -4,11 +4,13 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ZOOS
+from conftest import ZOOS, make_in_process
 
 from rnn_zoos import cli
+from rnn_zoos.generation.plan import make_plan
 
 
 def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,6 +55,20 @@ def test_plan_is_readable_by_people_and_programs(monkeypatch, capsys):
     status, out, _ = in_process(monkeypatch, capsys, "plan", "sequential-mnist", "--preset", "demo", "--json")
     data = json.loads(out)
     assert status == 0 and len(data["runs"]) == data["settings"]["runs"] and "angle" in data["runs"][0]
+
+
+def test_a_zoo_whose_runs_all_diverged_at_once_can_be_looked_at(tiny_preset, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "wild.yaml"
+    path.write_text(Path(tiny_preset()).read_text().replace("0: 0.01", "0: 1.0e+38").replace("[0, 2, 11]", "[11]"))
+    make_in_process(tmp_path / "zoo", make_plan("formal-languages", str(path)))
+    for command in (["check"], ["info"], ["plot"]):
+        assert in_process(monkeypatch, capsys, *command, tmp_path / "zoo")[0] == 0
+    for command, message in (
+        (["sample", "--run", 1], "diverged before step 11"),
+        (["speed", "loading"], "no snapshots"),
+    ):
+        status, _, err = in_process(monkeypatch, capsys, *command, tmp_path / "zoo")
+        assert status == 1 and message in err
 
 
 def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, capsys):
