@@ -31,7 +31,6 @@ from rnn_zoos.files import (
     check_bytes,
     map_tensors,
     read_sealed_json,
-    write_atomically,
     write_sealed_json,
     write_tensors,
 )
@@ -218,12 +217,12 @@ class Workspace:
     def _settle(self, shard: ShardPlan) -> bool:
         """Tell whether a shard is finished; give its files this plan's names, or set it aside if it has to grow."""
         record_path = self.record_path(shard)
-        if self.kept_runs(shard) == shard.run_numbers:
-            self._take_back(shard)
         if not record_path.is_file():
+            self._discard(shard)
             return False
         record = read_record(record_path)
         if len(record.runs) > len(shard.runs):  # of an extension that was given up
+            self._discard(shard)
             record_path.unlink()
             return False
         grown = record.runs != shard.run_numbers
@@ -240,15 +239,11 @@ class Workspace:
             record_path.rename(self.partial_path(shard, "record"))
         return not grown
 
-    def _take_back(self, shard: ShardPlan) -> None:
-        """Put a shard that was set aside to grow in its place again: the extension is given up."""
-        self.record_path(shard).unlink(missing_ok=True)
-        record = self.partial_path(shard, "record").read_bytes()
+    def _discard(self, shard: ShardPlan) -> None:
+        """Remove files of a shard that no record vouches for."""
         for kind in KINDS:
             for path in (self.directory / kind).glob(f"{shard.name}-of-*.safetensors"):
                 path.unlink()
-            shutil.copyfile(self.partial_path(shard, kind), self.directory / shard.path(kind))
-        write_atomically(self.record_path(shard), record)
 
     def finish(self) -> Manifest:
         """Write the index, the digits and, last, zoo.json; then drop what only unfinished zoos have."""

@@ -60,6 +60,7 @@ def test_every_cell_gives_a_zoo_that_conforms(name, cell, zoo):
 def test_runs_taken_in_two_halves_give_the_same_bytes_and_train_nothing_twice(
     first, zoo, tiny_preset, tmp_path, monkeypatch
 ):
+    expected = contents(zoo("formal-languages"))  # made before trained runs are counted
     trained = []
     from rnn_zoos.generation import loop
 
@@ -68,7 +69,7 @@ def test_runs_taken_in_two_halves_give_the_same_bytes_and_train_nothing_twice(
     make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset(), runs=first))
     assert check_zoo(tmp_path / "zoo") == []
     make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
-    assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
+    assert contents(tmp_path / "zoo") == expected
     assert check_zoo(tmp_path / "zoo") == []
     assert sorted(trained) == list(range(7))
 
