@@ -38,6 +38,14 @@ class Trainee:
         rates: Sequence[float],
         adamw: AdamW,
     ) -> list[float]: ...
+    def measure_images(
+        self,
+        chosen: npt.NDArray[Any],
+        images: npt.NDArray[Any],
+        labels: npt.NDArray[Any],
+        table: npt.NDArray[Any],
+        brightness: Floats,
+    ) -> tuple[float, int]: ...
     def train_dense(
         self, inputs: Floats, targets: npt.NDArray[Any], rates: Sequence[float], adamw: AdamW
     ) -> list[float]: ...

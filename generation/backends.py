@@ -6,6 +6,7 @@ from rnn_zoos.errors import BackendError, UnknownNameError
 from rnn_zoos.generation.loop import LoopTrainer
 from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.training import Trainer
+from rnn_zoos.model import RecurrentNetwork
 
 BACKENDS = ("native", "stacked", "loop")
 
@@ -38,6 +39,15 @@ def choose_backend(backend: str) -> tuple[str, str]:
     except BackendError:
         return "loop", "the native trainer was not built: no C++ compiler at installation"
     return "native", "the fastest on a CPU"
+
+
+def network_type(backend: str) -> type[RecurrentNetwork]:
+    """Return the class of network with which a backend's snapshots are measured."""
+    if backend != "native":
+        return RecurrentNetwork
+    from rnn_zoos.generation.native import NativeNetwork
+
+    return NativeNetwork
 
 
 def backend_details(backend: str) -> dict[str, str]:

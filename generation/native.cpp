@@ -5,10 +5,12 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -86,21 +88,32 @@ class Trainee {
     py::list train_images(Array<long> chosen, Array<unsigned char> images, Array<long> labels, Array<long> table,
                           Array<float> brightness, const std::vector<double>& rates, const AdamW& adamw) {
         expect(chosen.ndim() == 2 && chosen.shape(0) == long(rates.size()) && chosen.shape(1) == shape.batch, "chosen: [updates, batch]");
-        expect(images.ndim() == 2 && labels.size() == images.shape(0), "images: [N, pixels], labels: [N]");
-        expect(table.size() == long(shape.steps - 1) * shape.inputs && brightness.size() == 256, "table: [(steps - 1) * inputs], brightness: [256]");
-        for (long k = 0; k < table.size(); k++) expect(table.data()[k] >= 0 && table.data()[k] < images.shape(1), "table: pixels of an image");
-        for (long k = 0; k < chosen.size(); k++) {
-            const long image = chosen.data()[k];
-            expect(image >= 0 && image < images.shape(0), "chosen: rows of images");
-            expect(labels.data()[image] >= 0 && labels.data()[image] < shape.outputs, "labels: below outputs");
-        }
-        Batch batch;
-        batch.images = images.data();
-        batch.image_size = images.shape(1);
-        batch.labels = labels.data();
-        batch.table = table.data();
-        batch.brightness = brightness.data();
+        Batch batch = pictures(chosen, images, labels, table, brightness);
         return train(rates, adamw, [&](long k) { batch.chosen = chosen.data() + k * shape.batch; return batch; });
+    }
+
+    // Any number of images. Returns the sum of the cross-entropies of all steps, and how many are right at the last.
+    // Digits begin with black tiles (about 9 of 49): up to the first that is not, they share their steps.
+    std::pair<double, long> measure_images(Array<long> chosen, Array<unsigned char> images, Array<long> labels,
+                                           Array<long> table, Array<float> brightness) {
+        expect(chosen.ndim() == 1, "chosen: [N]");
+        Batch batch = pictures(chosen, images, labels, table, brightness);
+        py::gil_scoped_release release;
+        std::vector<std::pair<int, long>> order;
+        for (long k = 0; k < chosen.size(); k++) order.emplace_back(shared_steps(batch, chosen.data()[k]), chosen.data()[k]);
+        std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+        remember_black(batch);
+        Measured sum = {0, 0};
+        std::vector<long> together(shape.batch);
+        batch.chosen = together.data();
+        for (size_t first = 0; first < order.size(); first += shape.batch) {
+            const int count = int(std::min(order.size() - first, size_t(shape.batch)));
+            for (int b = 0; b < shape.batch; b++) together[b] = order[first + std::min(b, count - 1)].second;
+            const Measured part = network->measure(batch, count, order[first].first);
+            sum.loss += part.loss;
+            sum.right += part.right;
+        }
+        return {sum.loss, sum.right};
     }
 
     py::list train_dense(Array<float> inputs, Array<long> targets, const std::vector<double>& rates, const AdamW& adamw) {
@@ -130,6 +143,42 @@ class Trainee {
     long bytes() const { return network->bytes(); }
 
   private:
+    // The pictures that `chosen` may choose from; which of them is left open.
+    Batch pictures(const Array<long>& chosen, const Array<unsigned char>& images, const Array<long>& labels,
+                   const Array<long>& table, const Array<float>& brightness) const {
+        expect(images.ndim() == 2 && labels.size() == images.shape(0), "images: [N, pixels], labels: [N]");
+        expect(table.size() == long(shape.steps - 1) * shape.inputs && brightness.size() == 256, "table: [(steps - 1) * inputs], brightness: [256]");
+        for (long k = 0; k < table.size(); k++) expect(table.data()[k] >= 0 && table.data()[k] < images.shape(1), "table: pixels of an image");
+        for (long k = 0; k < chosen.size(); k++) {
+            const long image = chosen.data()[k];
+            expect(image >= 0 && image < images.shape(0), "chosen: rows of images");
+            expect(labels.data()[image] >= 0 && labels.data()[image] < shape.outputs, "labels: below outputs");
+        }
+        Batch batch;
+        batch.images = images.data();
+        batch.image_size = images.shape(1);
+        batch.labels = labels.data();
+        batch.table = table.data();
+        batch.brightness = brightness.data();
+        return batch;
+    }
+
+    // Steps of an image up to its first tile that is not black; the first step is BOS.
+    int shared_steps(const Batch& batch, long image) const {
+        const long pixels = long(shape.steps - 1) * shape.inputs;
+        long black = 0;
+        while (black < pixels && !batch.images[image * batch.image_size + batch.table[black]]) black++;
+        return 1 + int(black / shape.inputs);
+    }
+
+    void remember_black(Batch batch) {
+        const std::vector<unsigned char> image(batch.image_size, 0);
+        const std::vector<long> chosen(shape.batch, 0);
+        batch.images = image.data();
+        batch.chosen = chosen.data();
+        network->remember(batch);
+    }
+
     void check_dense(const Array<float>& inputs, long updates) const {
         expect(inputs.ndim() == 4 && inputs.shape(0) == updates && inputs.shape(1) == shape.batch &&
                    inputs.shape(2) == shape.steps && inputs.shape(3) == shape.inputs, "inputs: [updates, batch, steps, inputs]");
@@ -180,6 +229,7 @@ PYBIND11_MODULE(_native, m) {
         .def("gradients", [](Trainee& t) { return t.flat(true); })
         .def("train_symbols", &Trainee::train_symbols)
         .def("train_images", &Trainee::train_images)
+        .def("measure_images", &Trainee::measure_images)
         .def("train_dense", &Trainee::train_dense)
         .def("predict", &Trainee::predict)
         .def_property_readonly("bytes", &Trainee::bytes);

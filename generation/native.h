@@ -30,6 +30,11 @@ struct AdamW {
     double rate, weight_decay, beta1, beta2, epsilon, correction1, correction2;  // corrections: 1 - beta ** updates
 };
 
+struct Measured {
+    double loss;  // sum of the cross-entropies of all steps
+    long right;   // sequences whose target has the largest output at the last step
+};
+
 class NativeNetwork {
   public:
     virtual ~NativeNetwork() = default;
@@ -37,6 +42,10 @@ class NativeNetwork {
     virtual void copy(float* flat, bool gradients) = 0;
     virtual double update(const Batch& batch, const AdamW& adamw) = 0;  // returns the loss before the update
     virtual void predict(const Batch& batch, float* out) = 0;
+    // Keep what the first sequence does to the network, for sequences that begin as it does.
+    virtual void remember(const Batch& batch) = 0;
+    // Of the first `count` sequences, whose first `shared` steps are those of the sequence remembered.
+    virtual Measured measure(const Batch& batch, int count, int shared) = 0;
     virtual long bytes() const = 0;
 };
 

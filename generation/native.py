@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,13 +22,14 @@ from rnn_zoos.generation import _native
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
 from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate, trained_run
-from rnn_zoos.model import initial_weights
-from rnn_zoos.rotation import to_tiles
+from rnn_zoos.model import RecurrentNetwork, initial_weights
+from rnn_zoos.rotation import NUM_TILES, to_tiles
 from rnn_zoos.sequential_mnist import MEAN, STD, DigitSampler
 from rnn_zoos.tasks import Sampler, TaskFamily
 from rnn_zoos.weights import flatten
 
 _DRAWN_AHEAD = 200  # updates
+_MEASURED_AT_ONCE = 32  # digits: their activations stay in the second-level cache
 
 Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
 """Trains on drawn updates [K, B, ...] with K learning rates; returns losses, the last of which may not be finite."""
@@ -48,7 +51,8 @@ class NativeTrainer:
     def _train_run(self, family: TaskFamily, settings: Settings, run: Run, report: Report) -> TrainedRun:
         architecture = settings.architecture(family)
         sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
-        trainee = self._trainee(architecture, settings, sampler)
+        _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
+        trainee = _trainee(architecture, settings.batch_size, targets.shape[-1], self.instruction_set)
         trainee.set_weights(flatten(architecture, initial_weights(architecture, settings.seed, run.run)).numpy())
         feed = _feed(trainee, sampler)
         adamw = _native.AdamW(run.weight_decay, *BETAS, EPSILON)
@@ -66,18 +70,35 @@ class NativeTrainer:
                 return trained_run(architecture, run, snapshots, diverged=True)
         return trained_run(architecture, run, snapshots, diverged=False)
 
-    def _trainee(self, architecture: Architecture, settings: Settings, sampler: Sampler) -> _native.Trainee:
-        _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
-        return _native.Trainee(
-            cell=architecture.cell,
-            layers=architecture.num_layers,
-            inputs=architecture.input_size,
-            hidden=architecture.hidden_size,
-            outputs=architecture.output_size,
-            batch=settings.batch_size,
-            steps=targets.shape[-1],
-            instruction_set=self.instruction_set,
-        )
+
+class NativeNetwork(RecurrentNetwork):
+    """A network that is measured on digits by the code that trains; in all else a RecurrentNetwork."""
+
+    def measure_digits(self, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor) -> tuple[float, float]:
+        """Return what `rnn_zoos.sequential_mnist.measure_digits` returns, up to rounding."""
+        network = _trainee(self.architecture, _MEASURED_AT_ONCE, NUM_TILES + 1, instruction_sets()[0])
+        network.set_weights(flatten(self.architecture, self.state_dict()).numpy())
+        loss, right = network.measure_images(positions.numpy(), *_pictures(images, labels, table))
+        return loss / (len(positions) * (NUM_TILES + 1)), right / len(positions)
+
+
+def _trainee(architecture: Architecture, batch_size: int, steps: int, instruction_set: str) -> _native.Trainee:
+    return _native.Trainee(
+        cell=architecture.cell,
+        layers=architecture.num_layers,
+        inputs=architecture.input_size,
+        hidden=architecture.hidden_size,
+        outputs=architecture.output_size,
+        batch=batch_size,
+        steps=steps,
+        instruction_set=instruction_set,
+    )
+
+
+def _pictures(images: Tensor, labels: Tensor, table: Tensor) -> tuple[npt.NDArray[Any], ...]:
+    """Return images, labels, which pixel each input is from, and the input for each value of a pixel."""
+    brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
+    return images.numpy(), labels.numpy(), to_tiles(table).flatten().numpy(), brightness
 
 
 def instruction_sets() -> list[str]:
@@ -100,12 +121,8 @@ def _feed(trainee: _native.Trainee, sampler: Sampler) -> Feed:
     if isinstance(sampler, LanguageSampler):
         return lambda drawn, rates, adamw: trainee.train_symbols(drawn.numpy(), rates, adamw)
     if isinstance(sampler, DigitSampler):
-        images, labels = sampler.images.numpy(), sampler.labels.numpy()
-        table = to_tiles(sampler.tables[0]).flatten().numpy()
-        brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
-        return lambda drawn, rates, adamw: trainee.train_images(
-            drawn.contiguous().numpy(), images, labels, table, brightness, rates, adamw
-        )
+        pictures = _pictures(sampler.images, sampler.labels, sampler.tables[0])
+        return lambda drawn, rates, adamw: trainee.train_images(drawn.contiguous().numpy(), *pictures, rates, adamw)
 
     def dense(drawn: Tensor, rates: list[float], adamw: _native.AdamW) -> list[float]:
         batches = [sampler.batch(update[None]) for update in drawn]

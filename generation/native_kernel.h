@@ -24,32 +24,40 @@ static inline vec load(const float* from) { return *reinterpret_cast<const vec*>
 static inline void store(float* to, vec value) { *reinterpret_cast<vec*>(to) = value; }
 static inline vec all(float value) { return value - vec{}; }
 
-// exp with a relative error below 3e-7 for |x| < 87; beyond, it saturates. NaN stays NaN: a run must not hide that it
-// diverges. x = n ln 2 + r; 2^n goes into the exponent bits; exp(r) is its Taylor polynomial (|r| < .35, degree 7).
-static inline vec exponential(vec x) {
+// e^x = scale (1 + growth). x = n ln 2 + r; scale = 2^n by its exponent bits; growth = e^r - 1 as a polynomial whose
+// relative error on |r| < .35 is below 3e-8 (least maximum, found by reweighted least squares). Saturates beyond
+// |x| = 87. NaN stays NaN: a run must not hide that it diverges.
+struct Power {
+    vec scale, growth;
+};
+
+static inline Power power(vec x) {
     x = x > 87.0f ? all(87.0f) : x;
     x = x < -87.0f ? all(-87.0f) : x;
     const vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum has n in its low bits
     const vec n = shifted - 12582912.0f;
     const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    vec p = all(1.0f / 5040) * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
+    vec p = all(0.0013888873f) * r + 0.0083692120f;
+    p = p * r + 0.041667141f;
+    p = p * r + 0.16666505f;
     p = p * r + 0.5f;
     p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    return p * (vec)(((ivec)shifted << 23) + (127 << 23));
+    return {(vec)(((ivec)shifted << 23) + (127 << 23)), p * r};
+}
+
+// Relative error below 3e-7 for |x| < 87.
+static inline vec exponential(vec x) {
+    const Power e = power(x);
+    return e.scale * e.growth + e.scale;
 }
 
 static inline vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
-// tanh: where |x| is small, 2 sigmoid(2x) - 1 would cancel, so there it is a Taylor polynomial.
+// tanh x = (e^2x - 1) / (e^2x + 1); e^2x - 1 is put together from its parts, or it would cancel where x is small.
 static inline vec tangent(vec x) {
-    const vec square = x * x;
-    const vec near = x * (1.0f + square * (-1.0f / 3 + square * (2.0f / 15 + square * (-17.0f / 315 + square * (62.0f / 2835)))));
-    const vec far = 1.0f - 2.0f / (1.0f + exponential(2.0f * x));
-    return square < 0.04f ? near : far;
+    const Power e = power(x + x);
+    const vec less_one = e.scale * e.growth + (e.scale - 1.0f);
+    return less_one / (less_one + 2.0f);
 }
 
 // One block of a matrix product in registers: R rows, V vectors of columns, += sum over K. TA: A is stored transposed.
@@ -64,6 +72,8 @@ static inline void accumulate(vec (&sum)[R][V], int K, const float* A, long lda,
         }
     }
 }
+
+constexpr int CHUNK = 128;  // rows that are put to all uses before they leave the second-level cache
 
 struct Product {  // C[M, N] = start + A[M, K] B[K, N] + A2[M, K2] B2[K2, N]; N a multiple of LANES
     int M, N, K;
@@ -91,20 +101,23 @@ static inline void block(const Product& p, int m, int n) {
 }
 
 template <int V, bool TA, int R = ROWS>
-static inline void last_rows(const Product& p, int m, int n) {
+static inline void block_of(int count, const Product& p, int m, int n) {
     if constexpr (R > 0) {
-        if (p.M - m == R) block<R, V, TA>(p, m, n);
-        else last_rows<V, TA, R - 1>(p, m, n);
+        if (count == R) block<R, V, TA>(p, m, n);
+        else block_of<V, TA, R - 1>(count, p, m, n);
     }
 }
 
+// Rows are divided into blocks of nearly equal height: a low block at the end would leave the multipliers waiting.
 template <bool TA, int V = COLS>
 static inline void columns(const Product& p, int n) {
     if constexpr (V > 0) {
         if (p.N - n >= V * LANES) {
-            int m = 0;
-            for (; m + ROWS <= p.M; m += ROWS) block<ROWS, V, TA>(p, m, n);
-            last_rows<V, TA, ROWS - 1>(p, m, n);
+            for (int m = 0, left = (p.M + ROWS - 1) / ROWS; left; left--) {
+                const int height = (p.M - m + left - 1) / left;
+                block_of<V, TA>(height, p, m, n);
+                m += height;
+            }
             if (p.N - n > V * LANES) columns<TA, V>(p, n + V * LANES);
         } else {
             columns<TA, V - 1>(p, n);
@@ -144,6 +157,9 @@ class Network final : public NativeNetwork {
             layers[l].squashed = s.cell == LSTM ? take(rows * Hp) : nullptr;
         }
         logits = take(rows * Op);
+        states_of_first = take(s.layers * (s.steps + 1L) * Hp);
+        cells_of_first = s.cell == LSTM ? take(s.layers * (s.steps + 1L) * Hp) : nullptr;
+        logits_of_first = take(s.steps * Op);
         inputs = take(rows * s.inputs);
         bias = take(N);
         embedding = take(s.inputs * N);
@@ -168,7 +184,7 @@ class Network final : public NativeNetwork {
 
     double update(const Batch& batch, const AdamW& adamw) override {
         read(batch);
-        for (int l = 0; l < s.layers; l++) forward(l, batch);
+        for (int l = 0; l < s.layers; l++) forward(l, batch, true, 0);
         const double loss = readout(batch);
         for (int l = s.layers - 1; l >= 0; l--) backward(l, batch);
         step(adamw);
@@ -176,13 +192,34 @@ class Network final : public NativeNetwork {
     }
 
     void predict(const Batch& batch, float* out) override {  // out [batch, steps, outputs]
-        read(batch);
-        for (int l = 0; l < s.layers; l++) forward(l, batch);
-        const Layer& top = layers[s.layers - 1];
-        project(top);
+        look(batch, false, 0);
         for (int t = 0; t < s.steps; t++)
             for (int b = 0; b < s.batch; b++)
                 __builtin_memcpy(out + (long(b) * s.steps + t) * s.outputs, logits + (long(t) * s.batch + b) * Op, 4 * s.outputs);
+    }
+
+    void remember(const Batch& batch) override {
+        look(batch, true, 0);
+        for (int t = 0; t <= s.steps; t++) {
+            for (int l = 0; l < s.layers; l++) {
+                __builtin_memcpy(known(states_of_first, l, t), layers[l].states + long(t) * s.batch * Hp, 4 * Hp);
+                if (s.cell == LSTM) __builtin_memcpy(known(cells_of_first, l, t), layers[l].cells + long(t) * s.batch * Hp, 4 * Hp);
+            }
+            if (t < s.steps) __builtin_memcpy(logits_of_first + t * Op, logits + long(t) * s.batch * Op, 4 * Op);
+        }
+    }
+
+    Measured measure(const Batch& batch, int count, int shared) override {
+        look(batch, false, shared);
+        for (int t = 0; t < shared; t++)
+            for (int b = 0; b < count; b++) __builtin_memcpy(logits + (long(t) * s.batch + b) * Op, logits_of_first + t * Op, 4 * Op);
+        Measured sum = {0, 0};
+        for (int b = 0; b < count; b++) sum.right += largest(logits + ((s.steps - 1L) * s.batch + b) * Op) == target(batch, s.steps - 1, b);
+        CrossEntropy entropy;
+        for (int t = 0; t < s.steps; t++)
+            for (int b = 0; b < count; b++) softmax(logits + (long(t) * s.batch + b) * Op, target(batch, t, b), 1, entropy);
+        sum.loss = entropy.sum();
+        return sum;
     }
 
     long bytes() const override { return allocated; }
@@ -196,6 +233,27 @@ class Network final : public NativeNetwork {
 
     static int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
     static void swap(float& outside, float& inside, bool in) { (in ? inside : outside) = in ? outside : inside; }
+
+    // Leave the logits of a batch from step `shared` on in `logits`; all sequences begin with the steps remembered.
+    void look(const Batch& batch, bool keep, int shared) {
+        read(batch);
+        for (int l = 0; l < s.layers; l++) {
+            for (int b = 0; shared && b < s.batch; b++) {
+                __builtin_memcpy(layers[l].states + (long(shared) * s.batch + b) * Hp, known(states_of_first, l, shared), 4 * Hp);
+                if (s.cell == LSTM) __builtin_memcpy(layers[l].cells + b * Hp, known(cells_of_first, l, shared), 4 * Hp);
+            }
+            forward(l, batch, keep, shared);
+        }
+        project(layers[s.layers - 1], shared);
+    }
+
+    float* known(float* of_first, int l, int t) const { return of_first + (l * (s.steps + 1L) + t) * Hp; }
+
+    int largest(const float* row) const {
+        int best = 0;
+        for (int o = 1; o < s.outputs; o++) best = row[o] > row[best] ? o : best;
+        return best;
+    }
 
     // Copy between PyTorch's flat order and ours: into our parameters, or out of them.
     void exchange(float* flat, bool in, float* own) const {
@@ -256,7 +314,9 @@ class Network final : public NativeNetwork {
         return int(batch.images ? batch.labels[batch.chosen[b]] : batch.targets[long(b) * s.steps + t]);
     }
 
-    void forward(int l, const Batch& batch) {
+    // `keep`: leave what `backward` needs of every step; without it, steps share their place, which stays in cache.
+    // Steps before `from` are done: the states are there, and the cells where the first ones are.
+    void forward(int l, const Batch& batch, bool keep, int from) {
         Layer& layer = layers[l];
         const float *wi = weights + layer.wi, *wh = weights + layer.wh;
         for (int n = 0; n < N; n += LANES) store(bias + n, load(weights + layer.bi + n) + load(weights + layer.bh + n));
@@ -264,10 +324,12 @@ class Network final : public NativeNetwork {
         if (symbols)
             for (int v = 0; v < s.inputs; v++)
                 for (int n = 0; n < N; n += LANES) store(embedding + v * N + n, load(wi + v * N + n) + load(bias + n));
+        if (s.cell == LSTM && !from) __builtin_memset(layer.cells, 0, 4L * s.batch * Hp);
         const float* below = l ? layers[l - 1].states + s.batch * Hp : inputs;
         const long stride = l ? Hp : s.inputs;
-        for (int t = 0; t < s.steps; t++) {
-            float *gates = layer.gates + long(t) * s.batch * N, *states = layer.states + long(t) * s.batch * Hp;
+        for (int t = from; t < s.steps; t++) {
+            const long kept = keep ? long(t) * s.batch : 0;
+            float *gates = layer.gates + kept * N, *states = layer.states + long(t) * s.batch * Hp;
             if (symbols) {
                 for (int b = 0; b < s.batch; b++)
                     __builtin_memcpy(gates + b * N, embedding + batch.symbols[long(b) * (s.steps + 1) + t] * N, 4 * N);
@@ -277,23 +339,29 @@ class Network final : public NativeNetwork {
                                  below + long(t) * s.batch * stride, wi, stride, N});
             }
             float* next = states + s.batch * Hp;
-            if (s.cell == LSTM) lstm(gates, layer.cells + long(t) * s.batch * Hp, layer.squashed + long(t) * s.batch * Hp, next);
+            if (s.cell == LSTM) lstm(gates, layer.cells + kept * Hp, layer.cells + (kept + keep * s.batch) * Hp, layer.squashed + kept * Hp, next);
             else if (s.cell == GRU) gru(gates, states, next);
             else rnn(gates, next);
         }
     }
 
-    void lstm(float* gates, float* cells, float* squashed, float* next) const {
-        for (int b = 0; b < s.batch; b++)
-            for (int h = 0; h < Hp; h += LANES) {
-                float* g = gates + b * N + h;
-                const long at = b * Hp + h;
-                const vec i = sigmoid(load(g)), f = sigmoid(load(g + Hp)), c = tangent(load(g + 2 * Hp)), o = sigmoid(load(g + 3 * Hp));
-                const vec cell = f * load(cells + at) + i * c, tanh_cell = tangent(cell);
-                store(g, i); store(g + Hp, f); store(g + 2 * Hp, c); store(g + 3 * Hp, o);
-                store(cells + s.batch * Hp + at, cell);
+    // The second loop needs what the first one ends with: kept apart, the iterations of both overlap.
+    void lstm(float* gates, const float* cells, float* after, float* squashed, float* next) const {
+        const int rows = s.batch, units = Hp;
+        for (int b = 0; b < rows; b++)
+            for (int h = 0; h < units; h += LANES) {
+                float* g = gates + b * 4 * units + h;
+                const long at = b * units + h;
+                const vec i = sigmoid(load(g)), f = sigmoid(load(g + units)), c = tangent(load(g + 2 * units));
+                store(g, i); store(g + units, f); store(g + 2 * units, c); store(g + 3 * units, sigmoid(load(g + 3 * units)));
+                store(after + at, f * load(cells + at) + i * c);
+            }
+        for (int b = 0; b < rows; b++)
+            for (int h = 0; h < units; h += LANES) {
+                const long at = b * units + h;
+                const vec tanh_cell = tangent(load(after + at));
                 store(squashed + at, tanh_cell);
-                store(next + at, o * tanh_cell);
+                store(next + at, load(gates + b * 4 * units + 3 * units + h) * tanh_cell);
             }
     }
 
@@ -312,81 +380,113 @@ class Network final : public NativeNetwork {
             for (int h = 0; h < Hp; h += LANES) store(next + b * Hp + h, tangent(load(gates + b * N + h)));
     }
 
-    void project(const Layer& top) {
-        multiply<false>({int(rows), Op, s.hidden, top.states + s.batch * Hp, weights + wo, Hp, Op, logits, Op, weights + bo, false, 0, nullptr, nullptr, 0, 0});
+    void project(const Layer& top, int from) {
+        const long first = long(from) * s.batch;
+        multiply<false>({int(rows - first), Op, s.hidden, top.states + (first + s.batch) * Hp, weights + wo, Hp, Op, logits + first * Op, Op, weights + bo, false, 0, nullptr, nullptr, 0, 0});
     }
 
     // Logits, mean cross-entropy, and its gradients on the readout and on the states of the top layer.
     double readout(const Batch& batch) {
         const Layer& top = layers[s.layers - 1];
-        project(top);
-        double loss = 0;
+        project(top, 0);
+        CrossEntropy entropy;
         const float share = 1.0f / float(rows);
         for (int t = 0; t < s.steps; t++)
-            for (int b = 0; b < s.batch; b++) loss += softmax(logits + (long(t) * s.batch + b) * Op, target(batch, t, b), share);
-        weight_gradient(top.states + s.batch * Hp, Hp, s.hidden, logits, Op, gradient + wo);
-        column_sums(logits, Op, gradient + bo);
+            for (int b = 0; b < s.batch; b++) softmax(logits + (long(t) * s.batch + b) * Op, target(batch, t, b), share, entropy);
+        __builtin_memset(gradient + wo, 0, 4 * (size - wo));
+        weight_gradient(top.states + s.batch * Hp, Hp, s.hidden, logits, Op, rows, gradient + wo);
+        add_column_sums(logits, Op, rows, gradient + bo);
         transpose(weights + wo, s.hidden, Op, s.outputs, back_o);
         multiply<false>({int(rows), Hp, s.outputs, logits, back_o, Op, Hp, from_above, Hp, nullptr, false, 0, nullptr, nullptr, 0, 0});
-        return loss / double(rows);
+        return entropy.sum() / double(rows);
     }
 
-    // Turn a row of logits into share * (probabilities - target); padding into zeros. Returns the cross-entropy.
-    double softmax(float* row, int target, float share) const {
-        float largest = row[0];
-        for (int o = 1; o < s.outputs; o++) largest = row[o] > largest ? row[o] : largest;
-        const float chosen = row[target] - largest;
+    // A sum of log(sum of exponentials) - logit: a logarithm of a product now and then, in place of one a row.
+    struct CrossEntropy {
+        double logits = 0, product = 1;
+
+        void add(float exponentials, float logit) {
+            logits += logit;
+            product *= exponentials;
+            if (product > 1e200) logits -= __builtin_log(product), product = 1;
+        }
+
+        double sum() const { return __builtin_log(product) - logits; }
+    };
+
+    // Turn a row of logits into share * (probabilities - target); padding into zeros.
+    void softmax(float* row, int target, float share, CrossEntropy& entropy) const {
+        const float top = row[largest(row)], chosen = row[target] - top;
         float sum = 0;
-        for (int o = 0; o < Op; o += LANES) store(row + o, exponential(load(row + o) - largest));
+        for (int o = 0; o < Op; o += LANES) store(row + o, exponential(load(row + o) - top));
         for (int o = 0; o < s.outputs; o++) sum += row[o];
         const float scale = share / sum;
         for (int o = 0; o < Op; o += LANES) store(row + o, load(row + o) * scale);
         for (int o = s.outputs; o < Op; o++) row[o] = 0;
         row[target] -= share;
-        return __builtin_logf(sum) - chosen;
+        entropy.add(sum, chosen);
     }
 
+    // A few steps at a time: the gradients of their gates are put to all uses while they are in cache.
     void backward(int l, const Batch& batch) {
-        Layer& layer = layers[l];
+        const Layer& layer = layers[l];
         transpose(weights + layer.wh, s.hidden, N, N, back_h);
+        if (l) transpose(weights + layer.wi, layer.inputs, N, N, back_i);
         __builtin_memset(carry, 0, 4L * s.batch * Hp);
         __builtin_memset(carry_cell, 0, 4L * s.batch * Hp);
-        for (int t = s.steps - 1; t >= 0; t--) {
-            float* gates = layer.gates + long(t) * s.batch * N;
-            const float *above = from_above + long(t) * s.batch * Hp, *states = layer.states + long(t) * s.batch * Hp;
-            if (s.cell == LSTM) lstm_back(gates, layer.cells + long(t) * s.batch * Hp, layer.squashed + long(t) * s.batch * Hp, above);
-            else if (s.cell == GRU) gru_back(gates, states, above);
-            else rnn_back(gates, states + s.batch * Hp, above);
-            multiply<false>({s.batch, Hp, N, gates, back_h, N, Hp, carry, Hp, nullptr, s.cell == GRU, 0, nullptr, nullptr, 0, 0});
+        __builtin_memset(gradient + layer.wi, 0, 4 * (layer.bh - layer.wi));
+        const int together = s.batch < CHUNK ? CHUNK / s.batch : 1;
+        for (int last = s.steps; last > 0; last -= together) {
+            const int first = last > together ? last - together : 0;
+            for (int t = last - 1; t >= first; t--) step_back(layer, t);
+            add_gradients(l, batch, first, last);
         }
-        weight_gradient(layer.states, Hp, s.hidden, layer.gates, N, gradient + layer.wh);
-        if (l == 0 && batch.symbols) symbol_gradient(batch);
-        else weight_gradient(l ? layers[l - 1].states + s.batch * Hp : inputs, l ? Hp : s.inputs, layer.inputs, layer.gates, N, gradient + layer.wi);
-        column_sums(layer.gates, N, gradient + layer.bi);
         __builtin_memcpy(gradient + layer.bh, gradient + layer.bi, 4 * N);
         if (s.cell == GRU) {  // inputs do not reach m, states do not reach n
             clear_block(gradient + layer.wi, layer.inputs, 3); clear_block(gradient + layer.bi, 1, 3);
             clear_block(gradient + layer.wh, s.hidden, 2); clear_block(gradient + layer.bh, 1, 2);
         }
-        if (l) {
-            transpose(weights + layer.wi, layer.inputs, N, N, back_i);
-            multiply<false>({int(rows), Hp, N, layer.gates, back_i, N, Hp, from_above, Hp, nullptr, false, 0, nullptr, nullptr, 0, 0});
-        }
+    }
+
+    // Turn the gates of step t into their gradients, and carry what reaches the step before.
+    void step_back(const Layer& layer, int t) {
+        float* gates = layer.gates + long(t) * s.batch * N;
+        const float *above = from_above + long(t) * s.batch * Hp, *states = layer.states + long(t) * s.batch * Hp;
+        if (s.cell == LSTM) lstm_back(gates, layer.cells + long(t) * s.batch * Hp, layer.squashed + long(t) * s.batch * Hp, above);
+        else if (s.cell == GRU) gru_back(gates, states, above);
+        else rnn_back(gates, states + s.batch * Hp, above);
+        multiply<false>({s.batch, Hp, N, gates, back_h, N, Hp, carry, Hp, nullptr, s.cell == GRU, 0, nullptr, nullptr, 0, 0});
+    }
+
+    // Add what steps [first, last) of a layer give to its gradients; leave in `from_above` what reaches the layer below.
+    void add_gradients(int l, const Batch& batch, int first, int last) {
+        const Layer& layer = layers[l];
+        const long row = long(first) * s.batch;
+        const int count = (last - first) * s.batch;
+        const float* gates = layer.gates + row * N;
+        weight_gradient(layer.states + row * Hp, Hp, s.hidden, gates, N, count, gradient + layer.wh);
+        if (l) weight_gradient(layers[l - 1].states + (row + s.batch) * Hp, Hp, layer.inputs, gates, N, count, gradient + layer.wi);
+        else if (batch.symbols) symbol_gradient(batch, first, last);
+        else weight_gradient(inputs + row * s.inputs, s.inputs, layer.inputs, gates, N, count, gradient + layer.wi);
+        add_column_sums(gates, N, count, gradient + layer.bi);
+        if (l) multiply<false>({count, Hp, N, gates, back_i, N, Hp, from_above + row * Hp, Hp, nullptr, false, 0, nullptr, nullptr, 0, 0});
     }
 
     void lstm_back(float* gates, const float* cells, const float* squashed, const float* above) const {
-        for (int b = 0; b < s.batch; b++)
-            for (int h = 0; h < Hp; h += LANES) {
-                float* g = gates + b * N + h;
-                const long at = b * Hp + h;
-                const vec i = load(g), f = load(g + Hp), c = load(g + 2 * Hp), o = load(g + 3 * Hp), tanh_cell = load(squashed + at);
-                const vec d = load(above + at) + load(carry + at);
-                const vec dc = load(carry_cell + at) + d * o * (1.0f - tanh_cell * tanh_cell);
+        const int rows = s.batch, units = Hp;
+        float *back = carry, *back_cell = carry_cell;
+        for (int b = 0; b < rows; b++)
+            for (int h = 0; h < units; h += LANES) {
+                float* g = gates + b * 4 * units + h;
+                const long at = b * units + h;
+                const vec i = load(g), f = load(g + units), c = load(g + 2 * units), o = load(g + 3 * units), tanh_cell = load(squashed + at);
+                const vec d = load(above + at) + load(back + at);
+                const vec dc = load(back_cell + at) + d * o * (1.0f - tanh_cell * tanh_cell);
                 store(g, dc * c * i * (1.0f - i));
-                store(g + Hp, dc * load(cells + at) * f * (1.0f - f));
-                store(g + 2 * Hp, dc * i * (1.0f - c * c));
-                store(g + 3 * Hp, d * tanh_cell * o * (1.0f - o));
-                store(carry_cell + at, dc * f);
+                store(g + units, dc * load(cells + at) * f * (1.0f - f));
+                store(g + 2 * units, dc * i * (1.0f - c * c));
+                store(g + 3 * units, d * tanh_cell * o * (1.0f - o));
+                store(back_cell + at, dc * f);
             }
     }
 
@@ -414,19 +514,17 @@ class Network final : public NativeNetwork {
             }
     }
 
-    // out[width, columns] = A^T B over all T * B rows, in chunks of rows that stay in the first-level cache.
-    void weight_gradient(const float* A, long lda, int width, const float* B, int columns, float* out) const {
-        constexpr int chunk = 64;
-        for (long row = 0; row < rows; row += chunk) {
-            const int count = int(rows - row < chunk ? rows - row : chunk);
-            multiply<true>({width, columns, count, A + row * lda, B + row * columns, lda, columns, out, columns, nullptr, row > 0, 0, nullptr, nullptr, 0, 0});
+    // out[width, columns] += A^T B over `count` rows, in chunks of rows that stay in the first-level cache.
+    void weight_gradient(const float* A, long lda, int width, const float* B, int columns, long count, float* out) const {
+        for (long row = 0; row < count; row += CHUNK) {
+            const int rest = int(count - row < CHUNK ? count - row : CHUNK);
+            multiply<true>({width, columns, rest, A + row * lda, B + row * columns, lda, columns, out, columns, nullptr, true, 0, nullptr, nullptr, 0, 0});
         }
     }
 
-    void symbol_gradient(const Batch& batch) const {
+    void symbol_gradient(const Batch& batch, int first, int last) const {
         float* out = gradient + layers[0].wi;
-        __builtin_memset(out, 0, 4L * s.inputs * N);
-        for (int t = 0; t < s.steps; t++)
+        for (int t = first; t < last; t++)
             for (int b = 0; b < s.batch; b++) {
                 float* row = out + batch.symbols[long(b) * (s.steps + 1) + t] * N;
                 const float* gates = layers[0].gates + (long(t) * s.batch + b) * N;
@@ -434,11 +532,11 @@ class Network final : public NativeNetwork {
             }
     }
 
-    void column_sums(const float* A, int columns, float* out) const {
+    void add_column_sums(const float* A, int columns, long count, float* out) const {
         for (int n = 0; n < columns; n += LANES) {
             vec sum[4] = {};
-            for (long row = 0; row < rows; row++) sum[row % 4] += load(A + row * columns + n);
-            store(out + n, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+            for (long row = 0; row < count; row++) sum[row % 4] += load(A + row * columns + n);
+            store(out + n, load(out + n) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
         }
     }
 
@@ -469,6 +567,7 @@ class Network final : public NativeNetwork {
     long rows, size = 0, wo, bo, allocated = 0;
     Layer layers[MAX_LAYERS];
     float *weights, *gradient, *first, *second;  // [size]: packed parameters, their gradients, AdamW's moments
+    float *states_of_first, *cells_of_first, *logits_of_first;  // [L, T+1, Hp], [L, T+1, Hp], [T, Op]: see `remember`
     float *logits, *inputs, *bias, *embedding, *back_h, *back_i, *back_o, *from_above, *carry, *carry_cell;
     void* memory[4 * MAX_LAYERS + 16];
     int taken = 0;

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from rnn_zoos.files import DTYPES, Array, map_tensors, write_tensors
-from rnn_zoos.generation.backends import make_trainer
+from rnn_zoos.generation.backends import make_trainer, network_type
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.training import Report, TrainedRun
 from rnn_zoos.generation.workspace import KINDS, ShardRecord, Workspace, read_record
 from rnn_zoos.manifest import FORMAT
-from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.tasks import Measured
 from rnn_zoos.weights import unstack_weights
 
@@ -80,9 +79,9 @@ def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[di
 
 def _snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measured]]:
     """Yield the measured snapshots of a run, in order of their steps."""
-    sizes, run = plan.settings.evaluation_sizes(plan.family), trained.run
+    sizes, run, make_network = plan.settings.evaluation_sizes(plan.family), trained.run, network_type(plan.backend)
     for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True):
-        network = RecurrentNetwork(plan.architecture, weights)
+        network = make_network(plan.architecture, weights)
         yield step, plan.family.evaluate(network, plan.settings.seed, run.run, run.task, step, sizes)
 
 

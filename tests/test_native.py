@@ -15,8 +15,9 @@ from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import BackendError, UnknownNameError
 from rnn_zoos.generation import backends
 from rnn_zoos.generation.backends import choose_backend, make_trainer
-from rnn_zoos.generation.native import NativeTrainer, _native, instruction_sets
+from rnn_zoos.generation.native import NativeNetwork, NativeTrainer, _native, _pictures, instruction_sets
 from rnn_zoos.model import RecurrentNetwork, initial_weights
+from rnn_zoos.sequential_mnist import SequentialMnist, measure_digits
 from rnn_zoos.weights import flatten
 
 SETS = instruction_sets()
@@ -38,6 +39,37 @@ def data(updates: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def relative(found: np.ndarray, expected: torch.Tensor) -> float:
     return ((torch.from_numpy(found) - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("angle", [0, 77_000_000, 135_000_000])
+@pytest.mark.parametrize("cell", CELLS)
+def test_digits_are_measured_as_by_the_torch_network(cell, angle, monkeypatch):
+    """Digits that share their first black tiles and digits that do not, batches that are not full, one black digit."""
+    family = SequentialMnist()
+    shape = family.architecture(cell, 2, 13)
+    weights = {name: 3 * tensor for name, tensor in initial_weights(shape, 0, 0).items()}  # or all would be class 3
+    images, labels, table = family.digits.images.clone(), family.digits.labels, family.table(angle)
+    images[7] = 0
+    monkeypatch.setattr("rnn_zoos.generation.native._MEASURED_AT_ONCE", 9)
+    network = NativeNetwork(shape, weights)
+    for positions in (torch.arange(100, 231), torch.tensor([7]), torch.tensor([12, 7, 12, 99])):
+        loss, accuracy = network.measure_digits(images, labels, positions, table)
+        expected = measure_digits(RecurrentNetwork(shape, weights), images, labels, positions, table)
+        assert (loss, accuracy) == (pytest.approx(expected[0], rel=1e-5), expected[1])
+
+
+def test_a_network_that_measured_can_train_as_if_it_had_not():
+    shape = Architecture("lstm", 2, 16, H, 10)
+    measured, fresh = (_native.Trainee("lstm", 2, 16, H, 10, B, 50, SETS[0]) for _ in range(2))
+    digits = SequentialMnist().digits
+    pictures = _pictures(digits.images, digits.labels, SequentialMnist().table(77_000_000))
+    chosen = np.arange(2 * B).reshape(2, B)
+    for one in (measured, fresh):
+        one.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
+        if one is measured:
+            one.measure_images(np.arange(17), *pictures)
+        one.train_images(chosen, *pictures, [0.01, 0.01], _native.AdamW(*ADAMW))
+    assert np.array_equal(measured.weights(), fresh.weights())
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
