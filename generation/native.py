@@ -38,6 +38,8 @@ Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
 class NativeTrainer:
     """Trains one run after the other. `instruction_set` is one of `instruction_sets()`, by default the best."""
 
+    at_once = None
+
     def __init__(self, instruction_set: str | None = None) -> None:
         self.instruction_set = instruction_set or instruction_sets()[0]
 

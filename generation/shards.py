@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,26 @@ Tensors = dict[str, dict[str, Array]]
 """kind (shards, rollouts) -> name -> [rows, ...]"""
 
 
-def make_shard(directory: Path, plan: Plan, shard: ShardPlan, report: Report) -> None:
+def make_shard(
+    directory: Path, plan: Plan, shard: ShardPlan, report: Report, trained: Iterable[TrainedRun] | None = None
+) -> None:
     """Make a shard of the plan in an output directory; the record that is written last makes it count.
 
-    Runs that a partial shard already holds (a zoo that is being extended) are copied from it, not trained again.
+    Runs that a partial shard already holds (a zoo that is being extended) are copied from it, not trained again; the
+    others (`Workspace.missing_runs`) are trained here unless they are given as `trained`, in order.
     """
     started = time.monotonic()
     workspace = Workspace(directory, plan)
     parts, rows, seconds = [_empty(plan)], [], 0.0
-    kept: set[int] = set()
-    if workspace.kept_runs(shard):
+    missing = workspace.missing_runs(shard)
+    if len(missing) < len(shard.runs):
         record = read_record(workspace.partial_path(shard, "record"))
-        kept, rows, seconds = set(record.runs), record.rows, record.seconds
+        rows, seconds = record.rows, record.seconds
         parts.append({kind: map_tensors(workspace.partial_path(shard, kind)) for kind in KINDS})
-    runs = [run for run in shard.runs if run.run not in kept]
-    for trained in make_trainer(plan.backend).train(plan.family, plan.settings, runs, report):
-        run_rows, tensors = _measure(plan, shard, trained)
+    if trained is None:
+        trained = make_trainer(plan.backend).train(plan.family, plan.settings, missing, report)
+    for trained_run in trained:
+        run_rows, tensors = _measure(plan, shard, trained_run)
         for row in run_rows:
             rows.append(row | {"shard": shard.number, "row": len(rows)})
         parts.append(tensors)

@@ -35,7 +35,7 @@ from rnn_zoos.files import (
     write_tensors,
 )
 from rnn_zoos.generation.backends import backend_details
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan, Run, ShardPlan
 from rnn_zoos.index import index_schema, read_index, write_index
 from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.rotation import PIXELS, SIDE
@@ -143,10 +143,11 @@ class Workspace:
             check_bytes(self.directory / path, manifest.files[path], _REMEDY)
         return len(present) == len(manifest.files)
 
-    def kept_runs(self, shard: ShardPlan) -> list[int]:
-        """Return the runs of an unfinished shard that need not be trained, because a partial shard holds them."""
+    def missing_runs(self, shard: ShardPlan) -> list[Run]:
+        """Return the runs of an unfinished shard that have to be trained: those that no partial shard holds."""
         paths = [self.partial_path(shard, kind) for kind in ("record", *KINDS)]
-        return read_record(paths[0]).runs if all(path.is_file() for path in paths) else []
+        kept = set(read_record(paths[0]).runs) if all(path.is_file() for path in paths) else set()
+        return [run for run in shard.runs if run.run not in kept]
 
     @property
     def _plan_path(self) -> Path:
