@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
-from rnn_zoos.generation.plan import Run
-from rnn_zoos.generation.presets import Settings
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import unflatten
+
+if TYPE_CHECKING:  # training needs torch and numpy alone; these two read YAML with pydantic
+    from rnn_zoos.generation.plan import Run
+    from rnn_zoos.generation.presets import Settings
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of AdamW."""
@@ -59,3 +61,22 @@ def learning_rate(settings: Settings, update: int) -> float:
     """Return the learning rate of an update (0 is the first): linear between the preset's points, constant outside."""
     updates = sorted(settings.learning_rate)
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
+
+
+def adamw_rates(settings: Settings, updates: Sequence[int]) -> Tensor:
+    """Return what AdamW needs at each of K updates, [K, 3]: rate; rate / (1 - beta1^t); sqrt(1 - beta2^t)."""
+    rates = []
+    for update in updates:
+        rate, step = learning_rate(settings, update), update + 1
+        rates.append([rate, rate / (1 - BETAS[0] ** step), (1 - BETAS[1] ** step) ** 0.5])
+    return torch.tensor(rates)
+
+
+def segments(settings: Settings, longest: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of updates (first, end) that end at every snapshot and are no longer than `longest`."""
+    first = 0
+    for snapshot in settings.snapshots:
+        while first < snapshot:
+            end = min(first + longest, snapshot)
+            yield first, end
+            first = end
