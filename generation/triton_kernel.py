@@ -74,10 +74,12 @@ def _matrix(
 
 
 @triton.jit
-def _store_matrix(start: tl.tensor, values: tl.tensor, rows: tl.constexpr, columns: tl.constexpr) -> None:
-    """Store the part [rows, columns] of a tile, row after row."""
-    row, column = tl.arange(0, values.shape[0])[:, None], tl.arange(0, values.shape[1])[None, :]
-    tl.store(start + row * columns + column, values, mask=(row < rows) & (column < columns))
+def _store_matrix(
+    start: tl.tensor, values: tl.tensor, first: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr
+) -> None:
+    """Store some columns of a tile, from column `first` on, as a matrix [rows, columns]."""
+    row, column = tl.arange(0, values.shape[0])[:, None], tl.arange(0, values.shape[1])[None, :] - first
+    tl.store(start + row * columns + column, values, mask=(row < rows) & (column >= 0) & (column < columns))
 
 
 @triton.jit
@@ -87,71 +89,63 @@ def _store_vector(start: tl.tensor, values: tl.tensor, count: tl.constexpr) -> N
 
 
 @triton.jit
-def _at(t: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the places [B, H] of step t in a buffer [T, B, H]."""
-    row, column = tl.arange(0, s.batch_tile)[:, None], tl.arange(0, s.hidden_tile)[None, :]
-    return t * s.state_size + row * s.hidden_tile + column
+def _at(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return the places [rows, H] of some rows in a buffer of hidden states."""
+    return rows[:, None] * s.hidden_tile + tl.arange(0, s.hidden_tile)[None, :]
 
 
 @triton.jit
-def _state(buffer: tl.tensor, t: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Load step t [B, H] of a buffer [T, B, H]; zeros for step -1, which no buffer holds."""
-    at = _at(t, s)
-    return tl.load(buffer + at, mask=at >= 0, other=0.0)
+def _step_of(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return the steps t that rows belong to."""
+    return rows // s.sequences % s.steps
 
 
 @triton.jit
-def _gate(gates: tl.tensor, t: tl.tensor, block: tl.constexpr, s: tl.constexpr) -> tl.tensor:
-    """Return the addresses [B, H] of one block of gates of step t in [T, blocks, B, H]."""
-    return gates + _at(t * s.blocks + block, s)
+def _sequence_of(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return the sequences that rows belong to; from `s.batch` on there are none."""
+    return rows // (s.sequences * s.steps) * s.sequences + rows % s.sequences
 
 
 @triton.jit
-def _inputs(
-    layer: tl.constexpr,
-    t: tl.tensor,
-    below: tl.tensor,
-    drawn: tl.tensor,
-    images: tl.tensor,
-    table: tl.tensor,
-    s: tl.constexpr,
+def _before(buffer: tl.tensor, rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Load rows [rows, H] of the step before from a buffer of hidden states; zeros before the first step."""
+    mask = (_step_of(rows, s) > 0)[:, None]
+    return tl.load(buffer + _at(rows - s.sequences, s), mask=mask, other=0.0)
+
+
+@triton.jit
+def _data(
+    rows: tl.tensor, column: tl.tensor, drawn: tl.tensor, images: tl.tensor, table: tl.tensor, s: tl.constexpr
 ) -> tl.tensor:
-    """Return what a layer reads at step t, [B, I]: the states of the layer below, or for the first layer the data."""
-    if layer > 0:
-        return _state(below, t, s)
-    else:
-        return _data(t, drawn, images, table, s)
-
-
-@triton.jit
-def _data(t: tl.tensor, drawn: tl.tensor, images: tl.tensor, table: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the data [B, I] of step t."""
-    row, column = tl.arange(0, s.batch_tile)[:, None], tl.arange(0, s.input_tile)[None, :]
-    inside = (row < s.batch) & (column < s.inputs)
+    """Return the data [rows, columns]; column [1, columns] numbers the inputs, zeros where there is no such input."""
+    t, sequence = _step_of(rows, s)[:, None], _sequence_of(rows, s)[:, None]
+    known = sequence < s.batch
+    inside = known & (column < s.inputs)
     if s.mode == "symbols":
-        symbols = tl.load(drawn + row * (s.steps + 1) + t, mask=row < s.batch, other=0)
+        symbols = tl.load(drawn + sequence * (s.steps + 1) + t, mask=known, other=0)
         return ((symbols.to(tl.int32) == column) & inside).to(tl.float32)
     elif s.mode == "images":  # step 0 is BOS, zeros
         inside = inside & (t > 0)
-        image = tl.load(drawn + row, mask=row < s.batch, other=0)
-        pixel = tl.load(table + (t - 1) * s.inputs + column, mask=(column < s.inputs) & (t > 0), other=0)
+        image = tl.load(drawn + sequence, mask=known, other=0)
+        pixel = tl.load(table + (t - 1) * s.inputs + column, mask=inside, other=0)
         brightness = tl.load(images + image * s.image_size + pixel, mask=inside, other=0).to(tl.float32)
         return tl.where(inside, (brightness / 255.0 - _MEAN) / _STD, 0.0)
     else:
-        return tl.load(drawn + (row * s.steps + t) * s.inputs + column, mask=inside, other=0.0)
+        return tl.load(drawn + (sequence * s.steps + t) * s.inputs + column, mask=inside, other=0.0)
 
 
 @triton.jit
-def _targets(t: tl.tensor, drawn: tl.tensor, targets: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the classes [B, 1] to predict at step t."""
-    row = tl.arange(0, s.batch_tile)[:, None]
+def _targets(rows: tl.tensor, drawn: tl.tensor, targets: tl.tensor, s: tl.constexpr) -> tl.tensor:
+    """Return the classes [rows] to predict."""
+    t, sequence = _step_of(rows, s), _sequence_of(rows, s)
+    known = sequence < s.batch
     if s.mode == "symbols":
-        return tl.load(drawn + row * (s.steps + 1) + t + 1, mask=row < s.batch, other=0).to(tl.int32)
+        return tl.load(drawn + sequence * (s.steps + 1) + t + 1, mask=known, other=0).to(tl.int32)
     elif s.mode == "images":
-        image = tl.load(drawn + row, mask=row < s.batch, other=0)
-        return tl.load(targets + image, mask=row < s.batch, other=0)
+        image = tl.load(drawn + sequence, mask=known, other=0)
+        return tl.load(targets + image, mask=known, other=0)
     else:
-        return tl.load(targets + row * s.steps + t, mask=row < s.batch, other=0)
+        return tl.load(targets + sequence * s.steps + t, mask=known, other=0)
 
 
 @triton.jit
@@ -217,7 +211,7 @@ def _forward(
     s: tl.constexpr,
 ) -> None:
     """Run one layer through all steps; store gates, states and cells."""
-    batch_tile: tl.constexpr = s.batch_tile
+    sequences: tl.constexpr = s.sequences
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
     blocks: tl.constexpr = s.blocks
@@ -242,25 +236,30 @@ def _forward(
             total += tl.load(bias + s.gate_rows + row + unit, mask=inside, other=0.0)
         biases += (total[None, :],)
     gates, states, cells, below = _buffers(layer, scratch, s)
-    state = tl.zeros([batch_tile, hidden_tile], tl.float32)
-    cell = tl.zeros([batch_tile, hidden_tile], tl.float32)
-    for t in range(s.steps):
-        inputs = _inputs(layer, t, below, drawn, images, table, s)
-        sums = ()
-        for block in tl.static_range(blocks):
-            of_block = tl.zeros([batch_tile, hidden_tile], tl.float32) + biases[block]
-            if s.from_inputs[block]:
-                of_block = tl.dot(inputs, w_inputs[block], of_block, input_precision=s.precision)
-            if s.from_state[block]:
-                of_block = tl.dot(state, w_state[block], of_block, input_precision=s.precision)
-            sums += (of_block,)
-        activated, state, cell = _cell_forward(sums, state, cell, s)
-        tl.store(states + _at(t, s), state)
-        if s.cell == "lstm":
-            tl.store(cells + _at(t, s), cell)
-        if s.cell != "rnn":  # whose gate is its state
+    for chunk in range(s.chunks):
+        state = tl.zeros([sequences, hidden_tile], tl.float32)
+        cell = tl.zeros([sequences, hidden_tile], tl.float32)
+        for t in range(s.steps):
+            rows = (chunk * s.steps + t) * sequences + tl.arange(0, sequences)
+            if layer > 0:
+                inputs = tl.load(below + _at(rows, s))
+            else:
+                inputs = _data(rows, tl.arange(0, width_tile)[None, :], drawn, images, table, s)
+            sums = ()
             for block in tl.static_range(blocks):
-                tl.store(_gate(gates, t, block, s), activated[block])
+                of_block = tl.zeros([sequences, hidden_tile], tl.float32) + biases[block]
+                if s.from_inputs[block]:
+                    of_block = tl.dot(inputs, w_inputs[block], of_block, input_precision=s.precision)
+                if s.from_state[block]:
+                    of_block = tl.dot(state, w_state[block], of_block, input_precision=s.precision)
+                sums += (of_block,)
+            activated, state, cell = _cell_forward(sums, state, cell, s)
+            tl.store(states + _at(rows, s), state)
+            if s.cell == "lstm":
+                tl.store(cells + _at(rows, s), cell)
+            if s.cell != "rnn":  # whose gate is its state
+                for block in tl.static_range(blocks):
+                    tl.store(gates + block * s.buffer + _at(rows, s), activated[block])
 
 
 @triton.jit
@@ -269,8 +268,8 @@ def _buffers(
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
     """Return where in the scratch buffer a layer's gates, states and cells are, and the states of the layer below."""
     gates = scratch + layer * s.layer_scratch
-    states = gates + s.steps * s.blocks * s.state_size
-    cells = states + s.steps * s.state_size  # of an lstm
+    states = gates + s.blocks * s.buffer
+    cells = states + s.buffer  # of an lstm
     return gates, states, cells, states - s.layer_scratch
 
 
@@ -284,7 +283,7 @@ def _readout(
     s: tl.constexpr,
 ) -> tl.tensor:
     """Return the mean cross-entropy; store its gradient on the readout, and on the states of the top layer."""
-    batch_tile: tl.constexpr = s.batch_tile
+    readout_rows: tl.constexpr = s.readout_rows
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
     outputs: tl.constexpr = s.outputs
@@ -292,40 +291,43 @@ def _readout(
     top: tl.constexpr = s.layers - 1
     weight, bias = weights + s.layer_at[s.layers], weights + s.layer_at[s.layers] + outputs * hidden
     w = _matrix(weight, hidden, 1, outputs, hidden, output_tile, hidden_tile)
-    row, column = tl.arange(0, batch_tile)[:, None], tl.arange(0, output_tile)[None, :]
+    column = tl.arange(0, output_tile)[None, :]
     b = tl.load(bias + column, mask=column < outputs, other=0.0)
     _, states, _, _ = _buffers(top, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
-    losses = tl.zeros([batch_tile], tl.float32)
+    losses = tl.zeros([readout_rows], tl.float32)
     d_w = tl.zeros([output_tile, hidden_tile], tl.float32)
-    d_logits_sum = tl.zeros([batch_tile, output_tile], tl.float32)
-    for t in range(s.steps):
-        state = _state(states, t, s)
+    d_logits_sum = tl.zeros([readout_rows, output_tile], tl.float32)
+    for start in range(0, s.rows, readout_rows):
+        rows = start + tl.arange(0, readout_rows)
+        exists = (rows < s.rows)[:, None]
+        counts = (rows < s.rows) & (_sequence_of(rows, s) < s.batch)
+        state = tl.load(states + _at(rows, s), mask=exists, other=0.0)
         logits = tl.dot(state, tl.trans(w), tl.zeros_like(d_logits_sum) + b, input_precision=s.precision)
         logits = tl.where(column < outputs, logits, float("-inf"))
         shifted = logits - tl.max(logits, axis=1)[:, None]
         exponentials = tl.exp(shifted)
         total = tl.sum(exponentials, axis=1)
-        chosen = column == _targets(t, drawn, targets, s)
-        losses += tl.log(total) - tl.sum(tl.where(chosen, shifted, 0.0), axis=1)
+        chosen = column == _targets(rows, drawn, targets, s)[:, None]
+        losses += tl.where(counts, tl.log(total) - tl.sum(tl.where(chosen, shifted, 0.0), axis=1), 0.0)
         d_logits = exponentials / total[:, None] - chosen.to(tl.float32)
-        d_logits = tl.where(row < s.batch, d_logits * (1.0 / (s.batch * s.steps)), 0.0)
+        d_logits = tl.where(counts[:, None], d_logits * (1.0 / (s.batch * s.steps)), 0.0)
         d_logits_sum += d_logits
         d_w = tl.dot(tl.trans(d_logits), state, d_w, input_precision=s.precision)
-        tl.store(from_above + _at(t, s), tl.dot(d_logits, w, input_precision=s.precision))
+        d_state = tl.dot(d_logits, w, input_precision=s.precision)
+        tl.store(from_above + _at(rows, s), d_state, mask=exists)
     place = s.layer_at[s.layers]
-    _store_matrix(gradients + place, d_w, outputs, hidden)
+    _store_matrix(gradients + place, d_w, 0, outputs, hidden)
     _store_vector(gradients + place + outputs * hidden, tl.sum(d_logits_sum, axis=0), outputs)
-    of_run = tl.where(tl.arange(0, batch_tile) < s.batch, losses, 0.0)
-    return tl.sum(of_run, axis=0) / (s.batch * s.steps)
+    return tl.sum(losses, axis=0) / (s.batch * s.steps)
 
 
 @triton.jit
 def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl.constexpr) -> None:
     """Go back through all steps of one layer; overwrite the stored gates by the gradients of their sums."""
+    blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    blocks: tl.constexpr = s.blocks
     from_state = weights + s.layer_at[layer] + s.gate_rows * s.widths[layer]
     w_state = ()
     for block in tl.static_range(blocks):
@@ -334,23 +336,49 @@ def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl
     gates, states, cells, _ = _buffers(layer, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
     memory = cells if s.cell == "lstm" else states
-    after = _state(memory, s.steps - 1, s)
-    d_state, d_cell = tl.zeros_like(after), tl.zeros_like(after)
-    for back in range(s.steps):
-        t = s.steps - 1 - back
-        before = _state(memory, t - 1, s)
-        of_step = ()
-        for block in tl.static_range(blocks):
-            # The rnn stores none: its gate is its state, which is `after`.
-            of_step += (tl.load(_gate(gates, t, block, s)) if s.cell != "rnn" else after,)
-        d_state += _state(from_above, t, s)
-        d_gates, d_state, d_cell = _cell_backward(of_step, before, after, d_state, d_cell, s)
-        tl.debug_barrier()  # all threads have read the gates
-        for block in tl.static_range(blocks):
-            tl.store(_gate(gates, t, block, s), d_gates[block])
-            if s.from_state[block]:
-                d_state = tl.dot(d_gates[block], w_state[block], d_state, input_precision=s.precision)
-        after = before
+    for chunk in range(s.chunks):
+        last = ((chunk + 1) * s.steps - 1) * s.sequences + tl.arange(0, s.sequences)
+        after = tl.load(memory + _at(last, s))
+        d_state, d_cell = tl.zeros_like(after), tl.zeros_like(after)
+        for back in range(s.steps):
+            rows = last - back * s.sequences
+            before = _before(memory, rows, s)
+            of_step = ()
+            for block in tl.static_range(blocks):
+                # The rnn stores none: its gate is its state, which is `after`.
+                of_step += (tl.load(gates + block * s.buffer + _at(rows, s)) if s.cell != "rnn" else after,)
+            d_state += tl.load(from_above + _at(rows, s))
+            d_gates, d_state, d_cell = _cell_backward(of_step, before, after, d_state, d_cell, s)
+            tl.debug_barrier()  # all threads have read the gates
+            for block in tl.static_range(blocks):
+                tl.store(gates + block * s.buffer + _at(rows, s), d_gates[block])
+                if s.from_state[block]:
+                    d_state = tl.dot(d_gates[block], w_state[block], d_state, input_precision=s.precision)
+            after = before
+
+
+@triton.jit
+def _read(
+    layer: tl.constexpr,
+    rows: tl.tensor,
+    scratch: tl.tensor,
+    drawn: tl.tensor,
+    images: tl.tensor,
+    table: tl.tensor,
+    s: tl.constexpr,
+) -> tl.tensor:
+    """Return all that a layer reads at some rows, side by side: inputs, then its states of the step before."""
+    width_tile: tl.constexpr = s.width_tiles[layer]
+    _, states, _, below = _buffers(layer, scratch, s)
+    column = tl.arange(0, s.read_tiles[layer])[None, :]
+    unit = column - width_tile
+    mask = (unit >= 0) & (unit < s.hidden) & (_step_of(rows, s) > 0)[:, None]
+    state = tl.load(states + (rows - s.sequences)[:, None] * s.hidden_tile + unit, mask=mask, other=0.0)
+    if layer > 0:
+        inputs = tl.load(below + rows[:, None] * s.hidden_tile + column, mask=unit < 0, other=0.0)
+    else:
+        inputs = _data(rows, column, drawn, images, table, s)
+    return tl.where(unit < 0, inputs, state)
 
 
 @triton.jit
@@ -364,48 +392,46 @@ def _weight_gradients(
     table: tl.tensor,
     s: tl.constexpr,
 ) -> None:
-    """Sum the gradients of one layer's weights over all steps; store that of the output of the layer below."""
-    batch_tile: tl.constexpr = s.batch_tile
+    """Sum the gradients of one layer's weights over all rows; store that of the output of the layer below."""
+    blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    blocks: tl.constexpr = s.blocks
+    sequences: tl.constexpr = s.sequences
     width: tl.constexpr = s.widths[layer]
     width_tile: tl.constexpr = s.width_tiles[layer]
-    w_inputs, d_inputs, d_state, d_sums = (), (), (), ()
+    read_tile: tl.constexpr = s.read_tiles[layer]
+    w_inputs, d_weights, d_sums = (), (), ()
     for block in tl.static_range(blocks):
         first = weights + s.layer_at[layer] + s.source[block] * hidden * width
         w_inputs += (_matrix(first, width, 1, hidden, width, hidden_tile, width_tile),)
-        d_inputs += (tl.zeros([hidden_tile, width_tile], tl.float32),)
-        d_state += (tl.zeros([hidden_tile, hidden_tile], tl.float32),)
-        d_sums += (tl.zeros([batch_tile, hidden_tile], tl.float32),)
-    gates, states, _, below = _buffers(layer, scratch, s)
+        d_weights += (tl.zeros([hidden_tile, read_tile], tl.float32),)
+        d_sums += (tl.zeros([sequences, hidden_tile], tl.float32),)
+    gates, _, _, _ = _buffers(layer, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
-    for t in range(s.steps):
-        inputs = _inputs(layer, t, below, drawn, images, table, s)
-        state = _state(states, t - 1, s)
-        d_below = tl.zeros([batch_tile, hidden_tile], tl.float32)
-        next_inputs, next_state, next_sums = (), (), ()
+    for start in range(0, s.rows, sequences):
+        rows = start + tl.arange(0, sequences)
+        read = _read(layer, rows, scratch, drawn, images, table, s)
+        d_below = tl.zeros([sequences, hidden_tile], tl.float32)
+        next_weights, next_sums = (), ()
         for block in tl.static_range(blocks):
-            d_gate = tl.load(_gate(gates, t, block, s))
+            d_gate = tl.load(gates + block * s.buffer + _at(rows, s))
             next_sums += (d_sums[block] + d_gate,)
-            turned = tl.trans(d_gate)
-            next_inputs += (tl.dot(turned, inputs, d_inputs[block], input_precision=s.precision),)
-            next_state += (tl.dot(turned, state, d_state[block], input_precision=s.precision),)
+            next_weights += (tl.dot(tl.trans(d_gate), read, d_weights[block], input_precision=s.precision),)
             if layer > 0 and s.from_inputs[block]:
                 d_below = tl.dot(d_gate, w_inputs[block], d_below, input_precision=s.precision)
-        d_inputs, d_state, d_sums = next_inputs, next_state, next_sums
+        d_weights, d_sums = next_weights, next_sums
         if layer > 0:
-            tl.store(from_above + _at(t, s), d_below)
+            tl.store(from_above + _at(rows, s), d_below)
     for block in tl.static_range(blocks):
         row = s.source[block] * hidden
         place = gradients + s.layer_at[layer]
         of_bias = tl.sum(d_sums[block], axis=0)
         bias = place + s.gate_rows * (width + hidden) + row
         if s.from_inputs[block]:
-            _store_matrix(place + row * width, d_inputs[block], hidden, width)
+            _store_matrix(place + row * width, d_weights[block], 0, hidden, width)
             _store_vector(bias, of_bias, hidden)
         if s.from_state[block]:
-            _store_matrix(place + s.gate_rows * width + row * hidden, d_state[block], hidden, hidden)
+            _store_matrix(place + s.gate_rows * width + row * hidden, d_weights[block], width_tile, hidden, hidden)
             _store_vector(bias + s.gate_rows, of_bias, hidden)
 
 

@@ -57,7 +57,7 @@ class KernelShape:
     ) -> KernelShape:
         """Return the shape of an architecture's kernel. Raises BackendError if its tiles do not fit on chip."""
         a = architecture
-        sizes = {"hidden_size": a.hidden_size, "batch_size": batch, "inputs": a.input_size, "outputs": a.output_size}
+        sizes = {"hidden_size": a.hidden_size, "inputs": a.input_size, "outputs": a.output_size}
         for name, size in sizes.items():
             if size > LARGEST:
                 raise BackendError(
@@ -98,9 +98,29 @@ class KernelShape:
         return tuple(not (self.cell == "gru" and block == 2) for block in range(self.blocks))
 
     @property
-    def batch_tile(self) -> int:
-        """Sequences on chip."""
-        return tile(self.batch)
+    def sequences(self) -> int:
+        """Sequences that are done at a time."""
+        return _SMALLEST
+
+    @property
+    def chunks(self) -> int:
+        """How often that is, per batch."""
+        return -(-self.batch // self.sequences)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a buffer of hidden states: [chunks, T, sequences]."""
+        return self.chunks * self.steps * self.sequences
+
+    @property
+    def readout_rows(self) -> int:
+        """Rows that the readout does at a time."""
+        return 64
+
+    @property
+    def read_tiles(self) -> tuple[int, ...]:
+        """Columns on chip of all that a layer reads, inputs and states side by side."""
+        return tuple(tile(width + self.hidden_tile) for width in self.width_tiles)
 
     @property
     def hidden_tile(self) -> int:
@@ -120,7 +140,7 @@ class KernelShape:
     @property
     def num_warps(self) -> int:
         """Warps of a program: what compiles with the fewest spills, see `triton_compile`."""
-        return 4 if self.state_size <= 1024 else 8
+        return 4 if self.hidden_tile <= 32 else 8
 
     @property
     def gate_rows(self) -> int:
@@ -156,20 +176,20 @@ class KernelShape:
         return -(-self.num_parameters // _ALIGNED) * _ALIGNED
 
     @property
-    def state_size(self) -> int:
-        """Floats of the hidden states of all sequences at one step."""
-        return self.batch_tile * self.hidden_tile
+    def buffer(self) -> int:
+        """Floats of the hidden states of all sequences at all steps."""
+        return self.rows * self.hidden_tile
 
     @property
     def layer_scratch(self) -> int:
-        """Floats of the scratch buffer of one layer of a run: per step the gates, the hidden state, an LSTM's cell."""
-        return self.steps * self.state_size * (self.blocks + 1 + (self.cell == "lstm"))
+        """Floats of the scratch buffer of one layer of a run: its gates, its hidden states, an LSTM's cells."""
+        return self.buffer * (self.blocks + 1 + (self.cell == "lstm"))
 
     @property
     def scratch(self) -> int:
-        """Floats of the scratch buffer of a run: all layers, then per step the gradient of the layer in work's output.
+        """Floats of the scratch buffer of a run: all layers, then the gradient of the output of the layer in work.
 
         Paper sizes (LSTM, 2 layers, 32 units, 32 sequences): formal-languages 545,792 floats, 2.1 MiB;
         sequential-mnist 665,600 floats, 2.5 MiB.
         """
-        return self.layers * self.layer_scratch + self.steps * self.state_size
+        return self.layers * self.layer_scratch + self.buffer
