@@ -8,6 +8,7 @@ from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.training import Trainer
 
 BACKENDS = ("native", "stacked", "triton", "loop")
+CPU_BACKENDS = ("native", "stacked", "loop")
 
 
 def make_trainer(backend: str) -> Trainer:

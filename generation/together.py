@@ -72,9 +72,7 @@ class Together(ABC):
 
 def initial_parameters(architecture: Architecture, settings: Settings, runs: Sequence[Run]) -> Tensor:
     """Return the flat weights [M, P] of runs before their first update, on the CPU."""
-    return torch.stack(
-        [flatten(architecture, initial_weights(architecture, settings.seed, run.run)) for run in runs]
-    )
+    return torch.stack([flatten(architecture, initial_weights(architecture, settings.seed, run.run)) for run in runs])
 
 
 def in_groups(runs: Sequence[Run], at_once: int | None) -> Iterator[Sequence[Run]]:

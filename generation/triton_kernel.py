@@ -7,12 +7,14 @@ are on chip at a time, and they stay there while the loop over the steps reads t
 layers would need the weights of all of them in every step. What backward needs of the steps goes through a scratch
 buffer in global memory (`KernelShape.scratch`). Backward runs twice over a layer's steps: a loop that must be in
 sequence turns the stored gates into their gradients, in place; a second one, in which no step waits for another, sums
-the gradients of the weights and finds the gradient of the layer below's output. Together they would hold both weights
-and all their gradients in registers.
+the gradients of the weights. Together they would hold both weights and all their gradients in registers.
 
 Sizes. Tiles are powers of two of at least 16, as `tl.dot` wants them. Additional units have weights of zero, so they
 put out zero and get gradients of exactly zero, and masks keep them out of memory; additional sequences are left out of
-the loss. Every gate is a product of its own, since a tile cannot be sliced.
+the loss. Sequences go 16 at a time through all steps, since Triton spreads a product with fewer rows than columns over
+the warps by its columns; with 32 rows it would give every second warp the same work (seen in the sm_90 code, which
+also spilled registers then). Every gate is a product of its own, since a tile cannot be sliced. A row of a buffer is
+one sequence at one step; rows are in the order [chunk of sequences, step, sequence].
 
 Memory. Between threads of a program global memory is in order only across `tl.debug_barrier`: there is one wherever a
 tile is read that another thread may have written, or overwritten that another may still have to read. No loop reads
@@ -201,20 +203,11 @@ def _cell_backward(
 
 
 @triton.jit
-def _forward(
-    layer: tl.constexpr,
-    weights: tl.tensor,
-    scratch: tl.tensor,
-    drawn: tl.tensor,
-    images: tl.tensor,
-    table: tl.tensor,
-    s: tl.constexpr,
-) -> None:
-    """Run one layer through all steps; store gates, states and cells."""
-    sequences: tl.constexpr = s.sequences
+def _weights(layer: tl.constexpr, weights: tl.tensor, s: tl.constexpr) -> tuple[tl.tuple, tl.tuple, tl.tuple]:
+    """Load what forward needs of a layer, per block: weights turned to [I, H] and [H, H], the sum of biases [1, H]."""
+    blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    blocks: tl.constexpr = s.blocks
     width: tl.constexpr = s.widths[layer]
     width_tile: tl.constexpr = s.width_tiles[layer]
     from_state = weights + s.layer_at[layer] + s.gate_rows * width
@@ -235,6 +228,25 @@ def _forward(
         if s.from_state[block]:
             total += tl.load(bias + s.gate_rows + row + unit, mask=inside, other=0.0)
         biases += (total[None, :],)
+    return w_inputs, w_state, biases
+
+
+@triton.jit
+def _forward(
+    layer: tl.constexpr,
+    weights: tl.tensor,
+    scratch: tl.tensor,
+    drawn: tl.tensor,
+    images: tl.tensor,
+    table: tl.tensor,
+    s: tl.constexpr,
+) -> None:
+    """Run one layer through all steps; store gates, states and cells."""
+    sequences: tl.constexpr = s.sequences
+    hidden_tile: tl.constexpr = s.hidden_tile
+    blocks: tl.constexpr = s.blocks
+    w_inputs, w_state, biases = _weights(layer, weights, s)
+    width_tile: tl.constexpr = s.width_tiles[layer]
     gates, states, cells, below = _buffers(layer, scratch, s)
     for chunk in range(s.chunks):
         state = tl.zeros([sequences, hidden_tile], tl.float32)
@@ -324,15 +336,22 @@ def _readout(
 
 @triton.jit
 def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl.constexpr) -> None:
-    """Go back through all steps of one layer; overwrite the stored gates by the gradients of their sums."""
+    """Go back through all steps of one layer.
+
+    Overwrites the stored gates by the gradients of their sums, and the gradient of this layer's output by that of the
+    layer below's.
+    """
     blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    from_state = weights + s.layer_at[layer] + s.gate_rows * s.widths[layer]
-    w_state = ()
+    from_inputs = weights + s.layer_at[layer]
+    from_state = from_inputs + s.gate_rows * s.widths[layer]
+    w_inputs, w_state = (), ()
     for block in tl.static_range(blocks):
-        first = from_state + s.source[block] * hidden * hidden
-        w_state += (_matrix(first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
+        first = s.source[block] * hidden * hidden
+        if layer > 0:
+            w_inputs += (_matrix(from_inputs + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
+        w_state += (_matrix(from_state + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
     gates, states, cells, _ = _buffers(layer, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
     memory = cells if s.cell == "lstm" else states
@@ -349,11 +368,16 @@ def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl
                 of_step += (tl.load(gates + block * s.buffer + _at(rows, s)) if s.cell != "rnn" else after,)
             d_state += tl.load(from_above + _at(rows, s))
             d_gates, d_state, d_cell = _cell_backward(of_step, before, after, d_state, d_cell, s)
-            tl.debug_barrier()  # all threads have read the gates
+            d_below = tl.zeros_like(after)
+            tl.debug_barrier()  # all threads have read the gates and the gradient from above
             for block in tl.static_range(blocks):
                 tl.store(gates + block * s.buffer + _at(rows, s), d_gates[block])
                 if s.from_state[block]:
                     d_state = tl.dot(d_gates[block], w_state[block], d_state, input_precision=s.precision)
+                if layer > 0 and s.from_inputs[block]:
+                    d_below = tl.dot(d_gates[block], w_inputs[block], d_below, input_precision=s.precision)
+            if layer > 0:
+                tl.store(from_above + _at(rows, s), d_below)
             after = before
 
 
@@ -384,7 +408,6 @@ def _read(
 @triton.jit
 def _weight_gradients(
     layer: tl.constexpr,
-    weights: tl.tensor,
     gradients: tl.tensor,
     scratch: tl.tensor,
     drawn: tl.tensor,
@@ -392,7 +415,7 @@ def _weight_gradients(
     table: tl.tensor,
     s: tl.constexpr,
 ) -> None:
-    """Sum the gradients of one layer's weights over all rows; store that of the output of the layer below."""
+    """Sum the gradients of one layer's weights over all rows."""
     blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
@@ -400,28 +423,20 @@ def _weight_gradients(
     width: tl.constexpr = s.widths[layer]
     width_tile: tl.constexpr = s.width_tiles[layer]
     read_tile: tl.constexpr = s.read_tiles[layer]
-    w_inputs, d_weights, d_sums = (), (), ()
-    for block in tl.static_range(blocks):
-        first = weights + s.layer_at[layer] + s.source[block] * hidden * width
-        w_inputs += (_matrix(first, width, 1, hidden, width, hidden_tile, width_tile),)
+    d_weights, d_sums = (), ()
+    for _ in tl.static_range(blocks):
         d_weights += (tl.zeros([hidden_tile, read_tile], tl.float32),)
         d_sums += (tl.zeros([sequences, hidden_tile], tl.float32),)
     gates, _, _, _ = _buffers(layer, scratch, s)
-    from_above = scratch + s.layers * s.layer_scratch
     for start in range(0, s.rows, sequences):
         rows = start + tl.arange(0, sequences)
         read = _read(layer, rows, scratch, drawn, images, table, s)
-        d_below = tl.zeros([sequences, hidden_tile], tl.float32)
         next_weights, next_sums = (), ()
         for block in tl.static_range(blocks):
             d_gate = tl.load(gates + block * s.buffer + _at(rows, s))
             next_sums += (d_sums[block] + d_gate,)
             next_weights += (tl.dot(tl.trans(d_gate), read, d_weights[block], input_precision=s.precision),)
-            if layer > 0 and s.from_inputs[block]:
-                d_below = tl.dot(d_gate, w_inputs[block], d_below, input_precision=s.precision)
         d_weights, d_sums = next_weights, next_sums
-        if layer > 0:
-            tl.store(from_above + _at(rows, s), d_below)
     for block in tl.static_range(blocks):
         row = s.source[block] * hidden
         place = gradients + s.layer_at[layer]
@@ -482,8 +497,8 @@ def loss_and_gradients(
     for layer in tl.static_range(layers - 1, -1, -1):
         tl.debug_barrier()  # the gradient from above is complete
         _backward(layer, weights, scratch, s)
-        tl.debug_barrier()  # the gradients of the gates are complete, and the gradient from above has been read
-        _weight_gradients(layer, weights, gradients, scratch, drawn, images, table, s)
+        tl.debug_barrier()  # the gradients of the gates are complete
+        _weight_gradients(layer, gradients, scratch, drawn, images, table, s)
     tl.debug_barrier()  # AdamW reads the gradients
     return loss
 
@@ -513,9 +528,9 @@ def train_runs(
 
     parameters, first_moments, second_moments, gradients: float32 [M, row]; gradients need hold nothing before, and
     hold those of the run's last update after. losses: float32 [M], of the last update. diverged_at: int64 [M], see
-    `together.Together`; runs that have diverged are left alone. scratch: float32 [M, KernelShape.scratch], of any content.
-    weight_decay: float32 [M]. rates: float32 [ahead, 3], see `training.adamw_rates`. Of what is drawn for `ahead`
-    updates (and of the rates) the first `skip` are passed over:
+    `together.Together`; runs that have diverged are left alone. scratch: float32 [M, KernelShape.scratch], of any
+    content. weight_decay: float32 [M]. rates: float32 [ahead, 3], see `training.adamw_rates`. Of what is drawn for
+    `ahead` updates (and of the rates) the first `skip` are passed over:
 
     mode     drawn                           targets                  images           tables
     symbols  uint8 [M, ahead, B, T+1]        -                        -                -
