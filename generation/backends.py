@@ -8,17 +8,25 @@ from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.training import Trainer
 from rnn_zoos.model import RecurrentNetwork
 
-BACKENDS = ("native", "stacked", "loop")
+BACKENDS = ("native", "stacked", "triton", "loop")
+CPU_BACKENDS = ("native", "stacked", "loop")
 
 
 def make_trainer(backend: str) -> Trainer:
-    """Return the trainer of a backend. Raises UnknownNameError, or BackendError if it cannot be used here."""
+    """Return the trainer of a backend.
+
+    Raises UnknownNameError, BackendError if it was not installed with rnn-zoos, DeviceError if its GPU is not here.
+    """
     if backend not in BACKENDS:
         raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
     if backend == "loop":
         return LoopTrainer()
     if backend == "stacked":
         return StackedTrainer()
+    return _triton() if backend == "triton" else _native()
+
+
+def _native() -> Trainer:
     try:
         from rnn_zoos.generation.native import NativeTrainer
     except ImportError as error:
@@ -27,6 +35,17 @@ def make_trainer(backend: str) -> Trainer:
             f"Install one and install rnn-zoos again, or use --backend loop. ({error})"
         ) from error
     return NativeTrainer()
+
+
+def _triton() -> Trainer:
+    try:
+        from rnn_zoos.generation.triton_trainer import TritonTrainer
+    except ImportError as error:
+        raise BackendError(
+            "Backend 'triton' needs the package triton, for Linux and NVIDIA GPUs. Install it with: "
+            f"pip install 'rnn-zoos[gpu]', or use --backend native, stacked or loop. ({error})"
+        ) from error
+    return TritonTrainer()
 
 
 def choose_backend(backend: str) -> tuple[str, str]:

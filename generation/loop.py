@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.generation.plan import Run
-from rnn_zoos.generation.presets import Settings
 from rnn_zoos.generation.training import BETAS, EPSILON, REPORT_EVERY, Report, TrainedRun, learning_rate, trained_run
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import flatten
+
+if TYPE_CHECKING:
+    from rnn_zoos.generation.plan import Run
+    from rnn_zoos.generation.presets import Settings
 
 _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
 
 
 class LoopTrainer:
     """Trains one run after the other with autograd."""
+
+    at_once = None
 
     def train(
         self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report

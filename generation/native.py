@@ -21,7 +21,7 @@ from rnn_zoos.formal_languages import LanguageSampler
 from rnn_zoos.generation import _native
 from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate, trained_run
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate, segments, trained_run
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.rotation import NUM_TILES, to_tiles
 from rnn_zoos.sequential_mnist import MEAN, STD, DigitSampler
@@ -59,7 +59,7 @@ class NativeTrainer:
         feed = _feed(trainee, sampler)
         adamw = _native.AdamW(run.weight_decay, *BETAS, EPSILON)
         snapshots = {0: torch.from_numpy(trainee.weights())} if 0 in settings.snapshots else {}
-        for first, last in _segments(settings):
+        for first, last in segments(settings, _DRAWN_AHEAD):
             rates = [learning_rate(settings, update) for update in range(first, last)]
             losses = feed(sampler.draw(first, last - first)[0], rates, adamw)
             weights = torch.from_numpy(trainee.weights())
@@ -106,16 +106,6 @@ def _pictures(images: Tensor, labels: Tensor, table: Tensor) -> tuple[npt.NDArra
 def instruction_sets() -> list[str]:
     """Return the instruction sets of this machine that the trainer is compiled for, the best first."""
     return _native.instruction_sets()
-
-
-def _segments(settings: Settings) -> Iterator[tuple[int, int]]:
-    """Yield ranges of updates that end at every snapshot, none longer than is drawn ahead."""
-    first = 0
-    for snapshot in settings.snapshots:
-        while first < snapshot:
-            last = min(first + _DRAWN_AHEAD, snapshot)
-            yield first, last
-            first = last
 
 
 def _feed(trainee: _native.Trainee, sampler: Sampler) -> Feed:

@@ -21,32 +21,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.architecture import GATES, Architecture
-from rnn_zoos.errors import DeviceError
-from rnn_zoos.generation.plan import Run
-from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import (
-    BETAS,
-    EPSILON,
-    REPORT_EVERY,
-    Report,
-    TrainedRun,
-    learning_rate,
-    trained_run,
-)
-from rnn_zoos.model import initial_weights
+from rnn_zoos.generation.together import Together, existing_device, in_groups, initial_parameters, train_together
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, adamw_rates
 from rnn_zoos.stack import NetworkStack
 from rnn_zoos.tasks import TaskFamily
-from rnn_zoos.weights import flatten, unflatten
+from rnn_zoos.weights import unflatten
+
+if TYPE_CHECKING:
+    from rnn_zoos.generation.plan import Run
+    from rnn_zoos.generation.presets import Settings
 
 _ALIGNED = 8  # sequences and units: a product of two such sizes fills whole vectors
-_DRAWN_BYTES = 2**28  # of batches drawn ahead, all runs together; drawing takes up to as much again
-_DRAWN_AHEAD = 1000  # updates at most: enough that the fixed cost of drawing vanishes
 _WARM_UP = 3  # updates before a capture, so that cuBLAS and the allocator have what they need
 
 
@@ -59,30 +52,17 @@ class StackedTrainer:
     """
 
     def __init__(self, device: str | None = None, at_once: int | None = None) -> None:
-        self.device = _existing(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = existing_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.at_once = at_once
 
     def train(
         self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
-        size = self.at_once or len(runs)
-        for start in range(0, len(runs), max(size, 1)):
+        for group in in_groups(runs, self.at_once):
             with _one_thread():
-                trained = _train_together(family, settings, runs[start : start + size], self.device, report)
+                trained = train_together(TrainingStack(family, settings, group, self.device), group, report)
             yield from trained
-
-
-def _existing(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: what torch without CUDA raises
-        known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        raise DeviceError(
-            f"There is no device {name!r} here ({str(error).splitlines()[0]}). Possible: {', '.join(['cpu', *known])}."
-        ) from error
-    return device
 
 
 @contextmanager
@@ -96,89 +76,45 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _train_together(
-    family: TaskFamily, settings: Settings, runs: Sequence[Run], device: torch.device, report: Report
-) -> list[TrainedRun]:
-    stack = TrainingStack(family, settings, runs, device)
-    update = _captured(stack) if device.type == "cuda" else stack.update
-    snapshots = {0: stack.snapshot()} if 0 in settings.snapshots else {}
-    for step, (drawn, rates) in enumerate(stack.batches(), start=1):
-        stack.load(drawn, rates)
-        update()
-        if step in settings.snapshots:
-            snapshots[step] = stack.snapshot()
-            if not stack.alive.any():
-                report(len(runs) * (settings.num_updates - step // REPORT_EVERY * REPORT_EVERY))
-                break
-        if step % REPORT_EVERY == 0:
-            report(len(runs) * REPORT_EVERY)
-    else:
-        report(len(runs) * (settings.num_updates % REPORT_EVERY))
-    return _results(settings.architecture(family), settings, runs, snapshots, stack.diverged_at.tolist())
-
-
-def _results(
-    architecture: Architecture,
-    settings: Settings,
-    runs: Sequence[Run],
-    snapshots: dict[int, Tensor],
-    diverged_at: list[int],
-) -> list[TrainedRun]:
-    """Return each run with its snapshots from before it diverged: snapshots step -> [M, P]."""
-    trained = []
-    for number, (run, end) in enumerate(zip(runs, diverged_at, strict=True)):
-        own = {step: weights[number] for step, weights in snapshots.items() if step < end}
-        trained.append(trained_run(architecture, run, own, diverged=end <= settings.num_updates))
-    return trained
-
-
-class TrainingStack:
+class TrainingStack(Together):
     """M runs in training on a device. Every tensor here keeps its place in memory: a captured update reads them there.
 
-    parameters, first_moment, second_moment: [M, P] with the additional units. step []: updates done. diverged_at [M]:
-    the update at which a run met a non-finite loss or the snapshot at which it had a non-finite weight, from which
-    on its weights do not change; num_updates + 1 as long as it did not. drawn [M, B, ...] and rates [3]
-    (`_rates`): what the next update reads.
+    parameters, first_moment, second_moment: [M, P] with the additional units. step []: updates done. drawn [M, B, ...]
+    and rates [3] (`adamw_rates`): what the next update reads.
     """
 
     def __init__(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], device: torch.device) -> None:
-        architecture = settings.architecture(family)
-        self.settings = settings
-        self.architecture = replace(
-            architecture, hidden_size=architecture.hidden_size + _missing(architecture.hidden_size)
-        )
-        self.places = _places(architecture, self.architecture).to(device)
-        start = [flatten(architecture, initial_weights(architecture, settings.seed, run.run)) for run in runs]
+        super().__init__(family, settings, runs, device)
+        named = self.named
+        self.architecture = replace(named, hidden_size=named.hidden_size + _missing(named.hidden_size))
+        self.places = _places(named, self.architecture).to(device)
         self.parameters = torch.zeros(len(runs), self.architecture.num_parameters, device=device)
-        self.parameters[:, self.places] = torch.stack(start).to(device)
+        self.parameters[:, self.places] = initial_parameters(named, settings, runs).to(device)
         self.first_moment, self.second_moment = torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)
         self.weight_decay = torch.tensor([[run.weight_decay] for run in runs], device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
-        self.never = torch.full((len(runs),), settings.num_updates + 1, device=device)
-        self.diverged_at = self.never.clone()
-        numbers, tasks = [run.run for run in runs], [run.task for run in runs]
-        self.sampler = family.sampler(settings.seed, numbers, tasks, settings.batch_size, str(device))
         self.drawn = self.sampler.draw(0, 1)[:, 0].contiguous()
-        self.rates = _rates(settings, [0]).to(device)[0]
-
-    @property
-    def alive(self) -> Tensor:
-        """Which runs [M] have not diverged."""
-        return self.diverged_at == self.never
+        self.rates = adamw_rates(settings, [0]).to(device)[0]
+        self.coming = self.batches()
+        self.fast_update = _captured(self) if device.type == "cuda" else self.update
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield what every update reads, in order: `drawn` and `rates`; many updates are drawn at a time."""
-        ahead = max(1, min(_DRAWN_AHEAD, _DRAWN_BYTES // (self.drawn.numel() * self.drawn.element_size())))
-        for first in range(0, self.settings.num_updates, ahead):
-            updates = range(first, min(first + ahead, self.settings.num_updates))
-            drawn = self.sampler.draw(first, len(updates))
-            rates = _rates(self.settings, updates).to(self.rates.device)
+        for updates in self.ahead(self.drawn.numel() * self.drawn.element_size()):
+            drawn = self.sampler.draw(updates.start, len(updates))
+            rates = adamw_rates(self.settings, updates).to(self.rates.device)
             yield from zip(drawn.unbind(dim=1), rates, strict=True)
 
     def load(self, drawn: Tensor, rates: Tensor) -> None:
         """Put what the next update reads where it reads it."""
         self.drawn.copy_(drawn)
         self.rates.copy_(rates)
+
+    def advance(self, updates: int) -> None:
+        """Do the next updates of all runs."""
+        for drawn, rates in islice(self.coming, updates):
+            self.load(drawn, rates)
+            self.fast_update()
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -203,7 +139,7 @@ class TrainingStack:
         """Do one update of AdamW with `drawn` and `rates`, without waiting for the device."""
         losses, gradient = self.losses_and_gradients()
         self.step += 1
-        self._mark(~losses.isfinite())
+        self.mark(~losses.isfinite(), self.step)
         self.first_moment.lerp_(gradient, 1 - BETAS[0])
         self.second_moment.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         rate, step_size, correction = self.rates.unbind()
@@ -212,15 +148,9 @@ class TrainingStack:
         # A mask and no product with zero: zero times what a diverged run holds would be NaN.
         self.parameters.copy_(torch.where(self.alive[:, None], moved, self.parameters))
 
-    def _mark(self, diverged: Tensor) -> None:
-        """Note that runs [M] diverged at this step, if they had not before."""
-        self.diverged_at.copy_(torch.minimum(self.diverged_at, torch.where(diverged, self.step, self.never)))
-
-    def snapshot(self) -> Tensor:
-        """Return the weights [M, P] of the runs, without additional units, on the CPU; mark what is not finite."""
-        weights = self.parameters[:, self.places]
-        self._mark(~weights.isfinite().all(dim=1))
-        return weights.cpu()
+    def weights(self) -> Tensor:
+        """Return the weights [M, P] of all runs, without additional units."""
+        return self.parameters[:, self.places]
 
 
 def _missing(size: int) -> int:
@@ -236,15 +166,6 @@ def _places(architecture: Architecture, larger: Architecture) -> Tensor:
         rows = numbers[name].unflatten(0, (blocks, -1))[:, : shape[0] // blocks].flatten(0, 1)
         places.append(rows[..., : shape[-1]].flatten())
     return torch.cat(places)
-
-
-def _rates(settings: Settings, updates: Sequence[int]) -> Tensor:
-    """Return what AdamW needs at each of K updates, [K, 3]: rate; rate / (1 - beta1^t); sqrt(1 - beta2^t)."""
-    rates = []
-    for update in updates:
-        rate, step = learning_rate(settings, update), update + 1
-        rates.append([rate, rate / (1 - BETAS[0] ** step), (1 - BETAS[1] ** step) ** 0.5])
-    return torch.tensor(rates)
 
 
 def _captured(stack: TrainingStack) -> Callable[[], None]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
-from rnn_zoos.generation.plan import Run
-from rnn_zoos.generation.presets import Settings
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import unflatten
+
+if TYPE_CHECKING:  # training needs torch and numpy alone; these two read YAML with pydantic
+    from rnn_zoos.generation.plan import Run
+    from rnn_zoos.generation.presets import Settings
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of AdamW."""
@@ -46,7 +48,13 @@ def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Te
 
 
 class Trainer(Protocol):
-    """Trains runs of one zoo; a run's result depends on its own name alone, never on what it is trained beside."""
+    """Trains runs of one zoo; a run's result depends on its own name alone, never on what it is trained beside.
+
+    at_once: how many runs it trains best together, in one process for the whole machine; None if it is best used by a
+    process per core.
+    """
+
+    at_once: int | None
 
     def train(
         self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
@@ -59,3 +67,22 @@ def learning_rate(settings: Settings, update: int) -> float:
     """Return the learning rate of an update (0 is the first): linear between the preset's points, constant outside."""
     updates = sorted(settings.learning_rate)
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
+
+
+def adamw_rates(settings: Settings, updates: Sequence[int]) -> Tensor:
+    """Return what AdamW needs at each of K updates, [K, 3]: rate; rate / (1 - beta1^t); sqrt(1 - beta2^t)."""
+    rates = []
+    for update in updates:
+        rate, step = learning_rate(settings, update), update + 1
+        rates.append([rate, rate / (1 - BETAS[0] ** step), (1 - BETAS[1] ** step) ** 0.5])
+    return torch.tensor(rates)
+
+
+def segments(settings: Settings, longest: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of updates (first, end) that end at every snapshot and are no longer than `longest`."""
+    first = 0
+    for snapshot in settings.snapshots:
+        while first < snapshot:
+            end = min(first + longest, snapshot)
+            yield first, end
+            first = end

@@ -185,10 +185,10 @@ def speed_generation(
     rnn-zoos speed generation --backend native --repeats 9 --json speed.json
     """
     from rnn_zoos.files import write_json
-    from rnn_zoos.generation.backends import BACKENDS, choose_backend
+    from rnn_zoos.generation.backends import CPU_BACKENDS, choose_backend
     from rnn_zoos.generation.speed import measure_generation
 
-    measured = measure_generation([choose_backend(name)[0] for name in backend or BACKENDS], updates, repeats)
+    measured = measure_generation([choose_backend(name)[0] for name in backend or CPU_BACKENDS], updates, repeats)
     if out is not None:
         write_json(out, measured)
     _print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])

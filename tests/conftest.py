@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Read when a kernel is imported: without a GPU Triton's interpreter runs it, by numpy.
+os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
+
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.workspace import Workspace, locked

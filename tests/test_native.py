@@ -238,7 +238,7 @@ def test_auto_takes_the_native_trainer_and_falls_back_to_the_loop(monkeypatch):
     assert backend == "loop" and "no C++ compiler" in why
     with pytest.raises(BackendError, match="Backend 'native' was not built.*--backend loop"):
         make_trainer("native")
-    with pytest.raises(UnknownNameError, match="Unknown backend 'cuda'; known: auto, native, stacked, loop"):
+    with pytest.raises(UnknownNameError, match="Unknown backend 'cuda'; known: auto, native, stacked, triton, loop"):
         choose_backend("cuda")
     assert backends.BACKENDS[-1] == "loop"
 

@@ -6,53 +6,24 @@ from itertools import islice
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import FAMILY, assert_close, assert_equal_to_loop, assert_same_bits, train
 from conftest import CELLS, ZOOS
-from synthetic import Synthetic, synthetic_runs, synthetic_settings
+from synthetic import synthetic_runs, synthetic_settings
 
 from rnn_zoos.errors import DeviceError
 from rnn_zoos.generation.loop import LoopTrainer
-from rnn_zoos.generation.plan import Run, make_plan
-from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.stacked import StackedTrainer, TrainingStack
-from rnn_zoos.generation.training import TrainedRun, Trainer
 from rnn_zoos.model import RecurrentNetwork, initial_weights
-from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import unflatten
 
-FAMILY = Synthetic()
 CPU = StackedTrainer("cpu")
-
-
-def train(
-    trainer: Trainer, settings: Settings, runs: list[Run], family: TaskFamily = FAMILY, report=lambda updates: None
-) -> list[TrainedRun]:
-    return list(trainer.train(family, settings, runs, report))
 
 
 def advance(stack: TrainingStack, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
     for drawn, rates in batches:
         stack.load(drawn, rates)
         stack.update()
-
-
-def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float, what: str) -> None:
-    """Relative to the largest element: single ones may be differences of nearly equal numbers."""
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * expected.abs().max().item(), msg=what)
-
-
-def assert_equal_to_loop(trained: list[TrainedRun], expected: list[TrainedRun]) -> None:
-    for own, its in zip(trained, expected, strict=True):
-        assert (own.run, own.steps, own.diverged) == (its.run, its.steps, its.diverged)
-        assert list(own.weights) == list(its.weights)
-        for name, tensor in own.weights.items():
-            assert tensor.shape == its.weights[name].shape and tensor.isfinite().all()
-            for step, weights, wanted in zip(own.steps, tensor, its.weights[name], strict=True):
-                assert_close(weights, wanted, 1e-3 if step else 0, f"{own.run} {name} at step {step}")
-
-
-def assert_same_bits(trained: TrainedRun, expected: TrainedRun) -> None:
-    assert (trained.run, trained.steps, trained.diverged) == (expected.run, expected.steps, expected.diverged)
-    assert all(torch.equal(trained.weights[name], tensor) for name, tensor in expected.weights.items())
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
@@ -173,7 +144,7 @@ def test_reports_and_snapshots_of_any_number_of_updates(updates):
     settings = synthetic_settings(num_layers=1, snapshots=(updates,))
     done = []
     trained = train(StackedTrainer("cpu", at_once=2), settings, synthetic_runs(3), report=done.append)
-    assert sum(done) == 3 * updates and max(done) <= 2 * 50
+    assert sum(done) == 3 * updates and max(done, default=0) <= 2 * 50
     assert [run.steps for run in trained] == [(updates,)] * 3
     assert train(CPU, settings, []) == []
 
@@ -206,7 +177,7 @@ def test_state_is_all_that_an_update_changes():
 def test_batches_do_not_depend_on_how_many_are_drawn_ahead(monkeypatch):
     settings, runs = synthetic_settings(num_layers=1), synthetic_runs(2)
     expected = train(CPU, settings, runs)
-    monkeypatch.setattr("rnn_zoos.generation.stacked._DRAWN_BYTES", 1)
+    monkeypatch.setattr("rnn_zoos.generation.together.DRAWN_BYTES", 1)
     for trained, wanted in zip(train(CPU, settings, runs), expected, strict=True):
         assert_same_bits(trained, wanted)
 
