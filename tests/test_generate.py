@@ -21,6 +21,7 @@ from rnn_zoos.generation import engine
 from rnn_zoos.generation.engine import generate
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shards import make_shard
+from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.workspace import Workspace, locked
 from rnn_zoos.loaders.zoo import LocalZoo
 from rnn_zoos.manifest import read_manifest
@@ -48,6 +49,39 @@ def test_the_native_trainer_gives_the_same_bytes_under_any_number_of_workers(tin
         generate(make_plan("formal-languages", tiny_preset(), backend="native"), tmp_path / str(workers), workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert check_zoo(tmp_path / "1") == []
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 99])
+def test_a_backend_that_trains_many_at_once_gives_the_same_bytes_in_any_groups(
+    at_once, tiny_preset, tmp_path, monkeypatch
+):
+    plan = make_plan("formal-languages", tiny_preset(), backend="stacked")
+    make_in_process(tmp_path / "alone", plan)
+    groups = []
+
+    class Watched(StackedTrainer):
+        def train(self, family, settings, runs, report):
+            groups.append(len(runs))
+            return super().train(family, settings, runs, report)
+
+    monkeypatch.setattr(engine, "make_trainer", lambda backend: Watched("cpu", at_once))
+    generate(make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked"), tmp_path / "zoo", 2)
+    generate(plan, tmp_path / "zoo", 2)  # extended: one shard has a run already
+    assert contents(tmp_path / "zoo") == contents(tmp_path / "alone")
+    assert check_zoo(tmp_path / "zoo") == []
+    assert sum(groups) == 7 and max(groups) <= max(at_once, plan.settings.runs_per_shard)
+    assert len(groups) == 2 or at_once < 99
+
+
+def test_a_device_that_fails_is_reported(tiny_preset, tmp_path, monkeypatch):
+    class OutOfMemory(StackedTrainer):
+        def train(self, family, settings, runs, report):
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(engine, "make_trainer", lambda backend: OutOfMemory("cpu", 99))
+    with pytest.raises(WorkerError, match=r"Backend stacked could not train 7 runs at once: out of memory\. Finished"):
+        generate(make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path / "zoo")
+    wait_for(lambda: not multiprocessing.active_children(), 10)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -254,7 +288,7 @@ def test_a_second_process_is_refused(tiny_preset, tmp_path):
         pass  # a dead process holds no lock
 
 
-def die(shard):
+def die(shard, trained):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
