@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from math import prod
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from rnn_zoos.architecture import Architecture
 from rnn_zoos.generation.backends import backend_details, make_trainer
 from rnn_zoos.generation.engine import available_cores
+from rnn_zoos.generation.machine import describe_machine, update_flop
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.registry import ZOOS
@@ -34,7 +32,7 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
     `bare` is torch.nn, autograd and torch.optim.AdamW in one process with default threads, batches already drawn;
     `bare, one process a core` the same with one thread in each; a backend's name its trainer, drawing included, one
     process a core, and `1 of` it a single such process. updates/s are of all processes together; GFLOP/s count 6 for
-    every multiply-add of the forward pass (`update_flop`); `of matmul` is their share of what float32 products of
+    every multiply-add of the forward pass (`machine.update_flop`); `of matmul` is their share of what float32 products of
     2048 x 2048 matrices reach in as many processes, measured in turn with the rest.
     """
     cores, results = available_cores(), []
@@ -57,8 +55,7 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
 
 def _machine(cores: int, backends: Sequence[str]) -> dict[str, Any]:
     details = {key: value for backend in backends for key, value in backend_details(backend).items()}
-    versions = {"torch": torch.__version__, "python": platform.python_version()}
-    return {"cores": cores, "machine": platform.machine(), **details, **versions}
+    return {"cores": cores, **details, **describe_machine()}
 
 
 def _rows(plan: Plan, rates: list[dict[str, float]]) -> list[dict[str, Any]]:
@@ -71,7 +68,7 @@ def _rows(plan: Plan, rates: list[dict[str, float]]) -> list[dict[str, Any]]:
                 "zoo": plan.zoo,
                 "way": way,
                 "updates/s": rate,
-                "GFLOP/s": rate * update_flop(plan) / 1e9,
+                "GFLOP/s": rate * _update_flop(plan) / 1e9,
                 "of matmul": statistics.median(repeat[way] / repeat["matmul"] for repeat in rates),
                 "times bare": statistics.median(repeat[way] / repeat["bare"] for repeat in rates),
             }
@@ -79,17 +76,9 @@ def _rows(plan: Plan, rates: list[dict[str, float]]) -> list[dict[str, Any]]:
     return rows
 
 
-def update_flop(plan: Plan) -> float:
-    """Return the floating-point operations of an update: 2 a multiply-add forward, 4 backward, for every weight matrix.
-
-    One-hot inputs count as if they were multiplied; the cells' pointwise functions and AdamW do not count.
-    """
+def _update_flop(plan: Plan) -> float:
     steps = _batches(plan, 1)[0][1].shape[-1]
-    return 6 * plan.settings.batch_size * steps * _multiply_adds(plan.architecture)
-
-
-def _multiply_adds(architecture: Architecture) -> int:
-    return sum(prod(shape) for shape in architecture.parameter_shapes.values() if len(shape) == 2)
+    return update_flop(plan.architecture, plan.settings.batch_size, steps)
 
 
 def _plan(zoo: str, updates: int) -> Plan:
@@ -136,7 +125,7 @@ def matmul_rate(plan: Plan) -> float:
     started = time.perf_counter()
     for _ in range(5):
         factor @ factor
-    return 5 * 2 * _MATMUL**3 / (time.perf_counter() - started) / update_flop(plan)
+    return 5 * 2 * _MATMUL**3 / (time.perf_counter() - started) / _update_flop(plan)
 
 
 class Crew:

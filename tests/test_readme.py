@@ -1,5 +1,6 @@
 """The README is true: its Python runs, its commands exist, its files are there."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,13 @@ from rnn_zoos.tasks import PLAN_COLUMNS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CARD = (ROOT / "DATASET_CARD.md").read_text()
+WAYS = {
+    "bare": "bare torch loop, one process with default threads",
+    "bare, one process a core": "bare torch loop, one process a core",
+    "loop": "`loop`, one process a core",
+    "1 of native": "`native`, one process",
+    "native": "`native`, one process a core",
+}
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S))
@@ -50,6 +58,19 @@ def test_the_numbers_of_the_tables_are_those_of_the_presets(name):
         row = next(line for line in README.splitlines() if line.startswith(f"| `{preset}`"))
         settings = load_preset(preset, name)
         assert f"{settings.runs:,} runs" in row and f"| {settings.num_updates:,} |" in row
+
+
+@pytest.mark.parametrize("path", re.findall(r"\((generation/results/[^)]+\.json)\)", README))
+def test_the_speeds_are_those_of_the_results(path):
+    """Every line of the table is what the file that is linked says; a failure shows the line that belongs there."""
+    measured = json.loads((ROOT / path).read_text())
+    of_way = {way: [row for row in measured["results"] if row["way"] == way] for way in WAYS}
+    for way, rows in of_way.items():
+        assert [row["zoo"] for row in rows] == list(ZOOS)
+        cells = (f"{row['updates/s']:,.0f} ({row['of matmul']:.0%})" for row in rows)
+        assert f"| {WAYS[way]} | {' | '.join(cells)} |" in README.splitlines()
+    assert set(measured["machine"]) >= {"cores", "processor", "torch", "commit"}
+    assert f"medians of {measured['repeats']}" in README.replace("\n", " ")
 
 
 def test_the_card_names_every_column():
