@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -79,7 +80,7 @@ def compile_kernel(shape: KernelShape, num_warps: int | None = None) -> Compiled
         options=options,
     )
     usage, code = _read(kernel.asm["cubin"])
-    registers, stack = (int(number) for number in re.search(r"REG:(\d+) STACK:(\d+)", usage).groups())
+    registers, stack = (int(number) for number in re.findall(r"REG:(\d+) STACK:(\d+)", usage)[0])
     warps, shared = options["num_warps"], kernel.metadata.shared
     fitting = _SHARED // (shared + _RESERVED), _REGISTERS // (-(-registers // 8) * 8 * 32 * warps), _WARPS // warps
     return Compiled(
@@ -122,7 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--hidden", type=int, default=32, help="hidden units")
     parser.add_argument("--json", type=Path, help="write the table to this file, too")
     asked = parser.parse_args(arguments)
-    rows, failed = [], False
+    rows: list[dict[str, Any]] = []
+    failed = False
     for cell, mode, precision, warps in product(
         asked.cell or GATES, asked.mode or _SIZES, asked.precision or PRECISIONS, asked.num_warps or [None]
     ):

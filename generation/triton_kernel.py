@@ -203,23 +203,37 @@ def _cell_backward(
 
 
 @triton.jit
+def _input_weights(
+    layer: tl.constexpr, block: tl.constexpr, turned: tl.constexpr, weights: tl.tensor, s: tl.constexpr
+) -> tl.tensor:
+    """Load a block of the weights of a layer's inputs: [H, I], or turned [I, H]."""
+    hidden: tl.constexpr = s.hidden
+    hidden_tile: tl.constexpr = s.hidden_tile
+    width: tl.constexpr = s.widths[layer]
+    width_tile: tl.constexpr = s.width_tiles[layer]
+    first = weights + s.layer_at[layer] + s.source[block] * hidden * width
+    if turned:
+        return _matrix(first, 1, width, width, hidden, width_tile, hidden_tile)
+    else:
+        return _matrix(first, width, 1, hidden, width, hidden_tile, width_tile)
+
+
+@triton.jit
 def _weights(layer: tl.constexpr, weights: tl.tensor, s: tl.constexpr) -> tuple[tl.tuple, tl.tuple, tl.tuple]:
     """Load what forward needs of a layer, per block: weights turned to [I, H] and [H, H], the sum of biases [1, H]."""
     blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
     width: tl.constexpr = s.widths[layer]
-    width_tile: tl.constexpr = s.width_tiles[layer]
     from_state = weights + s.layer_at[layer] + s.gate_rows * width
     bias = from_state + s.gate_rows * hidden
     w_inputs, w_state, biases = (), (), ()
     unit = tl.arange(0, hidden_tile)
     for block in tl.static_range(blocks):
         row = s.source[block] * hidden
-        first = weights + s.layer_at[layer] + row * width
-        # Transposed: a tile [I, H] that inputs [B, I] are multiplied with.
-        w_inputs += (_matrix(first, 1, width, width, hidden, width_tile, hidden_tile),)
-        first = from_state + row * hidden
+        if s.holds_inputs:
+            w_inputs += (_input_weights(layer, block, True, weights, s),)
+        first = from_state + row * hidden  # turned, too
         w_state += (_matrix(first, 1, hidden, hidden, hidden, hidden_tile, hidden_tile),)
         inside = unit < hidden
         total = tl.zeros([hidden_tile], tl.float32)
@@ -253,25 +267,27 @@ def _forward(
         cell = tl.zeros([sequences, hidden_tile], tl.float32)
         for t in range(s.steps):
             rows = (chunk * s.steps + t) * sequences + tl.arange(0, sequences)
+            at = _at(rows, s)
             if layer > 0:
-                inputs = tl.load(below + _at(rows, s))
+                inputs = tl.load(below + at)
             else:
                 inputs = _data(rows, tl.arange(0, width_tile)[None, :], drawn, images, table, s)
             sums = ()
             for block in tl.static_range(blocks):
                 of_block = tl.zeros([sequences, hidden_tile], tl.float32) + biases[block]
                 if s.from_inputs[block]:
-                    of_block = tl.dot(inputs, w_inputs[block], of_block, input_precision=s.precision)
+                    w = w_inputs[block] if s.holds_inputs else _input_weights(layer, block, True, weights, s)
+                    of_block = tl.dot(inputs, w, of_block, input_precision=s.precision)
                 if s.from_state[block]:
                     of_block = tl.dot(state, w_state[block], of_block, input_precision=s.precision)
                 sums += (of_block,)
             activated, state, cell = _cell_forward(sums, state, cell, s)
-            tl.store(states + _at(rows, s), state)
+            tl.store(states + at, state)
             if s.cell == "lstm":
-                tl.store(cells + _at(rows, s), cell)
+                tl.store(cells + at, cell)
             if s.cell != "rnn":  # whose gate is its state
                 for block in tl.static_range(blocks):
-                    tl.store(gates + block * s.buffer + _at(rows, s), activated[block])
+                    tl.store(gates + block * s.buffer + at, activated[block])
 
 
 @triton.jit
@@ -344,13 +360,12 @@ def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl
     blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    from_inputs = weights + s.layer_at[layer]
-    from_state = from_inputs + s.gate_rows * s.widths[layer]
+    from_state = weights + s.layer_at[layer] + s.gate_rows * s.widths[layer]
     w_inputs, w_state = (), ()
     for block in tl.static_range(blocks):
         first = s.source[block] * hidden * hidden
-        if layer > 0:
-            w_inputs += (_matrix(from_inputs + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
+        if layer > 0 and s.holds_inputs:
+            w_inputs += (_input_weights(layer, block, False, weights, s),)
         w_state += (_matrix(from_state + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
     gates, states, cells, _ = _buffers(layer, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
@@ -361,23 +376,25 @@ def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl
         d_state, d_cell = tl.zeros_like(after), tl.zeros_like(after)
         for back in range(s.steps):
             rows = last - back * s.sequences
+            at = _at(rows, s)
             before = _before(memory, rows, s)
             of_step = ()
             for block in tl.static_range(blocks):
                 # The rnn stores none: its gate is its state, which is `after`.
-                of_step += (tl.load(gates + block * s.buffer + _at(rows, s)) if s.cell != "rnn" else after,)
-            d_state += tl.load(from_above + _at(rows, s))
+                of_step += (tl.load(gates + block * s.buffer + at) if s.cell != "rnn" else after,)
+            d_state += tl.load(from_above + at)
             d_gates, d_state, d_cell = _cell_backward(of_step, before, after, d_state, d_cell, s)
             d_below = tl.zeros_like(after)
             tl.debug_barrier()  # all threads have read the gates and the gradient from above
             for block in tl.static_range(blocks):
-                tl.store(gates + block * s.buffer + _at(rows, s), d_gates[block])
+                tl.store(gates + block * s.buffer + at, d_gates[block])
                 if s.from_state[block]:
                     d_state = tl.dot(d_gates[block], w_state[block], d_state, input_precision=s.precision)
                 if layer > 0 and s.from_inputs[block]:
-                    d_below = tl.dot(d_gates[block], w_inputs[block], d_below, input_precision=s.precision)
+                    w = w_inputs[block] if s.holds_inputs else _input_weights(layer, block, False, weights, s)
+                    d_below = tl.dot(d_gates[block], w, d_below, input_precision=s.precision)
             if layer > 0:
-                tl.store(from_above + _at(rows, s), d_below)
+                tl.store(from_above + at, d_below)
             after = before
 
 
@@ -430,10 +447,11 @@ def _weight_gradients(
     gates, _, _, _ = _buffers(layer, scratch, s)
     for start in range(0, s.rows, sequences):
         rows = start + tl.arange(0, sequences)
+        at = _at(rows, s)
         read = _read(layer, rows, scratch, drawn, images, table, s)
         next_weights, next_sums = (), ()
         for block in tl.static_range(blocks):
-            d_gate = tl.load(gates + block * s.buffer + _at(rows, s))
+            d_gate = tl.load(gates + block * s.buffer + at)
             next_sums += (d_sums[block] + d_gate,)
             next_weights += (tl.dot(tl.trans(d_gate), read, d_weights[block], input_precision=s.precision),)
         d_weights, d_sums = next_weights, next_sums
@@ -539,15 +557,11 @@ def train_runs(
     """
     run = tl.program_id(0).to(tl.int64)
     batch = run * ahead + skip  # of all batches that were drawn
-    if s.mode == "symbols":
-        batch_size: tl.constexpr = s.batch * (s.steps + 1)
-    elif s.mode == "images":
-        batch_size: tl.constexpr = s.batch
+    drawn += batch * s.drawn_size
+    if s.mode == "images":
         tables += run * (s.steps - 1) * s.inputs
-    else:
-        batch_size: tl.constexpr = s.batch * s.steps * s.inputs
+    elif s.mode == "dense":
         targets += batch * (s.batch * s.steps)
-    drawn += batch * batch_size
     rates += skip * 3
     parameters += run * s.row
     first_moments += run * s.row
@@ -567,7 +581,7 @@ def train_runs(
         else:
             tl.store(diverged_at + run, (first_update + update).to(tl.int64))
         tl.debug_barrier()  # the next forward reads the weights
-        drawn += batch_size
+        drawn += s.drawn_size
         rates += 3
         if s.mode == "dense":
             targets += s.batch * s.steps

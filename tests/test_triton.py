@@ -1,7 +1,7 @@
 """The Triton trainer against autograd and the loop trainer; without a GPU in Triton's interpreter (tests/conftest.py).
 
-The interpreter takes about a third of a second for an update of one run with one LSTM layer of 7 steps, so runs,
-updates and layers are few here.
+The interpreter takes a quarter of a second for an update of one run with one LSTM layer of 7 steps, so runs, updates
+and layers are few here.
 """
 
 import json
@@ -37,6 +37,12 @@ silently = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encounter
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.fixture
+def few_steps(monkeypatch) -> None:
+    """Make the sequences shorter where many updates are needed: the interpreter takes a time per step."""
+    monkeypatch.setattr("synthetic.STEPS", 3)
+
+
 def stack_of(settings, runs, **options) -> TritonStack:
     return TritonStack(FAMILY, settings, runs, DEVICE, **options)
 
@@ -64,7 +70,7 @@ def test_loss_and_every_gradient_equal_autograd(cell, batch, hidden, layers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
-def test_fifty_updates_equal_the_loop_trainer(cell):
+def test_fifty_updates_equal_the_loop_trainer(cell, few_steps):
     settings, runs = synthetic_settings(cell, 1), synthetic_runs(2)[1:]
     assert_equal_to_loop(train(TritonTrainer(), settings, runs), train(LoopTrainer(), settings, runs))
 
@@ -80,8 +86,8 @@ def test_both_zoos_equal_the_loop_trainer(zoo, cell, tiny_preset):
     assert_equal_to_loop(trained, train(LoopTrainer(), settings, runs, plan.family))
 
 
-def test_a_run_has_the_same_bits_in_every_group_and_however_it_is_launched(monkeypatch):
-    settings, runs = synthetic_settings("gru", 1, snapshots=(3,)), synthetic_runs(3)
+def test_a_run_has_the_same_bits_in_every_group_and_however_it_is_launched(monkeypatch, few_steps):
+    settings, runs = synthetic_settings("rnn", 2, snapshots=(3,)), synthetic_runs(3)
     together = train(TritonTrainer(), settings, runs)
     stack = stack_of(settings, runs)
     stack.advance(1)
@@ -106,7 +112,7 @@ def test_what_scratch_buffers_hold_before_does_not_reach_a_result(cell):
 
 
 @silently
-def test_diverging_runs_keep_what_loop_keeps_and_leave_the_others_alone():
+def test_diverging_runs_keep_what_loop_keeps_and_leave_the_others_alone(few_steps):
     """NaN at the first update, at a snapshot, right after one, and at the last update."""
     settings = synthetic_settings("rnn", 1, snapshots=(0, 1, 3, 5))
     mixed, healthy = synthetic_runs(6, {1: 1, 2: 3, 4: 4, 5: 5}), synthetic_runs(6)
@@ -184,15 +190,12 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
 @pytest.mark.slow
 def test_the_kernel_compiles_for_sm_90_and_three_programs_fit_on_a_multiprocessor(tmp_path):
     path, cache = tmp_path / "compiled.json", str(tmp_path / "cache")
-    variants = ["--mode", "symbols", "--precision", "tf32x3", "--json", str(path)]
+    variants = ["--cell", "lstm", "--cell", "rnn", "--mode", "images", "--precision", "tf32x3", "--json", str(path)]
     done = run_python("-m", "rnn_zoos.generation.triton_compile", *variants, TRITON_CACHE_DIR=cache)
     assert done.returncode == 0, done.stderr
     rows = json.loads(path.read_text())
-    assert [row["cell"] for row in rows] == ["lstm", "gru", "rnn"]
+    assert [row["cell"] for row in rows] == ["lstm", "rnn"]
     assert all(row["programs_per_multiprocessor"] >= 3 and row["spill_loads"] < 150 for row in rows)
-    images = ["--mode", "images", "--cell", "rnn", "--precision", "ieee"]
-    done = run_python("-m", "rnn_zoos.generation.triton_compile", *images, TRITON_CACHE_DIR=cache)
-    assert done.returncode == 0 and "rnn images ieee 4" in done.stdout, done.stderr
 
 
 def test_trainers_need_torch_numpy_and_triton_alone():
