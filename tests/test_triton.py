@@ -26,7 +26,7 @@ from rnn_zoos.errors import BackendError, DeviceError
 from rnn_zoos.generation.backends import choose_backend, make_trainer
 from rnn_zoos.generation.loop import LoopTrainer
 from rnn_zoos.generation.plan import make_plan
-from rnn_zoos.generation.triton_kernel import sigmoid, tanh
+from rnn_zoos.generation.triton_cells import sigmoid, tanh
 from rnn_zoos.generation.triton_shape import LARGEST
 from rnn_zoos.generation.triton_trainer import INTERPRETED, TritonStack, TritonTrainer
 from rnn_zoos.model import RecurrentNetwork, initial_weights
