@@ -149,7 +149,7 @@ class TrainingStack(Together):
         self.parameters.copy_(torch.where(self.alive[:, None], moved, self.parameters))
 
     def weights(self) -> Tensor:
-        """Return the weights [M, P] of all runs, without additional units."""
+        """Return a copy of the weights [M, P] of all runs, without additional units."""
         return self.parameters[:, self.places]
 
 

@@ -61,7 +61,7 @@ class Together(ABC):
 
     @abstractmethod
     def weights(self) -> Tensor:
-        """Return the weights [M, P] of all runs, in the architecture's order, on the device."""
+        """Return a copy of the weights [M, P] of all runs, in the architecture's order, on the device."""
 
     def snapshot(self, step: int) -> Tensor:
         """Return the weights [M, P] on the CPU; mark runs with one that is not finite as diverged at this step."""

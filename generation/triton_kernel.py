@@ -13,8 +13,7 @@ Sizes. Tiles are powers of two of at least 16, as `tl.dot` wants them. Additiona
 put out zero and get gradients of exactly zero, and masks keep them out of memory; additional sequences are left out of
 the loss. Sequences go 16 at a time through all steps, since Triton spreads a product with fewer rows than columns over
 the warps by its columns; with 32 rows it would give every second warp the same work (seen in the sm_90 code, which
-also spilled registers then). Every gate is a product of its own, since a tile cannot be sliced. A row of a buffer is
-one sequence at one step; rows are in the order [chunk of sequences, step, sequence].
+also spilled registers then). Every gate is a product of its own, since a tile cannot be sliced.
 
 Memory. Between threads of a program global memory is in order only across `tl.debug_barrier`: there is one wherever a
 tile is read that another thread may have written, or overwritten that another may still have to read. No loop reads
@@ -31,204 +30,25 @@ import triton
 import triton.language as tl
 
 from rnn_zoos.generation.training import BETAS, EPSILON
-from rnn_zoos.sequential_mnist import MEAN, STD
+from rnn_zoos.generation.triton_cells import cell_backward, cell_forward
+from rnn_zoos.generation.triton_memory import (
+    all_read,
+    buffers_of,
+    data_of,
+    forward_weights,
+    input_weights,
+    matrix,
+    places,
+    sequence_of,
+    step_before,
+    store_matrix,
+    store_vector,
+    targets_of,
+)
 
 _REST1, _BETA2, _REST2 = tl.constexpr(1 - BETAS[0]), tl.constexpr(BETAS[1]), tl.constexpr(1 - BETAS[1])
 _EPSILON = tl.constexpr(EPSILON)
-_MEAN, _STD = tl.constexpr(MEAN), tl.constexpr(STD)
 _CHUNK = tl.constexpr(1024)  # parameters that AdamW moves at a time
-
-
-@triton.jit
-def sigmoid(x: tl.tensor) -> tl.tensor:
-    """Return the logistic function; exp sees no positive number, so nothing overflows. NaN stays NaN."""
-    small = tl.exp(-tl.abs(x))
-    return tl.where(x < 0, small, 1.0) / (1.0 + small)
-
-
-@triton.jit
-def tanh(x: tl.tensor) -> tl.tensor:
-    """Return the hyperbolic tangent, relative error about 1e-6; NaN stays NaN.
-
-    Near zero 1 - exp(-2|x|) would cancel, so there it is a Taylor polynomial.
-    """
-    small = tl.exp(-2.0 * tl.abs(x))
-    far = (1.0 - small) / (1.0 + small)
-    square = tl.minimum(x * x, 0.04)
-    near = 1.0 + square * (-1.0 / 3 + square * (2.0 / 15 + square * (-17.0 / 315 + square * (62.0 / 2835))))
-    return tl.where(x * x < 0.04, x * near, tl.where(x < 0, -far, far))
-
-
-@triton.jit
-def _matrix(
-    start: tl.tensor,
-    row_stride: tl.constexpr,
-    column_stride: tl.constexpr,
-    rows: tl.constexpr,
-    columns: tl.constexpr,
-    row_tile: tl.constexpr,
-    column_tile: tl.constexpr,
-) -> tl.tensor:
-    """Load a matrix [rows, columns] into a tile, zeros beyond."""
-    row, column = tl.arange(0, row_tile)[:, None], tl.arange(0, column_tile)[None, :]
-    mask = (row < rows) & (column < columns)
-    return tl.load(start + row * row_stride + column * column_stride, mask=mask, other=0.0)
-
-
-@triton.jit
-def _store_matrix(
-    start: tl.tensor, values: tl.tensor, first: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr
-) -> None:
-    """Store some columns of a tile, from column `first` on, as a matrix [rows, columns]."""
-    row, column = tl.arange(0, values.shape[0])[:, None], tl.arange(0, values.shape[1])[None, :] - first
-    tl.store(start + row * columns + column, values, mask=(row < rows) & (column >= 0) & (column < columns))
-
-
-@triton.jit
-def _store_vector(start: tl.tensor, values: tl.tensor, count: tl.constexpr) -> None:
-    place = tl.arange(0, values.shape[0])
-    tl.store(start + place, values, mask=place < count)
-
-
-@triton.jit
-def _at(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the places [rows, H] of some rows in a buffer of hidden states."""
-    return rows[:, None] * s.hidden_tile + tl.arange(0, s.hidden_tile)[None, :]
-
-
-@triton.jit
-def _step_of(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the steps t that rows belong to."""
-    return rows // s.sequences % s.steps
-
-
-@triton.jit
-def _sequence_of(rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the sequences that rows belong to; from `s.batch` on there are none."""
-    return rows // (s.sequences * s.steps) * s.sequences + rows % s.sequences
-
-
-@triton.jit
-def _before(buffer: tl.tensor, rows: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Load rows [rows, H] of the step before from a buffer of hidden states; zeros before the first step."""
-    mask = (_step_of(rows, s) > 0)[:, None]
-    return tl.load(buffer + _at(rows - s.sequences, s), mask=mask, other=0.0)
-
-
-@triton.jit
-def _data(
-    rows: tl.tensor, column: tl.tensor, drawn: tl.tensor, images: tl.tensor, table: tl.tensor, s: tl.constexpr
-) -> tl.tensor:
-    """Return the data [rows, columns]; column [1, columns] numbers the inputs, zeros where there is no such input."""
-    t, sequence = _step_of(rows, s)[:, None], _sequence_of(rows, s)[:, None]
-    known = sequence < s.batch
-    inside = known & (column < s.inputs)
-    if s.mode == "symbols":
-        symbols = tl.load(drawn + sequence * (s.steps + 1) + t, mask=known, other=0)
-        return ((symbols.to(tl.int32) == column) & inside).to(tl.float32)
-    elif s.mode == "images":  # step 0 is BOS, zeros
-        inside = inside & (t > 0)
-        image = tl.load(drawn + sequence, mask=known, other=0)
-        pixel = tl.load(table + (t - 1) * s.inputs + column, mask=inside, other=0)
-        brightness = tl.load(images + image * s.image_size + pixel, mask=inside, other=0).to(tl.float32)
-        return tl.where(inside, (brightness / 255.0 - _MEAN) / _STD, 0.0)
-    else:
-        return tl.load(drawn + (sequence * s.steps + t) * s.inputs + column, mask=inside, other=0.0)
-
-
-@triton.jit
-def _targets(rows: tl.tensor, drawn: tl.tensor, targets: tl.tensor, s: tl.constexpr) -> tl.tensor:
-    """Return the classes [rows] to predict."""
-    t, sequence = _step_of(rows, s), _sequence_of(rows, s)
-    known = sequence < s.batch
-    if s.mode == "symbols":
-        return tl.load(drawn + sequence * (s.steps + 1) + t + 1, mask=known, other=0).to(tl.int32)
-    elif s.mode == "images":
-        image = tl.load(drawn + sequence, mask=known, other=0)
-        return tl.load(targets + image, mask=known, other=0)
-    else:
-        return tl.load(targets + sequence * s.steps + t, mask=known, other=0)
-
-
-@triton.jit
-def _cell_forward(
-    sums: tl.tuple, state: tl.tensor, cell: tl.tensor, s: tl.constexpr
-) -> tuple[tl.tuple, tl.tensor, tl.tensor]:
-    """Return the gates after their functions, the next state and the next cell, [B, H] each, from the gates' sums."""
-    if s.cell == "lstm":
-        i, f, g, o = sigmoid(sums[0]), sigmoid(sums[1]), tanh(sums[2]), sigmoid(sums[3])
-        cell = f * cell + i * g
-        return (i, f, g, o), o * tanh(cell), cell
-    elif s.cell == "gru":
-        r, z = sigmoid(sums[0]), sigmoid(sums[1])
-        n = tanh(sums[2] + r * sums[3])
-        return (r, z, n, sums[3]), (1.0 - z) * n + z * state, cell
-    else:
-        state = tanh(sums[0])
-        return (state,), state, cell
-
-
-@triton.jit
-def _cell_backward(
-    gates: tl.tuple,
-    before: tl.tensor,
-    after: tl.tensor,
-    d_state: tl.tensor,
-    d_cell: tl.tensor,
-    s: tl.constexpr,
-) -> tuple[tl.tuple, tl.tensor, tl.tensor]:
-    """Return the gradients of the gates' sums, and of the state and the cell before the step past the products.
-
-    before, after: the cell (lstm) or the state (gru, rnn) before and after the step. d_state, d_cell: gradients of
-    the state and the cell after the step; all [B, H].
-    """
-    if s.cell == "lstm":
-        i, f, g, o = gates
-        squashed = tanh(after)
-        d_cell += d_state * o * (1.0 - squashed * squashed)
-        d_gates = (
-            d_cell * g * i * (1.0 - i),
-            d_cell * before * f * (1.0 - f),
-            d_cell * i * (1.0 - g * g),
-            d_state * squashed * o * (1.0 - o),
-        )
-        return d_gates, tl.zeros_like(d_state), d_cell * f
-    elif s.cell == "gru":
-        r, z, n, m = gates
-        d_n = d_state * (1.0 - z) * (1.0 - n * n)
-        d_gates = (d_n * m * r * (1.0 - r), d_state * (before - n) * z * (1.0 - z), d_n, d_n * r)
-        return d_gates, d_state * z, d_cell
-    else:
-        return (d_state * (1.0 - after * after),), tl.zeros_like(d_state), d_cell
-
-
-@triton.jit
-def _weights(layer: tl.constexpr, weights: tl.tensor, s: tl.constexpr) -> tuple[tl.tuple, tl.tuple, tl.tuple]:
-    """Load what forward needs of a layer, per block: weights turned to [I, H] and [H, H], the sum of biases [1, H]."""
-    blocks: tl.constexpr = s.blocks
-    hidden: tl.constexpr = s.hidden
-    hidden_tile: tl.constexpr = s.hidden_tile
-    width: tl.constexpr = s.widths[layer]
-    width_tile: tl.constexpr = s.width_tiles[layer]
-    from_state = weights + s.layer_at[layer] + s.gate_rows * width
-    bias = from_state + s.gate_rows * hidden
-    w_inputs, w_state, biases = (), (), ()
-    unit = tl.arange(0, hidden_tile)
-    for block in tl.static_range(blocks):
-        row = s.source[block] * hidden
-        first = weights + s.layer_at[layer] + row * width
-        # Transposed: a tile [I, H] that inputs [B, I] are multiplied with.
-        w_inputs += (_matrix(first, 1, width, width, hidden, width_tile, hidden_tile),)
-        first = from_state + row * hidden
-        w_state += (_matrix(first, 1, hidden, hidden, hidden, hidden_tile, hidden_tile),)
-        inside = unit < hidden
-        total = tl.zeros([hidden_tile], tl.float32)
-        if s.from_inputs[block]:
-            total += tl.load(bias + row + unit, mask=inside, other=0.0)
-        if s.from_state[block]:
-            total += tl.load(bias + s.gate_rows + row + unit, mask=inside, other=0.0)
-        biases += (total[None, :],)
-    return w_inputs, w_state, biases
 
 
 @triton.jit
@@ -245,44 +65,35 @@ def _forward(
     sequences: tl.constexpr = s.sequences
     hidden_tile: tl.constexpr = s.hidden_tile
     blocks: tl.constexpr = s.blocks
-    w_inputs, w_state, biases = _weights(layer, weights, s)
+    w_inputs, w_state, biases = forward_weights(layer, weights, s)
     width_tile: tl.constexpr = s.width_tiles[layer]
-    gates, states, cells, below = _buffers(layer, scratch, s)
+    gates, states, cells, below = buffers_of(layer, scratch, s)
     for chunk in range(s.chunks):
         state = tl.zeros([sequences, hidden_tile], tl.float32)
         cell = tl.zeros([sequences, hidden_tile], tl.float32)
         for t in range(s.steps):
             rows = (chunk * s.steps + t) * sequences + tl.arange(0, sequences)
+            at = places(rows, s)
             if layer > 0:
-                inputs = tl.load(below + _at(rows, s))
+                inputs = tl.load(below + at)
             else:
-                inputs = _data(rows, tl.arange(0, width_tile)[None, :], drawn, images, table, s)
+                inputs = data_of(rows, tl.arange(0, width_tile)[None, :], drawn, images, table, s)
             sums = ()
             for block in tl.static_range(blocks):
                 of_block = tl.zeros([sequences, hidden_tile], tl.float32) + biases[block]
                 if s.from_inputs[block]:
-                    of_block = tl.dot(inputs, w_inputs[block], of_block, input_precision=s.precision)
+                    w = w_inputs[block] if s.holds_inputs else input_weights(layer, block, True, weights, s)
+                    of_block = tl.dot(inputs, w, of_block, input_precision=s.precision)
                 if s.from_state[block]:
                     of_block = tl.dot(state, w_state[block], of_block, input_precision=s.precision)
                 sums += (of_block,)
-            activated, state, cell = _cell_forward(sums, state, cell, s)
-            tl.store(states + _at(rows, s), state)
+            activated, state, cell = cell_forward(sums, state, cell, s)
+            tl.store(states + at, state)
             if s.cell == "lstm":
-                tl.store(cells + _at(rows, s), cell)
+                tl.store(cells + at, cell)
             if s.cell != "rnn":  # whose gate is its state
                 for block in tl.static_range(blocks):
-                    tl.store(gates + block * s.buffer + _at(rows, s), activated[block])
-
-
-@triton.jit
-def _buffers(
-    layer: tl.constexpr, scratch: tl.tensor, s: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return where in the scratch buffer a layer's gates, states and cells are, and the states of the layer below."""
-    gates = scratch + layer * s.layer_scratch
-    states = gates + s.blocks * s.buffer
-    cells = states + s.buffer  # of an lstm
-    return gates, states, cells, states - s.layer_scratch
+                    tl.store(gates + block * s.buffer + at, activated[block])
 
 
 @triton.jit
@@ -302,10 +113,10 @@ def _readout(
     output_tile: tl.constexpr = s.output_tile
     top: tl.constexpr = s.layers - 1
     weight, bias = weights + s.layer_at[s.layers], weights + s.layer_at[s.layers] + outputs * hidden
-    w = _matrix(weight, hidden, 1, outputs, hidden, output_tile, hidden_tile)
+    w = matrix(weight, hidden, 1, outputs, hidden, output_tile, hidden_tile)
     column = tl.arange(0, output_tile)[None, :]
     b = tl.load(bias + column, mask=column < outputs, other=0.0)
-    _, states, _, _ = _buffers(top, scratch, s)
+    _, states, _, _ = buffers_of(top, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
     losses = tl.zeros([readout_rows], tl.float32)
     d_w = tl.zeros([output_tile, hidden_tile], tl.float32)
@@ -313,24 +124,24 @@ def _readout(
     for start in range(0, s.rows, readout_rows):
         rows = start + tl.arange(0, readout_rows)
         exists = (rows < s.rows)[:, None]
-        counts = (rows < s.rows) & (_sequence_of(rows, s) < s.batch)
-        state = tl.load(states + _at(rows, s), mask=exists, other=0.0)
+        counts = (rows < s.rows) & (sequence_of(rows, s) < s.batch)
+        state = tl.load(states + places(rows, s), mask=exists, other=0.0)
         logits = tl.dot(state, tl.trans(w), tl.zeros_like(d_logits_sum) + b, input_precision=s.precision)
         logits = tl.where(column < outputs, logits, float("-inf"))
         shifted = logits - tl.max(logits, axis=1)[:, None]
         exponentials = tl.exp(shifted)
         total = tl.sum(exponentials, axis=1)
-        chosen = column == _targets(rows, drawn, targets, s)[:, None]
+        chosen = column == targets_of(rows, drawn, targets, s)[:, None]
         losses += tl.where(counts, tl.log(total) - tl.sum(tl.where(chosen, shifted, 0.0), axis=1), 0.0)
         d_logits = exponentials / total[:, None] - chosen.to(tl.float32)
         d_logits = tl.where(counts[:, None], d_logits * (1.0 / (s.batch * s.steps)), 0.0)
         d_logits_sum += d_logits
         d_w = tl.dot(tl.trans(d_logits), state, d_w, input_precision=s.precision)
         d_state = tl.dot(d_logits, w, input_precision=s.precision)
-        tl.store(from_above + _at(rows, s), d_state, mask=exists)
+        tl.store(from_above + places(rows, s), d_state, mask=exists)
     place = s.layer_at[s.layers]
-    _store_matrix(gradients + place, d_w, 0, outputs, hidden)
-    _store_vector(gradients + place + outputs * hidden, tl.sum(d_logits_sum, axis=0), outputs)
+    store_matrix(gradients + place, d_w, 0, outputs, hidden)
+    store_vector(gradients + place + outputs * hidden, tl.sum(d_logits_sum, axis=0), outputs)
     return tl.sum(losses, axis=0) / (s.batch * s.steps)
 
 
@@ -344,65 +155,42 @@ def _backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl
     blocks: tl.constexpr = s.blocks
     hidden: tl.constexpr = s.hidden
     hidden_tile: tl.constexpr = s.hidden_tile
-    from_inputs = weights + s.layer_at[layer]
-    from_state = from_inputs + s.gate_rows * s.widths[layer]
+    from_state = weights + s.layer_at[layer] + s.gate_rows * s.widths[layer]
     w_inputs, w_state = (), ()
     for block in tl.static_range(blocks):
         first = s.source[block] * hidden * hidden
-        if layer > 0:
-            w_inputs += (_matrix(from_inputs + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
-        w_state += (_matrix(from_state + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
-    gates, states, cells, _ = _buffers(layer, scratch, s)
+        if layer > 0 and s.holds_inputs:
+            w_inputs += (input_weights(layer, block, False, weights, s),)
+        w_state += (matrix(from_state + first, hidden, 1, hidden, hidden, hidden_tile, hidden_tile),)
+    gates, states, cells, _ = buffers_of(layer, scratch, s)
     from_above = scratch + s.layers * s.layer_scratch
     memory = cells if s.cell == "lstm" else states
     for chunk in range(s.chunks):
         last = ((chunk + 1) * s.steps - 1) * s.sequences + tl.arange(0, s.sequences)
-        after = tl.load(memory + _at(last, s))
+        after = tl.load(memory + places(last, s))
         d_state, d_cell = tl.zeros_like(after), tl.zeros_like(after)
         for back in range(s.steps):
             rows = last - back * s.sequences
-            before = _before(memory, rows, s)
+            at = places(rows, s)
+            before = step_before(memory, rows, s)
             of_step = ()
             for block in tl.static_range(blocks):
                 # The rnn stores none: its gate is its state, which is `after`.
-                of_step += (tl.load(gates + block * s.buffer + _at(rows, s)) if s.cell != "rnn" else after,)
-            d_state += tl.load(from_above + _at(rows, s))
-            d_gates, d_state, d_cell = _cell_backward(of_step, before, after, d_state, d_cell, s)
+                of_step += (tl.load(gates + block * s.buffer + at) if s.cell != "rnn" else after,)
+            d_state += tl.load(from_above + at)
+            d_gates, d_state, d_cell = cell_backward(of_step, before, after, d_state, d_cell, s)
             d_below = tl.zeros_like(after)
             tl.debug_barrier()  # all threads have read the gates and the gradient from above
             for block in tl.static_range(blocks):
-                tl.store(gates + block * s.buffer + _at(rows, s), d_gates[block])
+                tl.store(gates + block * s.buffer + at, d_gates[block])
                 if s.from_state[block]:
                     d_state = tl.dot(d_gates[block], w_state[block], d_state, input_precision=s.precision)
                 if layer > 0 and s.from_inputs[block]:
-                    d_below = tl.dot(d_gates[block], w_inputs[block], d_below, input_precision=s.precision)
+                    w = w_inputs[block] if s.holds_inputs else input_weights(layer, block, False, weights, s)
+                    d_below = tl.dot(d_gates[block], w, d_below, input_precision=s.precision)
             if layer > 0:
-                tl.store(from_above + _at(rows, s), d_below)
+                tl.store(from_above + at, d_below)
             after = before
-
-
-@triton.jit
-def _read(
-    layer: tl.constexpr,
-    rows: tl.tensor,
-    scratch: tl.tensor,
-    drawn: tl.tensor,
-    images: tl.tensor,
-    table: tl.tensor,
-    s: tl.constexpr,
-) -> tl.tensor:
-    """Return all that a layer reads at some rows, side by side: inputs, then its states of the step before."""
-    width_tile: tl.constexpr = s.width_tiles[layer]
-    _, states, _, below = _buffers(layer, scratch, s)
-    column = tl.arange(0, s.read_tiles[layer])[None, :]
-    unit = column - width_tile
-    mask = (unit >= 0) & (unit < s.hidden) & (_step_of(rows, s) > 0)[:, None]
-    state = tl.load(states + (rows - s.sequences)[:, None] * s.hidden_tile + unit, mask=mask, other=0.0)
-    if layer > 0:
-        inputs = tl.load(below + rows[:, None] * s.hidden_tile + column, mask=unit < 0, other=0.0)
-    else:
-        inputs = _data(rows, column, drawn, images, table, s)
-    return tl.where(unit < 0, inputs, state)
 
 
 @triton.jit
@@ -427,13 +215,14 @@ def _weight_gradients(
     for _ in tl.static_range(blocks):
         d_weights += (tl.zeros([hidden_tile, read_tile], tl.float32),)
         d_sums += (tl.zeros([sequences, hidden_tile], tl.float32),)
-    gates, _, _, _ = _buffers(layer, scratch, s)
+    gates, _, _, _ = buffers_of(layer, scratch, s)
     for start in range(0, s.rows, sequences):
         rows = start + tl.arange(0, sequences)
-        read = _read(layer, rows, scratch, drawn, images, table, s)
+        at = places(rows, s)
+        read = all_read(layer, rows, scratch, drawn, images, table, s)
         next_weights, next_sums = (), ()
         for block in tl.static_range(blocks):
-            d_gate = tl.load(gates + block * s.buffer + _at(rows, s))
+            d_gate = tl.load(gates + block * s.buffer + at)
             next_sums += (d_sums[block] + d_gate,)
             next_weights += (tl.dot(tl.trans(d_gate), read, d_weights[block], input_precision=s.precision),)
         d_weights, d_sums = next_weights, next_sums
@@ -443,11 +232,11 @@ def _weight_gradients(
         of_bias = tl.sum(d_sums[block], axis=0)
         bias = place + s.gate_rows * (width + hidden) + row
         if s.from_inputs[block]:
-            _store_matrix(place + row * width, d_weights[block], 0, hidden, width)
-            _store_vector(bias, of_bias, hidden)
+            store_matrix(place + row * width, d_weights[block], 0, hidden, width)
+            store_vector(bias, of_bias, hidden)
         if s.from_state[block]:
-            _store_matrix(place + s.gate_rows * width + row * hidden, d_weights[block], width_tile, hidden, hidden)
-            _store_vector(bias + s.gate_rows, of_bias, hidden)
+            store_matrix(place + s.gate_rows * width + row * hidden, d_weights[block], width_tile, hidden, hidden)
+            store_vector(bias + s.gate_rows, of_bias, hidden)
 
 
 @triton.jit
@@ -539,15 +328,11 @@ def train_runs(
     """
     run = tl.program_id(0).to(tl.int64)
     batch = run * ahead + skip  # of all batches that were drawn
-    if s.mode == "symbols":
-        batch_size: tl.constexpr = s.batch * (s.steps + 1)
-    elif s.mode == "images":
-        batch_size: tl.constexpr = s.batch
+    drawn += batch * s.drawn_size
+    if s.mode == "images":
         tables += run * (s.steps - 1) * s.inputs
-    else:
-        batch_size: tl.constexpr = s.batch * s.steps * s.inputs
+    elif s.mode == "dense":
         targets += batch * (s.batch * s.steps)
-    drawn += batch * batch_size
     rates += skip * 3
     parameters += run * s.row
     first_moments += run * s.row
@@ -567,7 +352,7 @@ def train_runs(
         else:
             tl.store(diverged_at + run, (first_update + update).to(tl.int64))
         tl.debug_barrier()  # the next forward reads the weights
-        drawn += batch_size
+        drawn += s.drawn_size
         rates += 3
         if s.mode == "dense":
             targets += s.batch * s.steps

@@ -13,9 +13,6 @@ SYMBOLS, IMAGES, DENSE = "symbols", "images", "dense"
 PRECISIONS = ("tf32x3", "ieee")
 """Of the matrix products: tensor cores with nearly the error of float32, or float32. The first is the default."""
 
-NUM_STAGES = 1
-"""Of Triton's pipelining of loads: none."""
-
 LARGEST = 64
 """Sequences, inputs, hidden units and outputs that the kernel can do: their tiles must fit into registers."""
 _SMALLEST = 16  # what a matrix product of Triton takes
@@ -139,8 +136,22 @@ class KernelShape:
 
     @property
     def num_warps(self) -> int:
-        """Warps of a program: what compiles with the fewest spills, see `triton_compile`."""
+        """Warps of a program."""
         return 4 if self.hidden_tile <= 32 else 8
+
+    @property
+    def drawn_size(self) -> int:
+        """Elements of what is drawn for one update of a run, see `triton_kernel.train_runs`."""
+        of_a_sequence = {SYMBOLS: self.steps + 1, IMAGES: 1, DENSE: self.steps * self.inputs}
+        return self.batch * of_a_sequence[self.mode]
+
+    @property
+    def holds_inputs(self) -> bool:
+        """Whether the weights of a layer's inputs stay on chip for all steps, or are read again in each.
+
+        With more units they would need more shared memory than there is; those of the state always stay.
+        """
+        return self.hidden_tile <= 32
 
     @property
     def gate_rows(self) -> int:
@@ -193,3 +204,15 @@ class KernelShape:
         sequential-mnist 665,600 floats, 2.5 MiB.
         """
         return self.layers * self.layer_scratch + self.buffer
+
+    def options(self, num_warps: int | None = None) -> dict[str, int]:
+        """Return the compiler's options; `num_warps` replaces the best that is known (`triton_compile`).
+
+        No pipelining of loads: it would read ahead of the barriers. With tf32x3 and 4 warps at most 168 registers a
+        thread, so that three programs fit on a multiprocessor; what is spilled then is read outside the loops over the
+        steps. Products in ieee would spill inside them.
+        """
+        warps = num_warps or self.num_warps
+        return {"num_warps": warps, "num_stages": 1} | (
+            {"maxnreg": 168} if warps <= 4 and self.precision != "ieee" else {}
+        )

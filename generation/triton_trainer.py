@@ -26,7 +26,7 @@ from rnn_zoos.formal_languages import LanguageSampler
 from rnn_zoos.generation.together import Together, existing_device, in_groups, initial_parameters, train_together
 from rnn_zoos.generation.training import Report, TrainedRun, adamw_rates
 from rnn_zoos.generation.triton_kernel import train_runs
-from rnn_zoos.generation.triton_shape import DENSE, IMAGES, NUM_STAGES, PRECISIONS, SYMBOLS, KernelShape
+from rnn_zoos.generation.triton_shape import DENSE, IMAGES, PRECISIONS, SYMBOLS, KernelShape
 from rnn_zoos.rotation import to_tiles
 from rnn_zoos.sequential_mnist import DigitSampler
 from rnn_zoos.tasks import Sampler, TaskFamily
@@ -118,7 +118,7 @@ class TritonStack(Together):
         self.shape = KernelShape.of(
             self.named, settings.batch_size, self._steps(), self.mode, precision, self.images.shape[-1]
         )
-        self.num_warps = num_warps or self.shape.num_warps
+        self.options = self.shape.options(num_warps)
         self.parameters = torch.zeros(len(runs), self.shape.row, device=device)
         self.parameters[:, : self.shape.num_parameters] = initial_parameters(self.named, settings, runs).to(device)
         self.first_moments, self.second_moments = torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)
@@ -177,13 +177,12 @@ class TritonStack(Together):
                 len(self.updates),
                 self.done - self.updates.start,
                 self.shape,
-                num_warps=self.num_warps,
-                num_stages=NUM_STAGES,
+                **self.options,
             )
 
     def weights(self) -> Tensor:
-        """Return the weights [M, P] of all runs."""
-        return self.parameters[:, : self.shape.num_parameters]
+        """Return a copy of the weights [M, P] of all runs."""
+        return self.parameters[:, : self.shape.num_parameters].clone()
 
 
 def _mode(sampler: Sampler, device: torch.device) -> tuple[str, Tensor, Tensor, Tensor]:

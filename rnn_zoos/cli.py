@@ -58,7 +58,7 @@ def generate(
     runs: Runs = None,
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
-    backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop (torch)")] = "auto",
+    backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop, stacked, triton")] = "auto",
     mnist: Annotated[
         str | None,
         typer.Option(
