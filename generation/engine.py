@@ -20,10 +20,10 @@ import torch
 from rnn_zoos.errors import WorkerError
 from rnn_zoos.files import Array
 from rnn_zoos.generation.backends import make_trainer
-from rnn_zoos.generation.plan import Plan, Run, ShardPlan
+from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.progress import Progress
 from rnn_zoos.generation.shards import make_shard
-from rnn_zoos.generation.training import Report, TrainedRun
+from rnn_zoos.generation.training import Report, Run, TrainedRun
 from rnn_zoos.generation.workspace import Workspace, locked
 from rnn_zoos.manifest import Manifest, read_manifest
 

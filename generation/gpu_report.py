@@ -1,4 +1,4 @@
-"""The trainers for GPUs against the loop trainer on the CPU, their speed, and where their time goes; see check_gpu.py."""
+"""The trainers for GPUs beside the loop trainer on the CPU, their speed, where their time goes; see check_gpu.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
-from rnn_zoos.errors import ZooError
+from rnn_zoos.errors import DeviceError, ZooError
 from rnn_zoos.formal_languages import FormalLanguages
 from rnn_zoos.generation.loop import LoopTrainer
 from rnn_zoos.generation.machine import describe_machine, update_flop
@@ -28,9 +29,10 @@ from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import flatten
 
 Rows = list[dict[str, Any]]
+Ways = Mapping[str, Callable[[], Trainer]]
+Measurement = Callable[[], Rows]
 
 FAMILIES: tuple[TaskFamily, ...] = (FormalLanguages(), SequentialMnist())
-CELLS = ("lstm", "gru", "rnn")
 PAPER_UPDATES = 20_000
 _GRADIENT_TOLERANCE, _WEIGHT_TOLERANCE = 1e-5, 1e-3  # contract 2: relative to the largest element
 _MEASURED_SECONDS = 6.0
@@ -71,33 +73,50 @@ class Report:
         self.out, self.end = out, time.monotonic() + seconds
         self.data: dict[str, Any] = {"machine": describe_machine(), "sections": {}, "left out": []}
 
-    def section(self, name: str, measure: Callable[[], Iterator[dict[str, Any]]]) -> None:
-        """Collect the rows of a section until it ends, fails, or the time is over."""
-        print(f"{name} ...", flush=True)
+    def section(self, name: str, measurements: Iterator[Measurement]) -> None:
+        """Make the measurements of a section until the time is over; one that fails does not end it."""
         rows: Rows = []
         self.data["sections"][name] = rows
-        try:
-            for row in measure():
-                rows.append(row)
-                self.write()
-                if time.monotonic() > self.end:
-                    self.data["left out"].append(f"{name}, after {len(rows)} rows")
-                    break
-        except (RuntimeError, ZooError) as error:  # what a device, a driver or a compiler reports: other sections go on
-            rows.append({"failed": f"{type(error).__name__}: {error}"})
-        self.write()
+        print(f"{name} ...", flush=True)
+        for measure in measurements:
+            if time.monotonic() > self.end:
+                self.data["left out"].append(f"{name}, after {len(rows)} rows")
+                break
+            try:
+                rows += measure()
+            except (RuntimeError, ZooError) as error:  # what a device, a driver or a compiler reports
+                rows.append({"failed": f"{type(error).__name__}: {error}"})
+            self.write()
 
     def write(self) -> None:
         """Write all that is known so far."""
         if self.out is not None:
             self.out.write_text(json.dumps(self.data, indent=2) + "\n")
 
+    def close(self) -> int:
+        """Print all tables, then what was wrong; return the exit status."""
+        sections = self.data["sections"]
+        for name, rows in sections.items():
+            _print_table(name, rows)
+        print("\nleft out for want of time:", ", ".join(self.data["left out"]) or "nothing")
+        wrong = [row for rows in sections.values() for row in rows if "failed" in row or not row.get("right", True)]
+        _print_table("WRONG OR FAILED" if wrong else "All right.", wrong)
+        return int(bool(wrong))
 
-def _ways(device: str | None) -> dict[str, Callable[[], Trainer]]:
+
+def _print_table(name: str, rows: Rows) -> None:
+    print(f"\n{name}")
+    for row in rows:
+        cells = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+        print("  " + "  ".join(cells))
+
+
+def ways_to_train() -> Ways:
+    """Return the trainers that are looked at, by name."""
     return {
-        "triton tf32x3": lambda: TritonTrainer(device),
-        "triton ieee": lambda: TritonTrainer(device, precision="ieee"),
-        "stacked": lambda: StackedTrainer(device),
+        "triton tf32x3": TritonTrainer,
+        "triton ieee": lambda: TritonTrainer(precision="ieee"),
+        "stacked": StackedTrainer,
     }
 
 
@@ -105,18 +124,28 @@ def _relative(found: Tensor, expected: Tensor) -> float:
     return ((found.cpu() - expected).abs().max() / expected.abs().max()).item()
 
 
-def check_gradients(device: str | None, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Any]:
-    """Yield, for every family, size and way, how far loss and gradients of an update are from autograd's on the CPU."""
+def check_gradients(ways: Ways, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Measurement]:
+    """Yield measurements of how far loss and gradients of one update are from autograd's on the CPU."""
     for family in families:
         for size in sizes:
-            runs = make_runs(family, 5)
+            runs = make_runs(family, 3)
             expected = [_autograd(family, size, run) for run in runs]
-            for way, make in _ways(device).items():
-                losses, gradients = _first_gradients(make(), family, size, runs)
-                error = max(_relative(row, gradient) for row, (_, gradient) in zip(gradients, expected, strict=True))
-                loss = max(abs(own.item() / its - 1) for own, (its, _) in zip(losses, expected, strict=True))
-                right = error < _GRADIENT_TOLERANCE and loss < _GRADIENT_TOLERANCE
-                yield {**_named(family, size, way), "loss": loss, "gradients": error, "right": right}
+            yield from (partial(_gradients_of, way, ways[way], family, size, runs, expected) for way in ways)
+
+
+def _gradients_of(
+    way: str,
+    make: Callable[[], Trainer],
+    family: TaskFamily,
+    size: Sizes,
+    runs: list[Run],
+    expected: list[tuple[float, Tensor]],
+) -> Rows:
+    losses, gradients = _first_gradients(make(), family, size, runs)
+    error = max(_relative(row, gradient) for row, (_, gradient) in zip(gradients, expected, strict=True))
+    loss = max(abs(own.item() / its - 1) for own, (its, _) in zip(losses, expected, strict=True))
+    right = max(error, loss) < _GRADIENT_TOLERANCE
+    return [{**_named(family, size, way), "loss": loss, "gradients": error, "right": right}]
 
 
 def _named(family: TaskFamily, size: Sizes, way: str) -> dict[str, Any]:
@@ -148,22 +177,26 @@ def _first_gradients(trainer: Trainer, family: TaskFamily, size: Sizes, runs: li
     return losses, gradients[:, stack.places]
 
 
-def check_training(device: str | None, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Any]:
-    """Yield how far weights are from the loop trainer's after all updates, and whether groups change a bit."""
+def check_training(ways: Ways, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Measurement]:
+    """Yield measurements of how far weights are from the loop trainer's in the end, and whether groups change a bit."""
     for family in families:
         for size in sizes:
-            runs = make_runs(family, 5)
+            runs = make_runs(family, 3)
             expected = _train(LoopTrainer(), family, size, runs)
-            for way, make in _ways(device).items():
-                trainer = make()
-                together = _train(trainer, family, size, runs)
-                trainer.at_once = 2
-                grouped = _train(trainer, family, size, runs[::-1])[::-1]
-                error = max(_relative(own, its) for own, its in zip(together, expected, strict=True))
-                same = all(torch.equal(own, its) for own, its in zip(together, grouped, strict=True))
-                right = same and error < _WEIGHT_TOLERANCE
-                updates = size.num_updates
-                yield {**_named(family, size, way), "updates": updates, "weights": error, "same bits": same, "right": right}
+            yield from (partial(_training_of, way, ways[way], family, size, runs, expected) for way in ways)
+
+
+def _training_of(
+    way: str, make: Callable[[], Trainer], family: TaskFamily, size: Sizes, runs: list[Run], expected: list[Tensor]
+) -> Rows:
+    trainer = make()
+    together = _train(trainer, family, size, runs)
+    trainer.at_once = 2
+    grouped = _train(trainer, family, size, runs[::-1])[::-1]
+    error = max(_relative(own, its) for own, its in zip(together, expected, strict=True))
+    same = all(torch.equal(own, its) for own, its in zip(together, grouped, strict=True))
+    row = {**_named(family, size, way), "updates": size.num_updates, "weights": error, "same bits": same}
+    return [row | {"right": same and error < _WEIGHT_TOLERANCE}]
 
 
 def _train(trainer: Trainer, family: TaskFamily, size: Sizes, runs: Sequence[Run]) -> list[Tensor]:
@@ -173,20 +206,15 @@ def _train(trainer: Trainer, family: TaskFamily, size: Sizes, runs: Sequence[Run
     return [flatten(shape, {name: tensor[-1] for name, tensor in run.weights.items()}) for run in trained]
 
 
-def measure_speed(device: str | None, counts: Sequence[int], seconds: float = _MEASURED_SECONDS) -> Iterator[Any]:
-    """Yield the rate of every way at every number of runs, and what it makes of the paper's zoo of that many runs."""
+def measure_speed(ways: Ways, counts: Sequence[int], seconds: float = _MEASURED_SECONDS) -> Iterator[Measurement]:
+    """Yield measurements of every way's rate at every number of runs, and of what it makes of the paper's updates."""
     for family in FAMILIES:
-        ways = _ways(device)
         for count in counts:
-            for way, make in ways.items():
-                yield {"zoo": family.name, "way": way, "runs": count, **_speed(make(), family, count, seconds)}
-        for warps in (2, 4, 8, 16):
-            trainer = TritonTrainer(device, num_warps=warps)
-            way = f"triton tf32x3, {warps} warps"
-            yield {"zoo": family.name, "way": way, "runs": counts[0], **_speed(trainer, family, counts[0], seconds)}
+            yield from (partial(_speed, way, ways[way], family, count, seconds) for way in ways)
 
 
-def _speed(trainer: Trainer, family: TaskFamily, count: int, seconds: float) -> dict[str, float]:
+def _speed(way: str, make: Callable[[], Trainer], family: TaskFamily, count: int, seconds: float) -> Rows:
+    trainer = make()
     runs, size = make_runs(family, count), Sizes(snapshots=(10,))
     on_gpu = torch.cuda.is_available()
     trainer.at_once = None
@@ -200,12 +228,16 @@ def _speed(trainer: Trainer, family: TaskFamily, count: int, seconds: float) -> 
         taken = _timed(trainer, family, replace(size, snapshots=(updates,)), runs)
     steps = 50 if isinstance(family, SequentialMnist) else 41
     rate = count * updates / taken
-    return {
+    row = {
+        "zoo": family.name,
+        "way": way,
+        "runs": count,
         "updates/s": rate,
         "TFLOP/s": rate * update_flop(size.architecture(family), size.batch_size, steps) / 1e12,
         "seconds for 20,000 updates": count * PAPER_UPDATES / rate,
         "GiB": torch.cuda.max_memory_allocated() / 2**30 if on_gpu else 0.0,
     }
+    return [row]
 
 
 def _timed(trainer: Trainer, family: TaskFamily, size: Sizes, runs: Sequence[Run]) -> float:
@@ -214,27 +246,25 @@ def _timed(trainer: Trainer, family: TaskFamily, size: Sizes, runs: Sequence[Run
     return time.perf_counter() - started
 
 
-def profile(device: str | None, count: int, updates: int = 30) -> Iterator[Any]:
-    """Yield the kernels on which each way spends most of its time on the device."""
+def profile(ways: Ways, count: int, updates: int = 30) -> Iterator[Measurement]:
+    """Yield measurements of the kernels on which each way spends most of its time on the device."""
     for family in FAMILIES:
-        for way, make in _ways(device).items():
-            trainer, size = make(), Sizes(snapshots=(updates,))
-            trainer.at_once = None
-            runs = make_runs(family, count)
-            _train(trainer, family, size, runs)
-            with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as recorded:
-                _train(trainer, family, size, runs)
-            events = sorted(recorded.key_averages(), key=lambda event: -event.self_device_time_total)
-            total = sum(event.self_device_time_total for event in events) or 1
-            for event in events[:6]:
-                share = event.self_device_time_total / total
-                yield {"zoo": family.name, "way": way, "kernel": event.key[:60], "calls": event.count, "share": share}
+        yield from (partial(_kernels, way, ways[way], family, count, updates) for way in ways)
 
 
-def _print_table(name: str, rows: Rows) -> None:
-    print(f"\n{name}")
-    for row in rows:
-        print("  " + "  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" if isinstance(value, str) else f"{key} {value}" for key, value in row.items()))
+def _kernels(way: str, make: Callable[[], Trainer], family: TaskFamily, count: int, updates: int) -> Rows:
+    trainer, size, runs = make(), Sizes(snapshots=(updates,)), make_runs(family, count)
+    trainer.at_once = None
+    _train(trainer, family, size, runs)
+    with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as recorded:
+        _train(trainer, family, size, runs)
+    events = sorted(recorded.key_averages(), key=lambda event: -event.self_device_time_total)
+    total = sum(event.self_device_time_total for event in events) or 1
+    shared = {"zoo": family.name, "way": way}
+    return [
+        {**shared, "kernel": event.key[:60], "calls": event.count, "share": event.self_device_time_total / total}
+        for event in events[:6]
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -244,18 +274,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=540, help="start nothing new after this time (default: 540)")
     parser.add_argument("--runs", type=int, default=1000, help="networks whose speed is measured (default: 1000)")
     asked = parser.parse_args(arguments)
+    ways = ways_to_train()
+    try:
+        ways["triton tf32x3"]()
+    except DeviceError as error:
+        raise SystemExit(f"Error: {error}") from error
+    tuning = {f"{warps} warps": partial(TritonTrainer, num_warps=warps) for warps in (2, 4, 8, 16)}
     report = Report(asked.seconds, asked.json)
-    if torch.cuda.is_available():
-        report.data["machine"]["gpu"] = torch.cuda.get_device_name()
-    awkward = [Sizes(cell, layers, 13, 5) for cell, layers in zip(CELLS, (3, 2, 1), strict=True)]
-    report.section("gradients", lambda: check_gradients(None, [*awkward, Sizes()], FAMILIES))
-    report.section("training", lambda: check_training(None, [*awkward, Sizes()], FAMILIES))
-    report.section("speed", lambda: measure_speed(None, (asked.runs,)))
-    report.section("profile", lambda: profile(None, asked.runs))
-    report.section("speed at other numbers of runs", lambda: measure_speed(None, (132, 264, 528)))
-    for name, rows in report.data["sections"].items():
-        _print_table(name, rows)
-    print("left out for want of time:", ", ".join(report.data["left out"]) or "nothing")
-    wrong = [row for rows in report.data["sections"].values() for row in rows if not row.get("right", "failed" not in row)]
-    print("WRONG OR FAILED:" if wrong else "All right.", *wrong, sep="\n  ")
-    raise SystemExit(bool(wrong))
+    report.data["machine"]["gpu"] = torch.cuda.get_device_name()
+    paper, awkward = [Sizes()], [Sizes(*sizes, 13, 5) for sizes in (("lstm", 3), ("gru", 2), ("rnn", 1))]
+    report.section("gradients", check_gradients(ways, paper, FAMILIES))
+    report.section("training", check_training(ways, paper, FAMILIES))
+    report.section("speed", measure_speed(ways, (asked.runs,)))
+    report.section("profile", profile(ways, asked.runs))
+    report.section("gradients, awkward sizes", check_gradients(ways, awkward, FAMILIES))
+    report.section("training, awkward sizes", check_training(ways, awkward, FAMILIES))
+    report.section("warps of a triton program", measure_speed(tuning, (asked.runs,)))
+    report.section("other numbers of runs", measure_speed(ways, (132, 264, 528)))
+    raise SystemExit(report.close())

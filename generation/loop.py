@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.generation.training import BETAS, EPSILON, REPORT_EVERY, Report, TrainedRun, learning_rate, trained_run
+from rnn_zoos.generation.training import (
+    BETAS,
+    EPSILON,
+    REPORT_EVERY,
+    Report,
+    Run,
+    TrainedRun,
+    TrainingSettings,
+    learning_rate,
+    trained_run,
+)
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import flatten
-
-if TYPE_CHECKING:
-    from rnn_zoos.generation.plan import Run
-    from rnn_zoos.generation.presets import Settings
 
 _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
 
@@ -28,17 +33,17 @@ _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batc
 class LoopTrainer:
     """Trains one run after the other with autograd."""
 
-    at_once = None
+    at_once: int | None = None
 
     def train(
-        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         for run in runs:
             yield _train_run(family, settings, run, report)
 
 
-def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report) -> TrainedRun:
+def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
     architecture = settings.architecture(family)
     network = RecurrentNetwork(architecture, initial_weights(architecture, settings.seed, run.run))
     optimizer = torch.optim.AdamW(
@@ -64,7 +69,7 @@ def _train_run(family: TaskFamily, settings: Settings, run: Run, report: Report)
     return trained_run(architecture, run, snapshots, diverged=False)
 
 
-def _batches(family: TaskFamily, settings: Settings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(family: TaskFamily, settings: TrainingSettings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
     sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
     for first in range(0, settings.num_updates, _DRAWN_AHEAD):
         for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)).unbind(dim=1):

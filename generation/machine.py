@@ -1,4 +1,4 @@
-"""On what a speed was measured, and how much work an update is. Needs torch alone, so that a bare GPU machine has it."""
+"""On what a speed was measured, and how much work an update is. It needs no more than torch."""
 
 from __future__ import annotations
 

@@ -19,9 +19,17 @@ from torch import Tensor
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.formal_languages import LanguageSampler
 from rnn_zoos.generation import _native
-from rnn_zoos.generation.plan import Run
-from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, learning_rate, segments, trained_run
+from rnn_zoos.generation.training import (
+    BETAS,
+    EPSILON,
+    Report,
+    Run,
+    TrainedRun,
+    TrainingSettings,
+    learning_rate,
+    segments,
+    trained_run,
+)
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.rotation import NUM_TILES, to_tiles
 from rnn_zoos.sequential_mnist import MEAN, STD, DigitSampler
@@ -31,6 +39,7 @@ from rnn_zoos.weights import flatten
 _DRAWN_AHEAD = 200  # updates
 _MEASURED_AT_ONCE = 32  # digits: their activations stay in the second-level cache
 
+Pictures = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.float32]]
 Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
 """Trains on drawn updates [K, B, ...] with K learning rates; returns losses, the last of which may not be finite."""
 
@@ -38,19 +47,19 @@ Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
 class NativeTrainer:
     """Trains one run after the other. `instruction_set` is one of `instruction_sets()`, by default the best."""
 
-    at_once = None
+    at_once: int | None = None
 
     def __init__(self, instruction_set: str | None = None) -> None:
         self.instruction_set = instruction_set or instruction_sets()[0]
 
     def train(
-        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         for run in runs:
             yield self._train_run(family, settings, run, report)
 
-    def _train_run(self, family: TaskFamily, settings: Settings, run: Run, report: Report) -> TrainedRun:
+    def _train_run(self, family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
         architecture = settings.architecture(family)
         sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
         _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
@@ -97,7 +106,7 @@ def _trainee(architecture: Architecture, batch_size: int, steps: int, instructio
     )
 
 
-def _pictures(images: Tensor, labels: Tensor, table: Tensor) -> tuple[npt.NDArray[Any], ...]:
+def _pictures(images: Tensor, labels: Tensor, table: Tensor) -> Pictures:
     """Return images, labels, which pixel each input is from, and the input for each value of a pixel."""
     brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
     return images.numpy(), labels.numpy(), to_tiles(table).flatten().numpy(), brightness

@@ -18,19 +18,11 @@ import torch
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.generation.presets import Settings, load_preset
+from rnn_zoos.generation.training import Run
 from rnn_zoos.manifest import shard_path
 from rnn_zoos.registry import task_family
 from rnn_zoos.sequential_mnist import SequentialMnist
 from rnn_zoos.tasks import SPLITS, TaskFamily
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run: its number, its task (a number that the family understands), its hyperparameters."""
-
-    run: int
-    task: int
-    weight_decay: float
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
     `bare` is torch.nn, autograd and torch.optim.AdamW in one process with default threads, batches already drawn;
     `bare, one process a core` the same with one thread in each; a backend's name its trainer, drawing included, one
     process a core, and `1 of` it a single such process. updates/s are of all processes together; GFLOP/s count 6 for
-    every multiply-add of the forward pass (`machine.update_flop`); `of matmul` is their share of what float32 products of
-    2048 x 2048 matrices reach in as many processes, measured in turn with the rest.
+    every multiply-add of the forward pass (`machine.update_flop`); `of matmul` is their share of what float32 products
+    of 2048 x 2048 matrices reach in as many processes, measured in turn with the rest.
     """
     cores, results = available_cores(), []
     with Crew(cores) as crew:

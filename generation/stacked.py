@@ -22,29 +22,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.architecture import GATES, Architecture
-from rnn_zoos.generation.together import Together, existing_device, in_groups, initial_parameters, train_together
-from rnn_zoos.generation.training import BETAS, EPSILON, Report, TrainedRun, adamw_rates
+from rnn_zoos.generation.together import (
+    Together,
+    best_at_once,
+    existing_device,
+    in_groups,
+    initial_parameters,
+    train_together,
+)
+from rnn_zoos.generation.training import BETAS, EPSILON, Report, Run, TrainedRun, TrainingSettings, adamw_rates
 from rnn_zoos.stack import NetworkStack
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import unflatten
-
-if TYPE_CHECKING:
-    from rnn_zoos.generation.plan import Run
-    from rnn_zoos.generation.presets import Settings
 
 _ALIGNED = 8  # sequences and units: a product of two such sizes fills whole vectors
 _WARM_UP = 3  # updates before a capture, so that cuBLAS and the allocator have what they need
 
 
 class StackedTrainer:
-    """Trains all runs that it is given at once, or `at_once` of them at a time.
+    """Trains all runs that it is given at once, or `at_once` of them at a time (by default 1,000 on a GPU).
 
     `device` is a torch device, by default cuda where there is one, else cpu. Raises DeviceError if it is not there.
     A run of the paper's size needs 2.7 MiB (formal-languages) or 3.3 MiB (sequential-mnist) for what autograd saves,
@@ -53,10 +55,10 @@ class StackedTrainer:
 
     def __init__(self, device: str | None = None, at_once: int | None = None) -> None:
         self.device = existing_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.at_once = at_once
+        self.at_once = at_once or best_at_once(self.device)
 
     def train(
-        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         for group in in_groups(runs, self.at_once):
@@ -83,7 +85,9 @@ class TrainingStack(Together):
     and rates [3] (`adamw_rates`): what the next update reads.
     """
 
-    def __init__(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], device: torch.device) -> None:
+    def __init__(
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], device: torch.device
+    ) -> None:
         super().__init__(family, settings, runs, device)
         named = self.named
         self.architecture = replace(named, hidden_size=named.hidden_size + _missing(named.hidden_size))

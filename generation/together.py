@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import DeviceError
-from rnn_zoos.generation.training import REPORT_EVERY, Report, TrainedRun, segments, trained_run
+from rnn_zoos.generation.training import REPORT_EVERY, Report, Run, TrainedRun, TrainingSettings, segments, trained_run
 from rnn_zoos.model import initial_weights
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import flatten
 
-if TYPE_CHECKING:
-    from rnn_zoos.generation.plan import Run
-    from rnn_zoos.generation.presets import Settings
-
 DRAWN_BYTES = 2**28
 """Of batches drawn ahead, all runs together; drawing takes up to as much again."""
+_AT_ONCE = 1000
 _DRAWN_AHEAD = 1000  # updates at most: enough that the fixed cost of drawing vanishes
 
 
@@ -32,7 +28,9 @@ class Together(ABC):
     weight, from which on its weights do not change; num_updates + 1 (`never`) as long as it did not.
     """
 
-    def __init__(self, family: TaskFamily, settings: Settings, runs: Sequence[Run], device: torch.device) -> None:
+    def __init__(
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], device: torch.device
+    ) -> None:
         self.settings = settings
         self.named = settings.architecture(family)
         self.never = torch.full((len(runs),), settings.num_updates + 1, device=device)
@@ -70,9 +68,17 @@ class Together(ABC):
         return weights.cpu()
 
 
-def initial_parameters(architecture: Architecture, settings: Settings, runs: Sequence[Run]) -> Tensor:
+def initial_parameters(architecture: Architecture, settings: TrainingSettings, runs: Sequence[Run]) -> Tensor:
     """Return the flat weights [M, P] of runs before their first update, on the CPU."""
     return torch.stack([flatten(architecture, initial_weights(architecture, settings.seed, run.run)) for run in runs])
+
+
+def best_at_once(device: torch.device) -> int | None:
+    """Return how many runs fill a device: a large GPU several times over, so that it does not wait for the last ones.
+
+    None on a CPU, where a process per core does better.
+    """
+    return _AT_ONCE if device.type == "cuda" else None
 
 
 def in_groups(runs: Sequence[Run], at_once: int | None) -> Iterator[Sequence[Run]]:

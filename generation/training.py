@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,10 +14,6 @@ from rnn_zoos.architecture import Architecture
 from rnn_zoos.tasks import TaskFamily
 from rnn_zoos.weights import unflatten
 
-if TYPE_CHECKING:  # training needs torch and numpy alone; these two read YAML with pydantic
-    from rnn_zoos.generation.plan import Run
-    from rnn_zoos.generation.presets import Settings
-
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Of AdamW."""
 
@@ -26,6 +22,48 @@ Report = Callable[[int], None]
 
 REPORT_EVERY = 50
 """Updates of a run between two reports."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: its number, its task (a number that the family understands), its hyperparameters."""
+
+    run: int
+    task: int
+    weight_decay: float
+
+
+class TrainingSettings(Protocol):
+    """What a trainer reads of `presets.Settings`; training needs torch and numpy alone, presets pydantic and YAML."""
+
+    @property
+    def seed(self) -> int:
+        """Of the zoo."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences in an update."""
+        ...
+
+    @property
+    def snapshots(self) -> tuple[int, ...]:
+        """Steps at which weights are kept, ascending."""
+        ...
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of one run: the last snapshot."""
+        ...
+
+    @property
+    def learning_rate(self) -> Mapping[int, float]:
+        """Points (update, rate) between which the rate is linear."""
+        ...
+
+    def architecture(self, family: TaskFamily) -> Architecture:
+        """Return the architecture of every network."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,19 +95,19 @@ class Trainer(Protocol):
     at_once: int | None
 
     def train(
-        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order."""
         ...
 
 
-def learning_rate(settings: Settings, update: int) -> float:
+def learning_rate(settings: TrainingSettings, update: int) -> float:
     """Return the learning rate of an update (0 is the first): linear between the preset's points, constant outside."""
     updates = sorted(settings.learning_rate)
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
 
 
-def adamw_rates(settings: Settings, updates: Sequence[int]) -> Tensor:
+def adamw_rates(settings: TrainingSettings, updates: Sequence[int]) -> Tensor:
     """Return what AdamW needs at each of K updates, [K, 3]: rate; rate / (1 - beta1^t); sqrt(1 - beta2^t)."""
     rates = []
     for update in updates:
@@ -78,7 +116,7 @@ def adamw_rates(settings: Settings, updates: Sequence[int]) -> Tensor:
     return torch.tensor(rates)
 
 
-def segments(settings: Settings, longest: int) -> Iterator[tuple[int, int]]:
+def segments(settings: TrainingSettings, longest: int) -> Iterator[tuple[int, int]]:
     """Yield ranges of updates (first, end) that end at every snapshot and are no longer than `longest`."""
     first = 0
     for snapshot in settings.snapshots:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,25 +22,27 @@ from triton import JITFunction
 
 from rnn_zoos.errors import BackendError, DeviceError
 from rnn_zoos.formal_languages import LanguageSampler
-from rnn_zoos.generation.together import Together, existing_device, in_groups, initial_parameters, train_together
-from rnn_zoos.generation.training import Report, TrainedRun, adamw_rates
+from rnn_zoos.generation.together import (
+    Together,
+    best_at_once,
+    existing_device,
+    in_groups,
+    initial_parameters,
+    train_together,
+)
+from rnn_zoos.generation.training import Report, Run, TrainedRun, TrainingSettings, adamw_rates
 from rnn_zoos.generation.triton_kernel import train_runs
 from rnn_zoos.generation.triton_shape import DENSE, IMAGES, PRECISIONS, SYMBOLS, KernelShape
 from rnn_zoos.rotation import to_tiles
 from rnn_zoos.sequential_mnist import DigitSampler
 from rnn_zoos.tasks import Sampler, TaskFamily
 
-if TYPE_CHECKING:
-    from rnn_zoos.generation.plan import Run
-    from rnn_zoos.generation.presets import Settings
-
-
 INTERPRETED = not isinstance(train_runs, JITFunction)
 """Whether TRITON_INTERPRET was set when the kernel was imported."""
 
 
 class TritonTrainer:
-    """Trains all runs that it is given at once, or `at_once` of them at a time.
+    """Trains all runs that it is given at once, or `at_once` of them at a time (by default 1,000 on a GPU).
 
     `device` is a CUDA device, by default the first; in Triton's interpreter, the CPU. `precision` of the matrix
     products: tf32x3 (tensor cores, nearly float32) or ieee (float32). `num_warps`: of a program, by default what
@@ -58,12 +59,12 @@ class TritonTrainer:
         if precision not in PRECISIONS:
             raise BackendError(f"Backend 'triton' has no precision {precision!r}; possible: {', '.join(PRECISIONS)}.")
         self.device = _device(device)
-        self.at_once = at_once
+        self.at_once = at_once or best_at_once(self.device)
         self.precision = precision
         self.num_warps = num_warps
 
     def train(
-        self, family: TaskFamily, settings: Settings, runs: Sequence[Run], report: Report
+        self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order. Raises BackendError if the sizes are too large for the kernel."""
         for group in in_groups(runs, self.at_once):
@@ -105,7 +106,7 @@ class TritonStack(Together):
     def __init__(
         self,
         family: TaskFamily,
-        settings: Settings,
+        settings: TrainingSettings,
         runs: Sequence[Run],
         device: torch.device,
         precision: str = PRECISIONS[0],

@@ -35,7 +35,8 @@ from rnn_zoos.files import (
     write_tensors,
 )
 from rnn_zoos.generation.backends import backend_details
-from rnn_zoos.generation.plan import Plan, Run, ShardPlan
+from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.training import Run
 from rnn_zoos.index import index_schema, read_index, write_index
 from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.rotation import PIXELS, SIDE

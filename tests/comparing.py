@@ -3,9 +3,8 @@
 import torch
 from synthetic import Synthetic
 
-from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
-from rnn_zoos.generation.training import TrainedRun, Trainer
+from rnn_zoos.generation.training import Run, TrainedRun, Trainer
 from rnn_zoos.tasks import TaskFamily
 
 FAMILY = Synthetic()

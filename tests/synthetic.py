@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.generation.plan import Run
 from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.training import Run
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
 from rnn_zoos.tasks import Column, Measured, TaskFamily
