@@ -31,9 +31,10 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
 
     `bare` is torch.nn, autograd and torch.optim.AdamW in one process with default threads, batches already drawn;
     `bare, one process a core` the same with one thread in each; a backend's name its trainer, drawing included, one
-    process a core, and `1 of` it a single such process. updates/s are of all processes together; GFLOP/s count 6 for
-    every multiply-add of the forward pass (`machine.update_flop`); `of matmul` is their share of what float32 products
-    of 2048 x 2048 matrices reach in as many processes, measured in turn with the rest.
+    process a core, and `1 of` it a single such process (one that trains many runs at once is measured so, in one
+    process). updates/s are of all processes together; GFLOP/s count 6 for every multiply-add of the forward pass
+    (`machine.update_flop`); `of matmul` is their share of what float32 products of 2048 x 2048 matrices reach in as
+    many processes, measured in turn with the rest.
     """
     cores, results = available_cores(), []
     with Crew(cores) as crew:
@@ -45,8 +46,13 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
                 "bare, one process a core": partial(crew.together, bare_rate, plan),
             }
             for backend in backends:
-                ways[f"1 of {backend}"] = partial(crew.alone, trainer_rate, replace(plan, backend=backend))
-                ways[backend] = partial(crew.together, trainer_rate, replace(plan, backend=backend))
+                at_once = make_trainer(backend).at_once
+                ours = replace(_plan(zoo, updates, at_once or 1), backend=backend)
+                if at_once is None:
+                    ways[f"1 of {backend}"] = partial(crew.alone, trainer_rate, ours)
+                    ways[backend] = partial(crew.together, trainer_rate, ours)
+                else:
+                    ways[f"{backend}, {at_once:,} runs at once"] = partial(crew.alone, trainer_rate, ours)
             # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
             rates = [{way: measure() for way, measure in ways.items()} for _ in range(repeats)]
             results += _rows(plan, rates)
@@ -81,8 +87,8 @@ def _update_flop(plan: Plan) -> float:
     return update_flop(plan.architecture, plan.settings.batch_size, steps)
 
 
-def _plan(zoo: str, updates: int) -> Plan:
-    plan = make_plan(zoo, "demo", runs=1)
+def _plan(zoo: str, updates: int, runs: int = 1) -> Plan:
+    plan = make_plan(zoo, "demo", runs=runs)
     return replace(plan, settings=plan.settings.model_copy(update={"snapshots": (updates,)}))
 
 
@@ -109,13 +115,13 @@ def bare_rate(plan: Plan) -> float:
 
 
 def trainer_rate(plan: Plan) -> float:
-    """Return updates/s of the plan's backend on the plan's first run, its drawing of data included."""
+    """Return updates/s of the plan's backend on all runs of the plan, its drawing of data included."""
     runs = [run for run, _ in plan.runs()]
     trainer, warm = make_trainer(plan.backend), _plan(plan.zoo, _WARM_UP)
     list(trainer.train(warm.family, warm.settings, runs, lambda updates: None))
     started = time.perf_counter()
     list(trainer.train(plan.family, plan.settings, runs, lambda updates: None))
-    return plan.settings.num_updates / (time.perf_counter() - started)
+    return len(runs) * plan.settings.num_updates / (time.perf_counter() - started)
 
 
 def matmul_rate(plan: Plan) -> float:
