@@ -7,7 +7,7 @@ from setuptools import setup
 native = Pybind11Extension(
     "rnn_zoos.generation._native",
     [f"generation/native{part}.cpp" for part in ("", "_avx512", "_avx2", "_base")],
-    depends=["generation/native.h", "generation/native_kernel.h"],
+    depends=["generation/native.h", "generation/native_kernel.h", "generation/native_vector.h"],
     cxx_std=17,
     extra_compile_args=["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-fvisibility=hidden"],
     optional=True,
