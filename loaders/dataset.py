@@ -18,7 +18,7 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.files import DTYPES, Array
 from rnn_zoos.loaders.zoo import LocalZoo, Where
 from rnn_zoos.manifest import DIGITS, MANIFEST
-from rnn_zoos.rotation import PIXELS, rotation_table
+from rnn_zoos.rotation import rotation_table
 from rnn_zoos.sequential_mnist import tile_inputs
 
 _STREAM_BATCH = 64  # rows gathered at once when streaming
@@ -108,6 +108,9 @@ class Gather:
     def _rollouts(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the rollouts of a batch; of digits, what the networks read instead of the digits' numbers."""
         tensors = self._take(batch, "rollouts")
+        if "seen" in tensors:  # an imported zoo has the pixels as they were read: turned already
+            seen = tensors.pop("seen")
+            return {"sequences": tile_inputs(_with_black(seen), _table(0)[None]), **tensors}
         if "images" not in tensors:
             return tensors
         if "angle" not in batch:
@@ -120,8 +123,12 @@ class Gather:
         """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""
         digits = self.zoo.file(DIGITS)
         places = np.searchsorted(digits["numbers"], numbers.numpy())
-        images = torch.from_numpy(digits["images"][places]).view(*numbers.shape, PIXELS)
-        return torch.nn.functional.pad(images, (0, 1))
+        return _with_black(torch.from_numpy(digits["images"][places]))
+
+
+def _with_black(images: Tensor) -> Tensor:
+    """Turn pixels [..., 28, 28] into [..., 785], the last one black, as `tile_inputs` takes them."""
+    return torch.nn.functional.pad(images.flatten(-2), (0, 1))
 
 
 _table: Callable[[float], Tensor] = lru_cache(maxsize=4096)(rotation_table)

@@ -25,7 +25,7 @@ def zoo_info(directory: str | Path) -> dict[str, Any]:
         "zoo": {
             "zoo": manifest.zoo,
             "preset": manifest.preset,
-            "seed": manifest.seed,
+            **({"seed": manifest.seed} if manifest.imported is None else {"imported": manifest.imported["layout"]}),
             "network": f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size}, "
             f"{architecture.num_parameters:,} parameters",
             "runs": manifest.runs,

@@ -18,11 +18,11 @@ from rnn_zoos.index import index_schema, read_index
 from rnn_zoos.manifest import DIGITS, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.registry import task_family
 from rnn_zoos.rotation import SIDE
-from rnn_zoos.tasks import SPLITS, TaskFamily
+from rnn_zoos.tasks import SPLITS, Column, TaskFamily
 
 _NOT_LISTED = (MANIFEST, "README.md", ".lock", ".gitattributes")
 _NOT_LISTED_FOLDERS = ("data", "figures", ".git")
-_FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished")
+_FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy")
 
 
 def check_zoo(directory: Path) -> list[str]:
@@ -47,7 +47,7 @@ def check_zoo(directory: Path) -> list[str]:
     for split in SPLITS:
         if index_path(split) in manifest.files and index_path(split) not in damaged:
             tables[split] = read_index(directory / index_path(split))
-    rows = [row for split, table in tables.items() for row in _rows(split, table, family, lines)]
+    rows = [row for split, table in tables.items() for row in _rows(split, table, manifest, lines)]
     lines += _check_rows(rows, manifest, family)
     digits = _digits(directory, manifest, damaged, lines)
     for split in tables:
@@ -81,8 +81,11 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     """Yield where the manifest contradicts itself or its family, or lists other files than the format has."""
     settings, architecture = dict(manifest.settings), manifest.architecture
     built = family.architecture(settings["cell"], settings["num_layers"], settings["hidden_size"])
-    rollouts = family.rollout_shapes(family.evaluation_type(**settings["evaluation"]))
-    columns = {name: asdict(column) for name, column in family.columns.items()}
+    columns = {name: asdict(column) for name, column in _columns(manifest).items()}
+    if manifest.imported is None:
+        rollouts = family.rollout_shapes(family.evaluation_type(**settings["evaluation"]))
+    else:
+        rollouts = family.imported_rollout_shapes(settings["evaluation"]["rollouts"])
     for what, found, expected in (
         ("architecture", architecture, built),
         ("settings.seed", settings["seed"], manifest.seed),
@@ -107,9 +110,14 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
         yield f"{MANIFEST}: {path} is {fault}."
 
 
-def _rows(split: str, table: pa.Table, family: TaskFamily, lines: list[str]) -> list[dict[str, Any]]:
+def _columns(manifest: Manifest) -> dict[str, Column]:
+    family = task_family(manifest.zoo)
+    return family.columns if manifest.imported is None else family.imported_columns
+
+
+def _rows(split: str, table: pa.Table, manifest: Manifest, lines: list[str]) -> list[dict[str, Any]]:
     """Return the rows of an index, each with the split of its `file`; report a wrong schema or order."""
-    expected = index_schema(family.columns)
+    expected = index_schema(_columns(manifest))
     if not table.schema.remove_metadata().equals(expected):
         lines.append(f"{index_path(split)}: schema {table.schema.names}; expected {expected.names} with their types.")
         return []
@@ -139,7 +147,10 @@ def _check_rows(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFami
         if diverged[run] != {steps_of_run[run] != manifest.snapshots}:
             flags = " and ".join(sorted(map(str, diverged[run])))
             yield f"Run {run} has the steps {steps_of_run[run]} of {manifest.snapshots}, and diverged is {flags}."
-    yield from _check_dealing(rows, manifest, family)
+    if manifest.imported is None:
+        yield from _check_dealing(rows, manifest, family)
+    else:
+        yield from _check_given(rows, family)
 
 
 def _check_row(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
@@ -180,6 +191,20 @@ def _check_dealing(rows: list[dict[str, Any]], manifest: Manifest, family: TaskF
             if row[name] != expected:
                 what = "split" if name == "file" else name
                 yield f"Run {row['run']}, step {row['step']}: {what} is {row[name]!r}; its seed gives it {expected!r}."
+
+
+def _check_given(rows: list[dict[str, Any]], family: TaskFamily) -> Iterator[str]:
+    """Yield rows of an imported zoo whose task's name or split is not what the task's own columns give."""
+    for row in rows:
+        where = f"Run {row['run']}, step {row['step']}"
+        try:
+            task = family.task_of(row)
+        except ValueError as error:
+            yield f"{where}: there is no such task ({error})."
+            continue
+        for name, expected in (("task", family.task_name(task)), ("split", family.splits(torch.tensor([task]))[0])):
+            if row[name] != expected:
+                yield f"{where}: {name} is {row[name]!r}; its task gives it {str(expected)!r}."
 
 
 def _check_tensors(

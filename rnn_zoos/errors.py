@@ -36,7 +36,7 @@ class BusyError(ZooError):
 
 
 class FormatError(ZooError, ValueError):
-    """A directory or file that is not what format 1 says."""
+    """A directory or file that is not what format 1, or the layout that it is read as, says."""
 
 
 class IntegrityError(ZooError):

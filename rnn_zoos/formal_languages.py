@@ -87,6 +87,23 @@ def judge(sequences: Tensor, offsets: Offsets) -> Verdict:
     return Verdict(finished, right_counts, right_counts & in_order & only_letters)
 
 
+def verdict_labels(verdict: Verdict) -> dict[str, float]:
+    """Return the labels that follow from a verdict: accuracy, count_accuracy, finished."""
+    return {
+        "accuracy": verdict.accepted.float().mean().item(),
+        "count_accuracy": verdict.right_counts.float().mean().item(),
+        "finished": verdict.finished.float().mean().item(),
+    }
+
+
+@torch.no_grad()
+def training_loss(network: RecurrentNetwork, offsets: Offsets) -> float:
+    """Return the exact cross-entropy in nats on the training strings, all equally likely, mean of all 41 steps."""
+    strings = language(offsets)
+    logits = network(one_hot_inputs(strings))
+    return F.cross_entropy(logits.flatten(0, 1), strings[:, 1:].flatten().long()).item()
+
+
 def show(sequence: Tensor) -> str:
     """Return a sequence [T] as text: letters up to the first EOS; `^` is a BOS in the middle, `...` a missing EOS."""
     text = "".join((LETTERS + "^$")[symbol] for symbol in sequence[1:].tolist())
@@ -168,6 +185,15 @@ class FormalLanguages(TaskFamily):
             ),
         }
     )
+    imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
+        {
+            **label_columns,
+            "original_accuracy": Column(
+                "float32", "fraction of the source's own 1,000 strings with the right counts, as the source says"
+            ),
+        }
+    )
+    """The first three are measured on the stored rollouts: a source does not hold the strings that it was judged by."""
 
     def deal(self, seed: int, runs: Tensor) -> Tensor:
         """Deal each block of 216 runs one shuffle of all languages."""
@@ -182,6 +208,10 @@ class FormalLanguages(TaskFamily):
     def task_values(self, task: int) -> dict[str, int]:
         """Return m_b, m_c, m_d."""
         return dict(zip(self.task_columns, task_offsets(task), strict=True))
+
+    def task_of(self, values: Mapping[str, Any]) -> int:
+        """Return the task of m_b, m_c, m_d."""
+        return task_number((values["m_b"], values["m_c"], values["m_d"]))
 
     def is_ood(self, tasks: Tensor) -> Tensor:
         """Return the 25 most regular languages: |m_b| + |m_c| + |m_d| <= 2 (no ties at the boundary)."""
@@ -213,17 +243,9 @@ class FormalLanguages(TaskFamily):
             return write_strings(network, to_uniform(bits).view(count, LENGTH - 1))
 
         verdict = judge(write(Purpose.EVALUATION, evaluation.strings)[0], offsets)
-        strings = language(offsets)
-        logits = network(one_hot_inputs(strings))
-        loss = F.cross_entropy(logits.flatten(0, 1), strings[:, 1:].flatten().long())
         sequences, log_probs = write(Purpose.ROLLOUTS, evaluation.rollouts)
         return Measured(
-            {
-                "accuracy": verdict.accepted.float().mean().item(),
-                "count_accuracy": verdict.right_counts.float().mean().item(),
-                "finished": verdict.finished.float().mean().item(),
-                "loss": loss.item(),
-            },
+            {**verdict_labels(verdict), "loss": training_loss(network, offsets)},
             {"sequences": sequences, "log_probs": to_half(log_probs)},
         )
 
@@ -240,5 +262,8 @@ class FormalLanguages(TaskFamily):
 
     def rollout_shapes(self, evaluation: LanguageEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the tensors of a rollout: what was written, and the log-probabilities of every next symbol."""
-        count = evaluation.rollouts
+        return self.imported_rollout_shapes(evaluation.rollouts)
+
+    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the same tensors."""
         return {"sequences": ("U8", (count, LENGTH)), "log_probs": ("F16", (count, LENGTH - 1, NUM_SYMBOLS))}

@@ -39,6 +39,10 @@ class Manifest:
     unit, description; `splits` name -> numbers of runs, rows and shards; `digits` says where MNIST came from (sha256 of
     what was read); `made` by what (backend, versions, machine, seconds), the only part that may differ between two
     makings of the same zoo.
+
+    `imported` is None for a zoo that was made here. Else it says what was read and what was done to it; then `seed` is
+    0 and deals nothing, labels and rollouts are those that the source gives (`TaskFamily.imported_columns`,
+    `imported_rollout_shapes`), and `settings` has what the source tells of how it was made.
     """
 
     zoo: str
@@ -53,10 +57,13 @@ class Manifest:
     digits: Mapping[str, str] | None
     made: Mapping[str, Any]
     files: Mapping[str, FileEntry]
+    imported: Mapping[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
         """Write zoo.json. Inverse of `read_manifest`."""
         data = {"format": FORMAT, **asdict(self)}
+        if self.imported is None:
+            del data["imported"]
         shapes = self.architecture.parameter_shapes
         data["parameters"] = [{"name": name, "shape": list(shape)} for name, shape in shapes.items()]
         write_json(directory / MANIFEST, {**data, "sha256": seal(data)})

@@ -21,7 +21,7 @@ from rnn_zoos.digits import Digits, load_digits
 from rnn_zoos.errors import PresetError
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
-from rnn_zoos.rotation import NUM_TILES, TILE, rotation_table, to_tiles
+from rnn_zoos.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
 from rnn_zoos.tasks import Column, Measured, TaskFamily, to_half
 
 MEAN, STD = 0.1307, 0.3081
@@ -130,6 +130,14 @@ class SequentialMnist(TaskFamily):
             "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
         }
     )
+    imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
+        {
+            "accuracy": Column("float32", "fraction of the source's held-out digits named right, as the source says"),
+            "eval_loss": Column("float32", "cross-entropy on those digits, mean of all 50 steps", "nats"),
+            "train_loss": Column("float32", "the same on the source's part of its fit digits, as it says", "nats"),
+            "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
+        }
+    )
 
     def __init__(self, mnist: str = "embedded") -> None:
         self.mnist = mnist
@@ -150,6 +158,10 @@ class SequentialMnist(TaskFamily):
     def task_values(self, task: int) -> dict[str, float]:
         """Return the angle in degrees."""
         return {"angle": task / MICRODEGREES}
+
+    def task_of(self, values: Mapping[str, Any]) -> int:
+        """Return the task next to an angle (a source has angles of full precision)."""
+        return round(float(values["angle"]) * MICRODEGREES) % (360 * MICRODEGREES)
 
     def is_ood(self, tasks: Tensor) -> Tensor:
         """Return the angles of 312 degrees and more."""
@@ -221,7 +233,7 @@ class SequentialMnist(TaskFamily):
 
     def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
         """Yield what cannot be: classes that there are not."""
-        if (rollouts["labels"] >= NUM_CLASSES).any():
+        if "labels" in rollouts and (rollouts["labels"] >= NUM_CLASSES).any():
             yield f"labels are above {NUM_CLASSES - 1}"
 
     def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -232,3 +244,10 @@ class SequentialMnist(TaskFamily):
             "labels": ("U8", (count,)),
             "logits": ("F16", (count, NUM_TILES + 1, NUM_CLASSES)),
         }
+
+    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the tensors of an imported rollout: the pixels as the network saw them, turned, and its logits.
+
+        A source says neither which digit of MNIST that is nor its class, so neither `images` nor `labels` are there.
+        """
+        return {"seen": ("U8", (count, SIDE, SIDE)), "logits": ("F16", (count, NUM_TILES + 1, NUM_CLASSES))}

@@ -53,6 +53,15 @@ PLACE_COLUMNS: Mapping[str, Column] = MappingProxyType(
     }
 )
 
+ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        "original_run": Column("int32", "number of the run in the source; runs of its parts may share it"),
+        "original_row": Column("int32", "row of the snapshot in the source's arrays, its parts one after the other"),
+        "original_step": Column("int32", "step as the source counts; step s of the paper's code is after s+1 updates"),
+    }
+)
+"""Further columns of a zoo that was imported instead of made here: where a snapshot comes from."""
+
 
 class Sampler(Protocol):
     """The training data of M runs, addressed by the number of the update (0 is the first), on any device.
@@ -86,11 +95,19 @@ class TaskFamily(ABC):
     evaluation_type: ClassVar[type]
     task_columns: ClassVar[Mapping[str, Column]]
     label_columns: ClassVar[Mapping[str, Column]]
+    imported_label_columns: ClassVar[Mapping[str, Column]]
+    """The labels of an imported zoo: those that the source holds or that follow from it; none is made up."""
 
     @property
     def columns(self) -> dict[str, Column]:
         """All columns of the index, in order."""
         return {**PLAN_COLUMNS, **self.task_columns, **self.label_columns, **PLACE_COLUMNS}
+
+    @property
+    def imported_columns(self) -> dict[str, Column]:
+        """All columns of the index of an imported zoo, in order."""
+        labels = {**self.imported_label_columns, **ORIGIN_COLUMNS}
+        return {**PLAN_COLUMNS, **self.task_columns, **labels, **PLACE_COLUMNS}
 
     def architecture(self, cell: str, num_layers: int, hidden_size: int) -> Architecture:
         """Return the architecture of a network for this family's inputs and outputs."""
@@ -107,6 +124,10 @@ class TaskFamily(ABC):
     @abstractmethod
     def task_values(self, task: int) -> dict[str, Any]:
         """Return the task's own columns (`task_columns`)."""
+
+    @abstractmethod
+    def task_of(self, values: Mapping[str, Any]) -> int:
+        """Return the task that the task's own columns name: what decides the split of an imported run."""
 
     @abstractmethod
     def is_ood(self, tasks: Tensor) -> Tensor:
@@ -147,6 +168,10 @@ class TaskFamily(ABC):
     @abstractmethod
     def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401
         """Return name -> (safetensors dtype, shape without the row axis) of the rollouts."""
+
+    @abstractmethod
+    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the same of an imported zoo with `count` rollouts a snapshot."""
 
     def splits(self, tasks: Tensor) -> npt.NDArray[np.str_]:
         """Return the split of each task [M]: ood by `is_ood`; of the rest 10% validation and 10% test by a fixed hash.
