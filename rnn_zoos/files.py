@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,31 @@ def write_atomically(path: Path, data: bytes) -> str:
     finally:
         temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Give a temporary directory beside `path` to write into; it gets the name `path` when all went well.
+
+    Raises StorageError if `path` is there and not empty, or the file system refuses; then nothing is left behind.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise StorageError(f"{path} is there already; nothing was changed. Give --out a new directory.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"{path} could not be written: {error.strerror or error}. Nothing was kept; make room or mend the "
+            "permission, then run the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_directory(directory: Path) -> None:
