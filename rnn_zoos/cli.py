@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from rnn_zoos.errors import MissingExtraError, ZooError
+from rnn_zoos.errors import MissingExtraError, UnknownNameError, ZooError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -161,6 +161,43 @@ def plot(
 
     for path in draw_zoo(directory, out or directory / "figures"):
         print(path)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        Path, typer.Argument(help="directory of the .npy files, or of folders with parts of them", metavar="SRC")
+    ],
+    out: Annotated[Path, typer.Option(help="new directory for the zoo", metavar="DIR")],
+) -> None:
+    """Read the data that the paper's authors released (.npy files) into a zoo, and say what had to be mended.
+
+    Example: rnn-zoos import formal_languages_tokens_4_length_42_2x32 --out zoos/paper-languages
+    """
+    from rnn_zoos.loaders.paper import findings, import_paper
+
+    manifest = import_paper(source, out)
+    for finding in findings(manifest):
+        print(finding)
+    rows = sum(split["rows"] for split in manifest.splits.values())
+    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} weights each.")
+
+
+@app.command()
+def export(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="new directory for the files", metavar="DIR")],
+    to: Annotated[str, typer.Option(help="layout: paper (the .npy files of the paper's code)")],
+) -> None:
+    """Write a zoo in another layout, and say what that has no place for.
+
+    Example: rnn-zoos export zoos/formal-languages --to paper --out formal_languages_tokens_4_length_42_2x32
+    """
+    from rnn_zoos.loaders.export import EXPORTERS
+
+    if to not in EXPORTERS:
+        raise UnknownNameError.among("layout", to, EXPORTERS)
+    print(EXPORTERS[to](directory, out))
 
 
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)

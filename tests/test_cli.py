@@ -27,7 +27,7 @@ def in_process(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
     return stop.value.code or 0, out, err
 
 
-@pytest.mark.parametrize("command", ["plan", "generate", "check", "info", "sample", "plot"])
+@pytest.mark.parametrize("command", ["plan", "generate", "check", "info", "sample", "plot", "import", "export"])
 def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
     status, out, _ = in_process(monkeypatch, capsys, command, "--help")
     assert status == 0 and f"rnn-zoos {command} " in out and "Example" in out
@@ -96,6 +96,9 @@ def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, caps
         (["info", "nowhere"], "is not a directory"),
         (["plot", "."], "is not a zoo"),
         (["sample", ".", "--run", "0"], "is not a zoo"),
+        (["import", "nowhere", "--out", "x"], "nowhere is not a directory"),
+        (["export", ".", "--to", "paper", "--out", "x"], "is not a zoo"),
+        (["export", ".", "--to", "papers", "--out", "x"], "Unknown layout 'papers'; known: paper"),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exit_status_one(arguments, message, tmp_path, monkeypatch, capsys):
