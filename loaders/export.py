@@ -1,4 +1,4 @@
-"""Writing zoos in the layouts of others. An exporter takes a zoo's directory and a new one; it says what it left out."""
+"""Writing zoos in the layouts of others: an exporter takes a directory and a new one, and says what it left out."""
 
 from __future__ import annotations
 
