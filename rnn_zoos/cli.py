@@ -163,6 +163,58 @@ def plot(
         print(path)
 
 
+@app.command()
+def export(
+    directory: Directory,
+    to: Annotated[str, typer.Option(help="parquet: what plain `datasets` reads")],
+    out: Annotated[Path, typer.Option(help="where to write")],
+) -> None:
+    """Write a zoo in another layout. parquet: one row a snapshot, labels and flat weights, read without this package.
+
+    Example: rnn-zoos export zoos/formal-languages --to parquet --out exported
+    """
+    from rnn_zoos.errors import UnknownNameError
+    from rnn_zoos.generation.publish import export_parquet
+
+    if to != "parquet":
+        raise UnknownNameError.among("layout", to, ["parquet"])
+    written = export_parquet(directory, out)
+    print(f"{out}: {len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:,.1f} MB.")
+
+
+@app.command()
+def publish(
+    directory: Directory,
+    repo: Annotated[str, typer.Option(help="OWNER/NAME of a dataset on the Hub; made if it is not there")],
+    tag: Annotated[str | None, typer.Option(help="name of this version, such as v1")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="write and list all files, send nothing")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="URL of another Hub", metavar="URL")] = None,
+) -> None:
+    """Publish a zoo on the Hugging Face Hub: all files in one commit. Stopped, the same command goes on.
+
+    Log in first: hf auth login, or HF_TOKEN.
+
+    Examples:
+
+    rnn-zoos publish zoos/formal-languages --repo me/formal-languages --dry-run
+
+    rnn-zoos publish zoos/formal-languages --repo me/formal-languages --tag v1
+    """
+    from rnn_zoos.generation.publish import prepare
+    from rnn_zoos.generation.publish import publish as publish_files
+    from rnn_zoos.manifest import CARD, PUBLISHED
+
+    publication = prepare(directory, repo)
+    for line in publication.summary():
+        print(line)
+    print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
+    if dry_run:
+        print(f"Nothing was sent. The card is {directory / PUBLISHED / CARD}.")
+        return
+    print(f"Published: {repo} at {publish_files(publication, repo, tag, private, endpoint)}.")
+
+
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(speed, name="speed")
 
