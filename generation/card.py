@@ -46,7 +46,10 @@ def _template() -> str:
 
 
 def _metadata(zoo: LocalZoo) -> DatasetCardData:
-    """Return the YAML: what plain `datasets` reads. Wrong numbers of rows are the one damage that it would notice."""
+    """Return the YAML: what plain `datasets` reads.
+
+    It does not give the numbers of rows: `datasets` would compare them after `filters=`, too, and refuse.
+    """
     paths = {"full": "data/{}-*.parquet", "index": "index/{}.parquet"}
     rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
     return DatasetCardData(
@@ -62,18 +65,7 @@ def _metadata(zoo: LocalZoo) -> DatasetCardData:
             }
             for config, path in paths.items()
         ],
-        dataset_info=[{"config_name": config, "splits": _sizes(zoo, config)} for config in paths],
     )
-
-
-def _sizes(zoo: LocalZoo, config: str) -> list[dict[str, Any]]:
-    """Return every split's rows, and its bytes in memory."""
-    weights = 4 * zoo.manifest.architecture.num_parameters if config == "full" else 0
-    indices = {split: zoo.index(split) for split in zoo.splits()}
-    return [
-        {"name": split, "num_examples": len(index), "num_bytes": index.nbytes + len(index) * weights}
-        for split, index in indices.items()
-    ]
 
 
 def _numbers(zoo: LocalZoo, name: str, figures: Sequence[str]) -> str:

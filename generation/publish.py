@@ -147,18 +147,22 @@ def _same(entry: RepoFile | None, file: Path) -> bool:
 
 def _persistently(call: Callable[[], T], repo: str) -> T:
     """Return what a request returns, repeating it where that may help. Raises HubError."""
+    reason = ""
     for attempt in range(_ATTEMPTS):
         try:
             return call()
-        except HfHubHTTPError as error:
-            status = error.response.status_code
-            if status not in (429, 500, 502, 503, 504):
-                raise HubError(_explain(status, repo, error)) from error
-            reason = f"it answers {status}"
-        except (httpx.TransportError, ConnectionError) as error:
-            reason = f"the connection fails ({type(error).__name__})"
         except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
             raise HubError(f"{repo} cannot be reached: {error}") from error
+        except HfHubHTTPError as error:
+            if error.response.status_code not in (429, 500, 502, 503, 504):
+                raise HubError(_explain(repo, error)) from error
+            reason = f"it answers {error.response.status_code}"
+        except (httpx.TransportError, ConnectionError) as error:
+            reason = f"the connection fails ({type(error).__name__})"
+        except RuntimeError as error:  # the client's, for a file that storage did not take; its link may have expired
+            if not isinstance(error.__cause__, (HfHubHTTPError, httpx.TransportError)):
+                raise
+            reason = f"{str(error).rstrip('.')} ({type(error.__cause__).__name__})"
         time.sleep(_WAIT * 2**attempt)
     raise HubError(
         f"The Hub could not be used for {repo}: {_ATTEMPTS} times, {reason}. Nothing half is visible there; "
@@ -166,7 +170,8 @@ def _persistently(call: Callable[[], T], repo: str) -> T:
     )
 
 
-def _explain(status: int, repo: str, error: HfHubHTTPError) -> str:
+def _explain(repo: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
     said = str(error.server_message or error).splitlines()[0]
     if status == 412:
         return f"Another commit to {repo} came in between ({said}). Look at it, then run the same command again."
