@@ -30,7 +30,9 @@ def make_card(zoo: LocalZoo, name: str, figures: Sequence[str]) -> str:
 
 def preset_yaml(manifest: Manifest) -> str:
     """Return a preset file that has every setting of a zoo: what regenerates it, whatever the package's presets say."""
-    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings.items()}
+    settings: dict[str, Any] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings.items()
+    }
     settings["learning_rate"] = {int(update): rate for update, rate in settings["learning_rate"].items()}
     return yaml.safe_dump({manifest.zoo: settings}, sort_keys=False)
 

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import httpx
+
+# The transport of this client: httpx, or httpx2 since version 2.
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, HubError
