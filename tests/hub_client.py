@@ -1,4 +1,4 @@
-"""What tests/test_hub.py runs in processes of their own: python hub_client.py NAME JSON prints what it found as JSON."""
+"""What test_hub.py runs in processes of their own: python hub_client.py NAME JSON prints its findings as JSON."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import sys
+import urllib.parse
 import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -24,7 +25,7 @@ hub._FIRST_WAIT = 0.01
 
 def step(name):
     """Tell the loopback Hub how far we are."""
-    urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/_step/{name}").read()
+    urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/_step/{urllib.parse.quote(name)}").read()
 
 
 def digest(rows):

@@ -175,7 +175,7 @@ class MiniHub:
 
     def fetched(self):
         """Return, for every step that was named, the files that were asked for by GET before the next one."""
-        files, step = {}, None
+        files, step = {None: []}, None
         for request in self.log:
             if request.path.startswith("/_step/"):
                 files[step := request.path.removeprefix("/_step/")] = []
