@@ -119,7 +119,7 @@ def only_what_is_needed(run):
     step("model")
     load_model("owner/digits", 0, 8)
     step("rollouts")
-    load_dataset("owner/digits", split="train", where=[("run", "==", 0)], rollouts=True)
+    load_dataset("owner/digits", where=[("run", "==", 0)], steps=8, rollouts=True)
     step("sample")
     found["sample"] = command("sample", "owner/languages", "--run", "2", "--revision", "v1")
     return found

@@ -174,11 +174,15 @@ class MiniHub:
         return None
 
     def fetched(self):
-        """Return, for every step that was named, the files that were asked for by GET before the next one."""
+        """Return, for every step that was named, the files whose content was asked for before the next one."""
+        commits = (commit for repo in self.repos.values() for commit in repo.commits.values())
+        stored = {f"/_cdn/{blob.sha256}": path for commit in commits for path, blob in commit.files.items()}
         files, step = {None: []}, None
         for request in self.log:
             if request.path.startswith("/_step/"):
                 files[step := request.path.removeprefix("/_step/")] = []
             elif request.method == "GET" and "/resolve/" in request.path:
                 files[step].append(request.path.split("/resolve/")[1].partition("/")[2])
+            elif request.path in stored:
+                files[step].append(stored[request.path])
         return {step: sorted(set(paths)) for step, paths in files.items()}
