@@ -27,6 +27,8 @@ app = typer.Typer(
 
 Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
 Directory = Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")]
+Readable = Annotated[str, typer.Argument(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
 Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
 Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
 Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
@@ -111,28 +113,29 @@ def check(directory: Directory) -> None:
 
 
 @app.command()
-def info(directory: Directory, as_json: AsJson = False) -> None:
+def info(zoo: Readable, revision: Revision = None, as_json: AsJson = False) -> None:
     """Say what is in a zoo: tasks, runs, snapshots, splits, sizes, ranges of the labels.
 
     Example: rnn-zoos info zoos/sequential-mnist
     """
     from rnn_zoos.loaders.info import zoo_info
 
-    summary = zoo_info(directory)
+    summary = zoo_info(zoo, revision)
     if as_json:
         _print_json(summary)
         return
-    _print_table(str(directory), [{"what": key, "value": value} for key, value in summary["zoo"].items()])
+    _print_table(zoo, [{"what": key, "value": value} for key, value in summary["zoo"].items()])
     for title in ("splits", "steps", "labels"):
         _print_table(title, summary[title])
 
 
 @app.command()
 def sample(
-    directory: Directory,
+    zoo: Readable,
     run: Annotated[int, typer.Option(help="number of the run", min=0)],
     step: Annotated[int | None, typer.Option(help="snapshot (default: the last)", min=0)] = None,
     count: Annotated[int, typer.Option(help="strings to write or digits to read", min=1)] = 10,
+    revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a network work: strings that a language network writes, or digits that a digit network names.
@@ -141,7 +144,7 @@ def sample(
     """
     from rnn_zoos.loaders.sample import sample_network
 
-    title, rows = sample_network(directory, run, step, count)
+    title, rows = sample_network(zoo, run, step, count, revision)
     if as_json:
         _print_json(rows)
         return
@@ -150,8 +153,11 @@ def sample(
 
 @app.command()
 def plot(
-    directory: Directory,
-    out: Annotated[Path | None, typer.Option(help="folder for the pictures (default: DIR/figures)")] = None,
+    zoo: Readable,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the pictures (default: DIR/figures; of a zoo on the Hub, figures)")
+    ] = None,
+    revision: Revision = None,
 ) -> None:
     """Draw a zoo: accuracy against step, and the final accuracy of every task. Prints the paths of the PNGs.
 
@@ -159,7 +165,8 @@ def plot(
     """
     from rnn_zoos.loaders.figures import draw_zoo
 
-    for path in draw_zoo(directory, out or directory / "figures"):
+    default = Path(zoo, "figures") if Path(zoo).is_dir() else Path("figures")  # OWNER/NAME would be a directory then
+    for path in draw_zoo(zoo, out or default, revision):
         print(path)
 
 
