@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCardData
 from rnn_zoos.errors import StorageError
 from rnn_zoos.generation.parquet import file_rows
 from rnn_zoos.loaders.info import zoo_info
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.manifest import PRESET, Manifest
 
 _TEMPLATE = "DATASET_CARD.md"
@@ -22,7 +22,7 @@ _TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def make_card(zoo: LocalZoo, name: str, figures: Sequence[str]) -> str:
+def make_card(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
     """Return the card of a zoo that is called `name` (OWNER/NAME, or a directory); `figures` are paths inside it."""
     text = _template().replace(_PLACE, _numbers(zoo, name, figures))
     return f"---\n{_metadata(zoo).to_yaml()}\n---\n\n{text}"
@@ -47,7 +47,7 @@ def _template() -> str:
     raise StorageError(f"The template {_TEMPLATE} is in none of {', '.join(map(str, places))}. Install rnn-zoos again.")
 
 
-def _metadata(zoo: LocalZoo) -> DatasetCardData:
+def _metadata(zoo: Zoo) -> DatasetCardData:
     """Return the YAML: what plain `datasets` reads.
 
     It does not give the numbers of rows: `datasets` would compare them after `filters=`, too, and refuse.
@@ -70,9 +70,9 @@ def _metadata(zoo: LocalZoo) -> DatasetCardData:
     )
 
 
-def _numbers(zoo: LocalZoo, name: str, figures: Sequence[str]) -> str:
+def _numbers(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
     """Return what is this zoo's own: how to load it, its numbers and pictures, how to make it again."""
-    info = zoo_info(zoo.directory)
+    info = zoo_info(zoo)
     example, facts = _EXAMPLE.format(name=name), [{"": key, "this zoo": value} for key, value in info["zoo"].items()]
     files = {split: len(file_rows(zoo, split)) for split in zoo.splits()}
     splits = [{**row, "parquet files": files.get(row["split"], 0)} for row in info["splits"]]

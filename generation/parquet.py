@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from rnn_zoos.files import FileEntry, write_atomically
 from rnn_zoos.index import index_schema
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.tasks import Column
 
 DATA = "data"
@@ -24,7 +24,7 @@ def data_path(split: str, number: int, count: int) -> str:
     return f"{DATA}/{split}-{number:05d}-of-{count:05d}.parquet"
 
 
-def data_schema(zoo: LocalZoo) -> pa.Schema:
+def data_schema(zoo: Zoo) -> pa.Schema:
     """Return the index's columns, then a flat float32 list of fixed length per parameter, named as in `state_dict`.
 
     Flat: `datasets`, pandas and polars read lists of one level tens of times faster than nested ones; zoo.json and
@@ -39,7 +39,7 @@ def data_schema(zoo: LocalZoo) -> pa.Schema:
     return pa.schema([*columns, *weights])
 
 
-def file_rows(zoo: LocalZoo, split: str) -> list[range]:
+def file_rows(zoo: Zoo, split: str) -> list[range]:
     """Return which rows of a split, in order of run and step, go into each of its parquet files."""
     rows = zoo.manifest.splits[split]["rows"]
     groups = max(1, _FILE_BYTES // (4 * zoo.manifest.architecture.num_parameters * _GROUP_ROWS))
@@ -47,7 +47,7 @@ def file_rows(zoo: LocalZoo, split: str) -> list[range]:
     return [range(first, min(first + size, rows)) for first in range(0, rows, size)]
 
 
-def write_data(zoo: LocalZoo, split: str, out: Path) -> Iterator[tuple[str, FileEntry]]:
+def write_data(zoo: Zoo, split: str, out: Path) -> Iterator[tuple[str, FileEntry]]:
     """Write the parquet files of a split below a directory; yield path and entry of each when it is there.
 
     Equal zoos give equal bytes. Raises IntegrityError for a damaged zoo, StorageError if there is no room.
@@ -60,7 +60,7 @@ def write_data(zoo: LocalZoo, split: str, out: Path) -> Iterator[tuple[str, File
         yield path, FileEntry(write_atomically(out / path, data), len(data), len(rows))
 
 
-def _parquet(zoo: LocalZoo, split: str, index: pa.Table) -> memoryview:
+def _parquet(zoo: Zoo, split: str, index: pa.Table) -> memoryview:
     schema = data_schema(zoo)
     weights = list(zoo.manifest.architecture.parameter_shapes)
     sink = pa.BufferOutputStream()
@@ -77,7 +77,7 @@ def _parquet(zoo: LocalZoo, split: str, index: pa.Table) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def _with_weights(zoo: LocalZoo, split: str, index: pa.Table, schema: pa.Schema) -> pa.Table:
+def _with_weights(zoo: Zoo, split: str, index: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return index rows with their weights."""
     shards, rows = (index[name].to_numpy() for name in ("shard", "row"))
     columns = [index[name].combine_chunks() for name in index.column_names]

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx or httpx2, as the client has
+    HfHubHTTPError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.hf_api import RepoFile
-
-# The transport of this client: httpx, or httpx2 since version 2.
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, HubError
@@ -24,10 +26,10 @@ from rnn_zoos.generation.card import make_card, preset_yaml
 from rnn_zoos.generation.parquet import write_data
 from rnn_zoos.index import write_index
 from rnn_zoos.loaders.figures import draw_zoo
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.hub import LOG_IN, PASSING, TRIES, wait_seconds
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import CARD, MANIFEST, PRESET, PUBLISHED, index_path
 
-_ATTEMPTS, _WAIT = 5, 1.0  # of every request that fails for a reason that may pass; seconds, doubled every time
 _OURS = ("data/", "index/", "shards/", "rollouts/", "figures/")  # folders in which nothing but this zoo's files may be
 _KIND = "dataset"
 
@@ -60,7 +62,7 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
     `datasets.load_dataset(str(out))`, or with "index". `name` is what the card calls the zoo, by default the folder.
     Returns the files. Raises FormatError for a directory that is no zoo, IntegrityError for a damaged one.
     """
-    zoo = LocalZoo(directory)
+    zoo = open_zoo(directory)
     stale = out / "data"
     if stale.is_dir():
         shutil.rmtree(stale)  # files of a smaller zoo would be read along
@@ -81,7 +83,7 @@ def prepare(directory: Path, repo: str) -> Publication:
     findings = check_zoo(directory)
     if findings:
         raise FormatError(f"{directory} does not conform, so it is not published: {'; '.join(findings[:5])}.")
-    zoo, folder = LocalZoo(directory), directory / PUBLISHED
+    zoo, folder = open_zoo(directory), directory / PUBLISHED
     made = export_parquet(directory, folder, repo)
     own = {path: directory / path for path in (*zoo.manifest.files, MANIFEST)}
     return Publication({path.relative_to(folder).as_posix(): path for path in made} | own)
@@ -149,27 +151,31 @@ def _same(entry: RepoFile | None, file: Path) -> bool:
 
 def _persistently(call: Callable[[], T], repo: str) -> T:
     """Return what a request returns, repeating it where that may help. Raises HubError."""
-    reason = ""
-    for attempt in range(_ATTEMPTS):
+    for tried in range(1, TRIES + 1):
         try:
             return call()
         except (LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
             raise HubError(f"{repo} cannot be reached: {error}") from error
-        except HfHubHTTPError as error:
-            if error.response.status_code not in (429, 500, 502, 503, 504):
-                raise HubError(_explain(repo, error)) from error
-            reason = f"it answers {error.response.status_code}"
-        except (httpx.TransportError, ConnectionError) as error:
-            reason = f"the connection fails ({type(error).__name__})"
-        except RuntimeError as error:  # the client's, for a file that storage did not take; its link may have expired
-            if not isinstance(error.__cause__, (HfHubHTTPError, httpx.TransportError)):
+        except (HTTPError, RuntimeError) as error:
+            # RuntimeError: the client's, for a file that the storage did not take; its link may have expired.
+            cause = error.__cause__ if isinstance(error, RuntimeError) else error
+            if not isinstance(cause, HTTPError):
                 raise
-            reason = f"{str(error).rstrip('.')} ({type(error.__cause__).__name__})"
-        time.sleep(_WAIT * 2**attempt)
-    raise HubError(
-        f"The Hub could not be used for {repo}: {_ATTEMPTS} times, {reason}. Nothing half is visible there; "
-        "run the same command again later, files that arrived are not sent again."
-    )
+            if isinstance(error, HfHubHTTPError) and error.response.status_code not in PASSING:
+                raise HubError(_explain(repo, error)) from error
+            reason = _reason(error, cause)
+            if tried == TRIES:
+                raise HubError(
+                    f"The Hub could not be used for {repo}: {TRIES} times, {reason}. Nothing half is visible there; "
+                    "run the same command again later, files that arrived are not sent again."
+                ) from error
+            time.sleep(wait_seconds(cause, tried))
+    raise AssertionError("the last try returns or raises")
+
+
+def _reason(error: Exception, cause: BaseException) -> str:
+    status = f"it answered {cause.response.status_code}" if isinstance(cause, HfHubHTTPError) else type(cause).__name__
+    return status if cause is error else f"{str(error).rstrip('.')} ({status})"
 
 
 def _explain(repo: str, error: HfHubHTTPError) -> str:
@@ -178,8 +184,5 @@ def _explain(repo: str, error: HfHubHTTPError) -> str:
     if status == 412:
         return f"Another commit to {repo} came in between ({said}). Look at it, then run the same command again."
     if status in (401, 403):
-        return (
-            f"The Hub does not let you write {repo} ({said}). Log in with `hf auth login`, or set HF_TOKEN to a token "
-            "that may write there."
-        )
+        return f"The Hub does not let you write {repo} ({said}). With a token that may write there, {LOG_IN}."
     return f"The Hub refuses {repo}: {status}, {said}. Mend what it names, then run the same command again."

@@ -30,11 +30,11 @@ from rnn_zoos.manifest import MANIFEST, Manifest, read_manifest
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """OWNER/NAME."""
 
-_TRIES = 5
+TRIES = 5
 _FIRST_WAIT = 1.0  # seconds, doubled after every try
 _LONGEST_WAIT = 60.0  # seconds, whatever the server asks for
-_PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be others a moment later
-_LOG_IN = "log in with `hf auth login`, set HF_TOKEN, or pass token="
+PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be others a moment later
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -131,20 +131,20 @@ def _records() -> Path:
 
 def _download(repo: str, file: str, revision: str, token: str | None, force: bool = False) -> Path:
     """Return the cached file, fetched if it is not there or `force`; what may pass is tried again."""
-    for tried in range(1, _TRIES + 1):
+    for tried in range(1, TRIES + 1):
         try:
             found = hf_hub_download(
                 repo, file, repo_type="dataset", revision=revision, token=token, force_download=force
             )
             return Path(found)
         except (OSError, ValueError, HTTPError) as error:
-            if tried == _TRIES or not _may_pass(error):
+            if tried == TRIES or not _may_pass(error):
                 raise _explain(error, repo, file, revision, token, tried) from error
-            time.sleep(_wait(error, tried))
+            time.sleep(wait_seconds(error, tried))
     raise AssertionError("the last try returns or raises")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """Return what the client's own wrappers are about: no answer and nothing cached, no answer to a forced fetch."""
     wrapped = isinstance(error, LocalEntryNotFoundError) or (
         isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError)
@@ -155,17 +155,17 @@ def _root(error: BaseException) -> BaseException:
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, LocalEntryNotFoundError):
         return False  # the client has tried six times itself
-    error = _root(error)
+    error = root_cause(error)
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
+        return error.response.status_code in PASSING
     if type(error) is OSError:
         return error.errno is None  # the client's finding that a file came short
     return isinstance(error, HTTPError)  # no answer: refused, reset, timed out
 
 
-def _wait(error: BaseException, tried: int) -> float:
+def wait_seconds(error: BaseException, tried: int) -> float:
     """Return the seconds to wait: what the server asks for, or twice as long every time."""
-    error = _root(error)
+    error = root_cause(error)
     if isinstance(error, HfHubHTTPError):
         asked = error.response.headers.get("Retry-After", "")
         if asked.isdecimal():
@@ -175,7 +175,7 @@ def _wait(error: BaseException, tried: int) -> float:
 
 def _explain(error: BaseException, repo: str, file: str, revision: str, token: str | None, tried: int) -> Exception:
     """Return the error to raise instead. None of the client's text is in it: it may quote what was sent."""
-    gone_through = _root(error)
+    gone_through = root_cause(error)
     tries = "" if tried == 1 else f", {tried} times"
     what = f"{file} of {repo} (revision {revision})"
     if isinstance(gone_through, HfHubHTTPError):
@@ -208,13 +208,13 @@ def _explain_answer(
     hub, status = constants.ENDPOINT, error.response.status_code
     if isinstance(error, GatedRepoError):
         return HubError(
-            f"{repo} is open to users who accepted its conditions. Do so at {hub}/datasets/{repo}, then {_LOG_IN}."
+            f"{repo} is open to users who accepted its conditions. Do so at {hub}/datasets/{repo}, then {LOG_IN}."
         )
     if isinstance(error, RepositoryNotFoundError):
         given = "the token given may not read it" if token else "it is private and not open to you"
         return HubError(
             f"{repo} is no directory here, and {hub} has no dataset of that name, or {given}. Check the spelling; to "
-            f"read a private zoo {_LOG_IN}."
+            f"read a private zoo {LOG_IN}."
         )
     if isinstance(error, RevisionNotFoundError):
         return HubError(f"{repo} has no revision {revision!r}. Expected a branch, a tag or a commit's sha of it.")
@@ -227,7 +227,7 @@ def _explain_answer(
             f"{file} is missing from {repo} (revision {revision}), whose {MANIFEST} lists it. Tell its owner."
         )
     if status in (401, 403):
-        return HubError(f"{hub} refuses the token for {repo} (status {status}). To use another, {_LOG_IN}.")
+        return HubError(f"{hub} refuses the token for {repo} (status {status}). To use another, {LOG_IN}.")
     return HubError(
         f"{file} of {repo} (revision {revision}) could not be fetched: {hub} answered with status {status}{tries}. "
         "Run the same again later: what was fetched is kept."

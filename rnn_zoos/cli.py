@@ -119,8 +119,9 @@ def info(zoo: Readable, revision: Revision = None, as_json: AsJson = False) -> N
     Example: rnn-zoos info zoos/sequential-mnist
     """
     from rnn_zoos.loaders.info import zoo_info
+    from rnn_zoos.loaders.zoo import open_zoo
 
-    summary = zoo_info(zoo, revision)
+    summary = zoo_info(open_zoo(zoo, revision))
     if as_json:
         _print_json(summary)
         return

@@ -47,10 +47,6 @@ class DigitsError(ZooError):
     """MNIST digits that are missing, unreachable or not MNIST."""
 
 
-class HubError(ZooError):
-    """A request that the Hugging Face Hub refuses, or does not answer after several attempts."""
-
-
 class StorageError(ZooError, OSError):
     """A file that could not be written (no space, no permission)."""
 

@@ -300,7 +300,7 @@ def test_rollouts_of_digits_need_their_angle(zoo):
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_info_summarises_what_is_there(name, zoo):
-    info = zoo_info(zoo(name))
+    info = zoo_info(open_zoo(zoo(name)))
     manifest, index = read_manifest(zoo(name)), open_zoo(zoo(name)).index().to_pylist()
     assert info["zoo"]["runs"] == manifest.runs and info["zoo"]["snapshots"] == len(index)
     assert [row["split"] for row in info["splits"]] == list(manifest.splits)

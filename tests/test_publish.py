@@ -48,7 +48,7 @@ def _client(monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    monkeypatch.setattr(publish, "_WAIT", 0.0)
+    monkeypatch.setattr("rnn_zoos.loaders.hub._FIRST_WAIT", 0.0)
 
 
 def contents(hub: MiniHub, ref: str = "main") -> dict[str, str]:
@@ -190,7 +190,7 @@ def test_what_passes_is_survived(fault, own_zoo, hub):
 def test_what_does_not_pass_leaves_nothing_half_and_the_next_call_goes_on(own_zoo, hub):
     publication = prepare(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=500, times=99))
-    with pytest.raises(HubError, match=r"5 times, it answers 500. Nothing half is visible.*same command again"):
+    with pytest.raises(HubError, match=r"5 times, it answered 500. Nothing half is visible.*same command again"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert not [path for path in contents(hub) if path != ".gitattributes"]
     hub.faults.clear()
@@ -207,7 +207,7 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(own_zoo, hub):
         publish.publish(publication, REPO, endpoint=hub.url)
 
 
-@pytest.mark.parametrize(("token", "hint"), [("hf_bad", "Log in with `hf auth login`"), ("", "hf auth login")])
+@pytest.mark.parametrize(("token", "hint"), [("hf_bad", "log in with `hf auth login`"), ("", "hf auth login")])
 def test_without_the_right_token_it_says_how_to_log_in_and_no_token(token, hint, own_zoo, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=hint) as refused:
