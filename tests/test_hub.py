@@ -16,6 +16,8 @@ from rnn_zoos.files import write_json
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import read_manifest, seal
 
+pytestmark = pytest.mark.slow  # every scenario imports torch in a process of its own
+
 CLIENT = Path(__file__).with_name("hub_client.py")
 
 
