@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.files import DTYPES, Array
-from rnn_zoos.loaders.zoo import LocalZoo, Where
-from rnn_zoos.manifest import DIGITS, MANIFEST
+from rnn_zoos.loaders.zoo import Source, Where, Zoo, open_zoo
+from rnn_zoos.manifest import DIGITS
 from rnn_zoos.rotation import rotation_table
 from rnn_zoos.sequential_mnist import tile_inputs
 
@@ -44,18 +45,18 @@ class Gather:
     A batch without the columns that say where tensors are (after `select_columns`, say) is returned as it is.
     """
 
-    directory: Path
+    source: Source
     rollouts: bool
-    _opened: list[LocalZoo] = field(default_factory=list, compare=False, repr=False)
+    _opened: list[Zoo] = field(default_factory=list, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"directory": self.directory, "rollouts": self.rollouts, "_opened": []}  # reopened where it is unpickled
+        return {"source": self.source, "rollouts": self.rollouts, "_opened": []}  # reopened where it is unpickled
 
     @property
-    def zoo(self) -> LocalZoo:
+    def zoo(self) -> Zoo:
         """The zoo, opened once in a process."""
         if not self._opened:
-            self._opened.append(LocalZoo(self.directory))
+            self._opened.append(Zoo(self.source))
         return self._opened[0]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +143,7 @@ def load_dataset(
     rollouts: bool = False,
     revision: str | None = None,
     streaming: bool = False,
+    token: str | None = None,
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
     """Load a zoo as a `datasets.Dataset` (one split) or `DatasetDict` (all splits that hold rows).
 
@@ -153,39 +155,56 @@ def load_dataset(
 
     `steps` keeps snapshots of these steps, `where` rows for which triples such as ("accuracy", ">", 0.9), or a pyarrow
     expression, hold. `streaming` gives iterable datasets, one shard of the stream per shard of the zoo.
-    `revision` will name a version of a zoo on the Hub; a directory has none.
-    Raises FormatError, UnknownNameError or IntegrityError.
+
+    A name OWNER/NAME that is no directory is looked up on the Hub, at `revision`: a branch, tag or sha, of which all
+    files are taken from the commit that it stands for now. Only shards with rows that are kept are fetched: before this
+    returns, or, when streaming, as they are reached. They stay in the Hub client's cache, for times without network.
+    `token` is for private zoos; it is not pickled, so workers that are spawned want HF_TOKEN instead.
+    Raises FormatError, UnknownNameError, IntegrityError, HubError or StorageError.
 
         train = load_dataset("zoos/formal-languages", split="train", steps=[1000, 1500])
         train[0]["weights"]["lstm.weight_hh_l0"].shape  # torch.Size([128, 32])
     """
-    zoo = LocalZoo(name_or_dir)
-    if revision is not None:
-        raise FormatError(f"revision is {revision!r}, but {name_or_dir} is a directory, which has one version only.")
-    gather = Gather(zoo.directory.resolve(), rollouts)
+    zoo = open_zoo(name_or_dir, revision, token)
+    gather = Gather(zoo.source, rollouts)
     steps = list(steps) if isinstance(steps, Iterable) else steps
     loaded = {}
     for name in zoo.splits(split):
         table = zoo.index(name, steps, where)
-        identity = f"{(zoo.directory / MANIFEST).read_text()}{name}{steps}{where}{rollouts}"
+        identity = f"{zoo.manifest}{name}{steps}{where}{rollouts}"
         index = datasets.Dataset(
             table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
         )
-        loaded[name] = (
-            _stream(index, gather, zoo.manifest.splits[name]["shards"]) if streaming else (index.with_transform(gather))
-        )
+        if streaming:
+            loaded[name] = _stream(index, gather)
+        else:
+            zoo.fetch(name, sorted(set(table["shard"].to_pylist())), rollouts)
+            loaded[name] = index.with_transform(gather)
     if split is not None:
         return loaded[split]
     return datasets.IterableDatasetDict(loaded) if streaming else datasets.DatasetDict(loaded)
 
 
-def _stream(index: datasets.Dataset, gather: Gather, shards: int) -> datasets.IterableDataset:
-    """Return the same rows as a stream that nodes and workers can share."""
-    if not len(index):
-        return datasets.IterableDataset.from_generator(_no_rows)  # `to_iterable_dataset` refuses to have no shard
-    stream = index.to_iterable_dataset(num_shards=min(shards, len(index)))
-    return stream.map(gather.by_rows, batched=True, batch_size=_STREAM_BATCH, remove_columns=["shard", "row"])
+@dataclass(frozen=True)
+class _Rows:
+    """Generates rows of an index with their tensors, given the ranges (first, last) of whole shards."""
+
+    index: datasets.Dataset
+    gather: Gather
+
+    def __call__(self, ranges: list[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+        for first, last in ranges:
+            for start in range(first, last, _STREAM_BATCH):
+                batch = self.gather.by_rows(self.index[start : min(start + _STREAM_BATCH, last)])
+                for values in zip(*batch.values(), strict=True):
+                    yield dict(zip(batch, values, strict=True))
 
 
-def _no_rows() -> Iterator[dict[str, Any]]:
-    yield from ()
+def _stream(index: datasets.Dataset, gather: Gather) -> datasets.IterableDataset:
+    """Return the same rows as a stream that nodes and workers can share: each reads, and fetches, whole shards."""
+    shards = np.asarray(index["shard"])
+    bounds = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(shards)]
+    ranges = [(first, last) for first, last in pairwise(bounds) if first < last]
+    return datasets.IterableDataset.from_generator(
+        _Rows(index, gather), gen_kwargs={"ranges": ranges}, split=index.split
+    )

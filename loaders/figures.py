@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rnn_zoos.errors import StorageError
 from rnn_zoos.formal_languages import OFFSETS, FormalLanguages
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.sequential_mnist import OOD_FROM
 from rnn_zoos.tasks import SPLITS
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _COLOURS = dict(zip(SPLITS, ("#4477aa", "#ccbb44", "#228833", "#ee6677"), strict=True))  # told apart by all eyes
 
 
-def draw_zoo(directory: str | Path, out: Path) -> list[Path]:
+def draw_zoo(name_or_dir: str | Path, out: Path, revision: str | None = None) -> list[Path]:
     """Draw a zoo into the folder `out` and return the PNGs: accuracy against step, and the tasks' final accuracy."""
-    zoo = LocalZoo(directory)
+    zoo = open_zoo(name_or_dir, revision)
     index = zoo.index()
     last = _last_snapshots(index)
     languages = zoo.manifest.zoo == FormalLanguages.name

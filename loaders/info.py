@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.registry import task_family
 
 
-def zoo_info(directory: str | Path) -> dict[str, Any]:
+def zoo_info(zoo: Zoo) -> dict[str, Any]:
     """Summarise a zoo: `zoo` (key -> value), and lists of rows for `splits`, `steps` and `labels`."""
-    zoo = LocalZoo(directory)
     manifest, index = zoo.manifest, zoo.index()
     columns = manifest.columns
     plan_columns = {"run", "step", "shard", "row"}

@@ -9,19 +9,21 @@ import torch
 
 from rnn_zoos.digits import load_digits
 from rnn_zoos.formal_languages import LENGTH, FormalLanguages, judge, show, task_number, task_offsets, write_strings
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_uniform
 from rnn_zoos.rotation import rotation_table
 from rnn_zoos.sequential_mnist import tile_inputs
 
 
-def sample_network(directory: str | Path, run: int, step: int | None, count: int) -> tuple[str, list[dict[str, Any]]]:
+def sample_network(
+    name_or_dir: str | Path, run: int, step: int | None, count: int, revision: str | None = None
+) -> tuple[str, list[dict[str, Any]]]:
     """Return a title and `count` rows: strings that a language network writes, or digits that a digit network names.
 
     `step` None is the last snapshot of the run. Raises ZooError children.
     """
-    zoo = LocalZoo(directory)
+    zoo = open_zoo(name_or_dir, revision)
     if step is None:
         step = max(
             row["step"]

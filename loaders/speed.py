@@ -12,7 +12,7 @@ import numpy as np
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.loaders.dataset import load_dataset
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 
 
 def measure_loading(directory: str | Path, batch: int, repeats: int) -> dict[str, Any]:
@@ -42,9 +42,9 @@ def measure_loading(directory: str | Path, batch: int, repeats: int) -> dict[str
             train[order]
         rates.append(batch * len(orders) / (time.perf_counter() - started))
     return {
-        "zoo": LocalZoo(directory).manifest.zoo,
+        "zoo": open_zoo(directory).manifest.zoo,
         "rows": sum(len(split) for split in loaded.values()),
-        "MB": sum(entry.bytes for entry in LocalZoo(directory).manifest.files.values()) / 1e6,
+        "MB": sum(entry.bytes for entry in open_zoo(directory).manifest.files.values()) / 1e6,
         "load_dataset, s": statistics.median(seconds),
         "private memory, MB": memory / 1e6,
         "first pass over a split (hashes), s": first_pass,

@@ -1,14 +1,15 @@
-"""A zoo in a local directory: its manifest, its index, and its tensors by memory map."""
+"""A zoo in a directory or on the Hub: its manifest, its index, and its tensors by memory map."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,8 @@ from torch import Tensor
 from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.files import Array, FileEntry, check_bytes, map_tensors
 from rnn_zoos.index import index_schema, read_index
-from rnn_zoos.manifest import index_path, read_manifest
+from rnn_zoos.loaders.hub import HUB_NAME, find_revision
+from rnn_zoos.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest
 from rnn_zoos.tasks import SPLITS, Column
 
 Where: TypeAlias = "pc.Expression | Sequence[tuple[str, str, Any]]"
@@ -28,11 +30,43 @@ _WHERE = "Expected a pyarrow expression, or triples such as [('accuracy', '>', 0
 _REMEDY = "Fetch or generate this zoo again, or put the right file in its place; `rnn-zoos check` lists all damage."
 
 
+class Source(Protocol):
+    """Where the files of one zoo come from. Hashable, and picklable without their content."""
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def remote(self) -> bool:
+        """Whether files have to be fetched before they can be read."""
+
+    def manifest(self) -> Manifest:
+        """Return the manifest. Raises FormatError if there is none of format 1."""
+
+    def path(self, file: str, entry: FileEntry) -> Path:
+        """Return where a file is, with the bytes that its entry promises. Raises IntegrityError."""
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory as the source of a zoo."""
+
+    remote: ClassVar[bool] = False
+    folder: Path
+
+    def manifest(self) -> Manifest:
+        """Return the manifest. Raises FormatError if there is none of format 1."""
+        return read_manifest(self.folder)
+
+    def path(self, file: str, entry: FileEntry) -> Path:
+        """Return where a file is, after its bytes were compared with its entry. Raises IntegrityError."""
+        check_bytes(self.folder / file, entry, _REMEDY)
+        return self.folder / file
+
+
 @lru_cache(maxsize=256)  # a mapped file holds a file descriptor
-def open_tensors(path: Path, entry: FileEntry) -> dict[str, Array]:
+def open_tensors(source: Source, file: str, entry: FileEntry) -> dict[str, Array]:
     """Map a file of a zoo, after its bytes were compared with the manifest: once in a process."""
-    check_bytes(path, entry, _REMEDY)
-    return map_tensors(path)
+    return map_tensors(source.path(file, entry))
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], pc.Expression]] = MappingProxyType(
@@ -73,19 +107,34 @@ def triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Sche
     return expression
 
 
-class LocalZoo:
-    """A finished zoo in a directory. Raises FormatError if it is none."""
+def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | None = None) -> Zoo:
+    """Open the zoo in a directory, or the one that the Hub has under the name OWNER/NAME.
 
-    def __init__(self, directory: str | Path) -> None:
-        if not isinstance(directory, (str, Path)):
-            raise FormatError(f"The zoo is {directory!r}; expected the path of a directory.")
-        self.directory = Path(directory)
-        if not self.directory.is_dir():
+    `revision` (branch, tag or sha; None: main) and `token` (None: of `hf auth login` or HF_TOKEN) are for the Hub. Only
+    zoo.json is fetched. Raises FormatError if it is no zoo, HubError if the Hub does not give it.
+    """
+    if not isinstance(name_or_dir, (str, Path)):
+        raise FormatError(f"The zoo is {name_or_dir!r}; expected a directory, or OWNER/NAME of a zoo on the Hub.")
+    if Path(name_or_dir).is_dir():
+        if revision is not None:
             raise FormatError(
-                f"{directory} is not a directory. Expected the output of `rnn-zoos generate`; "
-                "zoos on the Hub cannot be loaded by name yet."
+                f"revision is {revision!r}, but {name_or_dir} is a directory, which has one version only."
             )
-        self.manifest = read_manifest(self.directory)
+        return Zoo(Directory(Path(name_or_dir).resolve()))
+    if isinstance(name_or_dir, str) and HUB_NAME.fullmatch(name_or_dir):
+        return Zoo(find_revision(name_or_dir, revision, token))
+    raise FormatError(
+        f"{name_or_dir} is not a directory, nor the name of a zoo on the Hub. Expected the output of "
+        "`rnn-zoos generate`, or OWNER/NAME."
+    )
+
+
+class Zoo:
+    """A finished zoo: what its source has, read on demand. Raises FormatError if there is none."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.manifest = source.manifest()
 
     def splits(self, split: str | None = None) -> list[str]:
         """Return the splits that hold rows, or the one named. Raises UnknownNameError."""
@@ -116,9 +165,13 @@ class LocalZoo:
             raise FormatError(f"where is {where}, which cannot be asked of this index: {error}. {_WHERE}") from error
 
     def _read(self, split: str) -> pa.Table:
-        path = index_path(split)
-        check_bytes(self.directory / path, self.manifest.files[path], _REMEDY)
-        return read_index(self.directory / path)
+        file = index_path(split)
+        return read_index(self.source.path(file, self._entry(file)))
+
+    def _entry(self, file: str) -> FileEntry:
+        if file not in self.manifest.files:
+            raise FormatError(f"{MANIFEST} does not list {file}, which it should. {_REMEDY}")
+        return self.manifest.files[file]
 
     def _steps(self, steps: int | Iterable[int]) -> list[int]:
         """Return steps as whole numbers, all of which this zoo has."""
@@ -146,12 +199,22 @@ class LocalZoo:
 
     def tensors(self, kind: str, split: str, shard: int) -> dict[str, Array]:
         """Return the mapped tensors [rows, ...] of a shard; `kind` is shards or rollouts."""
-        path = self.manifest.paths(kind, split)[shard]
-        return open_tensors(self.directory / path, self.manifest.files[path])
+        return self.file(self.manifest.paths(kind, split)[shard])
 
-    def file(self, path: str) -> dict[str, Array]:
-        """Return the mapped tensors of another safetensors file of the zoo."""
-        return open_tensors(self.directory / path, self.manifest.files[path])
+    def file(self, file: str) -> dict[str, Array]:
+        """Return the mapped tensors of a safetensors file of the zoo."""
+        return open_tensors(self.source, file, self._entry(file))
+
+    def fetch(self, split: str, shards: Iterable[int], rollouts: bool) -> None:
+        """Fetch what reading rows of these shards takes, so that it cannot fail later; nothing for a directory."""
+        if not self.source.remote:
+            return
+        kinds = ("shards", "rollouts") if rollouts else ("shards",)
+        files = [self.manifest.paths(kind, split)[shard] for kind in kinds for shard in shards]
+        if files and rollouts and "images" in self.manifest.rollouts:
+            files.append(DIGITS)
+        for file in files:
+            self.source.path(file, self._entry(file))
 
     def weights(self, row: dict[str, Any]) -> dict[str, Tensor]:
         """Return a copy of the named weights of an index row, in the architecture's order."""

@@ -15,13 +15,13 @@ import torch
 from rnn_zoos.errors import IntegrityError, ZooError
 from rnn_zoos.files import DTYPES, Array, check_bytes, map_tensors
 from rnn_zoos.index import index_schema, read_index
-from rnn_zoos.manifest import DIGITS, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
+from rnn_zoos.manifest import CARD, DIGITS, MANIFEST, PRESET, PUBLISHED, UNFINISHED, Manifest, index_path, read_manifest
 from rnn_zoos.registry import task_family
 from rnn_zoos.rotation import SIDE
 from rnn_zoos.tasks import SPLITS, Column, TaskFamily
 
-_NOT_LISTED = (MANIFEST, "README.md", ".lock", ".gitattributes")
-_NOT_LISTED_FOLDERS = ("data", "figures", ".git")
+_NOT_LISTED = (MANIFEST, CARD, PRESET, ".lock", ".gitattributes")
+_NOT_LISTED_FOLDERS = ("data", "figures", PUBLISHED, ".git", ".cache")  # .cache: left by `hf download --local-dir`
 _FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy")
 
 

@@ -27,6 +27,8 @@ app = typer.Typer(
 
 Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
 Directory = Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")]
+Readable = Annotated[str, typer.Argument(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
 Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
 Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
 Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
@@ -111,28 +113,30 @@ def check(directory: Directory) -> None:
 
 
 @app.command()
-def info(directory: Directory, as_json: AsJson = False) -> None:
+def info(zoo: Readable, revision: Revision = None, as_json: AsJson = False) -> None:
     """Say what is in a zoo: tasks, runs, snapshots, splits, sizes, ranges of the labels.
 
     Example: rnn-zoos info zoos/sequential-mnist
     """
     from rnn_zoos.loaders.info import zoo_info
+    from rnn_zoos.loaders.zoo import open_zoo
 
-    summary = zoo_info(directory)
+    summary = zoo_info(open_zoo(zoo, revision))
     if as_json:
         _print_json(summary)
         return
-    _print_table(str(directory), [{"what": key, "value": value} for key, value in summary["zoo"].items()])
+    _print_table(zoo, [{"what": key, "value": value} for key, value in summary["zoo"].items()])
     for title in ("splits", "steps", "labels"):
         _print_table(title, summary[title])
 
 
 @app.command()
 def sample(
-    directory: Directory,
+    zoo: Readable,
     run: Annotated[int, typer.Option(help="number of the run", min=0)],
     step: Annotated[int | None, typer.Option(help="snapshot (default: the last)", min=0)] = None,
     count: Annotated[int, typer.Option(help="strings to write or digits to read", min=1)] = 10,
+    revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a network work: strings that a language network writes, or digits that a digit network names.
@@ -141,7 +145,7 @@ def sample(
     """
     from rnn_zoos.loaders.sample import sample_network
 
-    title, rows = sample_network(directory, run, step, count)
+    title, rows = sample_network(zoo, run, step, count, revision)
     if as_json:
         _print_json(rows)
         return
@@ -150,8 +154,11 @@ def sample(
 
 @app.command()
 def plot(
-    directory: Directory,
-    out: Annotated[Path | None, typer.Option(help="folder for the pictures (default: DIR/figures)")] = None,
+    zoo: Readable,
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the pictures (default: DIR/figures; of a zoo on the Hub, figures)")
+    ] = None,
+    revision: Revision = None,
 ) -> None:
     """Draw a zoo: accuracy against step, and the final accuracy of every task. Prints the paths of the PNGs.
 
@@ -159,7 +166,8 @@ def plot(
     """
     from rnn_zoos.loaders.figures import draw_zoo
 
-    for path in draw_zoo(directory, out or directory / "figures"):
+    default = Path(zoo, "figures") if Path(zoo).is_dir() else Path("figures")  # OWNER/NAME would be a directory then
+    for path in draw_zoo(zoo, out or default, revision):
         print(path)
 
 
@@ -186,18 +194,55 @@ def import_(
 @app.command()
 def export(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="new directory for the files", metavar="DIR")],
-    to: Annotated[str, typer.Option(help="layout: paper (the .npy files of the paper's code)")],
+    to: Annotated[str, typer.Option(help="parquet (what plain `datasets` reads), or paper (the authors' .npy files)")],
+    out: Annotated[Path, typer.Option(help="directory for the files")],
 ) -> None:
     """Write a zoo in another layout, and say what that has no place for.
 
-    Example: rnn-zoos export zoos/formal-languages --to paper --out formal_languages_tokens_4_length_42_2x32
+    Examples:
+
+    rnn-zoos export zoos/formal-languages --to parquet --out exported
+
+    rnn-zoos export zoos/formal-languages --to paper --out formal_languages_tokens_4_length_42_2x32
     """
-    from rnn_zoos.loaders.export import EXPORTERS
+    from rnn_zoos.generation.publish import EXPORTERS
 
     if to not in EXPORTERS:
         raise UnknownNameError.among("layout", to, EXPORTERS)
     print(EXPORTERS[to](directory, out))
+
+
+@app.command()
+def publish(
+    directory: Directory,
+    repo: Annotated[str, typer.Option(help="OWNER/NAME of a dataset on the Hub; made if it is not there")],
+    tag: Annotated[str | None, typer.Option(help="name of this version, such as v1")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make a new repository private")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="write and list all files, send nothing")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="URL of another Hub", metavar="URL")] = None,
+) -> None:
+    """Publish a zoo on the Hugging Face Hub: all files in one commit. Stopped, the same command goes on.
+
+    Log in first: hf auth login, or HF_TOKEN.
+
+    Examples:
+
+    rnn-zoos publish zoos/formal-languages --repo me/formal-languages --dry-run
+
+    rnn-zoos publish zoos/formal-languages --repo me/formal-languages --tag v1
+    """
+    from rnn_zoos.generation.publish import prepare
+    from rnn_zoos.generation.publish import publish as publish_files
+    from rnn_zoos.manifest import CARD, PUBLISHED
+
+    publication = prepare(directory, repo)
+    for line in publication.summary():
+        print(line)
+    print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
+    if dry_run:
+        print(f"Nothing was sent. The card is {directory / PUBLISHED / CARD}.")
+        return
+    print(f"Published: {repo} at {publish_files(publication, repo, tag, private, endpoint)}.")
 
 
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)

@@ -51,6 +51,10 @@ class StorageError(ZooError, OSError):
     """A file that could not be written (no space, no permission)."""
 
 
+class HubError(ZooError, OSError):
+    """A repository or file of the Hub that is missing, closed to this user, or out of reach."""
+
+
 class BackendError(ZooError):
     """A trainer that this machine cannot use."""
 

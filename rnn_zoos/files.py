@@ -36,7 +36,7 @@ class FileEntry:
     rows: int
 
 
-def write_atomically(path: Path, data: bytes) -> str:
+def write_atomically(path: Path, data: bytes | memoryview) -> str:
     """Write a file under a temporary name, sync it, rename it; return its sha256.
 
     Raises StorageError if the file system refuses; then nothing of `path` has changed and no temporary file is left.
@@ -130,12 +130,14 @@ def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
         raise IntegrityError(f"{path} is missing. {remedy}")
     if path.stat().st_size != entry.bytes:
         raise IntegrityError(f"{path} has {path.stat().st_size:,} bytes; expected {entry.bytes:,}. {remedy}")
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != entry.sha256:
         raise IntegrityError(f"{path} has sha256 {found}; expected {entry.sha256}. {remedy}")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, read piece by piece."""
+    """Return the sha256 of a file, read piece by piece."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

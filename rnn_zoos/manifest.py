@@ -16,6 +16,9 @@ from rnn_zoos.files import FileEntry, write_json
 FORMAT = 1
 MANIFEST = "zoo.json"
 DIGITS = "digits.safetensors"
+CARD, PRESET = "README.md", "preset.yaml"
+PUBLISHED = "published"
+"""Folder of a zoo with what is published beside its own files: card, preset, figures, data/."""
 _REMEDY = "Put a whole copy of it in its place, or make the zoo again in another directory."
 UNFINISHED = "unfinished"
 """Folder with the plan and the finished shards' index rows while a zoo is being made."""

@@ -5,7 +5,7 @@ from PIL import Image
 
 from rnn_zoos.loaders import figures
 from rnn_zoos.loaders.figures import draw_zoo
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -20,7 +20,7 @@ def test_figures_are_pictures_with_something_in_them(name, zoo, tmp_path):
 
 
 def test_every_run_is_a_line_and_every_split_a_mean(zoo):
-    index = LocalZoo(zoo("formal-languages")).index()
+    index = open_zoo(zoo("formal-languages")).index()
     axes = figures._accuracy_against_step(index, "x").axes[0]
     runs = {row["run"]: [] for row in index.to_pylist()}
     for row in index.to_pylist():
@@ -31,7 +31,7 @@ def test_every_run_is_a_line_and_every_split_a_mean(zoo):
 
 
 def test_the_last_snapshot_of_every_run_is_shown(zoo):
-    index = LocalZoo(zoo("sequential-mnist")).index()
+    index = open_zoo(zoo("sequential-mnist")).index()
     last = figures._last_snapshots(index)
     assert [(row["run"], row["step"]) for row in last] == [(run, 8) for run in range(5)]
     axes = figures._accuracy_against_angle(last).axes[0]

@@ -23,7 +23,7 @@ from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.workspace import Workspace, locked
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import read_manifest
 
 
@@ -405,12 +405,12 @@ def test_runs_that_diverge_are_flagged_and_their_neighbours_untouched(zoo, tiny_
     monkeypatch.setattr(FormalLanguages, "evaluate", overflowing)
     make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
     assert check_zoo(tmp_path / "zoo") == []
-    rows = LocalZoo(tmp_path / "zoo").index().to_pylist()
+    rows = open_zoo(tmp_path / "zoo").index().to_pylist()
     assert {row["run"] for row in rows if row["diverged"]} == {1, 3}
     assert (
         [row["step"] for row in rows if row["run"] == 1] == [row["step"] for row in rows if row["run"] == 3] == [0, 2]
     )
-    expected, found = LocalZoo(zoo("formal-languages")), LocalZoo(tmp_path / "zoo")
+    expected, found = open_zoo(zoo("formal-languages")), open_zoo(tmp_path / "zoo")
     for row in rows:
         healthy = expected.row(row["run"], row["step"])
         for name, tensor in found.weights(row).items():

@@ -22,7 +22,7 @@ from rnn_zoos.formal_languages import one_hot_inputs
 from rnn_zoos.loaders.dataset import StackedWeights
 from rnn_zoos.loaders.info import zoo_info
 from rnn_zoos.loaders.sample import sample_network
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import read_manifest
 from rnn_zoos.rotation import rotation_table
 from rnn_zoos.sequential_mnist import tile_inputs
@@ -39,7 +39,7 @@ def stored(directory, row, kind="shards"):
 def test_rows_have_the_labels_and_weights_that_are_stored(name, zoo):
     loaded = load_dataset(zoo(name))
     assert isinstance(loaded, datasets.DatasetDict)
-    index = LocalZoo(zoo(name)).index().to_pylist()
+    index = open_zoo(zoo(name)).index().to_pylist()
     assert sum(len(split) for split in loaded.values()) == len(index) > 10
     rows = iter(index)
     for split in loaded.values():
@@ -79,7 +79,7 @@ def test_stacked_weights_give_tensors_by_name_and_rows_by_number():
 
 def test_steps_and_where_keep_what_they_say(zoo):
     directory = zoo("formal-languages")
-    everything = LocalZoo(directory).index().to_pylist()
+    everything = open_zoo(directory).index().to_pylist()
     assert len(load_dataset(directory, split="train", steps=11)) == sum(
         row["step"] == 11 and row["split"] == "train" for row in everything
     )
@@ -101,12 +101,12 @@ def test_where_means_the_number_that_is_written(zoo):
     assert len(load_dataset(zoo("formal-languages"), split="train", where=[("weight_decay", "==", 0.0001)])) == len(
         languages
     )
-    everything = LocalZoo(zoo("sequential-mnist")).index().to_pylist()
+    everything = open_zoo(zoo("sequential-mnist")).index().to_pylist()
     decayed = [row for row in everything if row["weight_decay"] > 0.05]
     for where in ([("weight_decay", "==", 0.1)], [("weight_decay", ">=", 0.1)], [("weight_decay", "in", [0.1, 7])]):
-        assert LocalZoo(zoo("sequential-mnist")).index(where=where).num_rows == len(decayed) > 0
-    assert LocalZoo(zoo("sequential-mnist")).index(where=[("weight_decay", ">", 0.1)]).num_rows == 0
-    assert LocalZoo(zoo("sequential-mnist")).index(steps=np.int64(8), split=datasets.Split.TRAIN).num_rows > 0
+        assert open_zoo(zoo("sequential-mnist")).index(where=where).num_rows == len(decayed) > 0
+    assert open_zoo(zoo("sequential-mnist")).index(where=[("weight_decay", ">", 0.1)]).num_rows == 0
+    assert open_zoo(zoo("sequential-mnist")).index(steps=np.int64(8), split=datasets.Split.TRAIN).num_rows > 0
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -158,12 +158,12 @@ def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
         load_dataset(directory, steps=11.5)
     with pytest.raises(FormatError, match="revision is 'v1'"):
         load_dataset(directory, revision="v1")
-    with pytest.raises(FormatError, match="expected the path of a directory"):
+    with pytest.raises(FormatError, match="expected a directory, or OWNER/NAME"):
         load_dataset(None)
     with pytest.raises(UnknownNameError, match="Unknown run"):
         load_model(directory, "3", 11)
-    with pytest.raises(FormatError, match="is not a directory.*rnn-zoos generate"):
-        load_dataset("rnn-zoos/formal-languages")
+    with pytest.raises(FormatError, match="is not a directory, nor the name of a zoo.*rnn-zoos generate"):
+        load_dataset("./formal-languages")
     with pytest.raises(FormatError, match="not a zoo"):
         load_dataset(tmp_path)
     with pytest.raises(UnknownNameError, match="Unknown run 7; this zoo has the runs 0 to 6"):
@@ -300,8 +300,8 @@ def test_rollouts_of_digits_need_their_angle(zoo):
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_info_summarises_what_is_there(name, zoo):
-    info = zoo_info(zoo(name))
-    manifest, index = read_manifest(zoo(name)), LocalZoo(zoo(name)).index().to_pylist()
+    info = zoo_info(open_zoo(zoo(name)))
+    manifest, index = read_manifest(zoo(name)), open_zoo(zoo(name)).index().to_pylist()
     assert info["zoo"]["runs"] == manifest.runs and info["zoo"]["snapshots"] == len(index)
     assert [row["split"] for row in info["splits"]] == list(manifest.splits)
     accuracy = next(row for row in info["labels"] if row["label"] == "accuracy")
@@ -313,7 +313,7 @@ def test_info_summarises_what_is_there(name, zoo):
 
 def test_sample_shows_the_strings_by_which_a_snapshot_was_measured(zoo):
     title, rows = sample_network(zoo("formal-languages"), run=2, step=None, count=13)
-    row = LocalZoo(zoo("formal-languages")).row(2, 11)
+    row = open_zoo(zoo("formal-languages")).row(2, 11)
     assert "step 11" in title and row["task"] in title
     assert sum(r[""] == "right" for r in rows) / 13 == pytest.approx(row["accuracy"])
     faults = {"right": {""}, "wrong": {"order", "counts", "no end"}}

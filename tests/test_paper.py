@@ -16,12 +16,12 @@ from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError, UnknownNameError
 from rnn_zoos.formal_languages import BOS, EOS, judge
 from rnn_zoos.generation.plan import make_plan
-from rnn_zoos.loaders.export import export_paper
 from rnn_zoos.loaders.figures import draw_zoo
 from rnn_zoos.loaders.info import zoo_info
 from rnn_zoos.loaders.paper import findings, import_paper
+from rnn_zoos.loaders.paper_export import export_paper
 from rnn_zoos.loaders.sample import sample_network
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import read_manifest
 
 
@@ -77,7 +77,7 @@ def test_there_and_back_is_the_same_bit_for_bit(name, zoo, exported, tmp_path):
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_the_files_are_those_of_the_papers_code(name, zoo, exported):
-    rows = LocalZoo(zoo(name)).index().sort_by([("run", "ascending"), ("step", "ascending")]).to_pylist()
+    rows = open_zoo(zoo(name)).index().sort_by([("run", "ascending"), ("step", "ascending")]).to_pylist()
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in (exported / name).glob("*.npy")}
     kinds = {key: (str(array.dtype), array.shape) for key, array in arrays.items()}
     if name == "formal-languages":
@@ -160,7 +160,7 @@ def test_runs_of_parts_that_count_from_0_stay_apart(folders, source, tmp_path):
             np.save(path, np.concatenate([np.load(part / path.name) for part in parts]))
     import_paper(tmp_path / "parts" if folders else parts[0], tmp_path / "zoo")
     assert check_zoo(tmp_path / "zoo") == [] and read_manifest(tmp_path / "zoo").runs == 10
-    rows = sorted(LocalZoo(tmp_path / "zoo").index().to_pylist(), key=lambda row: row["original_row"])
+    rows = sorted(open_zoo(tmp_path / "zoo").index().to_pylist(), key=lambda row: row["original_row"])
     assert [row["original_row"] for row in rows] == list(range(30))
     assert [row["run"] for row in rows] == [run for run in range(10) for _ in range(3)]
     assert [row["original_run"] for row in rows] == [run % 5 for run in range(10) for _ in range(3)]
@@ -175,7 +175,7 @@ def test_runs_that_diverged_or_stopped_are_cut_or_left_out_and_counted(source, t
     manifest = import_paper(directory, tmp_path / "zoo")
     assert check_zoo(tmp_path / "zoo") == [] and manifest.runs == 4
     assert [line.split(" runs")[0] for line in findings(manifest)] == ["2", "1"]
-    rows = LocalZoo(tmp_path / "zoo").index().to_pylist()
+    rows = open_zoo(tmp_path / "zoo").index().to_pylist()
     assert {(row["run"], row["diverged"]) for row in rows} == {(0, True), (1, False), (2, True), (3, False)}
     assert len(rows) == 1 + 3 + 2 + 3
 
@@ -186,7 +186,7 @@ def test_an_angle_keeps_its_precision(source, tmp_path):
     change(directory, "tasks", lambda a: a.__setitem__((slice(3), 0), angle))
     import_paper(directory, tmp_path / "zoo")
     assert check_zoo(tmp_path / "zoo") == []
-    row = LocalZoo(tmp_path / "zoo").row(0, 1)
+    row = open_zoo(tmp_path / "zoo").row(0, 1)
     assert row["angle"] == angle and row["task"] == "44.444444 degrees"
 
 

@@ -1,10 +1,9 @@
-"""Writing zoos in the layouts of others: an exporter takes a directory and a new one, and says what it left out."""
+"""Writing a zoo as the .npy files of the paper's code. Inverse of `rnn_zoos.loaders.paper`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from rnn_zoos.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
 from rnn_zoos.loaders.dataset import Gather
 from rnn_zoos.loaders.npy import WHOLE, npy_writers
 from rnn_zoos.loaders.paper_layout import ARGUMENTS, JUDGED, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout
-from rnn_zoos.loaders.zoo import LocalZoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import Manifest
 from rnn_zoos.rotation import TILE
 from rnn_zoos.weights import flatten
@@ -37,7 +36,7 @@ def export_paper(directory: Path, out: Path) -> str:
     here). An imported zoo keeps the source's steps. Raises FormatError for a zoo of other cells than LSTMs or without
     snapshots, StorageError for what cannot be written; then nothing is left behind.
     """
-    zoo = LocalZoo(directory)
+    zoo = open_zoo(directory)
     manifest = zoo.manifest
     if manifest.architecture.cell != "lstm":
         raise FormatError(
@@ -48,16 +47,12 @@ def export_paper(directory: Path, out: Path) -> str:
         raise FormatError(f"{directory} has no snapshots; nothing to export.")
     with new_directory(out) as temporary:
         with npy_writers(temporary, len(rows), _types(manifest)) as writers:
-            gather = Gather(directory, rollouts=True)
+            gather = Gather(zoo.source, rollouts=True)
             for run_rows in _by_run(rows):
                 for name, array in _arrays(manifest, gather, run_rows).items():
                     writers[name].append(array)
         write_json(temporary / ARGUMENTS, _arguments(manifest))
     return _left_out(manifest)
-
-
-EXPORTERS: Mapping[str, Callable[[Path, Path], str]] = MappingProxyType({"paper": export_paper})
-"""By the name that `rnn-zoos export --to` takes."""
 
 
 def _types(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
