@@ -98,7 +98,7 @@ def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, caps
         (["sample", ".", "--run", "0"], "is not a zoo"),
         (["import", "nowhere", "--out", "x"], "nowhere is not a directory"),
         (["export", ".", "--to", "paper", "--out", "x"], "is not a zoo"),
-        (["export", ".", "--to", "papers", "--out", "x"], "Unknown layout 'papers'; known: paper"),
+        (["export", ".", "--to", "papers", "--out", "x"], "Unknown layout 'papers'; known: parquet, paper"),
     ],
 )
 def test_what_a_user_can_mend_is_one_message_and_exit_status_one(arguments, message, tmp_path, monkeypatch, capsys):

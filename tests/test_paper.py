@@ -16,6 +16,7 @@ from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError, UnknownNameError
 from rnn_zoos.formal_languages import BOS, EOS, judge
 from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.publish import export_parquet
 from rnn_zoos.loaders.figures import draw_zoo
 from rnn_zoos.loaders.info import zoo_info
 from rnn_zoos.loaders.paper import findings, import_paper
@@ -118,7 +119,10 @@ def test_an_imported_zoo_is_a_zoo(name, source, tmp_path):
     row = load_dataset(tmp_path / "zoo", split="train", steps=steps[-1])[0]
     assert row["original_step"] == steps[-1] - 1 and "test_accuracy" not in row
     assert load_model(tmp_path / "zoo", row["run"], steps[-1])
-    assert zoo_info(tmp_path / "zoo")["zoo"]["imported"] == "paper"
+    assert zoo_info(open_zoo(tmp_path / "zoo"))["zoo"]["imported"] == "paper"
+    exported = export_parquet(tmp_path / "zoo", tmp_path / "parquet")
+    assert "rnn-zoos import" in (tmp_path / "parquet" / "README.md").read_text()
+    assert len(exported) > 4 and not (tmp_path / "parquet" / "preset.yaml").exists(), "it has no preset"
     assert len(sample_network(tmp_path / "zoo", row["run"], None, 3)[1]) == 3
     assert all(path.is_file() for path in draw_zoo(tmp_path / "zoo", tmp_path / "figures"))
 
