@@ -75,6 +75,10 @@ class Synthetic(TaskFamily):
         """Return nothing."""
         return {}
 
+    def task_of(self, values: Mapping[str, Any]) -> int:
+        """Return the harmless task."""
+        return 0
+
     def is_ood(self, tasks: Tensor) -> Tensor:
         """Return False for every task."""
         return torch.zeros_like(tasks, dtype=torch.bool)
@@ -125,3 +129,7 @@ def synthetic_settings(cell: str = "lstm", num_layers: int = 2, **changes: Any) 
 def synthetic_runs(count: int, poisoned: Mapping[int, int] | None = None) -> list[Run]:
     """Return runs 0..count-1 with weight decays 0 and .1 in turn; `poisoned` says run -> update that meets NaN."""
     return [Run(number, (poisoned or {}).get(number, 0), 0.1 * (number % 2)) for number in range(count)]
+
+    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return nothing."""
+        return {}
