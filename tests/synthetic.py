@@ -103,6 +103,10 @@ class Synthetic(TaskFamily):
         """Find nothing: there are none."""
         yield from ()
 
+    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return nothing."""
+        return {}
+
     def rollout_shapes(self, evaluation: NoEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return nothing."""
         return {}
@@ -129,7 +133,3 @@ def synthetic_settings(cell: str = "lstm", num_layers: int = 2, **changes: Any) 
 def synthetic_runs(count: int, poisoned: Mapping[int, int] | None = None) -> list[Run]:
     """Return runs 0..count-1 with weight decays 0 and .1 in turn; `poisoned` says run -> update that meets NaN."""
     return [Run(number, (poisoned or {}).get(number, 0), 0.1 * (number % 2)) for number in range(count)]
-
-    def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return nothing."""
-        return {}
