@@ -15,6 +15,7 @@ from rnn_zoos.generation.parquet import file_rows
 from rnn_zoos.loaders.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.manifest import PRESET, Manifest
+from rnn_zoos.sequential_mnist import SequentialMnist
 
 _TEMPLATE = "DATASET_CARD.md"
 _PLACE = "<!-- `rnn-zoos publish` puts the numbers of the zoo here -->"
@@ -56,7 +57,7 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
     rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
     return DatasetCardData(
         pretty_name=f"rnn-zoos: {zoo.manifest.zoo}",
-        license="cc-by-4.0" if zoo.manifest.digits is None else ["cc-by-4.0", "cc-by-sa-3.0"],
+        license=_licenses(zoo.manifest),
         tags=[*_TAGS, zoo.manifest.zoo],
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         configs=[
@@ -68,6 +69,12 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
             for config, path in paths.items()
         ],
     )
+
+
+def _licenses(manifest: Manifest) -> list[str]:
+    """Return the licences, by the Hub's names: ours for what we made; digits are MNIST's, in whatever form."""
+    ours = ["unknown" if manifest.imported else "cc-by-4.0"]
+    return ours if manifest.zoo != SequentialMnist.name else [*ours, "cc-by-sa-3.0"]
 
 
 def _numbers(zoo: Zoo, name: str, figures: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,13 +23,14 @@ from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, HubError
 from rnn_zoos.files import sha256_of, write_atomically
 from rnn_zoos.generation.card import make_card, preset_yaml
-from rnn_zoos.generation.parquet import write_data
+from rnn_zoos.generation.parquet import DATA, write_data
 from rnn_zoos.index import write_index
 from rnn_zoos.loaders.figures import draw_zoo
 from rnn_zoos.loaders.hub import LOG_IN, PASSING, TRIES, wait_seconds
 from rnn_zoos.loaders.paper_export import export_paper
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import CARD, MANIFEST, PRESET, PUBLISHED, index_path
+from rnn_zoos.tasks import SPLITS
 
 _OURS = ("data/", "index/", "shards/", "rollouts/", "figures/")  # folders in which nothing but this zoo's files may be
 _KIND = "dataset"
@@ -65,9 +65,9 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
     Returns the files. Raises FormatError for a directory that is no zoo, IntegrityError for a damaged one.
     """
     zoo = open_zoo(directory)
-    stale = out / "data"
-    if stale.is_dir():
-        shutil.rmtree(stale)  # files of a smaller zoo would be read along
+    for split in SPLITS:
+        for stale in (out / DATA).glob(f"{split}-*-of-*.parquet"):
+            stale.unlink()  # a file of another size of this zoo would be read along; all else there is the user's
     written = []
     for split in zoo.splits():
         written += [out / path for path, _ in write_data(zoo, split, out)]
@@ -114,12 +114,12 @@ def publish(
     api = HfApi(endpoint=endpoint)
     _persistently(lambda: api.create_repo(repo, repo_type=_KIND, private=private, exist_ok=True), repo)
     tags = {ref.name: ref.target_commit for ref in _persistently(lambda: _refs(api, repo), repo)}
-    head = _persistently(lambda: _commit(api, publication, repo), repo)
-    if tag is not None and tags.get(tag, head) != head:
+    if tag in tags and any(_persistently(lambda: _difference(api, publication, repo, tags[tag]), repo)):
         raise HubError(
-            f"{repo} is published as {head}, but has the tag {tag} at {tags[tag]}. Versions do not change: give "
-            "another --tag."
+            f"{repo} has the tag {tag} at {tags[tag]}, with other files than these. Versions do not change: give "
+            "another --tag. Nothing was sent."
         )
+    head = _persistently(lambda: _commit(api, publication, repo), repo)
     if tag is not None and tag not in tags:
         _persistently(lambda: api.create_tag(repo, tag=tag, revision=head, repo_type=_KIND, exist_ok=True), repo)
     return head
@@ -135,13 +135,7 @@ def _commit(api: HfApi, publication: Publication, repo: str) -> str:
     Also called again after a commit whose answer was lost: then nothing differs any more.
     """
     head = str(api.repo_info(repo, repo_type=_KIND).sha)
-    there = {
-        entry.path: entry
-        for entry in api.list_repo_tree(repo, repo_type=_KIND, revision=head, recursive=True)
-        if isinstance(entry, RepoFile)
-    }
-    changed = {path: file for path, file in publication.files.items() if not _same(there.get(path), file)}
-    gone = [path for path in there if path.startswith(_OURS) and path not in publication.files]
+    changed, gone = _difference(api, publication, repo, head)
     if not changed and not gone:
         return head
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
@@ -151,6 +145,17 @@ def _commit(api: HfApi, publication: Publication, repo: str) -> str:
     message = f"Zoo of {len(publication.files)} files: {len(changed)} new or changed, {len(gone)} removed"
     commit = api.create_commit(repo, operations, commit_message=message, repo_type=_KIND, parent_commit=head)
     return str(commit.oid)
+
+
+def _difference(api: HfApi, publication: Publication, repo: str, commit: str) -> tuple[dict[str, Path], list[str]]:
+    """Return the files that a commit lacks or has otherwise, and the paths that it has too many."""
+    there = {
+        entry.path: entry
+        for entry in api.list_repo_tree(repo, repo_type=_KIND, revision=commit, recursive=True)
+        if isinstance(entry, RepoFile)
+    }
+    changed = {path: file for path, file in publication.files.items() if not _same(there.get(path), file)}
+    return changed, [path for path in there if path.startswith(_OURS) and path not in publication.files]
 
 
 def _same(entry: RepoFile | None, file: Path) -> bool:

@@ -107,7 +107,11 @@ def check(directory: Directory) -> None:
     for finding in findings:
         print(finding)
     if findings:
-        print("Damaged files: delete them and run the `rnn-zoos generate` of this zoo again.", file=sys.stderr)
+        print(
+            "Damaged files of a zoo that you generated: delete them and run the same `rnn-zoos generate` again. Of one "
+            "that you fetched or imported: fetch or import it again.",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
     print(f"{directory}: conforms to format 1.")
 

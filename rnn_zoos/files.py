@@ -137,7 +137,6 @@ def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, read piece by piece."""
-    """Return the sha256 of a file, read piece by piece."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import ZOOS, make_in_process
 
 from rnn_zoos import cli, load_dataset, load_model
@@ -23,7 +24,7 @@ from rnn_zoos.loaders.paper import findings, import_paper
 from rnn_zoos.loaders.paper_export import export_paper
 from rnn_zoos.loaders.sample import sample_network
 from rnn_zoos.loaders.zoo import open_zoo
-from rnn_zoos.manifest import read_manifest
+from rnn_zoos.manifest import CARD, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,10 @@ def test_an_imported_zoo_is_a_zoo(name, source, tmp_path):
     assert load_model(tmp_path / "zoo", row["run"], steps[-1])
     assert zoo_info(open_zoo(tmp_path / "zoo"))["zoo"]["imported"] == "paper"
     exported = export_parquet(tmp_path / "zoo", tmp_path / "parquet")
-    assert "rnn-zoos import" in (tmp_path / "parquet" / "README.md").read_text()
+    card = (tmp_path / "parquet" / CARD).read_text()
+    assert "rnn-zoos import" in card
+    licenses = yaml.safe_load(card.split("---")[1])["license"]
+    assert licenses == ["unknown"] + ["cc-by-sa-3.0"] * (name == "sequential-mnist"), "theirs, and MNIST's pixels"
     assert len(exported) > 4 and not (tmp_path / "parquet" / "preset.yaml").exists(), "it has no preset"
     assert len(sample_network(tmp_path / "zoo", row["run"], None, 3)[1]) == 3
     assert all(path.is_file() for path in draw_zoo(tmp_path / "zoo", tmp_path / "figures"))

@@ -94,7 +94,9 @@ def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkey
 def test_exporting_again_removes_what_a_larger_zoo_left(own_zoo, tmp_path):
     export_parquet(own_zoo, tmp_path / "out")
     (tmp_path / "out" / "data" / "train-00001-of-00002.parquet").write_bytes(b"old")
+    (tmp_path / "out" / "data" / "mine.parquet").write_bytes(b"the user's")
     before = {path: path.read_bytes() for path in export_parquet(own_zoo, tmp_path / "out")}
+    assert (tmp_path / "out" / "data" / "mine.parquet").read_bytes() == b"the user's"
     assert not (tmp_path / "out" / "data" / "train-00001-of-00002.parquet").exists()
     assert {path: path.read_bytes() for path in export_parquet(own_zoo, tmp_path / "out")} == before, "same bytes"
 
@@ -148,6 +150,7 @@ def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, h
     extra = {path for path in old if path.startswith("shards/")} - set(publication.files)
     with pytest.raises(HubError, match="has the tag v1 at .*give another --tag"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
+    assert contents(hub) == old, "nothing was sent"
     second = publish.publish(publication, REPO, "v2", endpoint=hub.url)
     assert second != first and contents(hub, "v1") == old and not extra & set(contents(hub))
     assert set(contents(hub, "v2")) - {".gitattributes"} == set(publication.files)
