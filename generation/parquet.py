@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from rnn_zoos.files import FileEntry, write_atomically
 from rnn_zoos.index import index_schema
-from rnn_zoos.loaders.zoo import Zoo
+from rnn_zoos.loaders.zoo import PLACE, Zoo
 from rnn_zoos.tasks import Column
 
 DATA = "data"
@@ -56,11 +56,11 @@ def write_data(zoo: Zoo, split: str, out: Path) -> Iterator[tuple[str, FileEntry
     parts = file_rows(zoo, split)
     for number, rows in enumerate(parts):
         path = data_path(split, number, len(parts))
-        data = _parquet(zoo, split, index.slice(rows.start, len(rows)))
+        data = _parquet(zoo, index.slice(rows.start, len(rows)))
         yield path, FileEntry(write_atomically(out / path, data), len(data), len(rows))
 
 
-def _parquet(zoo: Zoo, split: str, index: pa.Table) -> memoryview:
+def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:
     schema = data_schema(zoo)
     weights = list(zoo.manifest.architecture.parameter_shapes)
     sink = pa.BufferOutputStream()
@@ -73,19 +73,15 @@ def _parquet(zoo: Zoo, split: str, index: pa.Table) -> memoryview:
         write_page_checksum=True,
     ) as writer:
         for first in range(0, len(index), _GROUP_ROWS):
-            writer.write_table(_with_weights(zoo, split, index.slice(first, _GROUP_ROWS), schema))
+            writer.write_table(_with_weights(zoo, index.slice(first, _GROUP_ROWS), schema))
     return memoryview(sink.getvalue())
 
 
-def _with_weights(zoo: Zoo, split: str, index: pa.Table, schema: pa.Schema) -> pa.Table:
+def _with_weights(zoo: Zoo, index: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return index rows with their weights."""
-    shards, rows = (index[name].to_numpy() for name in ("shard", "row"))
+    taken = zoo.take("shards", index.select(PLACE).to_pydict())
     columns = [index[name].combine_chunks() for name in index.column_names]
     for name in zoo.manifest.architecture.parameter_shapes:
         kind = schema.field(name).type
-        flat = np.empty((len(index), kind.list_size), np.float32)
-        for shard in np.unique(shards):
-            here = shards == shard
-            flat[here] = zoo.tensors("shards", split, int(shard))[name][rows[here]].reshape(-1, kind.list_size)
-        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind))
+        columns.append(pa.FixedSizeListArray.from_arrays(pa.array(taken[name].reshape(-1)), type=kind))
     return pa.Table.from_arrays(columns, schema=schema)

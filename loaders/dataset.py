@@ -8,32 +8,38 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from rnn_zoos.errors import FormatError
-from rnn_zoos.files import DTYPES, Array
+from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.files import Array
 from rnn_zoos.loaders.zoo import Source, Where, Zoo, open_zoo
-from rnn_zoos.manifest import DIGITS
+from rnn_zoos.manifest import DIGIT_TENSORS, DIGITS
 from rnn_zoos.rotation import rotation_table
 from rnn_zoos.sequential_mnist import tile_inputs
 
+Library: TypeAlias = Literal["torch", "numpy"]
+"""What holds the numbers of a row's weights and rollouts."""
 _STREAM_BATCH = 64  # rows gathered at once when streaming
 
 
-class StackedWeights(dict[str, Tensor]):
-    """Weights of several rows: name -> [rows, *shape]; an int gives one row, name -> [*shape] (views)."""
+class StackedWeights(dict[str, Any]):
+    """Weights of several rows: name -> [rows, *shape]; an int gives one row, name -> [*shape] (views).
+
+    The values are torch tensors, or numpy arrays if those were asked for.
+    """
 
     def __getitem__(self, key: str | int) -> Any:  # noqa: ANN401 - a tensor by name, a dict by number
         if isinstance(key, str):
             return super().__getitem__(key)
         return {name: tensor[key] for name, tensor in self.items()}
 
-    def rows(self) -> Iterator[dict[str, Tensor]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the weights of one row after the other."""
         return (self[row] for row in range(len(next(iter(self.values())))))
 
@@ -47,10 +53,11 @@ class Gather:
 
     source: Source
     rollouts: bool
+    tensors: Library
     _opened: list[Zoo] = field(default_factory=list, compare=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"source": self.source, "rollouts": self.rollouts, "_opened": []}  # reopened where it is unpickled
+        return self.__dict__ | {"_opened": []}  # reopened where it is unpickled
 
     @property
     def zoo(self) -> Zoo:
@@ -69,67 +76,48 @@ class Gather:
                 "Keep all three, or remove shard and row to have no weights."
             )
         out = {name: values for name, values in batch.items() if name not in ("shard", "row")}
-        weights = self._take(batch, "shards")
-        out["weights"] = StackedWeights(
-            {name: weights[name] for name in self.zoo.manifest.architecture.parameter_shapes}
-        )
+        out["weights"] = StackedWeights(self._as_asked(self.zoo.take("shards", batch)))
         if self.rollouts:
-            out |= self._rollouts(batch)
+            out |= self._as_asked(self._rollouts(batch))
         return out
+
+    def _as_asked(self, arrays: dict[str, Array]) -> dict[str, Any]:
+        if self.tensors == "numpy":
+            return dict(arrays)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def by_rows(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the same with `weights` as a list of one dict a row: streams want columns of equal length."""
         gathered = self(batch)
         return gathered | {"weights": list(gathered["weights"].rows())}
 
-    def _take(self, batch: dict[str, Any], kind: str) -> dict[str, Tensor]:
-        """Copy the rows of a batch out of the mapped shards: name -> [rows, ...]."""
-        places: dict[tuple[str, int], list[int]] = {}
-        for position, place in enumerate(zip(batch["split"], batch["shard"], strict=True)):
-            places.setdefault(place, []).append(position)
-        rows = np.asarray(batch["row"])
-        taken: dict[str, Array] = {}
-        if not places:
-            return {name: torch.from_numpy(empty) for name, empty in self._empty(kind).items()}
-        for (split, shard), positions in places.items():
-            for name, tensor in self.zoo.tensors(kind, split, shard).items():
-                if name not in taken:
-                    taken[name] = np.empty((len(rows), *tensor.shape[1:]), tensor.dtype)
-                taken[name][positions] = tensor[rows[positions]]
-        return {name: torch.from_numpy(tensor) for name, tensor in taken.items()}
-
-    def _empty(self, kind: str) -> dict[str, Array]:
-        """Return the tensors of no rows, [0, ...]."""
-        manifest = self.zoo.manifest
-        if kind == "rollouts":
-            return {name: np.empty((0, *shape), DTYPES[dtype]) for name, (dtype, shape) in manifest.rollouts.items()}
-        shapes = manifest.architecture.parameter_shapes
-        return {name: np.empty((0, *shape), np.float32) for name, shape in shapes.items()}
-
-    def _rollouts(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def _rollouts(self, batch: dict[str, Any]) -> dict[str, Array]:
         """Return the rollouts of a batch; of digits, what the networks read instead of the digits' numbers."""
-        tensors = self._take(batch, "rollouts")
-        if "seen" in tensors:  # an imported zoo has the pixels as they were read: turned already
-            seen = tensors.pop("seen")
-            return {"sequences": tile_inputs(_with_black(seen), _table(0)[None]), **tensors}
-        if "images" not in tensors:
-            return tensors
+        stored = self.zoo.take("rollouts", batch)
+        if "seen" in stored:  # an imported zoo has the pixels as they were read: turned already
+            seen = _with_black(stored.pop("seen"))
+            return {"sequences": tile_inputs(seen, _table(0)[None]).numpy(), **stored}
+        if "images" not in stored:
+            return stored
         if "angle" not in batch:
             raise FormatError("Rollouts of digits need the column 'angle', which was removed. Keep it.")
-        images = self._images(tensors.pop("images"))
+        images = self._images(stored.pop("images"))
         tables = torch.stack([_table(angle) for angle in batch["angle"]] or [_table(0)])[: len(images)]
-        return {"sequences": tile_inputs(images, tables), **tensors}
+        return {"sequences": tile_inputs(images, tables).numpy(), **stored}
 
-    def _images(self, numbers: Tensor) -> Tensor:
+    def _images(self, numbers: Array) -> Tensor:
         """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""
-        digits = self.zoo.file(DIGITS)
-        places = np.searchsorted(digits["numbers"], numbers.numpy())
-        return _with_black(torch.from_numpy(digits["images"][places]))
+        digits = self.zoo.file(DIGITS, DIGIT_TENSORS).tensors
+        known = digits["numbers"]
+        places = np.searchsorted(known, numbers)
+        if numbers.size and (not len(known) or (known.take(places, mode="clip") != numbers).any()):
+            raise FormatError(f"The rollouts show digits that {DIGITS} has not. `rnn-zoos check` lists all damage.")
+        return _with_black(digits["images"][places])
 
 
-def _with_black(images: Tensor) -> Tensor:
+def _with_black(images: Array) -> Tensor:
     """Turn pixels [..., 28, 28] into [..., 785], the last one black, as `tile_inputs` takes them."""
-    return torch.nn.functional.pad(images.flatten(-2), (0, 1))
+    return torch.nn.functional.pad(torch.from_numpy(images).flatten(-2), (0, 1))
 
 
 _table: Callable[[float], Tensor] = lru_cache(maxsize=4096)(rotation_table)
@@ -144,6 +132,7 @@ def load_dataset(
     revision: str | None = None,
     streaming: bool = False,
     token: str | None = None,
+    tensors: Library = "torch",
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
     """Load a zoo as a `datasets.Dataset` (one split) or `DatasetDict` (all splits that hold rows).
 
@@ -151,7 +140,7 @@ def load_dataset(
     slice or list of rows has `weights` as name -> [rows, *shape]. With `rollouts`, also `sequences` (languages: symbols
     uint8 [100, 42]; digits: inputs float32 [100, 50, 16]), `log_probs` or `logits` (float16), and `labels` of digits.
     Tensors are read when rows are; `filter(..., input_columns=[...])` and `select_columns` do not read them.
-    `with_format` would replace that reading: rows are torch tensors already.
+    `with_format` would replace that reading: `tensors` says whether rows are torch tensors or numpy arrays.
 
     `steps` keeps snapshots of these steps, `where` rows for which triples such as ("accuracy", ">", 0.9), or a pyarrow
     expression, hold. `streaming` gives iterable datasets, one shard of the stream per shard of the zoo.
@@ -165,8 +154,10 @@ def load_dataset(
         train = load_dataset("zoos/formal-languages", split="train", steps=[1000, 1500])
         train[0]["weights"]["lstm.weight_hh_l0"].shape  # torch.Size([128, 32])
     """
+    if tensors not in get_args(Library):
+        raise UnknownNameError.among("kind of tensors", tensors, get_args(Library))
     zoo = open_zoo(name_or_dir, revision, token)
-    gather = Gather(zoo.source, rollouts)
+    gather = Gather(zoo.source, rollouts, tensors)
     steps = list(steps) if isinstance(steps, Iterable) else steps
     loaded = {}
     for name in zoo.splits(split):
@@ -178,7 +169,7 @@ def load_dataset(
         if streaming:
             loaded[name] = _stream(index, gather)
         else:
-            zoo.fetch(name, sorted(set(table["shard"].to_pylist())), rollouts)
+            zoo.fetch(name, sorted(pc.unique(table["shard"]).to_pylist()), rollouts)
             loaded[name] = index.with_transform(gather)
     if split is not None:
         return loaded[split]

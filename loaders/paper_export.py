@@ -47,7 +47,7 @@ def export_paper(directory: Path, out: Path) -> str:
         raise FormatError(f"{directory} has no snapshots; nothing to export.")
     with new_directory(out) as temporary:
         with npy_writers(temporary, len(rows), _types(manifest)) as writers:
-            gather = Gather(zoo.source, rollouts=True)
+            gather = Gather(zoo.source, rollouts=True, tensors="torch")
             for run_rows in _by_run(rows):
                 for name, array in _arrays(manifest, gather, run_rows).items():
                     writers[name].append(array)

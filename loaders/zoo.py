@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError, UnknownNameError
-from rnn_zoos.files import Array, FileEntry, check_bytes, map_tensors
+from rnn_zoos.files import DTYPES, Array, FileEntry, check_bytes, map_tensors, tensor_differences
 from rnn_zoos.index import index_schema, read_index
 from rnn_zoos.loaders.hub import HUB_NAME, find_revision
-from rnn_zoos.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest
+from rnn_zoos.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest, shard_path
+from rnn_zoos.stack import NetworkStack
 from rnn_zoos.tasks import SPLITS, Column
 
 Where: TypeAlias = "pc.Expression | Sequence[tuple[str, str, Any]]"
 """What rows to keep: a pyarrow expression, or triples such as ("accuracy", ">", 0.9) that must all hold."""
 
+PLACE = ["split", "shard", "row"]
+"""The columns of an index that say where a row's tensors are."""
 _WHERE = "Expected a pyarrow expression, or triples such as [('accuracy', '>', 0.9), ('step', 'in', [0, 100])]."
 _REMEDY = "Fetch or generate this zoo again, or put the right file in its place; `rnn-zoos check` lists all damage."
 
@@ -63,10 +68,23 @@ class Directory:
         return self.folder / file
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """The tensors of a mapped file, and their bytes: copies between such views cost half of those between arrays."""
+
+    tensors: dict[str, Array]
+    contents: dict[str, memoryview]
+
+
 @lru_cache(maxsize=256)  # a mapped file holds a file descriptor
-def open_tensors(source: Source, file: str, entry: FileEntry) -> dict[str, Array]:
+def open_mapped(source: Source, file: str, entry: FileEntry) -> Mapped:
     """Map a file of a zoo, after its bytes were compared with the manifest: once in a process."""
-    return map_tensors(source.path(file, entry))
+    tensors = map_tensors(source.path(file, entry))
+    return Mapped(tensors, {name: _bytes_of(tensor) for name, tensor in tensors.items()})
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], pc.Expression]] = MappingProxyType(
@@ -135,6 +153,8 @@ class Zoo:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.manifest = source.manifest()
+        self._expected = {kind: self.manifest.tensors(kind) for kind in ("shards", "rollouts")}
+        self._compared: set[str] = set()  # files whose tensors are those that the manifest promises
 
     def splits(self, split: str | None = None) -> list[str]:
         """Return the splits that hold rows, or the one named. Raises UnknownNameError."""
@@ -153,20 +173,26 @@ class Zoo:
     ) -> pa.Table:
         """Return the index rows of a split (of all, in order of SPLITS), of some steps, of which `where` is true."""
         schema = index_schema({name: Column(**column) for name, column in self.manifest.columns.items()})
-        table = pa.concat_tables([schema.empty_table(), *(self._read(name) for name in self.splits(split))])
-        if steps is not None:
-            table = table.filter(pc.field("step").isin(self._steps(steps)))
-        if where is None:
-            return table
-        expression = where if isinstance(where, pc.Expression) else triples_to_expression(where, schema)
-        try:
-            return table.filter(expression)
-        except (pa.ArrowException, TypeError) as error:
-            raise FormatError(f"where is {where}, which cannot be asked of this index: {error}. {_WHERE}") from error
+        wanted = None if steps is None else pc.field("step").isin(self._steps(steps))
+        if where is not None:
+            asked = where if isinstance(where, pc.Expression) else triples_to_expression(where, schema)
+            try:
+                schema.empty_table().filter(asked)
+            except (pa.ArrowException, TypeError) as error:
+                raise FormatError(
+                    f"where is {where}, which cannot be asked of this index: {error}. {_WHERE}"
+                ) from error
+            wanted = asked if wanted is None else wanted & asked
+        tables = [self._read(name, schema, wanted) for name in self.splits(split)]
+        return pa.concat_tables([schema.empty_table(), *tables])
 
-    def _read(self, split: str) -> pa.Table:
+    def _read(self, split: str, schema: pa.Schema, where: pc.Expression | None) -> pa.Table:
+        """Read the index of a split. Raises FormatError if its columns are not those of the manifest."""
         file = index_path(split)
-        return read_index(self.source.path(file, self._entry(file)))
+        table = read_index(self.source.path(file, self._entry(file)), where)
+        if not table.schema.equals(schema):
+            raise FormatError(f"{file} has the columns {table.schema.names}; expected {schema.names}. {_REMEDY}")
+        return table
 
     def _entry(self, file: str) -> FileEntry:
         if file not in self.manifest.files:
@@ -197,13 +223,57 @@ class Zoo:
             raise UnknownNameError(f"Run {run} diverged before step {step}; it has the steps {known or 'none'}.")
         raise UnknownNameError.among(f"step of run {run}", step, known)
 
-    def tensors(self, kind: str, split: str, shard: int) -> dict[str, Array]:
-        """Return the mapped tensors [rows, ...] of a shard; `kind` is shards or rollouts."""
-        return self.file(self.manifest.paths(kind, split)[shard])
+    def file(self, file: str, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> Mapped:
+        """Map a safetensors file of the zoo, whose tensors have to be: name -> (dtype, shape without rows)."""
+        entry = self._entry(file)
+        mapped = open_mapped(self.source, file, entry)
+        if file not in self._compared:
+            for difference in tensor_differences(mapped.tensors, expected, entry.rows):
+                raise FormatError(f"{file} {difference}. {_REMEDY}")
+            self._compared.add(file)
+        return mapped
 
-    def file(self, file: str) -> dict[str, Array]:
-        """Return the mapped tensors of a safetensors file of the zoo."""
-        return open_tensors(self.source, file, self._entry(file))
+    def _shard(self, kind: str, split: str, shard: int) -> tuple[int, list[memoryview]]:
+        """Return the number of rows of a shard and the bytes of its tensors; `kind` is shards or rollouts."""
+        count = self.manifest.splits[split]["shards"]
+        if not 0 <= shard < count:
+            raise FormatError(f"{index_path(split)} names the shard {shard} of {count}. {_REMEDY}")
+        file, expected = shard_path(kind, split, shard, count), self._expected[kind]
+        contents = self.file(file, expected).contents
+        return self._entry(file).rows, [contents[name] for name in expected]
+
+    def take(self, kind: str, places: Mapping[str, Sequence[Any]]) -> dict[str, Array]:
+        """Copy rows out of the shards: name -> [rows, ...]. `places` has the index's columns split, shard and row."""
+        rows, expected = np.asarray(places["row"], np.int64), self._expected[kind]
+        taken = {name: np.empty((len(rows), *shape), DTYPES[dtype]) for name, (dtype, shape) in expected.items()}
+        into = [_bytes_of(array) for array in taken.values()]
+        sizes = [array.itemsize * prod(array.shape[1:]) for array in taken.values()]
+        opened: dict[tuple[str, int], tuple[int, list[memoryview]]] = {}
+        for first, end in _consecutive(places["split"], places["shard"], rows):
+            place = places["split"][first], places["shard"][first]
+            if place not in opened:
+                opened[place] = self._shard(kind, *place)
+            count, stored = opened[place]
+            row, after = int(rows[first]), int(rows[first]) + end - first
+            if row < 0 or after > count:
+                raise FormatError(f"{index_path(place[0])} names rows of shard {place[1]} that it has not. {_REMEDY}")
+            for to, tensor, size in zip(into, stored, sizes, strict=True):
+                to[first * size : end * size] = tensor[row * size : after * size]
+        return taken
+
+    def stack(self, rows: pa.Table | Sequence[Mapping[str, Any]], device: str = "cpu") -> NetworkStack:
+        """Return the networks of M index rows (of `index`, or of its `to_pylist`) as one stack, callable at once.
+
+        stack = zoo.stack(zoo.index("test", steps=2000))
+        outputs, state = stack(inputs)  # [B, T, I] -> [M, B, T, O]
+        """
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
+        if not {*PLACE} <= {*table.column_names}:
+            raise FormatError(f"The rows have the columns {table.column_names}; expected rows of `Zoo.index`.")
+        taken = self.take("shards", table.select(PLACE).to_pydict())
+        return NetworkStack(
+            self.manifest.architecture, {name: torch.from_numpy(array).to(device) for name, array in taken.items()}
+        )
 
     def fetch(self, split: str, shards: Iterable[int], rollouts: bool) -> None:
         """Fetch what reading rows of these shards takes, so that it cannot fail later; nothing for a directory."""
@@ -218,5 +288,18 @@ class Zoo:
 
     def weights(self, row: dict[str, Any]) -> dict[str, Tensor]:
         """Return a copy of the named weights of an index row, in the architecture's order."""
-        stacked = self.tensors("shards", row["split"], row["shard"])
-        return {n: torch.from_numpy(stacked[n][row["row"]].copy()) for n in self.manifest.architecture.parameter_shapes}
+        taken = self.take("shards", {name: [row[name]] for name in PLACE})
+        return {name: torch.from_numpy(tensor[0]) for name, tensor in taken.items()}
+
+
+def _consecutive(splits: Sequence[str], shards: Sequence[int], rows: Array) -> Iterator[tuple[int, int]]:
+    """Yield ranges (first, end) of places whose rows follow each other in one shard: one copy moves them all."""
+    if not len(rows):
+        return
+    same = (np.diff(rows) == 1) & (np.diff(np.asarray(shards)) == 0)
+    first = 0
+    for end, follows in enumerate(same.tolist(), start=1):
+        if not (follows and splits[end] == splits[end - 1]):
+            yield first, end
+            first = end
+    yield first, len(rows)

@@ -13,11 +13,21 @@ import pyarrow as pa
 import torch
 
 from rnn_zoos.errors import IntegrityError, ZooError
-from rnn_zoos.files import DTYPES, Array, check_bytes, map_tensors
+from rnn_zoos.files import Array, check_bytes, map_tensors, tensor_differences
 from rnn_zoos.index import index_schema, read_index
-from rnn_zoos.manifest import CARD, DIGITS, MANIFEST, PRESET, PUBLISHED, UNFINISHED, Manifest, index_path, read_manifest
+from rnn_zoos.manifest import (
+    CARD,
+    DIGIT_TENSORS,
+    DIGITS,
+    MANIFEST,
+    PRESET,
+    PUBLISHED,
+    UNFINISHED,
+    Manifest,
+    index_path,
+    read_manifest,
+)
 from rnn_zoos.registry import task_family
-from rnn_zoos.rotation import SIDE
 from rnn_zoos.tasks import SPLITS, Column, TaskFamily
 
 _NOT_LISTED = (MANIFEST, CARD, PRESET, ".lock", ".gitattributes")
@@ -216,20 +226,25 @@ def _check_tensors(
     digits: dict[str, Array] | None,
 ) -> Iterator[str]:
     """Yield what is wrong with the shards of a split: names, dtypes, shapes, numbers of rows, values."""
-    parameters = {name: ("F32", shape) for name, shape in manifest.architecture.parameter_shapes.items()}
-    for kind, expected in (("shards", parameters), ("rollouts", dict(manifest.rollouts))):
+    for kind in ("shards", "rollouts"):
+        expected = manifest.tensors(kind)
         for shard, path in enumerate(manifest.paths(kind, split)):
             if path in damaged or path not in manifest.files:
                 continue
             places = [row["row"] for row in rows if row["shard"] == shard]
-            if places != list(range(manifest.files[path].rows)):
+            if len(places) != manifest.files[path].rows or places != list(range(len(places))):
                 yield f"{path} has {manifest.files[path].rows} rows; {index_path(split)} names the rows {places}."
             try:
                 tensors = map_tensors(directory / path)
             except ZooError as error:
                 yield str(error)
                 continue
-            wrong = list(_check_shard(path, tensors, expected, manifest.files[path].rows))
+            wrong = [
+                f"{path} {difference}."
+                for difference in tensor_differences(tensors, expected, manifest.files[path].rows)
+            ]
+            if not wrong:
+                wrong = [f"{path}: {name} has values that are not finite." for name in _not_finite(tensors)]
             yield from wrong
             if kind == "rollouts" and not wrong:
                 yield from (f"{path}: {finding}." for finding in task_family(manifest.zoo).check_rollouts(tensors))
@@ -237,18 +252,11 @@ def _check_tensors(
                     yield from _check_shown(path, tensors, digits)
 
 
-def _check_shard(
-    path: str, tensors: dict[str, Array], expected: dict[str, tuple[str, tuple[int, ...]]], rows: int
-) -> Iterator[str]:
-    if tensors.keys() != expected.keys():
-        yield f"{path} has the tensors {sorted(tensors)}; expected {sorted(expected)}."
-        return
-    for name, (dtype, shape) in expected.items():
-        tensor = tensors[name]
-        if tensor.dtype != DTYPES[dtype] or tensor.shape != (rows, *shape):
-            yield f"{path}: {name} is {tensor.dtype} {tensor.shape}; expected {dtype} {(rows, *shape)}."
-        elif np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
-            yield f"{path}: {name} has values that are not finite."
+def _not_finite(tensors: dict[str, Array]) -> Iterator[str]:
+    """Yield the names of tensors that hold NaN or infinity."""
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            yield name
 
 
 def _digits(directory: Path, manifest: Manifest, damaged: set[str], lines: list[str]) -> dict[str, Array] | None:
@@ -256,8 +264,8 @@ def _digits(directory: Path, manifest: Manifest, damaged: set[str], lines: list[
     if DIGITS not in manifest.files or DIGITS in damaged:
         return None
     digits = map_tensors(directory / DIGITS)
-    expected = {"images": ("U8", (SIDE, SIDE)), "labels": ("U8", ()), "numbers": ("I32", ())}
-    wrong = list(_check_shard(DIGITS, digits, expected, manifest.files[DIGITS].rows))
+    rows = manifest.files[DIGITS].rows
+    wrong = [f"{DIGITS} {difference}." for difference in tensor_differences(digits, DIGIT_TENSORS, rows)]
     if not wrong and (np.diff(digits["numbers"]) <= 0).any():
         wrong = [f"{DIGITS}: numbers are not ascending."]
     lines += wrong

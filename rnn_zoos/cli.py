@@ -282,22 +282,36 @@ def speed_generation(
 
 @speed.command("loading")
 def speed_loading(
-    directory: Directory,
+    directory: Annotated[
+        Path | None, typer.Argument(help="directory of a zoo (default: one of random weights is made)", metavar="[DIR]")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="runs of the zoo that is made, 9 snapshots each", min=1)] = 1000,
     batch: Annotated[int, typer.Option(help="rows in a random batch", min=1)] = 64,
     repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
-    as_json: AsJson = False,
+    scratch: Annotated[
+        Path | None, typer.Option(help="folder for copies of the weights, 4 times their size", metavar="DIR")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Measure how fast a zoo opens and its weights are read.
+    """Measure how fast weights are read, beside a numpy memmap, a torch file per network, and plain datasets: medians.
 
-    Example: rnn-zoos speed loading zoos/formal-languages
+    Examples:
+
+    rnn-zoos speed loading
+
+    rnn-zoos speed loading zoos/formal-languages --repeats 9 --json loading.json
     """
-    from rnn_zoos.loaders.speed import measure_loading
+    from rnn_zoos.files import write_json
+    from rnn_zoos.generation.loading import measure
 
-    measured = measure_loading(directory, batch, repeats)
-    if as_json:
-        _print_json(measured)
-        return
-    _print_table("loading", [{"what": key, "value": value} for key, value in measured.items()])
+    measured = measure(directory, runs, batch, repeats, scratch)
+    if out is not None:
+        write_json(out, measured)
+    for title in ("machine", "zoo", "index"):
+        _print_table(title, [{"what": key, "value": value} for key, value in measured[title].items()])
+    _print_table(f"weights of the training split, random batches of {batch}", measured["results"])
 
 
 def _print_json(data: object) -> None:

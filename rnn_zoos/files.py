@@ -95,7 +95,12 @@ def _sync_directory(directory: Path) -> None:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write readable JSON atomically."""
-    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+    write_atomically(path, json_bytes(data))
+
+
+def json_bytes(data: Mapping[str, Any]) -> bytes:
+    """Return readable JSON: the one text that `write_json` has for these data."""
+    return (json.dumps(data, indent=2) + "\n").encode()
 
 
 def write_sealed_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -176,3 +181,16 @@ def map_tensors(path: Path) -> dict[str, Array]:
         first, last = (start + offset for offset in tensor["data_offsets"])
         arrays[name] = data[first:last].view(DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
     return arrays
+
+
+def tensor_differences(
+    tensors: Mapping[str, Array], expected: Mapping[str, tuple[str, tuple[int, ...]]], rows: int
+) -> Iterator[str]:
+    """Yield where tensors are not those expected: name -> (safetensors dtype, shape without rows)."""
+    if tensors.keys() != expected.keys():
+        yield f"has the tensors {sorted(tensors)}; expected {sorted(expected)}"
+        return
+    for name, (dtype, shape) in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != DTYPES[dtype] or tensor.shape != (rows, *shape):
+            yield f"has {name} as {tensor.dtype} {tensor.shape}; expected {dtype} {(rows, *shape)}"

@@ -6,24 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.files import FileEntry, write_atomically
 from rnn_zoos.tasks import Column
 
-_ARROW = {
+_ROW_BYTES = 64  # that a row takes in memory, at least
+_MOST_EXPANSION = 200  # times the size of the file; real ones expand 2 to 10 times
+
+ARROW_TYPES = {
     "int32": pa.int32(),
     "float32": pa.float32(),
     "float64": pa.float64(),
     "string": pa.string(),
     "bool": pa.bool_(),
 }
+"""The types of columns, by the names that a manifest has for them."""
 
 
 def index_schema(columns: Mapping[str, Column]) -> pa.Schema:
     """Return the Arrow schema of the columns; none may be null."""
-    return pa.schema([pa.field(name, _ARROW[column.dtype], nullable=False) for name, column in columns.items()])
+    return pa.schema([pa.field(name, ARROW_TYPES[column.dtype], nullable=False) for name, column in columns.items()])
 
 
 def write_index(path: Path, table: pa.Table) -> FileEntry:
@@ -41,12 +46,18 @@ def write_index(path: Path, table: pa.Table) -> FileEntry:
     return FileEntry(write_atomically(path, data), len(data), table.num_rows)
 
 
-def read_index(path: Path) -> pa.Table:
+def read_index(path: Path, where: pc.Expression | None = None) -> pa.Table:
     """Read an index whose bytes were checked (parquet's own checksums leave its footer out).
 
-    Raises FormatError if it cannot be read.
+    `where` keeps the rows of which an expression is true, without holding the others all at once. Raises FormatError
+    if it cannot be read, or would take far more memory than a real index of its size.
     """
     try:
-        return pq.read_table(path, partitioning=None)
+        told = pq.read_metadata(path)
+        groups = (told.row_group(number).total_byte_size for number in range(told.num_row_groups))
+        size = max(told.num_rows * _ROW_BYTES, sum(groups))
+        if size > _MOST_EXPANSION * path.stat().st_size + (1 << 20):
+            raise FormatError(f"{path} would expand to {size:,} bytes; no index does that.")
+        return pq.read_table(path, partitioning=None, filters=where)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error

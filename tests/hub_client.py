@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from rnn_zoos import cli, load_dataset, load_model
 from rnn_zoos.errors import ZooError
 from rnn_zoos.loaders import hub
-from rnn_zoos.loaders.zoo import open_tensors, open_zoo
+from rnn_zoos.loaders.zoo import open_mapped, open_zoo
 
 hub._FIRST_WAIT = 0.01
 
@@ -130,7 +130,7 @@ def versions(commit):
     before = load_dataset("owner/moving", split="train")
     first = digest(before)
     step("move")
-    open_tensors.cache_clear()
+    open_mapped.cache_clear()
     return {
         "first": first,
         "held": digest(before),
@@ -153,7 +153,7 @@ def faults():
     shards[0].resolve().write_bytes(bytes([1]) + shards[0].read_bytes()[1:])
     shards[1].resolve().write_bytes(shards[1].read_bytes()[:-1])
     (shards[0].parents[1] / "zoo.json").resolve().write_bytes(b"{}")
-    open_tensors.cache_clear()
+    open_mapped.cache_clear()
     found["healed"] = digests("owner/languages", rollouts=True)
     shards[0].resolve().write_bytes(bytes([1]) + shards[0].read_bytes()[1:])
     step("nothing is given")

@@ -1,6 +1,5 @@
 """The zoo format: files, manifest, index, and what `check` finds when something is wrong."""
 
-import json
 import os
 import shutil
 import stat
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pytest
 import safetensors.numpy
 from conftest import ZOOS
+from damage import change, rewrite_index
 
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError
@@ -23,7 +23,7 @@ from rnn_zoos.files import (
     write_tensors,
 )
 from rnn_zoos.index import read_index, write_index
-from rnn_zoos.manifest import read_manifest, seal
+from rnn_zoos.manifest import read_manifest
 
 TENSORS = {"b.weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2), "a": np.array([[1], [2]], np.uint8)}
 
@@ -136,14 +136,6 @@ def test_manifest_survives_a_round_trip(name, zoo, tmp_path):
     assert (tmp_path / "zoo.json").read_bytes() == (zoo(name) / "zoo.json").read_bytes()
 
 
-def change(manifest_path, edit):
-    """Change the manifest and seal it again: nothing but its content is wrong."""
-    data = json.loads(manifest_path.read_text())
-    del data["sha256"]
-    edit(data)
-    manifest_path.write_text(json.dumps({**data, "sha256": seal(data)}))
-
-
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -152,8 +144,18 @@ def change(manifest_path, edit):
         (lambda data: data["files"].update({"../../etc/passwd": data["files"]["index/train.parquet"]}), "not inside"),
         (lambda data: data["files"].update({"/etc/passwd": data["files"]["index/train.parquet"]}), "not inside"),
         (lambda data: data["architecture"].update(cell="lstn"), "Unknown cell 'lstn'"),
-        (lambda data: data["parameters"].pop(), "list of parameters does not fit"),
+        (lambda data: data["parameters"].reverse(), "list of parameters does not fit"),
         (lambda data: data.update(files=3), "not a manifest"),
+        (lambda data: data["architecture"].update(num_layers=10**12), "10 parameters do not fit"),
+        (lambda data: data["splits"]["train"].update(shards=10**12), "cannot hold all the shards"),
+        (lambda data: data["splits"]["train"].update(rows=-1), "whole numbers of at least 0"),
+        (lambda data: data["splits"].pop("ood"), "runs, rows and shards of train, validation, test, ood"),
+        (lambda data: data["files"]["index/train.parquet"].update(bytes="1"), "expected a sha256, bytes and rows"),
+        (lambda data: data["files"]["index/train.parquet"].update(sha256="../x"), "expected a sha256, bytes and rows"),
+        (lambda data: data["rollouts"].update(log_probs=["F64", [2]]), "the rollouts log_probs are F64"),
+        (lambda data: data["rollouts"].update(log_probs=["F16", [-1]]), "the rollouts log_probs are F16"),
+        (lambda data: data["columns"]["run"].update(dtype="object"), "the column run is"),
+        (lambda data: data["made"].pop("versions"), "made lacks"),
     ],
 )
 def test_a_wrong_manifest_is_refused(zoo, tmp_path, edit, message):
@@ -171,9 +173,7 @@ def test_a_flipped_bit_in_the_manifest_is_noticed(zoo, tmp_path):
             whole[:place] + bytes([whole[place] ^ (1 << int(bit))]) + whole[place + 1 :]
         )
         with pytest.raises((FormatError, LookupError)):
-            manifest = read_manifest(tmp_path)
-            assert manifest != read_manifest(zoo("formal-languages")), "white space only"
-            pytest.fail("a changed manifest was read")
+            read_manifest(tmp_path)
 
 
 def test_what_is_no_zoo_is_explained(tmp_path):
@@ -202,16 +202,6 @@ def test_check_names_every_damaged_byte(name, zoo, tmp_path):
         (out / path).write_bytes(whole)
     (out / "shards" / "more.safetensors").write_bytes(b"")
     assert check_zoo(out) == ["shards/more.safetensors is not listed in zoo.json."]
-
-
-def rewrite_index(out, split, edit):
-    """Write another index with the right hash: only its content is wrong."""
-    path = out / "index" / f"{split}.parquet"
-    table = read_index(path)
-    rows = table.to_pylist()
-    edit(rows)
-    entry = write_index(path, pa.Table.from_pylist(rows, schema=table.schema))
-    change(out / "zoo.json", lambda data: data["files"].update({f"index/{split}.parquet": vars(entry)}))
 
 
 @pytest.mark.parametrize(
@@ -263,10 +253,10 @@ def test_check_finds_a_task_that_leaks_between_splits(zoo, tmp_path):
             lambda t: t.update({"linear.bias": t["linear.bias"] * np.float32("nan")}),
             "linear.bias has values that are not",
         ),
-        (lambda t: t.update({"linear.bias": t["linear.bias"].astype(np.float16)}), "linear.bias is float16"),
+        (lambda t: t.update({"linear.bias": t["linear.bias"].astype(np.float16)}), "linear.bias as float16"),
         (
             lambda t: t.update({"linear.bias": t["linear.bias"][:, :-1]}),
-            r"linear.bias is float32 \(6, 5\); expected F32 \(6, 6\)",
+            r"linear.bias as float32 \(6, 5\); expected F32 \(6, 6\)",
         ),
         (lambda t: t.pop("linear.bias"), "has the tensors"),
         (lambda t: t.update({n: a[:-1] for n, a in t.items()}), "has 5 rows"),

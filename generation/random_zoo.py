@@ -1,0 +1,67 @@
+"""Zoos of random weights, written by the code that writes real ones: for measuring what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from rnn_zoos.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, FormalLanguages, LanguageEvaluation
+from rnn_zoos.generation.plan import Plan, ShardPlan, make_plan
+from rnn_zoos.generation.shards import make_shard
+from rnn_zoos.generation.training import TrainedRun
+from rnn_zoos.generation.workspace import Workspace, locked
+from rnn_zoos.manifest import Manifest
+from rnn_zoos.model import RecurrentNetwork
+from rnn_zoos.tasks import Measured, TaskFamily
+from rnn_zoos.weights import unflatten
+
+
+class _Unmeasured(FormalLanguages):
+    """Formal languages whose networks are not asked: labels are random, every rollout is an empty string."""
+
+    def evaluate(
+        self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: LanguageEvaluation
+    ) -> Measured:
+        random = torch.rand(len(self.label_columns), generator=torch.Generator().manual_seed(run * 2**32 + step))
+        strings = torch.full((evaluation.rollouts, LENGTH), EOS, dtype=torch.uint8)
+        strings[:, 0] = BOS
+        log_probs = torch.full((evaluation.rollouts, LENGTH - 1, NUM_SYMBOLS), 1 / NUM_SYMBOLS).log().half()
+        labels = dict(zip(self.label_columns, random.tolist(), strict=True))
+        return Measured(labels, {"sequences": strings, "log_probs": log_probs})
+
+
+@dataclass(frozen=True)
+class _RandomPlan(Plan):
+    @cached_property
+    def family(self) -> TaskFamily:
+        return _Unmeasured()
+
+
+def random_plan(runs: int) -> Plan:
+    """Return the plan of the paper's language zoo with this many runs, nothing measured, one rollout a snapshot."""
+    plan = make_plan("formal-languages", "paper", runs=runs)
+    values = {field.name: getattr(plan, field.name) for field in fields(Plan)}
+    settings = plan.settings.model_copy(update={"evaluation": {"strings": 1, "rollouts": 1}})
+    return _RandomPlan(**{**values, "settings": settings})
+
+
+def write_random_zoo(directory: Path, runs: int) -> Manifest:
+    """Write a zoo of formal languages: N(0, 0.1) weights, random labels, nine snapshots a run. Raises StorageError."""
+    plan = random_plan(runs)
+    workspace = Workspace(directory, plan)
+    workspace.look()
+    with locked(directory):
+        for shard in workspace.prepare() or []:
+            make_shard(directory, plan, shard, lambda updates: None, _untrained(plan, shard))
+        return workspace.finish()
+
+
+def _untrained(plan: Plan, shard: ShardPlan) -> Iterator[TrainedRun]:
+    snapshots, size = plan.settings.snapshots, plan.architecture.num_parameters
+    for run in shard.runs:
+        flat = 0.1 * torch.randn(len(snapshots), size, generator=torch.Generator().manual_seed(run.run))
+        yield TrainedRun(run, snapshots, unflatten(plan.architecture, flat), diverged=False)
