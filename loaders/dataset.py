@@ -157,12 +157,12 @@ def load_dataset(
     if tensors not in get_args(Library):
         raise UnknownNameError.among("kind of tensors", tensors, get_args(Library))
     zoo = open_zoo(name_or_dir, revision, token)
-    gather = Gather(zoo.source, rollouts, tensors)
+    gather = Gather(zoo.source, rollouts, tensors, [zoo])
     steps = list(steps) if isinstance(steps, Iterable) else steps
     loaded = {}
     for name in zoo.splits(split):
         table = zoo.index(name, steps, where)
-        identity = f"{zoo.manifest}{name}{steps}{where}{rollouts}"
+        identity = f"{zoo.identity}{name}{steps}{where}{rollouts}"
         index = datasets.Dataset(
             table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
         )

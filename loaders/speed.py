@@ -19,7 +19,7 @@ import torch
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.loaders.dataset import load_dataset
-from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.loaders.zoo import PLACE, open_zoo
 from rnn_zoos.weights import flatten
 
 SPLIT = "train"
@@ -41,9 +41,9 @@ class Places:
 def write_copies(places: Places, export: Callable[[Path, Path], object]) -> None:
     """Write the weights of a split as others ship them: one .npy, one torch file a network; `export` writes parquet."""
     zoo = open_zoo(places.zoo)
+    if SPLIT not in zoo.splits():
+        raise FormatError(f"{places.zoo} has no snapshots to read in {SPLIT}.")
     rows = zoo.index(SPLIT)
-    if not len(rows):
-        raise FormatError(f"{places.zoo} has no snapshots to read: all its runs diverged before their first.")
     weights = zoo.stack(rows).weights
     (places.copies / _FILES).mkdir(parents=True)
     np.save(places.copies / _MEMMAP, flatten(zoo.manifest.architecture, weights).numpy())
@@ -64,6 +64,22 @@ def _ours(places: Places) -> Take:
 def _ours_in_numpy(places: Places) -> Take:
     loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT, tensors="numpy")
     return lambda rows: loaded[rows]["weights"]
+
+
+def _ours_without_labels(places: Places) -> Take:
+    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT).select_columns(PLACE)
+    return lambda rows: loaded[rows]["weights"]
+
+
+def _only_labels(places: Places) -> Take:
+    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT).with_format(None)
+    return lambda rows: loaded[rows]
+
+
+def _take(places: Places) -> Take:
+    zoo = open_zoo(places.zoo)
+    index = zoo.index(SPLIT).select(PLACE)
+    return lambda rows: zoo.take("shards", index.take(rows).to_pydict())
 
 
 def _memmap(places: Places) -> Take:
@@ -93,6 +109,9 @@ RANDOM: Mapping[str, Callable[[Places], Take]] = MappingProxyType(
     {
         "load_dataset": _ours,
         "load_dataset, numpy": _ours_in_numpy,
+        "load_dataset, no labels": _ours_without_labels,
+        "load_dataset, labels alone": _only_labels,
+        "Zoo.take, numpy": _take,
         "numpy memmap": _memmap,
         "datasets, parquet": _plain,
         "a torch file a network": _files,

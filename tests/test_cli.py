@@ -65,7 +65,7 @@ def test_a_zoo_whose_runs_all_diverged_at_once_can_be_looked_at(tiny_preset, tmp
         assert in_process(monkeypatch, capsys, *command, tmp_path / "zoo")[0] == 0
     for command, message in (
         (["sample", "--run", 1], "diverged before step 11"),
-        (["speed", "loading"], "no snapshots"),
+        (["speed", "loading"], "no snapshots to read"),
     ):
         status, _, err = in_process(monkeypatch, capsys, *command, tmp_path / "zoo")
         assert status == 1 and message in err

@@ -68,6 +68,41 @@ def test_batches_over_several_shards_are_in_the_order_asked_for(zoo):
     assert torch.equal(train[7]["weights"]["linear.bias"], before)
 
 
+@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_numpy_rows_have_the_same_bits_as_torch_rows(name, streaming, zoo):
+    for split, rows in load_dataset(zoo(name), rollouts=True).items():
+        arrays = load_dataset(zoo(name), split=split, rollouts=True, tensors="numpy", streaming=streaming)
+        for row, numpy_row in zip(rows, arrays, strict=True):
+            found, expected = ({**r.pop("weights"), **r} for r in (numpy_row, row))
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                if isinstance(value, torch.Tensor):
+                    assert type(found[key]) is np.ndarray and np.array_equal(found[key], value.numpy())
+                    assert found[key].dtype == value.numpy().dtype
+                else:
+                    assert found[key] == value
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_of_rows_answers_as_its_networks_do(cell, zoo):
+    """Rows of several splits and shards, one of them twice; outputs, states, and gradients to the inputs."""
+    opened = open_zoo(zoo("formal-languages", cell))
+    rows = opened.index(steps=[2, 11]).take([9, 0, 5, 5])
+    assert len(set(rows["split"].to_pylist())) > 1
+    inputs = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    for stack in (opened.stack(rows), opened.stack(rows.to_pylist())):
+        outputs, state = stack(inputs)
+        assert state[0][0].shape == (4, 3, 7) and stack.num_networks == 4
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs)
+        alone = [load_model(zoo("formal-languages", cell), row["run"], row["step"]) for row in rows.to_pylist()]
+        expected = torch.stack([network(inputs) for network in alone])
+        assert torch.allclose(outputs, expected, atol=1e-6)
+        assert torch.allclose(gradient, torch.autograd.grad(expected.square().sum(), inputs)[0], atol=1e-5)
+    with pytest.raises(FormatError, match="expected rows of `Zoo.index`"):
+        opened.stack(rows.select(["run", "step"]))
+
+
 def test_stacked_weights_give_tensors_by_name_and_rows_by_number():
     stacked = StackedWeights(a=torch.arange(6).view(3, 2), b=torch.arange(3))
     assert torch.equal(stacked[1]["a"], torch.tensor([2, 3])) and [row["b"].item() for row in stacked.rows()] == [

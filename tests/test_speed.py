@@ -1,15 +1,24 @@
-"""What `rnn-zoos speed generation` reports; not how fast anything is."""
+"""What `rnn-zoos speed` reports; not how fast anything is."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ZOOS
 
 from rnn_zoos.architecture import Architecture
-from rnn_zoos.generation import machine, speed
+from rnn_zoos.check import check_zoo
+from rnn_zoos.errors import StorageError
+from rnn_zoos.generation import loading, machine, speed
 from rnn_zoos.generation.machine import commit, describe_machine, update_flop
+from rnn_zoos.generation.publish import export_parquet
+from rnn_zoos.generation.random_zoo import write_random_zoo
 from rnn_zoos.generation.speed import measure_generation
 from rnn_zoos.generation.stacked import StackedTrainer
+from rnn_zoos.loaders import speed as reading
+from rnn_zoos.loaders.speed import RANDOM, SPLIT, STREAMS, Places, write_copies
+from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.weights import stack_weights
 
 
 def test_every_way_has_a_row_whose_numbers_agree(monkeypatch):
@@ -29,6 +38,41 @@ def test_every_way_has_a_row_whose_numbers_agree(monkeypatch):
             assert row["GFLOP/s"] / row["updates/s"] == pytest.approx(
                 rows["bare"]["GFLOP/s"] / rows["bare"]["updates/s"]
             )
+
+
+def test_loading_is_measured_in_every_way_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "RANDOM", {way: RANDOM[way] for way in ("load_dataset", "numpy memmap")})
+    monkeypatch.setattr(reading, "STREAMS", {way: STREAMS[way] for way in ("load_dataset, streaming",)})
+    measured = loading.measure(None, 8, batch=5, repeats=1, scratch=tmp_path)
+    assert [row["way"] for row in measured["results"]] == [*reading.RANDOM, *reading.STREAMS]
+    assert measured["zoo"]["rows"] == 72 and measured["index"].keys() == {"open all splits, s", "filter by accuracy, s"}
+    assert all(row["rows/s"] > 0 and row["first pass, s"] > 0 for row in measured["results"])
+    base = next(row for row in measured["results"] if row["way"] == "numpy memmap")
+    for row in measured["results"]:
+        assert row["times memmap"] == pytest.approx(row["rows/s"] / base["rows/s"])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(StorageError, match="nowhere is not a directory"):
+        loading.measure(None, 8, batch=5, repeats=1, scratch=tmp_path / "nowhere")
+
+
+def test_every_way_to_load_gives_the_same_weights(tmp_path):
+    write_random_zoo(tmp_path / "zoo", 6)
+    assert check_zoo(tmp_path / "zoo") == []
+    places = Places(tmp_path / "zoo", tmp_path / "copies")
+    write_copies(places, export_parquet)
+    index, order = open_zoo(places.zoo).index(SPLIT), [3, 0, 20, 3]
+    names = open_zoo(places.zoo).manifest.architecture.parameter_shapes
+    expected = np.load(places.copies / "weights.npy")[order]
+    for way, make in RANDOM.items():
+        found = make(places)(order)
+        if way == "load_dataset, labels alone":
+            assert found["run"] == index.take(order)["run"].to_pylist()
+            continue
+        if isinstance(found, list):
+            found = stack_weights(found)
+        tensors = [found[name] for name in names] if isinstance(found, dict) else [found]
+        flat = np.concatenate([np.asarray(tensor).reshape(4, -1) for tensor in tensors], axis=1)
+        assert np.array_equal(flat, expected), way
 
 
 def test_flop_of_an_update_by_hand():
