@@ -85,7 +85,7 @@ def test_the_speeds_are_those_of_the_results(path):
 
 
 def test_the_speeds_of_loading_are_those_of_the_results():
-    path = "generation/results/loading-amd-epyc-2-cores.json"
+    path = "generation/results/loading-amd-epyc.json"
     rows = {row["way"]: row for row in json.loads((ROOT / path).read_text())["results"]}
     assert f"]({path})" in README
     for way, name in LOADING.items():
