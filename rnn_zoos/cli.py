@@ -337,7 +337,11 @@ def _cell(value: object) -> Text:
     return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
-_EXTRAS = {"pydantic": "generation", "yaml": "generation", "filelock": "generation", "matplotlib": "report"}
+_EXTRAS = {
+    **dict.fromkeys(("pydantic", "yaml", "filelock"), "generation"),
+    "matplotlib": "report",
+    **dict.fromkeys(("scipy", "sklearn"), "baselines"),
+}
 
 
 def main() -> None:
