@@ -67,6 +67,10 @@ class DeviceError(ZooError):
     """A device (GPU) that this machine does not have."""
 
 
+class EncoderError(ZooError):
+    """An encoder that cannot take these networks, or whose embeddings are not what embeddings have to be."""
+
+
 class MissingExtraError(ZooError, ImportError):
     """An optional dependency that is not installed."""
 

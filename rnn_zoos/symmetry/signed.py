@@ -102,4 +102,5 @@ class SignedPermutation:
         moved = by_gate.gather(-2, order[..., None, :, None].expand_as(by_gate))
         signs = torch.ones(moved.shape[:-1], device=matrix.device)
         signs[..., CANDIDATE[cell], :] = sign
-        return (moved * signs.unsqueeze(-1)).flatten(-3, -2)
+        rows: Tensor = (moved * signs.unsqueeze(-1)).flatten(-3, -2)
+        return rows
