@@ -46,7 +46,8 @@ class Emulator(nn.Module):
             below = self.out(hidden[:, 0]).softmax(dim=-1).cumsum(dim=-1) <= uniform[:, None]
             written.append(below.sum(dim=-1).clamp(max=self.out.out_features - 1))
             read = self.into(one_hot[written[-1]])
-        return torch.stack(written, dim=1).to(torch.uint8).unflatten(0, (networks, sequences))
+        strings: Tensor = torch.stack(written, dim=1).to(torch.uint8).unflatten(0, (networks, sequences))
+        return strings
 
 
 def total_variation(emulated: Tensor, true: Tensor) -> Tensor:

@@ -25,11 +25,13 @@ class Encoder(nn.Module, ABC):
 
     `information` is what it uses beside the weights; unless that is "weights", it is called with a stack of the same
     networks, too. `augmented` asks for a new random signed permutation of every network in every training step.
-    A row of the result depends on its network alone.
+    `keeps_answers` says that what it asks does not change in training: then `respond` is called once for every network,
+    and training reads the kept answers. A row of the result depends on its network alone.
     """
 
     information: ClassVar[Information] = "weights"
     augmented: ClassVar[bool] = False
+    keeps_answers: ClassVar[bool] = False
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__()
@@ -48,6 +50,14 @@ class Encoder(nn.Module, ABC):
         if self.information != "weights" and stack is None:
             raise EncoderError(f"{type(self).__name__} asks the networks: call it with a stack of them, too.")
         return unit_length(self.embed(weights, stack))
+
+    def respond(self, stack: NetworkStack) -> Tensor:
+        """Return the answers [M, A] of M networks to fixed questions."""
+        raise NotImplementedError(f"{type(self).__name__} does not keep answers")
+
+    def read(self, answers: Tensor) -> Tensor:
+        """Return embeddings [M, Z] of any length of kept answers [M, A]."""
+        raise NotImplementedError(f"{type(self).__name__} does not keep answers")
 
     @property
     def num_queries(self) -> int:

@@ -41,6 +41,7 @@ class SelfRollout(Encoder):
     """
 
     information: ClassVar[Information] = "queries"
+    keeps_answers: ClassVar[bool] = True
     soft: ClassVar[bool] = False
 
     def __init__(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -14,14 +13,11 @@ import datasets
 import numpy as np
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 
 from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.files import Array
+from rnn_zoos.loaders.rollouts import read_by_networks
 from rnn_zoos.loaders.zoo import Source, Where, Zoo, open_zoo
-from rnn_zoos.manifest import DIGIT_TENSORS, DIGITS
-from rnn_zoos.rotation import rotation_table
-from rnn_zoos.sequential_mnist import tile_inputs
 
 Library: TypeAlias = Literal["torch", "numpy"]
 """What holds the numbers of a row's weights and rollouts."""
@@ -78,7 +74,7 @@ class Gather:
         out = {name: values for name, values in batch.items() if name not in ("shard", "row")}
         out["weights"] = StackedWeights(self._as_asked(self.zoo.take("shards", batch)))
         if self.rollouts:
-            out |= self._as_asked(self._rollouts(batch))
+            out |= self._as_asked(read_by_networks(self.zoo, self.zoo.take("rollouts", batch), batch.get("angle")))
         return out
 
     def _as_asked(self, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -90,37 +86,6 @@ class Gather:
         """Return the same with `weights` as a list of one dict a row: streams want columns of equal length."""
         gathered = self(batch)
         return gathered | {"weights": list(gathered["weights"].rows())}
-
-    def _rollouts(self, batch: dict[str, Any]) -> dict[str, Array]:
-        """Return the rollouts of a batch; of digits, what the networks read instead of the digits' numbers."""
-        stored = self.zoo.take("rollouts", batch)
-        if "seen" in stored:  # an imported zoo has the pixels as they were read: turned already
-            seen = _with_black(stored.pop("seen"))
-            return {"sequences": tile_inputs(seen, _table(0)[None]).numpy(), **stored}
-        if "images" not in stored:
-            return stored
-        if "angle" not in batch:
-            raise FormatError("Rollouts of digits need the column 'angle', which was removed. Keep it.")
-        images = self._images(stored.pop("images"))
-        tables = torch.stack([_table(angle) for angle in batch["angle"]] or [_table(0)])[: len(images)]
-        return {"sequences": tile_inputs(images, tables).numpy(), **stored}
-
-    def _images(self, numbers: Array) -> Tensor:
-        """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""
-        digits = self.zoo.file(DIGITS, DIGIT_TENSORS).tensors
-        known = digits["numbers"]
-        places = np.searchsorted(known, numbers)
-        if numbers.size and (not len(known) or (known.take(places, mode="clip") != numbers).any()):
-            raise FormatError(f"The rollouts show digits that {DIGITS} has not. `rnn-zoos check` lists all damage.")
-        return _with_black(digits["images"][places])
-
-
-def _with_black(images: Array) -> Tensor:
-    """Turn pixels [..., 28, 28] into [..., 785], the last one black, as `tile_inputs` takes them."""
-    return torch.nn.functional.pad(torch.from_numpy(images).flatten(-2), (0, 1))
-
-
-_table: Callable[[float], Tensor] = lru_cache(maxsize=4096)(rotation_table)
 
 
 def load_dataset(

@@ -32,6 +32,7 @@ Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a 
 Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
 Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
 Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -258,9 +259,7 @@ def speed_generation(
     backend: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,
     updates: Annotated[int, typer.Option(help="updates in each measurement", min=1)] = 500,
     repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
-    out: Annotated[
-        Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")
-    ] = None,
+    out: JsonFile = None,
 ) -> None:
     """Measure every trainer beside a bare torch loop and a matrix product, in turn, on the same data: medians.
 
@@ -291,9 +290,7 @@ def speed_loading(
     scratch: Annotated[
         Path | None, typer.Option(help="folder for copies of the weights, 4 times their size", metavar="DIR")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")
-    ] = None,
+    out: JsonFile = None,
 ) -> None:
     """Measure how fast weights are read, beside a numpy memmap, a torch file per network, and plain datasets: medians.
 
@@ -312,6 +309,31 @@ def speed_loading(
     for title in ("machine", "zoo", "index"):
         _print_table(title, [{"what": key, "value": value} for key, value in measured[title].items()])
     _print_table(f"weights of the training split, random batches of {batch}", measured["results"])
+
+
+@speed.command("encoders")
+def speed_encoders(
+    encoder: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,
+    repeats: Annotated[int, typer.Option(help="updates of each, of which the median counts", min=1)] = 15,
+    out: JsonFile = None,
+) -> None:
+    """Measure an update with every encoder beside the emulator alone, at the paper's sizes: medians.
+
+    Examples:
+
+    rnn-zoos speed encoders
+
+    rnn-zoos speed encoders --encoder interactive --encoder my_module:MyEncoder --json encoders.json
+    """
+    from rnn_zoos.baselines.registry import ENCODERS
+    from rnn_zoos.baselines.speed import measure_encoders
+    from rnn_zoos.files import write_json
+    from rnn_zoos.generation.machine import describe_machine
+
+    results = measure_encoders(encoder or list(ENCODERS), repeats)
+    if out is not None:
+        write_json(out, {"machine": describe_machine(), "repeats": repeats, "results": results})
+    _print_table("an update of 64 networks", results)
 
 
 def _print_json(data: object) -> None:

@@ -7,6 +7,7 @@ import pytest
 from conftest import ZOOS
 
 from rnn_zoos.architecture import Architecture
+from rnn_zoos.baselines.speed import measure_encoders
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import StorageError
 from rnn_zoos.generation import loading, machine, speed
@@ -86,3 +87,11 @@ def test_the_commit_is_that_of_the_checkout_and_unknown_elsewhere(tmp_path, monk
     assert len(commit().removesuffix("+")) == 40 and describe_machine()["commit"] == commit()
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
     assert commit() == "unknown"
+
+
+def test_encoders_are_measured_beside_the_emulator_alone():
+    rows = {row["update with"]: row for row in measure_encoders(["statistics", "self-rollout"], 1)}
+    assert list(rows) == ["emulator alone", "statistics", "self-rollout"]
+    assert rows["emulator alone"]["times emulator"] == 1 and rows["statistics"]["parameters"] == 32_656
+    for row in rows.values():
+        assert row["times emulator"] == pytest.approx(row["ms"] / rows["emulator alone"]["ms"])

@@ -1,0 +1,113 @@
+"""A zoo in memory, as training on it wants it: weights, what the networks read and answered, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rnn_zoos.architecture import Architecture
+from rnn_zoos.baselines.emulator import before_padding
+from rnn_zoos.errors import FormatError
+from rnn_zoos.files import Array
+from rnn_zoos.formal_languages import one_hot_inputs
+from rnn_zoos.loaders.rollouts import read_by_networks
+from rnn_zoos.loaders.zoo import PLACE, Zoo, open_zoo
+from rnn_zoos.stack import NetworkStack
+from rnn_zoos.tasks import SPLITS
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What M networks did on B sequences each: inputs [M, B, T, I], their log-probabilities [M, B, T, O].
+
+    `counted` [M, B, T] says which steps of strings come before the padding after EOS; of digits all do.
+    """
+
+    inputs: Tensor
+    log_probs: Tensor
+    counted: Tensor
+
+
+class SplitData:
+    """All rows of one split of a zoo, or those that are given; R rows."""
+
+    def __init__(self, zoo: Zoo, split: str, index: pa.Table | None = None) -> None:
+        self.zoo = zoo
+        self.index = zoo.index(split) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Stacked weights, name -> [R, *shape]."""
+        taken = self.zoo.take("shards", self.index.select(PLACE).to_pydict())
+        return {name: torch.from_numpy(array) for name, array in taken.items()}
+
+    def stack(self, rows: Tensor) -> NetworkStack:
+        """Return the networks of rows [M] as a callable stack."""
+        return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
+
+    def weights_of(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the weights of rows [M]."""
+        return {name: tensor[rows] for name, tensor in self.weights.items()}
+
+    def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
+        """Return a column of the index as a numpy array [R]."""
+        return self.index[name].to_numpy()
+
+    @cached_property
+    def _stored(self) -> dict[str, Array]:
+        """Rollouts as they are stored, name -> [R, 100, ...]."""
+        return self.zoo.take("rollouts", self.index.select(PLACE).to_pydict())
+
+    @property
+    def num_rollouts(self) -> int:
+        """Sequences that are stored of every network."""
+        return int(next(iter(self._stored.values())).shape[1])
+
+    def behaviour(self, rows: Tensor, which: Tensor) -> Behaviour:
+        """Return what networks of rows [M] did on the sequences `which` [M, B] of theirs."""
+        picked = {name: array[rows[:, None].numpy(), which.numpy()] for name, array in self._stored.items()}
+        angles = self.labels("angle")[rows.numpy()].tolist() if "angle" in self.index.column_names else None
+        read = {name: torch.from_numpy(array) for name, array in read_by_networks(self.zoo, picked, angles).items()}
+        if "log_probs" in read:
+            strings = read["sequences"]
+            return Behaviour(one_hot_inputs(strings), read["log_probs"].float(), before_padding(strings))
+        log_probs = F.log_softmax(read["logits"].float(), dim=-1)
+        return Behaviour(read["sequences"], log_probs, torch.ones(log_probs.shape[:-1], dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class ZooData:
+    """A zoo whose splits are read when they are asked for."""
+
+    zoo: Zoo
+    splits: Mapping[str, SplitData]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of every network."""
+        return self.zoo.manifest.architecture
+
+
+def load_data(name_or_dir: str | Path, revision: str | None = None) -> ZooData:
+    """Open a zoo for training encoders on it. Raises FormatError if it has no rollouts or lacks a split."""
+    zoo = open_zoo(name_or_dir, revision)
+    if not zoo.manifest.rollouts:
+        raise FormatError(f"{name_or_dir} has no rollouts, which emulation learns from. Take a zoo that has them.")
+    missing = set(SPLITS) - set(zoo.splits())
+    if missing:
+        raise FormatError(
+            f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are chosen on validation, and tested "
+            "on test and ood. Take a zoo of more runs."
+        )
+    return ZooData(zoo, {split: SplitData(zoo, split) for split in zoo.splits()})

@@ -1,0 +1,196 @@
+"""Emulation learns, goes on where it stopped to the bit, and its losses are what they say."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ZOOS, make_in_process
+
+from rnn_zoos.baselines.data import load_data
+from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
+from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
+from rnn_zoos.formal_languages import BOS, EOS, NUM_SYMBOLS
+from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.loaders.dataset import load_dataset
+
+SMALL = {"sequences": 2, "steps": 7, "hidden": 24}
+SIZES = {"interactive": SMALL, "non-interactive": SMALL, "self-rollout": {"hidden": 24}, "dws": {"channels": 6}}
+
+
+@pytest.fixture(scope="module")
+def data(tiny_preset, tmp_path_factory):
+    """A tiny zoo that has rows in every split; its last snapshots are of networks that learned a little."""
+    found = {}
+
+    def load(name: str):
+        if name not in found:
+            text = Path(tiny_preset()).read_text().replace("runs: 7", "runs: 16").replace("runs: 5", "runs: 12")
+            preset = tmp_path_factory.mktemp("presets") / "wide.yaml"
+            preset.write_text(text.replace("11]", "120]").replace("8]", "20]"))
+            directory = tmp_path_factory.mktemp(name)
+            make_in_process(directory, make_plan(name, str(preset)))
+            found[name] = load_data(directory)
+        return found[name]
+
+    return load
+
+
+def settings(**changes) -> EmulationSettings:
+    values = {"updates": 6, "evaluate_every": 4, "networks": 5, "sequences": 2, "hidden": 12, "layers": 1}
+    return EmulationSettings(**{**values, **changes})
+
+
+def distributions(seed: int) -> torch.Tensor:
+    return torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+
+
+def test_losses_by_hand_and_by_their_definitions():
+    one, other = torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor([0.25, 0.25, 0.5]).log()
+    assert total_variation(one, other).item() == pytest.approx(0.25)
+    assert reverse_kl(one, other).item() == pytest.approx(0.5 * math.log(2) + 0.25 * math.log(0.5))
+    p, q = distributions(0), distributions(1)
+    subsets = torch.tensor([[(subset >> bit) & 1 for bit in range(5)] for subset in range(32)]).float()
+    largest = ((p.exp() - q.exp()) @ subsets.T).amax(-1)  # total variation is the largest difference of any event
+    assert torch.allclose(total_variation(p, q), largest, atol=1e-6)
+    expected = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(-1)
+    assert torch.allclose(reverse_kl(p, q), expected, atol=1e-6)
+
+
+def test_padding_begins_behind_the_first_eos_that_is_read():
+    string = torch.tensor([[BOS, 0, 1, EOS, EOS, 2], [BOS, EOS, 0, 0, 0, 0], [BOS, 0, 0, 0, 0, 0]])
+    expected = [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert before_padding(string).int().tolist() == expected
+    losses = torch.arange(15.0).view(3, 5)
+    assert mean_over_steps(losses, before_padding(string)).item() == pytest.approx((0 + 1 + 2 + 5 + 60) / 9)
+    assert mean_over_steps(losses).item() == 7
+
+
+def test_the_emulator_reads_the_embedding_and_not_the_first_input():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        emulator = Emulator(4, 5, 3, hidden=8, layers=2)
+    generator = torch.Generator().manual_seed(1)
+    embeddings, inputs = torch.randn(2, 3, generator=generator), torch.randn(2, 3, 6, 4, generator=generator)
+    out = emulator(embeddings, inputs)
+    assert out.shape == (2, 3, 6, 5) and torch.allclose(out.exp().sum(-1), torch.ones(2, 3, 6))
+    other = inputs.clone()
+    other[:, :, 0] = 7
+    assert torch.equal(emulator(embeddings, other), out)
+    other[:, 1, 3] = 7
+    changed = emulator(embeddings, other)
+    assert torch.equal(changed[:, 1, :3], out[:, 1, :3]) and not torch.allclose(changed[:, 1, 3:], out[:, 1, 3:])
+    assert torch.equal(changed[:, [0, 2]], out[:, [0, 2]])
+    assert not torch.allclose(emulator(embeddings.flip(0), inputs)[0], out[0])
+
+
+def test_clones_write_by_the_emulators_distribution():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        emulator = Emulator(NUM_SYMBOLS, NUM_SYMBOLS, 3, hidden=8, layers=2)
+    generator = torch.Generator().manual_seed(2)
+    embeddings, uniforms = torch.randn(2, 3, generator=generator), torch.rand(2, 4, 9, generator=generator)
+    written = emulator.write(embeddings, uniforms)
+    assert written.shape == (2, 4, 10) and (written[..., 0] == BOS).all()
+    inputs = torch.eye(NUM_SYMBOLS)[written[..., :-1].long()]
+    cumulated = emulator(embeddings, inputs).exp().cumsum(-1)
+    expected = (cumulated <= uniforms[..., None]).sum(-1).clamp(max=NUM_SYMBOLS - 1)
+    assert torch.equal(expected, written[..., 1:].long())
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_what_networks_did_is_what_the_loader_says(name, data):
+    train = data(name).splits["train"]
+    loaded = load_dataset(data(name).zoo.source.folder, split="train", rollouts=True)
+    rows, which = torch.tensor([3, 0, 17]), torch.tensor([[1, 0], [2, 2], [3, 1]])
+    behaviour = train.behaviour(rows, which)
+    assert train.labels("accuracy")[3] == loaded[3]["accuracy"]
+    for place, (row, picked) in enumerate(zip(rows.tolist(), which.tolist(), strict=True)):
+        expected = loaded[row]
+        for key, tensor in train.weights_of(rows).items():
+            assert torch.equal(tensor[place], expected["weights"][key])
+        sequences = expected["sequences"][picked]
+        if name == "formal-languages":
+            assert torch.equal(behaviour.inputs[place].argmax(-1), sequences[:, :-1].long())
+            assert torch.equal(behaviour.log_probs[place], expected["log_probs"][picked].float())
+            assert torch.equal(behaviour.counted[place], before_padding(sequences))
+        else:
+            assert torch.equal(behaviour.inputs[place], sequences) and behaviour.counted.all()
+            logits = expected["logits"][picked].float()
+            assert torch.allclose(behaviour.log_probs[place], logits.log_softmax(-1))
+
+
+@pytest.mark.parametrize("encoder", ["interactive", "flat", "self-rollout"])
+def test_a_stopped_training_goes_on_to_the_same_bits(encoder, data, tmp_path):
+    zoo, sizes = data("formal-languages"), SIZES.get(encoder)
+    whole = EmulationRun(zoo, encoder, 3, settings(), tmp_path / "whole", sizes)
+    whole.train()
+
+    def stop(update: int, loss: float) -> None:
+        if update == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        EmulationRun(zoo, encoder, 3, settings(), tmp_path / "parts", sizes).train(stop)
+    again = EmulationRun(zoo, encoder, 3, settings(), tmp_path / "parts", sizes)
+    assert again.update == 4
+    again.train()
+    assert again.history == whole.history and len(whole.history) == 2
+    assert (tmp_path / "parts" / "checkpoint.safetensors").read_bytes() == whole.checkpoint.read_bytes()
+    assert torch.equal(again.embeddings("ood"), whole.embeddings("ood"))
+    other = EmulationRun(zoo, encoder, 4, settings(), tmp_path / "other", sizes)
+    assert not torch.equal(other.embeddings("ood"), whole.embeddings("ood"))
+    with pytest.raises(PlanMismatchError, match="was made with another seed, settings. Give another folder"):
+        EmulationRun(zoo, encoder, 4, settings(updates=7), tmp_path / "whole", sizes)
+    whole.checkpoint.write_bytes(whole.checkpoint.read_bytes()[:-1])
+    with pytest.raises(FormatError, match="is no checkpoint .*Delete it"):
+        EmulationRun(zoo, encoder, 3, settings(), tmp_path / "whole", sizes)
+
+
+@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("encoder", ["statistics", "non-interactive", "dws"])
+def test_both_zoos_and_all_splits_are_measured(name, encoder, data, tmp_path):
+    run = EmulationRun(data(name), encoder, 0, settings(updates=2), tmp_path, SIZES.get(encoder))
+    run.train()
+    for split in ("validation", "test", "ood"):
+        losses = run.losses(split)
+        assert set(losses) == {"total_variation", "total_variation_unpadded", "reverse_kl", "reverse_kl_unpadded"}
+        assert all(0 < loss < 5 for loss in losses.values())
+        split_data = data(name).splits[split]
+        every = torch.arange(len(split_data))
+        behaviour = split_data.behaviour(every, torch.arange(split_data.num_rollouts)[:8].expand(len(every), -1))
+        with torch.no_grad():
+            tv = total_variation(run.emulator(run.embeddings(split), behaviour.inputs), behaviour.log_probs)
+        assert losses["total_variation"] == pytest.approx(tv.mean().item(), rel=1e-4)
+        assert losses["total_variation_unpadded"] == pytest.approx(tv[behaviour.counted].mean().item(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_interactive_probing_learns_to_tell_networks_apart(data, tmp_path):
+    """It overfits a tiny zoo: below the loss of an emulator that knows only the mean of all networks."""
+    zoo = data("formal-languages")
+    train = zoo.splits["train"]
+    every = torch.arange(len(train))
+    behaviour = train.behaviour(every, torch.zeros(len(every), 1, dtype=torch.long))
+    mean = behaviour.log_probs.exp().mean(dim=(0, 1, 2)).log()
+    constant = total_variation(mean.expand_as(behaviour.log_probs), behaviour.log_probs).mean().item()
+    chosen = settings(updates=400, evaluate_every=200, networks=16, hidden=32, learning_rate=0.01, clip=1.0)
+    run = EmulationRun(zoo, "interactive", 0, chosen, tmp_path, {**SMALL, "hidden": 32})
+    losses = []
+    run.train(lambda update, loss: losses.append(loss))
+    assert sum(losses[-20:]) / 20 < 0.35 * constant, (sum(losses[-20:]) / 20, constant)
+
+
+def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
+    run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
+    with torch.no_grad():
+        run.emulator.out.bias[0] = torch.nan
+    with pytest.raises(EncoderError, match="loss of statistics, seed 0, is nan at update 0. Lower"):
+        run.step()
+
+
+def test_a_zoo_without_tasks_of_every_split_is_refused(tiny_preset, tmp_path):
+    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset(), runs=2))
+    with pytest.raises(FormatError, match="has no rows in .*validation.*Take a zoo of more runs"):
+        load_data(tmp_path / "zoo")
