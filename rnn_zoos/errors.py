@@ -71,6 +71,10 @@ class EncoderError(ZooError):
     """An encoder that cannot take these networks, or whose embeddings are not what embeddings have to be."""
 
 
+class LeakError(ZooError):
+    """Rows that are tested although training saw their run or task."""
+
+
 class MissingExtraError(ZooError, ImportError):
     """An optional dependency that is not installed."""
 

@@ -1,0 +1,64 @@
+"""What an encoder has to beat: features that know nothing of what a network does, or too much of how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from rnn_zoos.baselines.data import SplitData, ZooData
+from rnn_zoos.baselines.downstream import Features
+from rnn_zoos.baselines.statistics import weight_statistics
+from rnn_zoos.files import Array
+from rnn_zoos.symmetry.biases import bias_differences
+
+
+def _mean(split: SplitData) -> Array:
+    """Nothing: predictors can only answer with the mean, or the most frequent class, of the training rows."""
+    return np.zeros((len(split), 1))
+
+
+def _step(split: SplitData) -> Array:
+    """How long the network was trained, one feature for every step."""
+    return np.asarray(split.labels("step")[:, None] == split.zoo.manifest.snapshots, np.float64)
+
+
+def _hyperparameters(split: SplitData) -> Array:
+    """Its weight decay, the only hyperparameter in which runs differ."""
+    return np.asarray(split.labels("weight_decay"), np.float64)[:, None]
+
+
+def _task(split: SplitData) -> Array:
+    """Which task it is: predictors can answer with the mean of a task, and for one never seen with that of all."""
+    tasks = np.unique(split.zoo.index()["task"].to_numpy(zero_copy_only=False).astype(str))
+    return np.asarray(split.labels("task").astype(str)[:, None] == tasks, np.float64)
+
+
+def _shortcut(split: SplitData) -> Array:
+    """Mean, deviation and largest entry of b_ih - b_hh: it only decays with rate and weight decay, it never learns."""
+    differences = bias_differences(split.zoo.manifest.architecture, split.weights)
+    size = differences.abs()
+    return np.stack([size.mean(1).numpy(), differences.std(1).numpy(), size.amax(1).numpy()], axis=1)
+
+
+def _statistics(split: SplitData) -> Array:
+    """Layer-wise statistics of the weights."""
+    return weight_statistics(split.zoo.manifest.architecture, split.weights).numpy()
+
+
+CONTROLS: Mapping[str, Callable[[SplitData], Array]] = MappingProxyType(
+    {
+        "mean": _mean,
+        "step only": _step,
+        "hyperparameters only": _hyperparameters,
+        "task mean": _task,
+        "shortcut b_ih - b_hh": _shortcut,
+        "weight statistics": _statistics,
+    }
+)
+
+
+def control_features(data: ZooData, name: str) -> Features:
+    """Return the features of a control for every split."""
+    return {split: CONTROLS[name](rows) for split, rows in data.splits.items()}
