@@ -132,19 +132,21 @@ def evaluate(
     seed: int = 0,
     permuted: bool = False,
     repeats: int = 500,
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return split -> measure -> value, low, high: how well a predictor reads a target; 95% intervals over runs.
 
-    `permuted` deals the labels of training rows anew, as a control: then nothing can be read but chance.
+    A value that does not exist, as R^2 of equal labels, is None. `permuted` deals the labels of training rows anew, as
+    a control: then nothing can be read but chance.
     """
     train, tested = protocol_rows(data, features, target, protocol)
     if permuted:
         train = replace(train, labels=np.random.default_rng(seed).permutation(train.labels))
     predictions = predict(train, [rows.features for rows in tested.values()], target, predictor, seed)
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
     for (name, rows), predicted in zip(tested.items(), predictions, strict=True):
         found[name] = {}
         for measure, function in MEASURES[target.kind].items():
             low, high = bootstrap_interval(function, predicted, rows.labels, rows.runs, repeats, seed)
-            found[name][measure] = {"value": function(predicted, rows.labels), "low": low, "high": high}
+            told = {"value": function(predicted, rows.labels), "low": low, "high": high}
+            found[name][measure] = {key: None if np.isnan(value) else value for key, value in told.items()}
     return found

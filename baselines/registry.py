@@ -13,6 +13,7 @@ from torch import Tensor
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.encoder import Encoder, Weights
 from rnn_zoos.errors import EncoderError, UnknownNameError
+from rnn_zoos.formal_languages import NUM_SYMBOLS
 from rnn_zoos.stack import NetworkStack
 
 ENCODERS: Mapping[str, str] = MappingProxyType(
@@ -48,6 +49,12 @@ def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16
         return kind(architecture, embedding_size, **sizes)
     except TypeError as error:
         raise EncoderError(f"{name} cannot be made for {architecture}: {error}.") from error
+
+
+def usable_encoders(architecture: Architecture) -> list[str]:
+    """Return the names of the encoders that take networks of an architecture."""
+    writes = architecture.input_size == architecture.output_size == NUM_SYMBOLS
+    return [name for name in ENCODERS if writes or not name.startswith("self-rollout")]
 
 
 def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None = None) -> Tensor:

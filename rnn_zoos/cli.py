@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -250,6 +251,70 @@ def publish(
     print(f"Published: {repo} at {publish_files(publication, repo, tag, private, endpoint)}.")
 
 
+@app.command()
+def benchmark(
+    zoo: Annotated[str, typer.Option(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")],
+    out: Annotated[Path, typer.Option(help="folder for the results, one JSON for every encoder and seed")],
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="a name, or module:Class of your own (may be repeated) [default: all]")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="cpu (minutes an encoder and seed on 2 cores) or paper")] = "cpu",
+    seeds: Annotated[int, typer.Option(help="seeds 0, 1, ... of every encoder", min=1)] = 3,
+    revision: Revision = None,
+) -> None:
+    """Train encoders by emulation, then read tasks, accuracy and more from their embeddings. Goes on where it stopped.
+
+    Examples:
+
+    rnn-zoos benchmark --zoo zoos/formal-languages --encoder statistics --seeds 1 --out results
+
+    rnn-zoos benchmark --zoo zoos/formal-languages --encoder my_module:MyEncoder --out results
+    """
+    from rnn_zoos.baselines.benchmark import missing_runs, preset_of, run_control, run_encoder
+    from rnn_zoos.baselines.data import load_data
+    from rnn_zoos.baselines.registry import usable_encoders
+
+    updates, data = preset_of(preset).settings.updates, load_data(zoo, revision)
+    encoders = encoder or usable_encoders(data.architecture)
+    pairs, controls = missing_runs(data, encoders, seeds, out)
+    for control in controls:
+        print(f"control {control}: {run_control(data, control, out)}", flush=True)
+    for number, (name, seed) in enumerate(pairs, start=1):
+        with _updates(f"{number}/{len(pairs)} {name}, seed {seed}", updates) as report:
+            path = run_encoder(data, name, seed, preset, out, report)
+        print(f"{name}, seed {seed}: {path}", flush=True)
+    print(f"All results are there: rnn-zoos leaderboard {out}")
+
+
+@app.command()
+def leaderboard(
+    directory: Annotated[Path, typer.Argument(help="the --out of `rnn-zoos benchmark`", metavar="DIR")],
+    check_only: Annotated[bool, typer.Option("--check", help="only say what is wrong with the results")] = False,
+    protocol: Annotated[str, typer.Option(help="strict: trained on train; paper: and on half of ood")] = "strict",
+    predictor: Annotated[str, typer.Option(help="linear or mlp")] = "linear",
+) -> None:
+    """Print the table of all results in a folder, in markdown.
+
+    Example: rnn-zoos leaderboard results
+    """
+    from rnn_zoos.baselines import leaderboard as board
+    from rnn_zoos.baselines.downstream import PREDICTORS, PROTOCOLS
+
+    if check_only:
+        paths = sorted(directory.rglob("*.json"))
+        findings = [f"{path}: {line}" for path in paths for line in board.check_result(path)]
+        for finding in findings:
+            print(finding)
+        if findings:
+            raise typer.Exit(1)
+        print(f"{directory}: {len(board.read_results(directory))} results, all in order.")
+        return
+    for what, given, known in (("protocol", protocol, PROTOCOLS), ("predictor", predictor, PREDICTORS)):
+        if given not in known:
+            raise UnknownNameError.among(what, given, known)
+    print(board.leaderboard(board.read_results(directory), protocol, predictor), end="")
+
+
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(speed, name="speed")
 
@@ -334,6 +399,19 @@ def speed_encoders(
     if out is not None:
         write_json(out, {"machine": describe_machine(), "repeats": repeats, "results": results})
     _print_table("an update of 64 networks", results)
+
+
+@contextmanager
+def _updates(title: str, updates: int) -> Iterator[Callable[[int, float], None]]:
+    """Show a bar of updates on stderr, where that is a terminal; yields what has to be called with update and loss."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    columns = TextColumn(title), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=updates, loss=1.0)
+        yield lambda update, loss: progress.update(task, completed=update, loss=loss)
 
 
 def _print_json(data: object) -> None:
