@@ -21,7 +21,7 @@ from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings, count_
 from rnn_zoos.baselines.targets import TARGETS
 from rnn_zoos.errors import PlanMismatchError, UnknownNameError
 from rnn_zoos.files import write_json
-from rnn_zoos.generation.machine import describe_machine
+from rnn_zoos.machine import describe_machine
 from rnn_zoos.stack import NetworkStack
 
 FORMAT = 1

@@ -19,10 +19,10 @@ from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import DeviceError, ZooError
 from rnn_zoos.formal_languages import FormalLanguages
 from rnn_zoos.generation.loop import LoopTrainer
-from rnn_zoos.generation.machine import describe_machine, update_flop
 from rnn_zoos.generation.stacked import StackedTrainer, TrainingStack
 from rnn_zoos.generation.training import Run, TrainedRun, Trainer
 from rnn_zoos.generation.triton_trainer import TritonStack, TritonTrainer
+from rnn_zoos.machine import describe_machine, update_flop
 from rnn_zoos.model import RecurrentNetwork, initial_weights
 from rnn_zoos.sequential_mnist import SequentialMnist
 from rnn_zoos.tasks import TaskFamily

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 from rnn_zoos.generation.backends import backend_details, make_trainer
 from rnn_zoos.generation.engine import available_cores
-from rnn_zoos.generation.machine import describe_machine, update_flop
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.machine import describe_machine, update_flop
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.registry import ZOOS
 

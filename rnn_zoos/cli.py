@@ -393,7 +393,7 @@ def speed_encoders(
     from rnn_zoos.baselines.registry import ENCODERS
     from rnn_zoos.baselines.speed import measure_encoders
     from rnn_zoos.files import write_json
-    from rnn_zoos.generation.machine import describe_machine
+    from rnn_zoos.machine import describe_machine
 
     results = measure_encoders(encoder or list(ENCODERS), repeats)
     if out is not None:

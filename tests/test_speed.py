@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from conftest import ZOOS
 
+from rnn_zoos import machine
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.speed import measure_encoders
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import StorageError
-from rnn_zoos.generation import loading, machine, speed
-from rnn_zoos.generation.machine import commit, describe_machine, update_flop
+from rnn_zoos.generation import loading, speed
 from rnn_zoos.generation.publish import export_parquet
 from rnn_zoos.generation.random_zoo import write_random_zoo
 from rnn_zoos.generation.speed import measure_generation
@@ -19,6 +19,7 @@ from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.loaders import speed as reading
 from rnn_zoos.loaders.speed import RANDOM, SPLIT, STREAMS, Places, write_copies
 from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.machine import commit, describe_machine, update_flop
 from rnn_zoos.weights import stack_weights
 
 
