@@ -26,7 +26,7 @@ class _Unmeasured(FormalLanguages):
     def evaluate(
         self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: LanguageEvaluation
     ) -> Measured:
-        random = torch.rand(len(self.label_columns), generator=torch.Generator().manual_seed(run * 2**32 + step))
+        random = torch.rand(len(self.label_columns), generator=torch.Generator().manual_seed(run * 32_749 + step))
         strings = torch.full((evaluation.rollouts, LENGTH), EOS, dtype=torch.uint8)
         strings[:, 0] = BOS
         log_probs = torch.full((evaluation.rollouts, LENGTH - 1, NUM_SYMBOLS), 1 / NUM_SYMBOLS).log().half()

@@ -17,7 +17,8 @@ import torch
 from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.files import Array
 from rnn_zoos.loaders.rollouts import read_by_networks
-from rnn_zoos.loaders.zoo import Source, Where, Zoo, open_zoo
+from rnn_zoos.loaders.where import Where
+from rnn_zoos.loaders.zoo import Source, Zoo, open_zoo
 
 Library: TypeAlias = Literal["torch", "numpy"]
 """What holds the numbers of a row's weights and rollouts."""

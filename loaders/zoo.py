@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import prod
 from numbers import Integral
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,18 +23,15 @@ from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.files import DTYPES, Array, FileEntry, check_bytes, map_tensors, tensor_differences
 from rnn_zoos.index import index_schema, read_index
 from rnn_zoos.loaders.hub import HUB_NAME, find_revision
+from rnn_zoos.loaders.where import EXPECTED_WHERE, Where, triples_to_expression
 from rnn_zoos.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest, shard_path
 from rnn_zoos.stack import NetworkStack
 from rnn_zoos.tasks import SPLITS, Column
-
-Where: TypeAlias = "pc.Expression | Sequence[tuple[str, str, Any]]"
-"""What rows to keep: a pyarrow expression, or triples such as ("accuracy", ">", 0.9) that must all hold."""
 
 PLACE = ["split", "shard", "row"]
 """The columns of an index that say where a row's tensors are."""
 _FETCHES = 8  # files fetched at the same time
 _ALIGNED = 64  # bytes: where a tensor begins in a block
-_WHERE = "Expected a pyarrow expression, or triples such as [('accuracy', '>', 0.9), ('step', 'in', [0, 100])]."
 _REMEDY = "Fetch or generate this zoo again, or put the right file in its place; `rnn-zoos check` lists all damage."
 
 
@@ -91,44 +87,6 @@ def _bytes_of(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-_OPERATORS: Mapping[str, Callable[[Any, Any], pc.Expression]] = MappingProxyType(
-    {
-        "==": operator.eq,
-        "!=": operator.ne,
-        "<": operator.lt,
-        "<=": operator.le,
-        ">": operator.gt,
-        ">=": operator.ge,
-        "in": lambda column, values: column.isin(values),
-        "not in": lambda column, values: ~column.isin(values),
-    }
-)
-
-
-def triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Schema) -> pc.Expression:
-    """Turn triples (column, operator, value) that must all hold into one expression.
-
-    Values take the type of their column first: a float32 accuracy of .9 is not the float64 .9, but is meant by it.
-    """
-    expression = pc.scalar(True)
-    triples: Sequence[Any] = where if isinstance(where, (list, tuple)) else [where]
-    for triple in triples:
-        if not isinstance(triple, (list, tuple)) or len(triple) != 3 or triple[1] not in _OPERATORS:
-            raise FormatError(f"where has {triple!r}. {_WHERE}")
-        name, operation, value = triple
-        if name not in schema.names:
-            raise UnknownNameError.among("column", name, schema.names)
-        kind, several = schema.field(name).type, operation.endswith("in")
-        try:
-            typed = pa.array(list(value), kind) if several else pa.scalar(value, kind)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise FormatError(f"where has {triple!r}: {error}. {_WHERE}") from error
-        if not several and not typed.is_valid:
-            raise FormatError(f"where has {triple!r}: no value of an index is missing. {_WHERE}")
-        expression &= _OPERATORS[operation](pc.field(name), typed)
-    return expression
-
-
 def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | None = None) -> Zoo:
     """Open the zoo in a directory, or the one that the Hub has under the name OWNER/NAME.
 
@@ -162,8 +120,8 @@ class Zoo:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of the manifest, and so of every byte of the zoo."""
-        return hashlib.sha256(repr(self.manifest).encode()).hexdigest()
+        """A hash of every byte of the zoo but how it was made: equal zoos have equal ones."""
+        return hashlib.sha256(repr(replace(self.manifest, made={})).encode()).hexdigest()
 
     def splits(self, split: str | None = None) -> list[str]:
         """Return the splits that hold rows, or the one named. Raises UnknownNameError."""
@@ -189,7 +147,7 @@ class Zoo:
                 schema.empty_table().filter(asked)
             except (pa.ArrowException, TypeError) as error:
                 raise FormatError(
-                    f"where is {where}, which cannot be asked of this index: {error}. {_WHERE}"
+                    f"where is {where}, which cannot be asked of this index: {error}. {EXPECTED_WHERE}"
                 ) from error
             wanted = asked if wanted is None else wanted & asked
         tables = [self._read(name, schema, wanted) for name in self.splits(split)]

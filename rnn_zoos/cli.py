@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from rnn_zoos.cli_measure import benchmark, leaderboard, speed
+from rnn_zoos.console import Revision, print_json, print_table
 from rnn_zoos.errors import MissingExtraError, UnknownNameError, ZooError
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 app = typer.Typer(
     name="rnn-zoos",
@@ -29,11 +25,9 @@ app = typer.Typer(
 Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
 Directory = Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")]
 Readable = Annotated[str, typer.Argument(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")]
-Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
 Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
 Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
 Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
@@ -48,10 +42,10 @@ def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json
     made = make_plan(zoo, preset, runs=runs, seed=seed)
     rows = list(made.run_rows())
     if as_json:
-        _print_json({"zoo": zoo, "settings": made.settings_data(), "runs": rows})
+        print_json({"zoo": zoo, "settings": made.settings_data(), "runs": rows})
         return
-    _print_table(f"{zoo}, preset {preset}: {len(rows)} runs in {len(made.shards)} shards", rows)
-    _print_table("settings", [{"key": key, "value": value} for key, value in made.settings_data().items()])
+    print_table(f"{zoo}, preset {preset}: {len(rows)} runs in {len(made.shards)} shards", rows)
+    print_table("settings", [{"key": key, "value": value} for key, value in made.settings_data().items()])
 
 
 @app.command()
@@ -129,11 +123,11 @@ def info(zoo: Readable, revision: Revision = None, as_json: AsJson = False) -> N
 
     summary = zoo_info(open_zoo(zoo, revision))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
-    _print_table(zoo, [{"what": key, "value": value} for key, value in summary["zoo"].items()])
+    print_table(zoo, [{"what": key, "value": value} for key, value in summary["zoo"].items()])
     for title in ("splits", "steps", "labels"):
-        _print_table(title, summary[title])
+        print_table(title, summary[title])
 
 
 @app.command()
@@ -153,9 +147,9 @@ def sample(
 
     title, rows = sample_network(zoo, run, step, count, revision)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    _print_table(title, rows)
+    print_table(title, rows)
 
 
 @app.command()
@@ -251,191 +245,9 @@ def publish(
     print(f"Published: {repo} at {publish_files(publication, repo, tag, private, endpoint)}.")
 
 
-@app.command()
-def benchmark(
-    zoo: Annotated[str, typer.Option(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")],
-    out: Annotated[Path, typer.Option(help="folder for the results, one JSON for every encoder and seed")],
-    encoder: Annotated[
-        list[str] | None, typer.Option(help="a name, or module:Class of your own (may be repeated) [default: all]")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="cpu (minutes an encoder and seed on 2 cores) or paper")] = "cpu",
-    seeds: Annotated[int, typer.Option(help="seeds 0, 1, ... of every encoder", min=1)] = 3,
-    revision: Revision = None,
-) -> None:
-    """Train encoders by emulation, then read tasks, accuracy and more from their embeddings. Goes on where it stopped.
-
-    Examples:
-
-    rnn-zoos benchmark --zoo zoos/formal-languages --encoder statistics --seeds 1 --out results
-
-    rnn-zoos benchmark --zoo zoos/formal-languages --encoder my_module:MyEncoder --out results
-    """
-    from rnn_zoos.baselines.benchmark import missing_runs, preset_of, run_control, run_encoder
-    from rnn_zoos.baselines.data import load_data
-    from rnn_zoos.baselines.registry import usable_encoders
-
-    updates, data = preset_of(preset).settings.updates, load_data(zoo, revision)
-    encoders = encoder or usable_encoders(data.architecture)
-    pairs, controls = missing_runs(data, encoders, seeds, out)
-    for control in controls:
-        print(f"control {control}: {run_control(data, control, out)}", flush=True)
-    for number, (name, seed) in enumerate(pairs, start=1):
-        with _updates(f"{number}/{len(pairs)} {name}, seed {seed}", updates) as report:
-            path = run_encoder(data, name, seed, preset, out, report)
-        print(f"{name}, seed {seed}: {path}", flush=True)
-    print(f"All results are there: rnn-zoos leaderboard {out}")
-
-
-@app.command()
-def leaderboard(
-    directory: Annotated[Path, typer.Argument(help="the --out of `rnn-zoos benchmark`", metavar="DIR")],
-    check_only: Annotated[bool, typer.Option("--check", help="only say what is wrong with the results")] = False,
-    protocol: Annotated[str, typer.Option(help="strict: trained on train; paper: and on half of ood")] = "strict",
-    predictor: Annotated[str, typer.Option(help="linear or mlp")] = "linear",
-) -> None:
-    """Print the table of all results in a folder, in markdown.
-
-    Example: rnn-zoos leaderboard results
-    """
-    from rnn_zoos.baselines import leaderboard as board
-    from rnn_zoos.baselines.downstream import PREDICTORS, PROTOCOLS
-
-    if check_only:
-        paths = sorted(directory.rglob("*.json"))
-        findings = [f"{path}: {line}" for path in paths for line in board.check_result(path)]
-        for finding in findings:
-            print(finding)
-        if findings:
-            raise typer.Exit(1)
-        print(f"{directory}: {len(board.read_results(directory))} results, all in order.")
-        return
-    for what, given, known in (("protocol", protocol, PROTOCOLS), ("predictor", predictor, PREDICTORS)):
-        if given not in known:
-            raise UnknownNameError.among(what, given, known)
-    print(board.leaderboard(board.read_results(directory), protocol, predictor), end="")
-
-
-speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.command()(benchmark)
+app.command()(leaderboard)
 app.add_typer(speed, name="speed")
-
-
-@speed.command("generation")
-def speed_generation(
-    backend: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,
-    updates: Annotated[int, typer.Option(help="updates in each measurement", min=1)] = 500,
-    repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
-    out: JsonFile = None,
-) -> None:
-    """Measure every trainer beside a bare torch loop and a matrix product, in turn, on the same data: medians.
-
-    Examples:
-
-    rnn-zoos speed generation
-
-    rnn-zoos speed generation --backend native --repeats 9 --json speed.json
-    """
-    from rnn_zoos.files import write_json
-    from rnn_zoos.generation.backends import CPU_BACKENDS, choose_backend
-    from rnn_zoos.generation.speed import measure_generation
-
-    measured = measure_generation([choose_backend(name)[0] for name in backend or CPU_BACKENDS], updates, repeats)
-    if out is not None:
-        write_json(out, measured)
-    _print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
-
-
-@speed.command("loading")
-def speed_loading(
-    directory: Annotated[
-        Path | None, typer.Argument(help="directory of a zoo (default: one of random weights is made)", metavar="[DIR]")
-    ] = None,
-    runs: Annotated[int, typer.Option(help="runs of the zoo that is made, 9 snapshots each", min=1)] = 1000,
-    batch: Annotated[int, typer.Option(help="rows in a random batch", min=1)] = 64,
-    repeats: Annotated[int, typer.Option(help="measurements, of which the median counts", min=1)] = 5,
-    scratch: Annotated[
-        Path | None, typer.Option(help="folder for copies of the weights, 4 times their size", metavar="DIR")
-    ] = None,
-    out: JsonFile = None,
-) -> None:
-    """Measure how fast weights are read, beside a numpy memmap, a torch file per network, and plain datasets: medians.
-
-    Examples:
-
-    rnn-zoos speed loading
-
-    rnn-zoos speed loading zoos/formal-languages --repeats 9 --json loading.json
-    """
-    from rnn_zoos.files import write_json
-    from rnn_zoos.generation.loading import measure
-
-    measured = measure(directory, runs, batch, repeats, scratch)
-    if out is not None:
-        write_json(out, measured)
-    for title in ("machine", "zoo", "index"):
-        _print_table(title, [{"what": key, "value": value} for key, value in measured[title].items()])
-    _print_table(f"weights of the training split, random batches of {batch}", measured["results"])
-
-
-@speed.command("encoders")
-def speed_encoders(
-    encoder: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,
-    repeats: Annotated[int, typer.Option(help="updates of each, of which the median counts", min=1)] = 15,
-    out: JsonFile = None,
-) -> None:
-    """Measure an update with every encoder beside the emulator alone, at the paper's sizes: medians.
-
-    Examples:
-
-    rnn-zoos speed encoders
-
-    rnn-zoos speed encoders --encoder interactive --encoder my_module:MyEncoder --json encoders.json
-    """
-    from rnn_zoos.baselines.registry import ENCODERS
-    from rnn_zoos.baselines.speed import measure_encoders
-    from rnn_zoos.files import write_json
-    from rnn_zoos.machine import describe_machine
-
-    results = measure_encoders(encoder or list(ENCODERS), repeats)
-    if out is not None:
-        write_json(out, {"machine": describe_machine(), "repeats": repeats, "results": results})
-    _print_table("an update of 64 networks", results)
-
-
-@contextmanager
-def _updates(title: str, updates: int) -> Iterator[Callable[[int, float], None]]:
-    """Show a bar of updates on stderr, where that is a terminal; yields what has to be called with update and loss."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = TextColumn(title), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=updates, loss=1.0)
-        yield lambda update, loss: progress.update(task, completed=update, loss=loss)
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, indent=2))
-
-
-def _print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows as a table; numbers are rounded to what fits."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else []:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _cell(value: object) -> Text:
-    from rich.text import Text
-
-    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
-
 
 _EXTRAS = {
     **dict.fromkeys(("pydantic", "yaml", "filelock"), "generation"),

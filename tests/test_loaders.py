@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 import torch
 from conftest import CELLS, ZOOS
+from damage import change
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
@@ -101,6 +102,15 @@ def test_a_stack_of_rows_answers_as_its_networks_do(cell, zoo):
         assert torch.allclose(gradient, torch.autograd.grad(expected.square().sum(), inputs)[0], atol=1e-5)
     with pytest.raises(FormatError, match="expected rows of `Zoo.index`"):
         opened.stack(rows.select(["run", "step"]))
+
+
+def test_a_zoo_is_the_same_by_its_content_and_not_by_how_it_was_made(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
+    change(out / "zoo.json", lambda data: data["made"].update(seconds=1e6))
+    assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
+    change(out / "zoo.json", lambda data: data["files"]["index/train.parquet"].update(sha256="0" * 64))
+    assert open_zoo(out).identity != open_zoo(zoo("formal-languages")).identity
 
 
 def test_stacked_weights_give_tensors_by_name_and_rows_by_number():

@@ -1,0 +1,55 @@
+"""What the commands share: options, tables, JSON, a bar of progress."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")]
+
+
+@contextmanager
+def updates_bar(title: str, updates: int) -> Iterator[Callable[[int, float], None]]:
+    """Show a bar of updates on stderr, where that is a terminal; yields what has to be called with update and loss."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    columns = TextColumn(title), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=updates, loss=1.0)
+        yield lambda update, loss: progress.update(task, completed=update, loss=loss)
+
+
+def print_json(data: object) -> None:
+    """Print data as JSON that people can read, too."""
+    print(json.dumps(data, indent=2))
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as a table; numbers are rounded to what fits."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else []:
+        table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _cell(value: object) -> Text:
+    from rich.text import Text
+
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))
