@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnn_zoos import __version__
-from rnn_zoos.baselines.controls import CONTROLS, control_features
+from rnn_zoos.baselines.controls import control_features
 from rnn_zoos.baselines.data import ZooData
 from rnn_zoos.baselines.downstream import PREDICTORS, PROTOCOLS, Features, evaluate
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings, count_parameters
@@ -117,7 +117,10 @@ def run_encoder(
 
 
 def run_control(data: ZooData, name: str, out: Path) -> Path:
-    """Measure a control; return the path of its JSON. What is there is not done again."""
+    """Measure a control; return the path of its JSON. What is there is not done again.
+
+    Raises PlanMismatchError if there is a JSON of another zoo.
+    """
     zoo = data.zoo.manifest.zoo
     path = result_path(out, zoo, name, None)
     identity = {"format": FORMAT, "control": name, "zoo": {"name": zoo, "sha256": data.zoo.identity}}
@@ -162,15 +165,3 @@ def _flop(run: EmulationRun, data: ZooData) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run.encoder(weights, NetworkStack(data.architecture, weights))
     return float(counter.get_total_flops()) / 8
-
-
-def missing_runs(
-    data: ZooData, encoders: Sequence[str], seeds: int, out: Path
-) -> tuple[list[tuple[str, int]], list[str]]:
-    """Return the (encoder, seed) pairs and the controls that have no result yet."""
-    zoo = data.zoo.manifest.zoo
-    pairs = [(encoder, seed) for seed in range(seeds) for encoder in encoders]
-    return (
-        [pair for pair in pairs if not result_path(out, zoo, *pair).is_file()],
-        [name for name in CONTROLS if not result_path(out, zoo, name, None).is_file()],
-    )

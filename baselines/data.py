@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,11 +36,11 @@ class Behaviour:
 
 
 class SplitData:
-    """All rows of one split of a zoo, or those that are given; R rows."""
+    """The R rows of one split of a zoo; tensors are read when they are asked for, and kept."""
 
-    def __init__(self, zoo: Zoo, split: str, index: pa.Table | None = None) -> None:
+    def __init__(self, zoo: Zoo, split: str) -> None:
         self.zoo = zoo
-        self.index = zoo.index(split) if index is None else index
+        self.index = zoo.index(split)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -49,8 +48,7 @@ class SplitData:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Stacked weights, name -> [R, *shape]."""
-        taken = self.zoo.take("shards", self.index.select(PLACE).to_pydict())
-        return {name: torch.from_numpy(array) for name, array in taken.items()}
+        return self.zoo.stack(self.index).weights
 
     def stack(self, rows: Tensor) -> NetworkStack:
         """Return the networks of rows [M] as a callable stack."""

@@ -166,22 +166,20 @@ class EmulationRun:
     @torch.no_grad()
     def losses(self, split: str) -> dict[str, float]:
         """Return both losses of a split, mean of all steps and of those before the padding, on its first rollouts."""
-        data, sums = self.data.splits[split], dict.fromkeys(("all", "counted"), 0.0)
-        found = {f"{name}{kind}": 0.0 for name in ("total_variation", "reverse_kl") for kind in ("", "_unpadded")}
+        data, counted = self.data.splits[split], list[Tensor]()
+        steps: dict[str, list[Tensor]] = {"total_variation": [], "reverse_kl": []}
         count = min(self.settings.evaluated_sequences, data.num_rollouts)
         for rows in _chunks(data):
             behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
             emulated = self.emulator(self.embed(data, rows), behaviour.inputs)
-            for name, loss in (("total_variation", total_variation), ("reverse_kl", reverse_kl)):
-                losses = loss(emulated, behaviour.log_probs)
-                found[name] += float(mean_over_steps(losses)) * losses.numel()
-                found[f"{name}_unpadded"] += float((losses * behaviour.counted).sum())
-            sums["all"] += behaviour.counted.numel()
-            sums["counted"] += float(behaviour.counted.sum())
-        return {
-            name: value / max(1.0, sums["counted" if name.endswith("unpadded") else "all"])
-            for name, value in found.items()
-        }
+            counted.append(behaviour.counted)
+            steps["total_variation"].append(total_variation(emulated, behaviour.log_probs))
+            steps["reverse_kl"].append(reverse_kl(emulated, behaviour.log_probs))
+        found = {}
+        for name, losses in steps.items():
+            found[name] = float(mean_over_steps(torch.cat(losses)))
+            found[f"{name}_unpadded"] = float(mean_over_steps(torch.cat(losses), torch.cat(counted)))
+        return found
 
     def _evaluate(self) -> None:
         self.both.eval()

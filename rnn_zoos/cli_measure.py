@@ -31,14 +31,15 @@ def benchmark(
 
     rnn-zoos benchmark --zoo zoos/formal-languages --encoder my_module:MyEncoder --out results
     """
-    from rnn_zoos.baselines.benchmark import missing_runs, preset_of, run_control, run_encoder
+    from rnn_zoos.baselines.benchmark import preset_of, run_control, run_encoder
+    from rnn_zoos.baselines.controls import CONTROLS
     from rnn_zoos.baselines.data import load_data
     from rnn_zoos.baselines.registry import usable_encoders
 
     updates, data = preset_of(preset).settings.updates, load_data(zoo, revision)
     encoders = encoder or usable_encoders(data.architecture)
-    pairs, controls = missing_runs(data, encoders, seeds, out)
-    for control in controls:
+    pairs = [(name, seed) for seed in range(seeds) for name in encoders]
+    for control in CONTROLS:
         print(f"control {control}: {run_control(data, control, out)}", flush=True)
     for number, (name, seed) in enumerate(pairs, start=1):
         with updates_bar(f"{number}/{len(pairs)} {name}, seed {seed}", updates) as report:

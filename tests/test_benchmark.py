@@ -97,6 +97,8 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(benchmark.PRESETS, "cpu", replace(cpu, settings=replace(cpu.settings, updates=4)))
     with pytest.raises(PlanMismatchError, match="is a result of another settings. Give another --out"):
         benchmark.run_encoder(load_data(zoo), "interactive", 0, "cpu", tmp_path / "out")
+    status, out, err = command(monkeypatch, capsys, *arguments)
+    assert status == 1 and "is a result of another settings" in err and "All results" not in out
 
     path = tmp_path / "out" / "formal-languages" / "interactive.0.json"
     for edit, message in (
