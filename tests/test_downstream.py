@@ -137,6 +137,14 @@ def test_a_planted_leak_is_caught(data):
         )
 
 
+def test_a_zoo_whose_splits_share_runs_is_not_read_from(data):
+    zoo = data("formal-languages")
+    leaking = replace(zoo, splits={**zoo.splits, "test": zoo.splits["train"]})
+    features = {split: np.zeros((len(rows), 1)) for split, rows in leaking.splits.items()}
+    with pytest.raises(LeakError, match="runs are among the training rows and in test"):
+        evaluate(leaking, features, target_of("formal-languages", "step"), repeats=2)
+
+
 def test_predictions_do_not_depend_on_labels_that_are_tested(data):
     zoo, target = data("formal-languages"), target_of("formal-languages", "step")
     train, tested = protocol_rows(zoo, control_features(zoo, "weight statistics"), target, "strict")

@@ -166,6 +166,18 @@ def test_both_zoos_and_all_splits_are_measured(name, encoder, data, tmp_path):
         assert losses["total_variation_unpadded"] == pytest.approx(tv[behaviour.counted].mean().item(), rel=1e-4)
 
 
+def test_the_state_that_was_best_on_validation_is_kept_and_no_later_one(data, tmp_path):
+    run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
+    first = {name: tensor.clone() for name, tensor in run.both.state_dict().items()}
+    run.best_loss = 0.0  # as if the first had been perfect
+    run.train()
+    assert len(run.history) == 2 and all(torch.equal(run.both.state_dict()[name], first[name]) for name in first)
+    other = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path / "other")
+    other.train()
+    best = min(told["total_variation"] for told in other.history)
+    assert other.losses("validation")["total_variation"] == best == other.best_loss
+
+
 @pytest.mark.slow
 def test_interactive_probing_learns_to_tell_networks_apart(data, tmp_path):
     """It overfits a tiny zoo: below the loss of an emulator that knows only the mean of all networks."""
