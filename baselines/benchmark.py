@@ -40,7 +40,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         # At most four minutes an encoder and seed on 2 cores: the same number of updates for all.
         "cpu": Preset(
-            EmulationSettings(updates=2500, evaluate_every=250, hidden=64),
+            EmulationSettings(updates=2000, evaluate_every=200, hidden=64),
             {
                 "interactive": {"hidden": 64},
                 "non-interactive": {"hidden": 64},

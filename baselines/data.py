@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,17 @@ from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.emulator import before_padding
-from rnn_zoos.errors import FormatError
+from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.files import Array
 from rnn_zoos.formal_languages import one_hot_inputs
 from rnn_zoos.loaders.rollouts import read_by_networks
 from rnn_zoos.loaders.zoo import PLACE, Zoo, open_zoo
 from rnn_zoos.stack import NetworkStack
+from rnn_zoos.symmetry.biases import merge_biases
 from rnn_zoos.tasks import SPLITS
+
+Biases: TypeAlias = Literal["apart", "merged"]
+"""Whether weights have the two bias vectors of PyTorch's layers, or b_ih = their sum and b_hh = 0."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Behaviour:
 class SplitData:
     """The R rows of one split of a zoo; tensors are read when they are asked for, and kept."""
 
-    def __init__(self, zoo: Zoo, split: str) -> None:
-        self.zoo = zoo
+    def __init__(self, zoo: Zoo, split: str, biases: Biases = "apart") -> None:
+        self.zoo, self.biases = zoo, biases
         self.index = zoo.index(split)
 
     def __len__(self) -> int:
@@ -48,7 +52,8 @@ class SplitData:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Stacked weights, name -> [R, *shape]."""
-        return self.zoo.stack(self.index).weights
+        weights = self.zoo.stack(self.index).weights
+        return weights if self.biases == "apart" else merge_biases(self.zoo.manifest.architecture, weights)
 
     def stack(self, rows: Tensor) -> NetworkStack:
         """Return the networks of rows [M] as a callable stack."""
@@ -90,6 +95,7 @@ class ZooData:
 
     zoo: Zoo
     splits: Mapping[str, SplitData]
+    biases: Biases = "apart"
 
     @property
     def architecture(self) -> Architecture:
@@ -97,8 +103,14 @@ class ZooData:
         return self.zoo.manifest.architecture
 
 
-def load_data(name_or_dir: str | Path, revision: str | None = None) -> ZooData:
-    """Open a zoo for training encoders on it. Raises FormatError if it has no rollouts or lacks a split."""
+def load_data(name_or_dir: str | Path, revision: str | None = None, biases: Biases = "apart") -> ZooData:
+    """Open a zoo for training encoders on it. Raises FormatError if it has no rollouts or lacks a split.
+
+    With `biases` merged, the two bias vectors of a layer become one: their difference is a fingerprint of a run, which
+    can be read instead of what the network does.
+    """
+    if biases not in get_args(Biases):
+        raise UnknownNameError.among("kind of biases", biases, get_args(Biases))
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation learns from. Take a zoo that has them.")
@@ -108,4 +120,4 @@ def load_data(name_or_dir: str | Path, revision: str | None = None) -> ZooData:
             f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are chosen on validation, and tested "
             "on test and ood. Take a zoo of more runs."
         )
-    return ZooData(zoo, {split: SplitData(zoo, split) for split in zoo.splits()})
+    return ZooData(zoo, {split: SplitData(zoo, split, biases) for split in zoo.splits()}, biases)

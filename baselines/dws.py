@@ -39,7 +39,7 @@ class DWSEncoder(Encoder):
         vectors[-1] += architecture.output_size
         return Channels(vectors, [gates] * layers, [gates] * (layers - 1), architecture.output_size)
 
-    def fit_inputs(self, weights: Weights) -> None:
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Standardise by these networks."""
         self.standardise.fit(weights)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from rnn_zoos.baselines.bank import CANDIDATES
 from rnn_zoos.baselines.data import SplitData, ZooData
 from rnn_zoos.baselines.emulator import Emulator, mean_over_steps, reverse_kl, total_variation
-from rnn_zoos.baselines.encoder import Encoder, unit_length
+from rnn_zoos.baselines.encoder import Encoder, FeatureEncoder, unit_length
 from rnn_zoos.baselines.registry import embeddings_of, make_encoder
 from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
 from rnn_zoos.files import write_atomically
@@ -73,6 +74,7 @@ class EmulationRun:
             "sizes": sizes or {},
             "seed": seed,
             "zoo": data.zoo.identity,
+            "biases": data.biases,
             "settings": asdict(settings),
         }
         architecture = data.architecture
@@ -86,10 +88,12 @@ class EmulationRun:
                 settings.hidden,
                 settings.layers,
             )
-        self.encoder.fit_inputs(data.splits["train"].weights)
+        self._kept: dict[str, Tensor] = {}
+        self.encoder.fit_inputs(data.splits["train"].weights, self._sequences_to_ask())
         self.both = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator})
         self.optimizer = torch.optim.AdamW(self.both.parameters(), weight_decay=settings.weight_decay)
         self.update, self.best_loss, self.history = 0, math.inf, list[dict[str, float]]()
+        self.seconds = 0.0  # of training, in all sessions
         self.best = {name: tensor.clone() for name, tensor in self.both.state_dict().items()}
         if self.checkpoint.is_file():
             self._load()
@@ -102,11 +106,13 @@ class EmulationRun:
     def train(self, report: Callable[[int, float], None] = lambda update, loss: None) -> None:
         """Do the updates that are left, then take the best state. `report` gets the update and its loss."""
         self.both.train()
+        started, before = time.monotonic(), self.seconds
         while self.update < self.settings.updates:
             loss = self.step()
             report(self.update, loss)
             if self.update % self.settings.evaluate_every == 0 or self.update == self.settings.updates:
                 self._evaluate()
+                self.seconds = before + time.monotonic() - started
                 self._save()
         self.both.load_state_dict(self.best)
         self.both.eval()
@@ -120,7 +126,7 @@ class EmulationRun:
             train.num_rollouts, (self.settings.networks, self.settings.sequences), generator=generator
         )
         behaviour = train.behaviour(rows, which)
-        embeddings = self.embed(train, rows, generator if self.encoder.augmented else None)
+        embeddings = self.embed("train", rows, generator if self.encoder.augmented else None)
         losses = total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs)
         loss = losses.mean()
         if not bool(loss.isfinite()):
@@ -138,30 +144,37 @@ class EmulationRun:
         self.update += 1
         return loss.item()
 
-    def embed(self, split: SplitData, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
+    def embed(self, split: str, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
         """Return embeddings [M, Z] of rows [M] of a split; `augment` draws a signed permutation of each."""
-        if self.encoder.keeps_answers:
-            return unit_length(self.encoder.read(self._answers[id(split)][rows]))
-        weights = split.weights_of(rows)
+        if isinstance(self.encoder, FeatureEncoder):
+            return unit_length(self.encoder.read(self._features(split)[rows]))
+        architecture, weights = self.data.architecture, self.data.splits[split].weights_of(rows)
         if augment is not None:
-            architecture = self.data.architecture
-            drawn = SignedPermutation.sample(architecture, len(rows), generator=augment)
-            weights = drawn.apply(architecture, weights)
-        return embeddings_of(self.encoder, weights, NetworkStack(self.data.architecture, weights))
+            weights = SignedPermutation.sample(architecture, len(rows), generator=augment).apply(architecture, weights)
+        return embeddings_of(self.encoder, weights, NetworkStack(architecture, weights))
 
-    @cached_property
-    def _answers(self) -> dict[int, Tensor]:
-        """Kept answers of all networks, by split."""
-        return {
-            id(split): torch.cat([self.encoder.respond(split.stack(rows)) for rows in _chunks(split)])
-            for split in self.data.splits.values()
-        }
+    @torch.no_grad()
+    def _features(self, split: str) -> Tensor:
+        """Return the features [R, F] of all rows of a split, computed once."""
+        assert isinstance(self.encoder, FeatureEncoder)
+        if split not in self._kept:
+            stacks = [self.data.splits[split].stack(rows) for rows in _chunks(self.data.splits[split])]
+            self._kept[split] = torch.cat([self.encoder.features(stack.weights, stack) for stack in stacks])
+        return self._kept[split]
+
+    def _sequences_to_ask(self) -> Tensor | None:
+        """Return sequences [N, T, I] that training networks have read, for an encoder that may use data."""
+        if self.encoder.information != "data":
+            return None
+        train, generator = self.data.splits["train"], torch.Generator().manual_seed((self.seed + 1) * _SEEDS_APART - 1)
+        rows = torch.randperm(len(train), generator=generator)[:CANDIDATES]
+        which = torch.randint(train.num_rollouts, (len(rows), 1), generator=generator)
+        return train.behaviour(rows, which).inputs.flatten(0, 1)
 
     @torch.no_grad()
     def embeddings(self, split: str) -> Tensor:
         """Return the embeddings [R, Z] of all rows of a split."""
-        data = self.data.splits[split]
-        return torch.cat([self.embed(data, rows) for rows in _chunks(data)])
+        return torch.cat([self.embed(split, rows) for rows in _chunks(self.data.splits[split])])
 
     @torch.no_grad()
     def losses(self, split: str) -> dict[str, float]:
@@ -171,7 +184,7 @@ class EmulationRun:
         count = min(self.settings.evaluated_sequences, data.num_rollouts)
         for rows in _chunks(data):
             behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-            emulated = self.emulator(self.embed(data, rows), behaviour.inputs)
+            emulated = self.emulator(self.embed(split, rows), behaviour.inputs)
             counted.append(behaviour.counted)
             steps["total_variation"].append(total_variation(emulated, behaviour.log_probs))
             steps["reverse_kl"].append(reverse_kl(emulated, behaviour.log_probs))
@@ -195,7 +208,13 @@ class EmulationRun:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-        told = {"identity": self.identity, "update": self.update, "best": self.best_loss, "history": self.history}
+        told = {
+            "identity": self.identity,
+            "update": self.update,
+            "best": self.best_loss,
+            "history": self.history,
+            "seconds": self.seconds,
+        }
         content = safetensors.torch.save(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"run": json.dumps(told)}
         )
@@ -214,6 +233,7 @@ class EmulationRun:
                 f"{self.checkpoint} was made with another {', '.join(differing)}. Give another folder, or the same."
             )
         self.update, self.best_loss, self.history = told["update"], told["best"], told["history"]
+        self.seconds = told["seconds"]
         self.both.load_state_dict(_below(tensors, "now."))
         self.best = _below(tensors, "best.")
         state: dict[int, dict[str, Tensor]] = {}

@@ -24,22 +24,23 @@ class Encoder(nn.Module, ABC):
     """Maps weights of M networks of one architecture to embeddings [M, Z] of length 1.
 
     `information` is what it uses beside the weights; unless that is "weights", it is called with a stack of the same
-    networks, too. `augmented` asks for a new random signed permutation of every network in every training step.
-    `keeps_answers` says that what it asks does not change in training: then `respond` is called once for every network,
-    and training reads the kept answers. A row of the result depends on its network alone.
+    networks, too. `augmented` asks for a new random signed permutation of every network in every training step. A row
+    of the result depends on its network alone.
     """
 
     information: ClassVar[Information] = "weights"
     augmented: ClassVar[bool] = False
-    keeps_answers: ClassVar[bool] = False
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__()
         self.architecture = architecture
         self.embedding_size = embedding_size
 
-    def fit_inputs(self, weights: Weights) -> None:
-        """Look at the networks that training will see, once, before it: for standardising inputs, say."""
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+        """Look at the networks that training will see, once, before it: for standardising inputs, say.
+
+        `sequences` [N, T, I] are inputs that these networks have read; None unless `information` is "data".
+        """
 
     @abstractmethod
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
@@ -51,18 +52,29 @@ class Encoder(nn.Module, ABC):
             raise EncoderError(f"{type(self).__name__} asks the networks: call it with a stack of them, too.")
         return unit_length(self.embed(weights, stack))
 
-    def respond(self, stack: NetworkStack) -> Tensor:
-        """Return the answers [M, A] of M networks to fixed questions."""
-        raise NotImplementedError(f"{type(self).__name__} does not keep answers")
-
-    def read(self, answers: Tensor) -> Tensor:
-        """Return embeddings [M, Z] of any length of kept answers [M, A]."""
-        raise NotImplementedError(f"{type(self).__name__} does not keep answers")
-
     @property
     def num_queries(self) -> int:
         """Steps that it runs a network for, to embed it."""
         return 0
+
+
+class FeatureEncoder(Encoder):
+    """An MLP on features of a network that training does not change: they are computed once, and kept."""
+
+    head: nn.Module
+
+    @abstractmethod
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return what is read of M networks: [M, F], without gradients to anything that is trained."""
+
+    def read(self, features: Tensor) -> Tensor:
+        """Return embeddings [M, Z] of any length, of features [M, F]."""
+        embeddings: Tensor = self.head(features)
+        return embeddings
+
+    def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return embeddings [M, Z] of any length."""
+        return self.read(self.features(weights, stack))
 
 
 def unit_length(embeddings: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class FlatEncoder(Encoder):
         self.standardise = StandardiseGates(architecture)
         self.head = mlp(architecture.num_parameters, hidden, layers, embedding_size)
 
-    def fit_inputs(self, weights: Weights) -> None:
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Standardise by these networks."""
         self.standardise.fit(weights)
 

@@ -25,8 +25,12 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "dws": "rnn_zoos.baselines.dws:DWSEncoder",
         "non-interactive": "rnn_zoos.baselines.probing:NonInteractiveProbing",
         "interactive": "rnn_zoos.baselines.probing:InteractiveProbing",
+        "random-probes": "rnn_zoos.baselines.bank:RandomProbes",
+        "data-probes": "rnn_zoos.baselines.bank:DataProbes",
+        "telling-probes": "rnn_zoos.baselines.bank:TellingProbes",
         "self-rollout": "rnn_zoos.baselines.self_rollout:SelfRollout",
         "self-rollout-soft": "rnn_zoos.baselines.self_rollout:SoftSelfRollout",
+        "self-rollout-short": "rnn_zoos.baselines.self_rollout:ShortSelfRollout",
     }
 )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
-from rnn_zoos.baselines.encoder import Encoder, Information, Weights, mlp
+from rnn_zoos.baselines.encoder import FeatureEncoder, Information, Weights, mlp
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.formal_languages import BOS, LENGTH, NUM_SYMBOLS
 from rnn_zoos.stack import NetworkStack
@@ -34,14 +34,10 @@ def continue_prefixes(stack: NetworkStack, prefixes: tuple[int, ...], steps: int
     return torch.stack(answers, dim=2)
 
 
-class SelfRollout(Encoder):
-    """An MLP on the distributions that a network goes through when it continues forced beginnings of a string.
-
-    Nothing is learned of the questions, so answers can be computed once per network: `respond`, then `read`.
-    """
+class SelfRollout(FeatureEncoder):
+    """An MLP on the distributions that a network goes through when it continues forced beginnings of a string."""
 
     information: ClassVar[Information] = "queries"
-    keeps_answers: ClassVar[bool] = True
     soft: ClassVar[bool] = False
 
     def __init__(
@@ -67,22 +63,20 @@ class SelfRollout(Encoder):
         """Steps that it runs a network for, to embed it."""
         return len(self.prefixes) * self.steps
 
-    def respond(self, stack: NetworkStack) -> Tensor:
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return the answers of M networks, [M, K T V]."""
-        return continue_prefixes(stack, self.prefixes, self.steps, self.soft).flatten(1)
-
-    def read(self, answers: Tensor) -> Tensor:
-        """Return embeddings [M, Z] of answers."""
-        embeddings: Tensor = self.head(answers)
-        return embeddings
-
-    def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return embeddings [M, Z]."""
         assert stack is not None, "Encoder.forward looks for it"
-        return self.read(self.respond(stack))
+        return continue_prefixes(stack, self.prefixes, self.steps, self.soft).flatten(1)
 
 
 class SoftSelfRollout(SelfRollout):
     """The same with networks that read their own distributions."""
 
     soft = True
+
+
+class ShortSelfRollout(SelfRollout):
+    """Two beginnings instead of four: 82 queries, not more than the probing encoders have."""
+
+    def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
+        super().__init__(architecture, embedding_size, prefixes=(3, 7))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.emulator import Emulator, total_variation
-from rnn_zoos.baselines.encoder import Encoder
+from rnn_zoos.baselines.encoder import Encoder, FeatureEncoder, unit_length
 from rnn_zoos.baselines.registry import embeddings_of, make_encoder
 from rnn_zoos.baselines.transformer import TransformerEncoder
 from rnn_zoos.formal_languages import LENGTH, NUM_SYMBOLS
@@ -43,9 +43,10 @@ class _Update:
         modules = [self.emulator] if encoder is None else [self.emulator, encoder]
         self.optimizer = torch.optim.AdamW(parameter for module in modules for parameter in module.parameters())
         if encoder is not None:
-            encoder.fit_inputs(self.weights)
-            if encoder.keeps_answers:
-                self.answers = encoder.respond(NetworkStack(_ARCHITECTURE, self.weights))
+            sequences = self.inputs.flatten(0, 1) if encoder.information == "data" else None
+            encoder.fit_inputs(self.weights, sequences)
+            if isinstance(encoder, FeatureEncoder):
+                self.features = encoder.features(self.weights, NetworkStack(_ARCHITECTURE, self.weights))
 
     def __call__(self) -> None:
         embeddings = self.embeddings if self.encoder is None else self._embed(self.encoder)
@@ -55,8 +56,8 @@ class _Update:
         self.optimizer.step()
 
     def _embed(self, encoder: Encoder) -> Tensor:
-        if encoder.keeps_answers:
-            return encoder.read(self.answers)
+        if isinstance(encoder, FeatureEncoder):
+            return unit_length(encoder.read(self.features))
         weights = self.weights
         if encoder.augmented:
             drawn = SignedPermutation.sample(_ARCHITECTURE, NETWORKS, generator=self.generator)

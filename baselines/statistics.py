@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.architecture import GATES, Architecture
-from rnn_zoos.baselines.encoder import Encoder, Information, Standardise, Weights, mlp
+from rnn_zoos.baselines.encoder import FeatureEncoder, Information, Standardise, Weights, mlp
 from rnn_zoos.baselines.gates import by_gate
 from rnn_zoos.stack import NetworkStack
 
@@ -31,7 +31,7 @@ def weight_statistics(architecture: Architecture, weights: Weights) -> Tensor:
     return torch.cat(features, dim=-1)
 
 
-class StatisticsEncoder(Encoder):
+class StatisticsEncoder(FeatureEncoder):
     """An MLP on standardised layer-wise statistics; a small head, as the paper's released code has it."""
 
     information: ClassVar[Information] = "weights"
@@ -44,14 +44,14 @@ class StatisticsEncoder(Encoder):
         self.standardise = Standardise(groups * (2 + len(QUANTILES)))
         self.head = mlp(groups * (2 + len(QUANTILES)), self.hidden, self.layers, embedding_size)
 
-    def fit_inputs(self, weights: Weights) -> None:
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Standardise by these networks."""
         self.standardise.fit(weight_statistics(self.architecture, weights))
 
-    def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return embeddings [M, Z]."""
-        embeddings: Tensor = self.head(self.standardise(weight_statistics(self.architecture, weights)))
-        return embeddings
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return standardised statistics [M, F]."""
+        standardised: Tensor = self.standardise(weight_statistics(self.architecture, weights))
+        return standardised
 
 
 class LargeStatisticsEncoder(StatisticsEncoder):

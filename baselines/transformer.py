@@ -43,7 +43,7 @@ class TransformerEncoder(Encoder):
         self.blocks = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Linear(width, embedding_size)
 
-    def fit_inputs(self, weights: Weights) -> None:
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Standardise by these networks."""
         self.standardise.fit(weights)
 

@@ -30,8 +30,14 @@ SMALL = {  # sizes that keep tests quick
     "interactive": {"sequences": 3, "steps": 4, "hidden": 11},
     "self-rollout": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
     "self-rollout-soft": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
+    "random-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "data-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "telling-probes": {"sequences": 3, "steps": 4, "hidden": 37},
 }
-BY_FUNCTION = ("non-interactive", "interactive", "self-rollout", "self-rollout-soft")
+BY_FUNCTION = (
+    "non-interactive", "interactive", "random-probes", "data-probes", "telling-probes",
+    "self-rollout", "self-rollout-soft", "self-rollout-short",
+)  # fmt: skip
 
 
 def architecture(cell: str = "lstm", layers: int = 3, inputs: int = NUM_SYMBOLS) -> Architecture:
@@ -48,7 +54,8 @@ def encoder_of(name: str, arch: Architecture, weights: dict[str, torch.Tensor]) 
     with torch.random.fork_rng():
         torch.manual_seed(5)
         encoder = make_encoder(name, arch, 6, **SMALL.get(name, {}))
-    encoder.fit_inputs(weights)
+    sequences = torch.randn(11, 5, arch.input_size, generator=torch.Generator().manual_seed(6))
+    encoder.fit_inputs(weights, sequences if encoder.information == "data" else None)
     return encoder
 
 
@@ -279,7 +286,7 @@ def test_answers_may_be_kept_instead_of_asked_again():
     arch = architecture()
     weights = networks(arch, 5)
     encoder = encoder_of("self-rollout", arch, weights)
-    kept = encoder.respond(NetworkStack(arch, weights))
+    kept = encoder.features(weights, NetworkStack(arch, weights))
     assert torch.equal(unit_length(encoder.read(kept)), embed(encoder, weights))
 
 
