@@ -108,7 +108,7 @@ def most_telling(given: Tensor, number: int) -> list[int]:
     kernels = centred @ centred.transpose(1, 2)
     everything = kernels.sum(dim=0)
     ridge = _NOISE * everything.diagonal().mean() / len(given)
-    identity, chosen = ridge * torch.eye(given.shape[1]), list[int]()
+    identity, chosen = ridge * torch.eye(given.shape[1], device=given.device), list[int]()
     known = identity
     for _ in range(number):
         left = [

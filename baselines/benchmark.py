@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,33 +15,49 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnn_zoos import __version__
-from rnn_zoos.baselines.controls import control_features
-from rnn_zoos.baselines.data import ZooData
-from rnn_zoos.baselines.downstream import PREDICTORS, PROTOCOLS, Features, evaluate
+from rnn_zoos.baselines.clones import clone_fidelity
+from rnn_zoos.baselines.controls import CONTROLS, control_features
+from rnn_zoos.baselines.data import Biases, ZooData
+from rnn_zoos.baselines.downstream import PROTOCOLS, Features, evaluate
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings, count_parameters
+from rnn_zoos.baselines.end_to_end import EndToEndSettings, train_end_to_end
+from rnn_zoos.baselines.invariance import SYMMETRIES, invariance_error
+from rnn_zoos.baselines.portrait import asked, embedding_map
 from rnn_zoos.baselines.targets import TARGETS
 from rnn_zoos.errors import PlanMismatchError, UnknownNameError
 from rnn_zoos.files import write_json
+from rnn_zoos.formal_languages import FormalLanguages
 from rnn_zoos.machine import describe_machine
+from rnn_zoos.sequential_mnist import SequentialMnist
 from rnn_zoos.stack import NetworkStack
 
 FORMAT = 1
+TESTED = ("validation", "test", "ood")
 _BOOTSTRAPS = 200
+_NETWORKS = 64  # on which invariance is measured
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How encoders are trained, and their own sizes where they are not the paper's."""
+    """How encoders are trained on every zoo, and their own sizes where they are not the paper's."""
 
-    settings: EmulationSettings
+    settings: Mapping[str, EmulationSettings]
+    end_to_end: EndToEndSettings
     sizes: Mapping[str, Mapping[str, Any]]
 
 
+_SMALL = EmulationSettings(updates=2000, evaluate_every=200, hidden=64)
+_PAPER = EmulationSettings(updates=100_000, evaluate_every=1000)
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        # At most four minutes an encoder and seed on 2 cores: the same number of updates for all.
+        # At most four minutes an encoder and seed on 2 cores: the same number of updates for all. To emulate digits is
+        # first of all to learn to read digits, which takes many of them.
         "cpu": Preset(
-            EmulationSettings(updates=2000, evaluate_every=200, hidden=64),
+            {
+                FormalLanguages.name: _SMALL,
+                SequentialMnist.name: replace(_SMALL, networks=32, sequences=4, learning_rate=2e-3),
+            },
+            EndToEndSettings(updates=500),
             {
                 "interactive": {"hidden": 64},
                 "non-interactive": {"hidden": 64},
@@ -48,7 +65,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "dws": {"channels": 16, "layers": 2},
             },
         ),
-        "paper": Preset(EmulationSettings(updates=100_000, evaluate_every=1000), {}),
+        "paper": Preset(
+            {FormalLanguages.name: _PAPER, SequentialMnist.name: _PAPER}, EndToEndSettings(updates=20_000), {}
+        ),
     }
 )
 
@@ -60,10 +79,11 @@ def preset_of(name: str) -> Preset:
     return PRESETS[name]
 
 
-def result_path(out: Path, zoo: str, encoder: str, seed: int | None) -> Path:
+def result_path(out: Path, zoo: str, encoder: str, seed: int | None, biases: Biases = "apart") -> Path:
     """Return where the JSON of an encoder and seed (None: a control, which has none) belongs."""
-    safe = encoder.replace(":", ".").replace(" ", "-")
-    return out / zoo / (f"control.{safe}.json" if seed is None else f"{safe}.{seed}.json")
+    name = encoder.replace(":", ".").replace(" ", "-").replace(",", "")
+    name += ".merged" if biases == "merged" else ""
+    return out / zoo / (f"control.{name}.json" if seed is None else f"{name}.{seed}.json")
 
 
 def run_encoder(
@@ -76,44 +96,55 @@ def run_encoder(
 ) -> Path:
     """Train an encoder and measure it; return the path of its JSON. What is there is not done again.
 
-    The checkpoint stands beside the JSON while training, which goes on from it. Raises PlanMismatchError if there is a
-    JSON of other settings.
+    The checkpoint stands beside the JSON until that is written: training goes on from it. Raises PlanMismatchError if
+    there is a JSON of other settings.
     """
-    chosen, zoo = preset_of(preset), data.zoo.manifest.zoo
+    chosen = preset_of(preset)
+    settings = chosen.settings[data.zoo.manifest.zoo]
     sizes = dict(chosen.sizes.get(encoder, {}))
-    path = result_path(out, zoo, encoder, seed)
+    path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
     identity = {
-        "format": FORMAT,
         "encoder": encoder,
         "seed": seed,
         "preset": preset,
-        "settings": asdict(chosen.settings),
+        "settings": asdict(settings),
+        "end_to_end_settings": asdict(chosen.end_to_end),
         "sizes": sizes,
-        "zoo": {"name": zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity},
+        **_identity(data),
     }
     if _is_done(path, identity):
         return path
-    started = time.monotonic()
-    run = EmulationRun(data, encoder, seed, chosen.settings, path.with_suffix(""), sizes)
+    run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
     run.train(report)
-    trained = time.monotonic()
-    features = {split: run.embeddings(split).numpy() for split in data.splits}
-    result = {
-        **identity,
+    started = time.monotonic()
+    supervised = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, _BOOTSTRAPS)
+    supervised_seconds, started = time.monotonic() - started, time.monotonic()
+    measured = {**_measure(run), "end_to_end": supervised}
+    seconds = {"emulation": run.seconds, "end_to_end": supervised_seconds, "measuring": time.monotonic() - started}
+    write_json(path, {**identity, **measured, "seconds": seconds, "made": _made(data)})
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return path
+
+
+def _measure(run: EmulationRun) -> dict[str, Any]:
+    """Return all that is told of a trained encoder."""
+    data, embedder = run.data, run.embedder
+    features = {split: embedder.embeddings(split).cpu().numpy() for split in data.splits}
+    weights = data.splits["test"].weights_of(torch.arange(min(_NETWORKS, len(data.splits["test"]))))
+    changes = {name: torch.Generator().manual_seed(run.seed) for name in SYMMETRIES}
+    return {
         "information": run.encoder.information,
         "parameters": count_parameters(run.encoder),
         "queries": run.encoder.num_queries,
         "flop_per_network": _flop(run, data),
-        "emulation": {split: run.losses(split) for split in ("train", "validation", "test", "ood")},
+        "emulation": {split: run.losses(split) for split in ("train", *TESTED)},
         "history": run.history,
-        "downstream": read_all(data, features, seed),
-        "seconds": {"training": trained - started, "all": time.monotonic() - started},
-        "made": _made(),
+        "clones": {split: clone_fidelity(run, split) for split in TESTED},
+        "invariance": {name: invariance_error(run.encoder, weights, name, drawn) for name, drawn in changes.items()},
+        "downstream": read_all(data, features, run.seed),
+        "map": embedding_map(data, features),
+        "asked": asked(embedder),
     }
-    write_json(path, result)
-    run.checkpoint.unlink(missing_ok=True)
-    run.checkpoint.parent.rmdir()
-    return path
 
 
 def run_control(data: ZooData, name: str, out: Path) -> Path:
@@ -121,28 +152,40 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
 
     Raises PlanMismatchError if there is a JSON of another zoo.
     """
-    zoo = data.zoo.manifest.zoo
-    path = result_path(out, zoo, name, None)
-    identity = {"format": FORMAT, "control": name, "zoo": {"name": zoo, "sha256": data.zoo.identity}}
+    path = result_path(out, data.zoo.manifest.zoo, name, None, data.biases)
+    identity = {"control": name, **_identity(data)}
     if not _is_done(path, identity):
-        downstream = read_all(data, control_features(data, name), 0)
-        write_json(path, {**identity, "downstream": downstream, "made": _made()})
+        features, control = control_features(data, name), CONTROLS[name]
+        read = read_all(data, features, 0, control.predictors, control.permuted)
+        write_json(path, {**identity, "downstream": read, "made": _made(data)})
     return path
 
 
-def _made() -> dict[str, Any]:
-    return {"rnn-zoos": __version__, **describe_machine()}
+def _identity(data: ZooData) -> dict[str, Any]:
+    zoo = data.zoo
+    told = {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}
+    return {"format": FORMAT, "zoo": told, "biases": data.biases}
 
 
-def read_all(data: ZooData, features: Features, seed: int) -> dict[str, Any]:
+def _made(data: ZooData) -> dict[str, Any]:
+    return {"rnn-zoos": __version__, "device": data.device, "threads": torch.get_num_threads(), **describe_machine()}
+
+
+def read_all(
+    data: ZooData,
+    features: Features,
+    seed: int,
+    predictors: tuple[str, ...] = ("linear", "mlp"),
+    permuted: bool = False,
+) -> dict[str, Any]:
     """Return protocol -> predictor -> target -> split -> measure: all that is read from features of a zoo."""
     return {
         protocol: {
             predictor: {
-                name: evaluate(data, features, target, protocol, predictor, seed, repeats=_BOOTSTRAPS)
+                name: evaluate(data, features, target, protocol, predictor, seed, permuted, _BOOTSTRAPS)
                 for name, target in TARGETS[data.zoo.manifest.zoo].items()
             }
-            for predictor in PREDICTORS
+            for predictor in predictors
         }
         for protocol in PROTOCOLS
     }

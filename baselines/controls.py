@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from rnn_zoos.baselines.data import SplitData, ZooData
 from rnn_zoos.baselines.downstream import Features
 from rnn_zoos.baselines.statistics import weight_statistics
+from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.files import Array
 from rnn_zoos.symmetry.biases import bias_differences
 
@@ -37,28 +39,41 @@ def _task(split: SplitData) -> Array:
 
 def _shortcut(split: SplitData) -> Array:
     """Mean, deviation and largest entry of b_ih - b_hh: it only decays with rate and weight decay, it never learns."""
-    differences = bias_differences(split.zoo.manifest.architecture, split.weights)
+    differences = bias_differences(split.zoo.manifest.architecture, split.weights).cpu()
     size = differences.abs()
     return np.stack([size.mean(1).numpy(), differences.std(1).numpy(), size.amax(1).numpy()], axis=1)
 
 
 def _statistics(split: SplitData) -> Array:
     """Layer-wise statistics of the weights."""
-    return weight_statistics(split.zoo.manifest.architecture, split.weights).numpy()
+    return weight_statistics(split.zoo.manifest.architecture, split.weights).cpu().numpy()
 
 
-CONTROLS: Mapping[str, Callable[[SplitData], Array]] = MappingProxyType(
+@dataclass(frozen=True)
+class Control:
+    """What is read, and by which predictors; `permuted`: after the labels of training rows were dealt anew."""
+
+    features: Callable[[SplitData], Array]
+    predictors: tuple[str, ...] = ("linear", "mlp")
+    permuted: bool = False
+
+
+CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
-        "mean": _mean,
-        "step only": _step,
-        "hyperparameters only": _hyperparameters,
-        "task mean": _task,
-        "shortcut b_ih - b_hh": _shortcut,
-        "weight statistics": _statistics,
+        "mean": Control(_mean),
+        "step only": Control(_step),
+        "hyperparameters only": Control(_hyperparameters),
+        "task mean": Control(_task),
+        "shortcut b_ih - b_hh": Control(_shortcut),
+        "weight statistics": Control(_statistics),
+        "weight statistics, boosted trees": Control(_statistics, ("boosting",)),
+        "weight statistics, permuted labels": Control(_statistics, permuted=True),
     }
 )
 
 
 def control_features(data: ZooData, name: str) -> Features:
-    """Return the features of a control for every split."""
-    return {split: CONTROLS[name](rows) for split, rows in data.splits.items()}
+    """Return the features of a control for every split. Raises UnknownNameError."""
+    if name not in CONTROLS:
+        raise UnknownNameError.among("control", name, CONTROLS)
+    return {split: CONTROLS[name].features(rows) for split, rows in data.splits.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.emulator import before_padding
-from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
 from rnn_zoos.files import Array
 from rnn_zoos.formal_languages import one_hot_inputs
 from rnn_zoos.loaders.rollouts import read_by_networks
@@ -31,19 +31,21 @@ Biases: TypeAlias = Literal["apart", "merged"]
 class Behaviour:
     """What M networks did on B sequences each: inputs [M, B, T, I], their log-probabilities [M, B, T, O].
 
-    `counted` [M, B, T] says which steps of strings come before the padding after EOS; of digits all do.
+    `counted` [M, B, T] says which steps of strings come before the padding after EOS; of digits all do. `classes`
+    [M, B] are those of the digits; strings have none.
     """
 
     inputs: Tensor
     log_probs: Tensor
     counted: Tensor
+    classes: Tensor | None
 
 
 class SplitData:
     """The R rows of one split of a zoo; tensors are read when they are asked for, and kept."""
 
-    def __init__(self, zoo: Zoo, split: str, biases: Biases = "apart") -> None:
-        self.zoo, self.biases = zoo, biases
+    def __init__(self, zoo: Zoo, split: str, biases: Biases = "apart", device: str = "cpu") -> None:
+        self.zoo, self.biases, self.device = zoo, biases, device
         self.index = zoo.index(split)
 
     def __len__(self) -> int:
@@ -52,7 +54,7 @@ class SplitData:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Stacked weights, name -> [R, *shape]."""
-        weights = self.zoo.stack(self.index).weights
+        weights = self.zoo.stack(self.index, self.device).weights
         return weights if self.biases == "apart" else merge_biases(self.zoo.manifest.architecture, weights)
 
     def stack(self, rows: Tensor) -> NetworkStack:
@@ -83,10 +85,13 @@ class SplitData:
         angles = self.labels("angle")[rows.numpy()].tolist() if "angle" in self.index.column_names else None
         read = {name: torch.from_numpy(array) for name, array in read_by_networks(self.zoo, picked, angles).items()}
         if "log_probs" in read:
-            strings = read["sequences"]
-            return Behaviour(one_hot_inputs(strings), read["log_probs"].float(), before_padding(strings))
-        log_probs = F.log_softmax(read["logits"].float(), dim=-1)
-        return Behaviour(read["sequences"], log_probs, torch.ones(log_probs.shape[:-1], dtype=torch.bool))
+            inputs, log_probs = one_hot_inputs(read["sequences"]), read["log_probs"].float()
+            counted, classes = before_padding(read["sequences"]), None
+        else:
+            inputs, log_probs = read["sequences"], F.log_softmax(read["logits"].float(), dim=-1)
+            counted = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
+            classes = read["labels"].long().to(self.device)
+        return Behaviour(inputs.to(self.device), log_probs.to(self.device), counted.to(self.device), classes)
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class ZooData:
     zoo: Zoo
     splits: Mapping[str, SplitData]
     biases: Biases = "apart"
+    device: str = "cpu"
 
     @property
     def architecture(self) -> Architecture:
@@ -103,14 +109,14 @@ class ZooData:
         return self.zoo.manifest.architecture
 
 
-def load_data(name_or_dir: str | Path, revision: str | None = None, biases: Biases = "apart") -> ZooData:
+def load_data(
+    name_or_dir: str | Path, revision: str | None = None, biases: Biases = "apart", device: str = "cpu"
+) -> ZooData:
     """Open a zoo for training encoders on it. Raises FormatError if it has no rollouts or lacks a split.
 
     With `biases` merged, the two bias vectors of a layer become one: their difference is a fingerprint of a run, which
     can be read instead of what the network does.
     """
-    if biases not in get_args(Biases):
-        raise UnknownNameError.among("kind of biases", biases, get_args(Biases))
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation learns from. Take a zoo that has them.")
@@ -120,4 +126,19 @@ def load_data(name_or_dir: str | Path, revision: str | None = None, biases: Bias
             f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are chosen on validation, and tested "
             "on test and ood. Take a zoo of more runs."
         )
-    return ZooData(zoo, {split: SplitData(zoo, split, biases) for split in zoo.splits()}, biases)
+    return ZooData(zoo, {split: SplitData(zoo, split, biases, device) for split in zoo.splits()}, biases, device)
+
+
+def to_biases(name: str) -> Biases:
+    """Return a kind of biases by name. Raises UnknownNameError."""
+    for known in get_args(Biases):
+        if name == known:
+            return cast("Biases", known)
+    raise UnknownNameError.among("kind of biases", name, get_args(Biases))
+
+
+def check_device(name: str) -> str:
+    """Return the name of a torch device that is there. Raises BackendError."""
+    if name == "cpu" or (name.startswith("cuda") and torch.cuda.is_available()):
+        return name
+    raise BackendError(f"There is no device {name!r} here; expected cpu, or cuda on a machine with an NVIDIA GPU.")

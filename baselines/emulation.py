@@ -15,18 +15,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.bank import CANDIDATES
-from rnn_zoos.baselines.data import SplitData, ZooData
+from rnn_zoos.baselines.data import ZooData
+from rnn_zoos.baselines.embedding import SEEDS_APART, Embedder, chunks
 from rnn_zoos.baselines.emulator import Emulator, mean_over_steps, reverse_kl, total_variation
-from rnn_zoos.baselines.encoder import Encoder, FeatureEncoder, unit_length
-from rnn_zoos.baselines.registry import embeddings_of, make_encoder
+from rnn_zoos.baselines.encoder import Encoder
+from rnn_zoos.baselines.registry import make_encoder
 from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
 from rnn_zoos.files import write_atomically
-from rnn_zoos.stack import NetworkStack
-from rnn_zoos.symmetry.signed import SignedPermutation
-
-_ROWS_AT_ONCE = 256  # networks that are embedded together when nothing is learned
-_SEEDS_APART = 1_000_003  # between the streams of two seeds: more than any number of updates
 
 
 @dataclass(frozen=True)
@@ -46,10 +41,15 @@ class EmulationSettings:
     evaluated_sequences: int = 8
 
     def rate(self, update: int) -> float:
-        """Return the learning rate of an update: up along a cosine for a tenth of the updates, down for the rest."""
-        peak = max(1, self.updates // 10)
-        share = (update + 1) / peak if update < peak else 1 - (update + 1 - peak) / max(1, self.updates - peak)
-        return self.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share)))
+        """Return the learning rate of an update."""
+        return one_cycle(self.learning_rate, self.updates, update)
+
+
+def one_cycle(highest: float, updates: int, update: int) -> float:
+    """Return a learning rate that goes up along a cosine for a tenth of the updates, and down for the rest."""
+    peak = max(1, updates // 10)
+    share = (update + 1) / peak if update < peak else 1 - (update + 1 - peak) / max(1, updates - peak)
+    return highest * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share)))
 
 
 class EmulationRun:
@@ -88,9 +88,8 @@ class EmulationRun:
                 settings.hidden,
                 settings.layers,
             )
-        self._kept: dict[str, Tensor] = {}
-        self.encoder.fit_inputs(data.splits["train"].weights, self._sequences_to_ask())
-        self.both = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator})
+        self.embedder = Embedder(data, self.encoder, seed)
+        self.both = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator.to(data.device)})
         self.optimizer = torch.optim.AdamW(self.both.parameters(), weight_decay=settings.weight_decay)
         self.update, self.best_loss, self.history = 0, math.inf, list[dict[str, float]]()
         self.seconds = 0.0  # of training, in all sessions
@@ -119,14 +118,14 @@ class EmulationRun:
 
     def step(self) -> float:
         """Do one update; return its loss, the total variation a step."""
-        generator = torch.Generator().manual_seed(self.seed * _SEEDS_APART + self.update)
+        generator = torch.Generator().manual_seed(self.seed * SEEDS_APART + self.update)
         train = self.data.splits["train"]
         rows = torch.randint(len(train), (self.settings.networks,), generator=generator)
         which = torch.randint(
             train.num_rollouts, (self.settings.networks, self.settings.sequences), generator=generator
         )
         behaviour = train.behaviour(rows, which)
-        embeddings = self.embed("train", rows, generator if self.encoder.augmented else None)
+        embeddings = self.embedder.embed("train", rows, generator)
         losses = total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs)
         loss = losses.mean()
         if not bool(loss.isfinite()):
@@ -144,47 +143,15 @@ class EmulationRun:
         self.update += 1
         return loss.item()
 
-    def embed(self, split: str, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
-        """Return embeddings [M, Z] of rows [M] of a split; `augment` draws a signed permutation of each."""
-        if isinstance(self.encoder, FeatureEncoder):
-            return unit_length(self.encoder.read(self._features(split)[rows]))
-        architecture, weights = self.data.architecture, self.data.splits[split].weights_of(rows)
-        if augment is not None:
-            weights = SignedPermutation.sample(architecture, len(rows), generator=augment).apply(architecture, weights)
-        return embeddings_of(self.encoder, weights, NetworkStack(architecture, weights))
-
-    @torch.no_grad()
-    def _features(self, split: str) -> Tensor:
-        """Return the features [R, F] of all rows of a split, computed once."""
-        assert isinstance(self.encoder, FeatureEncoder)
-        if split not in self._kept:
-            stacks = [self.data.splits[split].stack(rows) for rows in _chunks(self.data.splits[split])]
-            self._kept[split] = torch.cat([self.encoder.features(stack.weights, stack) for stack in stacks])
-        return self._kept[split]
-
-    def _sequences_to_ask(self) -> Tensor | None:
-        """Return sequences [N, T, I] that training networks have read, for an encoder that may use data."""
-        if self.encoder.information != "data":
-            return None
-        train, generator = self.data.splits["train"], torch.Generator().manual_seed((self.seed + 1) * _SEEDS_APART - 1)
-        rows = torch.randperm(len(train), generator=generator)[:CANDIDATES]
-        which = torch.randint(train.num_rollouts, (len(rows), 1), generator=generator)
-        return train.behaviour(rows, which).inputs.flatten(0, 1)
-
-    @torch.no_grad()
-    def embeddings(self, split: str) -> Tensor:
-        """Return the embeddings [R, Z] of all rows of a split."""
-        return torch.cat([self.embed(split, rows) for rows in _chunks(self.data.splits[split])])
-
     @torch.no_grad()
     def losses(self, split: str) -> dict[str, float]:
         """Return both losses of a split, mean of all steps and of those before the padding, on its first rollouts."""
         data, counted = self.data.splits[split], list[Tensor]()
         steps: dict[str, list[Tensor]] = {"total_variation": [], "reverse_kl": []}
         count = min(self.settings.evaluated_sequences, data.num_rollouts)
-        for rows in _chunks(data):
+        for rows in chunks(data):
             behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-            emulated = self.emulator(self.embed(split, rows), behaviour.inputs)
+            emulated = self.emulator(self.embedder.embed(split, rows), behaviour.inputs)
             counted.append(behaviour.counted)
             steps["total_variation"].append(total_variation(emulated, behaviour.log_probs))
             steps["reverse_kl"].append(reverse_kl(emulated, behaviour.log_probs))
@@ -245,10 +212,6 @@ class EmulationRun:
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _chunks(split: SplitData) -> list[Tensor]:
-    return list(torch.arange(len(split)).split(_ROWS_AT_ONCE))
 
 
 def count_parameters(encoder: Encoder) -> int:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
-from multiprocessing.connection import wait as wait_for_any
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
@@ -26,17 +20,13 @@ from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.training import Report, Run, TrainedRun
 from rnn_zoos.generation.workspace import Workspace, locked
 from rnn_zoos.manifest import Manifest, read_manifest
+from rnn_zoos.workers import available_cores, spawn_context, submit, worker_processes
 
 _POLL = 0.2  # seconds between looks at the workers' reports
 
 Reports = SimpleQueue[int]
 Packed = tuple[Run, tuple[int, ...], dict[str, Array], bool]
 """A TrainedRun on its way to a worker."""
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def generate(plan: Plan, directory: Path, workers: int | None = None) -> Manifest:
@@ -69,8 +59,9 @@ def _make_shards(workspace: Workspace, pending: list[ShardPlan], workers: int) -
     plan = workspace.plan
     missing = {shard.name: workspace.missing_runs(shard) for shard in pending}
     new = sum(map(len, missing.values()))
+    reports: Reports = spawn_context().SimpleQueue()
     with (
-        _pool(workers, plan, workspace.directory) as (pool, reports),
+        worker_processes(workers, _start_worker, plan, workspace.directory, reports) as pool,
         Progress(plan.settings.runs, plan.settings.runs - new, new * plan.settings.num_updates) as progress,
     ):
         futures: dict[Future[None], ShardPlan] = {}
@@ -85,8 +76,7 @@ def _make_shards(workspace: Workspace, pending: list[ShardPlan], workers: int) -
                 progress.finished(len(missing[shard.name]))
 
         for shard, trained in _assignments(plan, pending, missing, progress.advance):
-            with _deaf_to_ctrl_c():  # new processes are, from their first moment: they inherit it
-                futures[pool.submit(_work, shard, trained)] = shard
+            futures[submit(pool, _work, shard, trained)] = shard
             collect(0)  # what failed is noticed before the next shards are trained
         while futures:
             collect(_POLL)
@@ -153,50 +143,12 @@ def _unpack(packed: Packed) -> TrainedRun:
     return TrainedRun(run, steps, {name: torch.from_numpy(array) for name, array in weights.items()}, diverged)
 
 
-@contextmanager
-def _pool(workers: int, plan: Plan, directory: Path) -> Iterator[tuple[ProcessPoolExecutor, Reports]]:
-    """Yield worker processes and the queue of their reports; leaving by an exception stops them at once."""
-    context = multiprocessing.get_context("spawn")
-    reports: Reports = context.SimpleQueue()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (plan, directory, reports))
-    try:
-        yield pool, reports
-    except BaseException:
-        processes = list((pool._processes or {}).values())  # no public way to stop a running task before Python 3.14
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        raise
-    pool.shutdown()
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Hold SIGINT back until the end of the block, where it is delivered."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 _job: tuple[Plan, Path, Reports] | None = None  # of this worker process: sent once, not with every shard
 
 
 def _start_worker(plan: Plan, directory: Path, reports: Reports) -> None:
-    """Set up a worker process: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
     global _job
     _job = plan, directory, reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for_any([parent.sentinel])
-        os._exit(1)
 
 
 def _work(shard: ShardPlan, trained: list[Packed] | None) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from rnn_zoos.errors import StorageError
-from rnn_zoos.generation.engine import available_cores
 from rnn_zoos.generation.publish import export_parquet
 from rnn_zoos.generation.random_zoo import write_random_zoo
 from rnn_zoos.loaders.speed import Places, measure_loading, write_copies
 from rnn_zoos.machine import describe_machine
+from rnn_zoos.workers import available_cores
 
 
 def measure(directory: Path | None, runs: int, batch: int, repeats: int, scratch: Path | None) -> dict[str, Any]:

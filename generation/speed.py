@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from rnn_zoos.generation.backends import backend_details, make_trainer
-from rnn_zoos.generation.engine import available_cores
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.machine import describe_machine, update_flop
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.registry import ZOOS
+from rnn_zoos.workers import available_cores
 
 _WARM_UP = 50  # updates
 _MATMUL = 2048

@@ -42,7 +42,7 @@ def draw_zoo(name_or_dir: str | Path, out: Path, revision: str | None = None) ->
     return [out / f"{name}.png" for name in drawn]
 
 
-def _figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - matplotlib's own
+def figure_of(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - matplotlib's own
     """Return a figure without pyplot, which would keep it in global state."""
     from matplotlib.figure import Figure
 
@@ -58,7 +58,7 @@ def _last_snapshots(index: pa.Table) -> list[dict[str, Any]]:
 
 def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
     """One thin line a run, one thick line a split: its mean."""
-    figure, axes = _figure(7, 4.2)
+    figure, axes = figure_of(7, 4.2)
     frame = index.select(["run", "step", "split", "accuracy"]).to_pandas()
     for _, run in frame.groupby("run"):
         axes.plot(run["step"], run["accuracy"], color=_COLOURS[run["split"].iloc[0]], alpha=0.3, linewidth=0.7)
@@ -73,13 +73,13 @@ def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
     axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
     axes.set_xticks([], minor=True)
     axes.set(xlabel="updates", ylabel="accuracy", ylim=(-0.02, 1.02), title=f"{title}: accuracy against training step")
-    _finish(axes, loc="upper left")
+    finish(axes, loc="upper left")
     return figure
 
 
 def _language_grid(last: list[dict[str, Any]]) -> Figure:
     """One panel an m_b, one cell a language: the mean final accuracy of its runs, framed in the colour of its split."""
-    figure, panels = _figure(12, 3.2, ncols=len(OFFSETS), sharey=True)
+    figure, panels = figure_of(12, 3.2, ncols=len(OFFSETS), sharey=True)
     runs = defaultdict(list)
     for row in last:
         runs[row["m_b"], row["m_c"], row["m_d"], row["split"]].append(row["accuracy"])
@@ -113,7 +113,7 @@ def _frame(across: int, down: int, colour: str, label: str | None = None) -> Rec
 
 def _accuracy_against_angle(last: list[dict[str, Any]]) -> Figure:
     """One dot a run, coloured by split; the angles that are out of distribution are shaded."""
-    figure, axes = _figure(7, 4.2)
+    figure, axes = figure_of(7, 4.2)
     for split in SPLITS:
         rows = [row for row in last if row["split"] == split]
         if rows:
@@ -123,11 +123,12 @@ def _accuracy_against_angle(last: list[dict[str, Any]]) -> Figure:
     axes.set_xticks(range(0, 361, 45))
     axes.set(xlabel="angle (degrees)", ylabel="accuracy on held-out digits", xlim=(0, 360), ylim=(0, 1))
     axes.set_title("sequential-mnist: final accuracy against angle")
-    _finish(axes, loc="lower center", ncols=4)
+    finish(axes, loc="lower center", ncols=4)
     return figure
 
 
-def _finish(axes: Axes, **legend: Any) -> None:  # noqa: ANN401 - matplotlib's own
+def finish(axes: Axes, **legend: Any) -> None:  # noqa: ANN401 - matplotlib's own
+    """Take away what distracts, and add the legend if there is something in it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:

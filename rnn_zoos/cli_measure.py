@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rnn_zoos.console import JsonFile, Revision, print_table, updates_bar
+from rnn_zoos.console import JsonFile, Revision, print_table, share_bar
 from rnn_zoos.errors import UnknownNameError
 
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
@@ -21,6 +22,13 @@ def benchmark(
     ] = None,
     preset: Annotated[str, typer.Option(help="cpu (minutes an encoder and seed on 2 cores) or paper")] = "cpu",
     seeds: Annotated[int, typer.Option(help="seeds 0, 1, ... of every encoder", min=1)] = 3,
+    biases: Annotated[
+        str, typer.Option(help="apart, or merged: without the fingerprint of a run in b_ih - b_hh")
+    ] = "apart",
+    workers: Annotated[
+        int | None, typer.Option(help="results made side by side [default: one a core, one on a GPU]", min=1)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda (never run on a GPU yet)")] = "cpu",
     revision: Revision = None,
 ) -> None:
     """Train encoders by emulation, then read tasks, accuracy and more from their embeddings. Goes on where it stopped.
@@ -31,20 +39,22 @@ def benchmark(
 
     rnn-zoos benchmark --zoo zoos/formal-languages --encoder my_module:MyEncoder --out results
     """
-    from rnn_zoos.baselines.benchmark import preset_of, run_control, run_encoder
+    from rnn_zoos.baselines.benchmark import preset_of
     from rnn_zoos.baselines.controls import CONTROLS
-    from rnn_zoos.baselines.data import load_data
-    from rnn_zoos.baselines.registry import usable_encoders
+    from rnn_zoos.baselines.data import check_device, to_biases
+    from rnn_zoos.baselines.registry import make_encoder, usable_encoders
+    from rnn_zoos.baselines.schedule import Benchmark, Work, make_results
 
-    updates, data = preset_of(preset).settings.updates, load_data(zoo, revision)
-    encoders = encoder or usable_encoders(data.architecture)
-    pairs = [(name, seed) for seed in range(seeds) for name in encoders]
-    for control in CONTROLS:
-        print(f"control {control}: {run_control(data, control, out)}", flush=True)
-    for number, (name, seed) in enumerate(pairs, start=1):
-        with updates_bar(f"{number}/{len(pairs)} {name}, seed {seed}", updates) as report:
-            path = run_encoder(data, name, seed, preset, out, report)
-        print(f"{name}, seed {seed}: {path}", flush=True)
+    preset_of(preset)
+    planned = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device))
+    architecture = planned.data().architecture
+    encoders = encoder or usable_encoders(architecture)
+    for name in encoders:
+        make_encoder(name, architecture)  # what cannot be made is said at once, not after an hour
+    wanted = [Work(name, seed) for seed in range(seeds) for name in encoders]
+    wanted += [Work(control, None) for control in CONTROLS]
+    with share_bar(f"{len(wanted)} results") as progress:
+        make_results(planned, wanted, workers, lambda work, path: print(f"{work}: {path}", flush=True), progress)
     print(f"All results are there: rnn-zoos leaderboard {out}")
 
 
@@ -52,28 +62,43 @@ def leaderboard(
     directory: Annotated[Path, typer.Argument(help="the --out of `rnn-zoos benchmark`", metavar="DIR")],
     check_only: Annotated[bool, typer.Option("--check", help="only say what is wrong with the results")] = False,
     protocol: Annotated[str, typer.Option(help="strict: trained on train; paper: and on half of ood")] = "strict",
-    predictor: Annotated[str, typer.Option(help="linear or mlp")] = "linear",
+    predictor: Annotated[str, typer.Option(help="linear or mlp, on frozen embeddings; or end-to-end")] = "linear",
+    split: Annotated[str, typer.Option(help="what is read on: validation, test or ood")] = "test",
+    figures: Annotated[Path | None, typer.Option(help="also draw figures into this folder", metavar="DIR")] = None,
 ) -> None:
-    """Print the table of all results in a folder, in markdown.
+    """Print the table of all results in a folder, in markdown, and draw them.
 
-    Example: rnn-zoos leaderboard results
+    Examples:
+
+    rnn-zoos leaderboard results --figures results/figures
+
+    rnn-zoos leaderboard results --predictor mlp --split ood
     """
     from rnn_zoos.baselines import leaderboard as board
-    from rnn_zoos.baselines.downstream import PREDICTORS, PROTOCOLS
+    from rnn_zoos.baselines import reading
+    from rnn_zoos.baselines.benchmark import TESTED
+    from rnn_zoos.baselines.downstream import PROTOCOLS
 
     if check_only:
         paths = sorted(directory.rglob("*.json"))
-        findings = [f"{path}: {line}" for path in paths for line in board.check_result(path)]
+        findings = [f"{path}: {line}" for path in paths for line in reading.check_result(path)]
         for finding in findings:
             print(finding)
         if findings:
             raise typer.Exit(1)
-        print(f"{directory}: {len(board.read_results(directory))} results, all in order.")
+        print(f"{directory}: {len(reading.read_results(directory))} results, all in order.")
         return
-    for what, given, known in (("protocol", protocol, PROTOCOLS), ("predictor", predictor, PREDICTORS)):
+    choices = {"protocol": (protocol, PROTOCOLS), "predictor": (predictor, reading.READINGS)}
+    for what, (given, known) in {**choices, "split": (split, TESTED)}.items():
         if given not in known:
             raise UnknownNameError.among(what, given, known)
-    print(board.leaderboard(board.read_results(directory), protocol, predictor), end="")
+    results = reading.read_results(directory)
+    print(board.leaderboard(results, protocol, predictor, split), end="")
+    if figures is not None:
+        from rnn_zoos.baselines.result_figures import draw_results
+
+        for path in draw_results(results, figures):
+            print(path, file=sys.stderr)
 
 
 @speed.command("generation")

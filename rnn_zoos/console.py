@@ -19,16 +19,16 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of
 
 
 @contextmanager
-def updates_bar(title: str, updates: int) -> Iterator[Callable[[int, float], None]]:
-    """Show a bar of updates on stderr, where that is a terminal; yields what has to be called with update and loss."""
+def share_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar on stderr, where that is a terminal; yields what has to be called with the share that is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(file=sys.stderr)
-    columns = TextColumn(title), BarColumn(), TextColumn("loss {task.fields[loss]:.4f}"), TimeRemainingColumn()
+    columns = TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=updates, loss=1.0)
-        yield lambda update, loss: progress.update(task, completed=update, loss=loss)
+        task = progress.add_task("", total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 def print_json(data: object) -> None:

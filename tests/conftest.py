@@ -106,3 +106,24 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Callable[[str], s
         return made[name, cell]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def edited_zoo(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: Callable[[str], str]
+) -> Callable[[str, dict[str, str]], Path]:
+    """Return the directory of a finished zoo of the tiny preset with some texts replaced; made once."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(name: str, edits: dict[str, str]) -> Path:
+        text = Path(tiny_preset()).read_text()
+        for old, new in edits.items():
+            text = text.replace(old, new)
+        if (name, text) not in made:
+            preset = tmp_path_factory.mktemp("presets") / "edited.yaml"
+            preset.write_text(text)
+            made[name, text] = tmp_path_factory.mktemp(name)
+            make_in_process(made[name, text], make_plan(name, str(preset)))
+        return made[name, text]
+
+    return make

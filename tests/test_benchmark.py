@@ -1,55 +1,48 @@
 """The benchmark from the command to the table, with the user's own encoder; results that are wrong are named."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import make_in_process
 
 from rnn_zoos import cli
 from rnn_zoos.baselines import benchmark
 from rnn_zoos.baselines.controls import CONTROLS
-from rnn_zoos.baselines.data import load_data
-from rnn_zoos.baselines.leaderboard import check_result, leaderboard, read_results
+from rnn_zoos.baselines.data import ZooData, load_data
+from rnn_zoos.baselines.end_to_end import EndToEndSettings
+from rnn_zoos.baselines.leaderboard import leaderboard
+from rnn_zoos.baselines.reading import check_result, read_results
 from rnn_zoos.baselines.registry import ENCODERS, usable_encoders
+from rnn_zoos.baselines.result_figures import draw_results
 from rnn_zoos.errors import FormatError, PlanMismatchError
-from rnn_zoos.generation.plan import make_plan
 
-OWN = '''\
-from torch import nn
-
-from rnn_zoos.baselines.encoder import Encoder
-
-
-class BiasEncoder(Encoder):
-    """Reads the readout's bias alone."""
-
-    def __init__(self, architecture, embedding_size=16):
-        super().__init__(architecture, embedding_size)
-        self.head = nn.Linear(architecture.output_size, embedding_size)
-
-    def embed(self, weights, stack):
-        return self.head(weights["linear.bias"])
-'''
+TEMPLATE = Path(__file__).parents[1] / "baselines" / "template.py"
 
 
 @pytest.fixture(scope="module")
-def zoo(tiny_preset, tmp_path_factory) -> Path:
-    text = Path(tiny_preset()).read_text().replace("runs: 7", "runs: 24").replace("strings: 13", "strings: 3")
-    preset = tmp_path_factory.mktemp("presets") / "wide.yaml"
-    preset.write_text(text.replace("[0, 2, 11]", "[0, 4]").replace("num_layers: 2", "num_layers: 1"))
-    directory = tmp_path_factory.mktemp("zoo")
-    make_in_process(directory, make_plan("formal-languages", str(preset)))
-    return directory
+def zoo(edited_zoo) -> Path:
+    edits = {
+        "runs: 7": "runs: 24",
+        "strings: 13": "strings: 3",
+        "[0, 2, 11]": "[0, 4]",
+        "num_layers: 2": "num_layers: 1",
+    }
+    return edited_zoo("formal-languages", edits)
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch) -> None:
     cpu = benchmark.PRESETS["cpu"]
-    settings = replace(cpu.settings, updates=3, evaluate_every=2, networks=4, hidden=8, layers=1)
+    settings = replace(cpu.settings["formal-languages"], updates=3, evaluate_every=2, networks=4, hidden=8, layers=1)
     sizes = {**cpu.sizes, "interactive": {"hidden": 8, "steps": 3}}
-    monkeypatch.setattr(benchmark, "PRESETS", {"cpu": benchmark.Preset(settings, sizes)})
+    monkeypatch.setattr(
+        benchmark,
+        "PRESETS",
+        {"cpu": benchmark.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), sizes)},
+    )
     monkeypatch.setattr(benchmark, "_BOOTSTRAPS", 3)
 
 
@@ -63,22 +56,22 @@ def command(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
 def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
-    (tmp_path / "own_module.py").write_text(OWN)
+    shutil.copy(TEMPLATE, tmp_path / "own_module.py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    names = ("interactive", "own_module:BiasEncoder")
-    arguments = ["benchmark", "--zoo", zoo, "--out", tmp_path / "out", "--seeds", 2]
+    names = ("interactive", "own_module:MyEncoder")
+    arguments = ["benchmark", "--zoo", zoo, "--out", tmp_path / "out", "--seeds", 2, "--workers", 1]
     for name in names:
         arguments += ["--encoder", name]
     status, out, err = command(monkeypatch, capsys, *arguments)
     assert status == 0 and "All results are there" in out, err
     found = {path.name: path.read_bytes() for path in (tmp_path / "out" / "formal-languages").iterdir()}
-    assert len(found) == 4 + len(CONTROLS) and "own_module.BiasEncoder.1.json" in found
+    assert len(found) == 4 + len(CONTROLS) and "own_module.MyEncoder.1.json" in found
     assert command(monkeypatch, capsys, *arguments)[0] == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "formal-languages").iterdir()} == found
     told = json.loads(found["interactive.0.json"])
     assert told["queries"] == 12 and told["information"] == "queries" and told["flop_per_network"] > 1000
     assert told["zoo"]["sha256"] == load_data(zoo).zoo.identity and len(told["history"]) == 2
-    assert json.loads(found["own_module.BiasEncoder.0.json"])["parameters"] == 7 * 16
+    assert json.loads(found["own_module.MyEncoder.0.json"])["queries"] == 10
 
     status, table, _ = command(monkeypatch, capsys, "leaderboard", tmp_path / "out")
     lines = table.splitlines()
@@ -89,12 +82,22 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
         / 2
     )
     assert f"| {mean:.4f} ±" in next(line for line in lines if line.startswith("| interactive"))
-    assert leaderboard(read_results(tmp_path / "out"), "paper", "mlp") != table
+    results = read_results(tmp_path / "out")
+    assert leaderboard(results, "paper", "mlp") != table != leaderboard(results, split="ood")
+    trained_on_labels = leaderboard(results, predictor="end-to-end").splitlines()
+    assert len(trained_on_labels) == 4 + 2  # controls are not trained
+    check_portraits(told, load_data(zoo))
+    drawn = draw_results(results, tmp_path / "figures")
+    assert {path.name.removesuffix("-formal-languages.png") for path in drawn} == {
+        "emulation", "downstream", "embeddings", "asked"
+    }  # fmt: skip
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in drawn)
     assert command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--check")[0] == 0
     assert command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--protocol", "loose")[0] == 1
 
     cpu = benchmark.PRESETS["cpu"]
-    monkeypatch.setitem(benchmark.PRESETS, "cpu", replace(cpu, settings=replace(cpu.settings, updates=4)))
+    longer = {name: replace(settings, updates=4) for name, settings in cpu.settings.items()}
+    monkeypatch.setitem(benchmark.PRESETS, "cpu", replace(cpu, settings=longer))
     with pytest.raises(PlanMismatchError, match="is a result of another settings. Give another --out"):
         benchmark.run_encoder(load_data(zoo), "interactive", 0, "cpu", tmp_path / "out")
     status, out, err = command(monkeypatch, capsys, *arguments)
@@ -117,6 +120,33 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
             read_results(tmp_path / "out")
         status, out, _ = command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--check")
         assert status == 1 and message in out
+
+
+def check_portraits(told: dict, data: ZooData) -> None:
+    """Look at what is told for figures, and at what else is measured of an encoder."""
+    test = data.splits["test"]
+    assert len(told["map"]["places"]) == len(told["map"]["task"]) == len(test) and sum(told["map"]["explained"]) <= 1
+    assert told["map"]["accuracy"] == test.labels("accuracy").tolist()
+    for asked in told["asked"]:
+        row = data.zoo.row(asked["run"], asked["step"])
+        assert (row["task"], row["accuracy"], row["split"]) == (asked["task"], asked["accuracy"], "test")
+        assert np.shape(asked["questions"]) == (3, 6) and np.allclose(np.sum(asked["questions"], axis=1), 1, atol=1e-2)
+    assert [asked["step"] for asked in told["asked"]] == [0, 4, 4]
+    assert told["asked"][0]["questions"][0] == told["asked"][1]["questions"][0]  # nothing is known yet
+    assert max(told["invariance"].values()) < 1e-4  # it only asks
+    assert set(told["clones"]) == {"validation", "test", "ood"} and told["seconds"]["emulation"] > 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+def test_results_on_merged_biases_stand_beside_the_others(zoo, tmp_path):
+    apart, merged = (load_data(zoo, biases=biases) for biases in ("apart", "merged"))
+    paths = [benchmark.run_encoder(data, "statistics", 0, "cpu", tmp_path) for data in (apart, merged)]
+    paths += [benchmark.run_control(data, "shortcut b_ih - b_hh", tmp_path) for data in (apart, merged)]
+    assert len(set(paths)) == 4 and all("merged" in path.name for path in paths[1::2])
+    one, other = (json.loads(path.read_text())["invariance"] for path in paths[:2])
+    assert one["biases"] > 1e-3 > other["biases"] == 0  # merging twice is merging once
+    names = [line.split("|")[1].strip() for line in leaderboard(read_results(tmp_path)).splitlines()[4:]]
+    assert {"statistics", "statistics, merged biases", "control: shortcut b_ih - b_hh, merged biases"} <= set(names)
 
 
 def test_encoders_that_cannot_take_an_architecture_are_not_run_by_default(zoo):

@@ -1,41 +1,33 @@
 """Emulation learns, goes on where it stopped to the bit, and its losses are what they say."""
 
 import math
-from pathlib import Path
+from functools import lru_cache
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import safetensors.torch
 import torch
-from conftest import ZOOS, make_in_process
+from conftest import ZOOS
 
-from rnn_zoos.baselines.data import load_data
+from rnn_zoos.baselines.clones import clone_fidelity
+from rnn_zoos.baselines.data import SplitData, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings
 from rnn_zoos.baselines.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
-from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
-from rnn_zoos.formal_languages import BOS, EOS, NUM_SYMBOLS
-from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
+from rnn_zoos.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, language
 from rnn_zoos.loaders.dataset import load_dataset
+from rnn_zoos.symmetry.biases import bias_differences
 
 SMALL = {"sequences": 2, "steps": 7, "hidden": 24}
 SIZES = {"interactive": SMALL, "non-interactive": SMALL, "self-rollout": {"hidden": 24}, "dws": {"channels": 6}}
 
 
 @pytest.fixture(scope="module")
-def data(tiny_preset, tmp_path_factory):
+def data(edited_zoo):
     """A tiny zoo that has rows in every split; its last snapshots are of networks that learned a little."""
-    found = {}
-
-    def load(name: str):
-        if name not in found:
-            text = Path(tiny_preset()).read_text().replace("runs: 7", "runs: 16").replace("runs: 5", "runs: 12")
-            preset = tmp_path_factory.mktemp("presets") / "wide.yaml"
-            preset.write_text(text.replace("11]", "120]").replace("8]", "20]"))
-            directory = tmp_path_factory.mktemp(name)
-            make_in_process(directory, make_plan(name, str(preset)))
-            found[name] = load_data(directory)
-        return found[name]
-
-    return load
+    edits = {"runs: 7": "runs: 16", "runs: 5": "runs: 12", "11]": "120]", "8]": "20]"}
+    return lru_cache(lambda name: load_data(edited_zoo(name, edits)))
 
 
 def settings(**changes) -> EmulationSettings:
@@ -141,9 +133,9 @@ def test_a_stopped_training_goes_on_to_the_same_bits(encoder, data, tmp_path):
     ours, theirs = (safetensors.torch.load_file(run.checkpoint) for run in (again, whole))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.seconds > 0
-    assert torch.equal(again.embeddings("ood"), whole.embeddings("ood"))
+    assert torch.equal(again.embedder.embeddings("ood"), whole.embedder.embeddings("ood"))
     other = EmulationRun(zoo, encoder, 4, settings(), tmp_path / "other", sizes)
-    assert not torch.equal(other.embeddings("ood"), whole.embeddings("ood"))
+    assert not torch.equal(other.embedder.embeddings("ood"), whole.embedder.embeddings("ood"))
     with pytest.raises(PlanMismatchError, match="was made with another seed, settings. Give another folder"):
         EmulationRun(zoo, encoder, 4, settings(updates=7), tmp_path / "whole", sizes)
     whole.checkpoint.write_bytes(whole.checkpoint.read_bytes()[:-1])
@@ -164,7 +156,7 @@ def test_both_zoos_and_all_splits_are_measured(name, encoder, data, tmp_path):
         every = torch.arange(len(split_data))
         behaviour = split_data.behaviour(every, torch.arange(split_data.num_rollouts)[:8].expand(len(every), -1))
         with torch.no_grad():
-            tv = total_variation(run.emulator(run.embeddings(split), behaviour.inputs), behaviour.log_probs)
+            tv = total_variation(run.emulator(run.embedder.embeddings(split), behaviour.inputs), behaviour.log_probs)
         assert losses["total_variation"] == pytest.approx(tv.mean().item(), rel=1e-4)
         assert losses["total_variation_unpadded"] == pytest.approx(tv[behaviour.counted].mean().item(), rel=1e-4)
 
@@ -205,7 +197,64 @@ def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
         run.step()
 
 
-def test_a_zoo_without_tasks_of_every_split_is_refused(tiny_preset, tmp_path):
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset(), runs=2))
+def test_a_zoo_without_tasks_of_every_split_is_refused(edited_zoo):
     with pytest.raises(FormatError, match="has no rows in .*validation.*Take a zoo of more runs"):
-        load_data(tmp_path / "zoo")
+        load_data(edited_zoo("formal-languages", {"runs: 7": "runs: 2"}))
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_merged_biases_are_the_same_networks_without_a_fingerprint(name, data):
+    zoo, merged = data(name), load_data(data(name).zoo.source.folder, biases="merged")
+    rows, inputs = torch.arange(5), torch.randn(2, 6, zoo.architecture.input_size)
+    assert (bias_differences(zoo.architecture, zoo.splits["train"].weights) != 0).any()
+    weights = merged.splits["train"].weights
+    assert not any(tensor.any() for key, tensor in weights.items() if "bias_hh" in key)
+    one, other = (each.splits["train"].stack(rows)(inputs)[0] for each in (zoo, merged))
+    assert torch.allclose(one, other, atol=1e-5)
+    with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
+        to_biases("gone")
+    with pytest.raises(BackendError, match="no device 'tpu' here"):
+        check_device("tpu")
+
+
+class Clones(torch.nn.Module):
+    """Stands for an emulator that does the task of every network as often as the index says that the network does."""
+
+    def __init__(self, split: SplitData) -> None:
+        super().__init__()
+        self.split = split
+
+    def write(self, embeddings: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        written = torch.zeros(*uniforms.shape[:2], LENGTH, dtype=torch.uint8)  # only a: in no language that is tested
+        for row, accuracy in enumerate(self.split.labels("accuracy")):
+            offsets = tuple(self.split.labels(name)[row] for name in ("m_b", "m_c", "m_d"))
+            written[row, : round(accuracy * written.shape[1])] = language(offsets)[3]
+        return written
+
+    def forward(self, embeddings: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        networks, count = inputs.shape[:2]
+        behaviour = self.split.behaviour(torch.arange(networks), torch.arange(count).expand(networks, -1))
+        named = (behaviour.classes + 1) % 10
+        for row, accuracy in enumerate(self.split.labels("accuracy")):
+            right = round(accuracy * count)
+            named[row, :right] = behaviour.classes[row, :right]
+        return torch.nn.functional.one_hot(named, 10).float()[:, :, None].expand(-1, -1, inputs.shape[2], -1)
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_the_fidelity_of_clones_is_how_often_they_do_the_task(name, data, tmp_path):
+    zoo = load_data(data(name).zoo.source.folder)
+    train = zoo.splits["train"]
+    count = 100 if name == "formal-languages" else train.num_rollouts
+    planted = pa.array([row % (count + 1) / count for row in range(len(train))])
+    train.index = train.index.set_column(train.index.column_names.index("accuracy"), "accuracy", planted)
+    run = EmulationRun(zoo, "statistics", 0, settings(evaluated_sequences=99), tmp_path)
+    assert abs(clone_fidelity(run, "train")["correlation"]) < 0.9
+    run.emulator = Clones(train)
+    told = clone_fidelity(run, "train")
+    assert told["accuracy"] == pytest.approx(np.mean(planted)) == pytest.approx(told["accuracy_of_originals"])
+    assert told["correlation"] == pytest.approx(1) and told["kendall_tau"] == pytest.approx(1)
+    if name == "sequential-mnist":
+        named = train.behaviour(torch.arange(len(train)), torch.arange(count).expand(len(train), -1))
+        clones = run.emulator(torch.zeros(len(train), 1), named.inputs)[:, :, -1].argmax(-1)
+        assert told["agreement"] == pytest.approx((clones == named.log_probs[:, :, -1].argmax(-1)).double().mean())

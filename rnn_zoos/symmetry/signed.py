@@ -47,6 +47,11 @@ class SignedPermutation:
         signs = tuple(2.0 * torch.randint(2, shape, generator=generator) - 1 for _ in layers)
         return cls(orders, signs)
 
+    def to(self, device: str | torch.device) -> SignedPermutation:
+        """Return the same on another device."""
+        orders = tuple(order.to(device) for order in self.orders)
+        return SignedPermutation(orders, tuple(sign.to(device) for sign in self.signs))
+
     def inverse(self) -> SignedPermutation:
         """Return what undoes this one."""
         orders = tuple(order.argsort(dim=-1) for order in self.orders)
