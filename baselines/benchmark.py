@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnn_zoos import __version__
@@ -179,16 +180,17 @@ def read_all(
     permuted: bool = False,
 ) -> dict[str, Any]:
     """Return protocol -> predictor -> target -> split -> measure: all that is read from features of a zoo."""
-    return {
-        protocol: {
-            predictor: {
-                name: evaluate(data, features, target, protocol, predictor, seed, permuted, _BOOTSTRAPS)
-                for name, target in TARGETS[data.zoo.manifest.zoo].items()
+    with threadpool_limits(1):  # threads of small matrix products that wait for a busy core take four times as long
+        return {
+            protocol: {
+                predictor: {
+                    name: evaluate(data, features, target, protocol, predictor, seed, permuted, _BOOTSTRAPS)
+                    for name, target in TARGETS[data.zoo.manifest.zoo].items()
+                }
+                for predictor in predictors
             }
-            for predictor in predictors
+            for protocol in PROTOCOLS
         }
-        for protocol in PROTOCOLS
-    }
 
 
 def _is_done(path: Path, identity: Mapping[str, Any]) -> bool:

@@ -13,14 +13,14 @@ from rnn_zoos.baselines.targets import kendall_tau
 from rnn_zoos.files import Array
 from rnn_zoos.formal_languages import LENGTH, FormalLanguages, judge
 
-STRINGS = 100  # that every clone writes
+STRINGS = 40  # that every clone writes
 
 
 @torch.no_grad()
 def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
     """Return how clones of the networks of a split do: mean accuracies, and how accuracies go together over networks.
 
-    Languages: a clone writes 100 strings, each of which is in its network's language or not. Digits: a clone reads
+    Languages: a clone writes 40 strings, each of which is in its network's language or not. Digits: a clone reads
     stored digits, and names each at the last step; `agreement` is how often it names what its network does.
     `correlation` is Pearson's, 0 if one side does not vary.
     """

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from conftest import ZOOS
 
-from rnn_zoos.baselines.clones import clone_fidelity
+from rnn_zoos.baselines.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.data import SplitData, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings
 from rnn_zoos.baselines.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
@@ -245,7 +245,7 @@ class Clones(torch.nn.Module):
 def test_the_fidelity_of_clones_is_how_often_they_do_the_task(name, data, tmp_path):
     zoo = load_data(data(name).zoo.source.folder)
     train = zoo.splits["train"]
-    count = 100 if name == "formal-languages" else train.num_rollouts
+    count = STRINGS if name == "formal-languages" else train.num_rollouts
     planted = pa.array([row % (count + 1) / count for row in range(len(train))])
     train.index = train.index.set_column(train.index.column_names.index("accuracy"), "accuracy", planted)
     run = EmulationRun(zoo, "statistics", 0, settings(evaluated_sequences=99), tmp_path)
