@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -24,7 +24,11 @@ _LOSSES = ("total_variation", "total_variation_unpadded", "reverse_kl", "reverse
 
 
 def read_results(directory: Path) -> list[dict[str, Any]]:
-    """Return all results below a directory. Raises FormatError if one is none, or there are none."""
+    """Return all results below a directory.
+
+    Raises FormatError if one is none, there are none, or they cannot be compared: of two zoos of one name, of other
+    settings, or twice the same.
+    """
     paths = sorted(directory.rglob("*.json"))
     if not paths:
         raise FormatError(f"{directory} has no results. Expected the --out of `rnn-zoos benchmark`.")
@@ -34,10 +38,29 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
         if problems:
             raise FormatError(f"{path}: {problems[0]} `rnn-zoos leaderboard {directory} --check` lists all.")
         results.append(json.loads(path.read_text()))
+    for path, problem in _conflicts(paths, results):
+        raise FormatError(f"{path} {problem}. Keep results that are compared in a folder of their own.")
     return results
 
 
-def check_result(path: Path) -> Sequence[str]:
+def _conflicts(paths: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Path, str]]:
+    """Yield results that cannot stand in one table with those before them, and why."""
+    seen: dict[tuple[Any, ...], tuple[Path, Any]] = {}
+    for path, result in zip(paths, results, strict=True):
+        zoo = result["zoo"]["name"]
+        shared = {("is of another zoo than", zoo): result["zoo"]["sha256"]}
+        if "encoder" in result:
+            shared["has other settings than", zoo] = [result["preset"], result["settings"]]
+        for (why, name), value in shared.items():
+            first, expected = seen.setdefault((why, name), (path, value))
+            if value != expected:
+                yield path, f"{why} {first}"
+        same = ("is the same as", zoo, full_name(result), result.get("seed"))
+        if seen.setdefault(same, (path, None))[0] != path:
+            yield path, f"{same[0]} {seen[same][0]}"
+
+
+def check_result(path: Path) -> list[str]:
     """Return what is wrong with a result file, one line each."""
     try:
         result = json.loads(path.read_text())
@@ -48,32 +71,52 @@ def check_result(path: Path) -> Sequence[str]:
     keys = _CONTROL_KEYS if "control" in result else _KEYS
     if keys - result.keys():
         return [f"It lacks {', '.join(sorted(keys - result.keys()))}."]
-    zoo = result["zoo"].get("name")
+    zoo = at(result, "zoo", "name")
     if zoo not in TARGETS:
         return [f"There is no zoo {zoo!r}; known: {', '.join(TARGETS)}."]
-    lines = [] if "control" in result else _check_losses(result["emulation"])
+    lines = [
+        f"{', '.join(place)} is {at(result, *place)!r}; expected a number{' or null' if may_lack else ''}."
+        for place, may_lack in _numbers(zoo, result)
+        if not isinstance(at(result, *place), (int, float, NoneType) if may_lack else (int, float))
+    ]
+    return lines or ([] if "control" in result else _check_losses(result["emulation"]))
+
+
+def at(told: Any, *place: str) -> Any:  # noqa: ANN401 - JSON
+    """Return what stands at a place of nested JSON objects; "nothing" if there is no such place."""
+    for key in place:
+        if not isinstance(told, dict) or key not in told:
+            return "nothing"
+        told = told[key]
+    return told
+
+
+def _numbers(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the places where a result has to have numbers, and whether one may be missing: R^2 of equal labels."""
+    readings: list[tuple[str, ...]] = []
     for protocol in PROTOCOLS:
-        for predictor, targets in result["downstream"].get(protocol, {"?": {}}).items():
-            for name, target in TARGETS[zoo].items():
-                for split in TESTED:
-                    told = targets.get(name, {}).get(split, {})
-                    lines += [
-                        f"downstream has no {protocol}, {predictor}, {name}, {split}, {measure}."
-                        for measure in MEASURES[target.kind]
-                        if not isinstance(told.get(measure, {}).get("value", ""), (int, float, NoneType))
-                    ]
-    return lines
+        predictors = at(result, "downstream", protocol)
+        names = list(predictors) if isinstance(predictors, dict) and predictors else ["linear"]
+        readings += [("downstream", protocol, name) for name in names]
+    if "encoder" in result:
+        yield from ((("emulation", split, loss), False) for split in TESTED for loss in _LOSSES)
+        yield from ((("clones", split, what), False) for split in TESTED for what in ("accuracy", "correlation"))
+        yield from (((key,), False) for key in ("seed", "parameters", "queries", "flop_per_network"))
+        readings.append(("end_to_end",))
+    for reading in readings:
+        for name, target in TARGETS[zoo].items():
+            for split in TESTED:
+                for measure in MEASURES[target.kind]:
+                    yield from (((*reading, name, split, measure, key), True) for key in ("value", "low", "high"))
 
 
 def _check_losses(emulation: Mapping[str, Any]) -> list[str]:
     lines = []
     for split in TESTED:
         for loss in _LOSSES:
-            value = emulation.get(split, {}).get(loss)
-            if not isinstance(value, (int, float)) or not value >= 0:
-                lines.append(f"emulation has {value} as {loss} of {split}; expected a number of at least 0.")
-            elif loss.startswith("total_variation") and value > 1:
-                lines.append(f"emulation has {value} as {loss} of {split}; it is at most 1.")
+            value, highest = emulation[split][loss], 1 if loss.startswith("total_variation") else float("inf")
+            if not 0 <= value <= highest:
+                lines.append(f"emulation, {split}, {loss} is {value}; expected 0 to {highest}.")
     return lines
 
 
@@ -106,4 +149,5 @@ def reading(
     else:
         predictors = result["downstream"][protocol]
         targets = predictors.get(predictor, next(iter(predictors.values())))
-    return None if targets is None else targets[target][split][measure]
+    told: Mapping[str, float | None] | None = None if targets is None else targets[target][split][measure]
+    return told

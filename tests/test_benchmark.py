@@ -108,9 +108,21 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
         (lambda result: result.pop("queries"), "It lacks queries."),
         (lambda result: result.update(format=9), "no result of format 1"),
         (lambda result: result["zoo"].update(name="birds"), "There is no zoo 'birds'"),
-        (lambda result: result["emulation"]["test"].update(total_variation=1.5), "it is at most 1"),
-        (lambda result: result["emulation"]["ood"].pop("reverse_kl"), "None as reverse_kl of ood"),
-        (lambda result: result["downstream"]["paper"]["mlp"].pop("step"), "no paper, mlp, step, validation, accuracy"),
+        (lambda result: result["emulation"]["test"].update(total_variation=1.5), "is 1.5; expected 0 to 1"),
+        (
+            lambda result: result["emulation"]["ood"].pop("reverse_kl"),
+            "ood, reverse_kl is 'nothing'; expected a number.",
+        ),
+        (lambda result: result.update(downstream=[]), "strict, linear, task, validation, accuracy, value is 'nothing'"),
+        (
+            lambda result: result["downstream"]["paper"]["mlp"].pop("step"),
+            "paper, mlp, step, validation, accuracy, low",
+        ),
+        (
+            lambda result: result["end_to_end"]["step"]["ood"].update(accuracy=1),
+            "end_to_end, step, ood, accuracy, high",
+        ),
+        (lambda result: result["clones"].update(test=None), "clones, test, correlation is 'nothing'"),
     ):
         result = json.loads(found["interactive.0.json"])
         edit(result)
@@ -120,6 +132,16 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
             read_results(tmp_path / "out")
         status, out, _ = command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--check")
         assert status == 1 and message in out
+    for edit, message in (
+        (lambda result: result.update(seed=1), "interactive.1.json is the same as .*interactive.0.json"),
+        (lambda result: result["zoo"].update(sha256="f"), "is of another zoo than"),
+        (lambda result: result["settings"].update(networks=9), "has other settings than"),
+    ):
+        result = json.loads(found["interactive.0.json"])
+        edit(result)
+        path.write_text(json.dumps(result))
+        with pytest.raises(FormatError, match=message):
+            read_results(tmp_path / "out")
 
 
 def check_portraits(told: dict, data: ZooData) -> None:
