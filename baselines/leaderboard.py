@@ -9,32 +9,57 @@ from typing import Any
 from rnn_zoos.baselines.reading import by_zoo, reading
 from rnn_zoos.baselines.targets import MEASURES, TARGETS
 
+_DETAILS = ("may use", "seeds", "parameters")
+
 
 def leaderboard(
-    results: Sequence[Mapping[str, Any]], protocol: str = "strict", predictor: str = "linear", split: str = "test"
+    results: Sequence[Mapping[str, Any]],
+    protocol: str = "strict",
+    predictor: str = "linear",
+    split: str = "test",
+    brief: bool = False,
 ) -> str:
     """Return markdown: for each zoo a table of encoders, the best at emulating unseen tasks first, then controls.
 
     Values are means over seeds, and their standard deviation if there are several. TV is the emulation loss, total
-    variation a step; `clones` the correlation between the accuracies of networks and of their clones.
+    variation a step; `clones` the correlation between the accuracies of networks and of their clones. A `brief` table
+    leaves out what encoders may use, seeds, parameters, and targets that are parts of others.
     """
-    parts = [f"### {zoo}\n\n{_table(zoo, named, protocol, predictor, split)}" for zoo, named in by_zoo(results).items()]
+    parts = []
+    for zoo, named in by_zoo(results).items():
+        lines = _table(zoo, named, protocol, predictor, split)
+        if brief:
+            left_out = {*_DETAILS, *(_heading(zoo, target) for target in _parts_of_others(zoo))}
+            kept = [place for place, heading in enumerate(lines[0]) if heading not in left_out]
+            lines = [[line[place] for place in kept] for line in lines]
+        parts.append(f"### {zoo}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _table(zoo: str, named: Mapping[str, list[Mapping[str, Any]]], protocol: str, predictor: str, split: str) -> str:
-    measures = {name: next(iter(MEASURES[target.kind])) for name, target in TARGETS[zoo].items()}
-    head = ["encoder", "may use", "seeds", "parameters", "queries", "TV test", "TV ood", f"clones {split}"]
-    head += [f"{name} ({measure})" for name, measure in measures.items()]
+def _heading(zoo: str, target: str) -> str:
+    return f"{target} ({next(iter(MEASURES[TARGETS[zoo][target].kind]))})".replace("_", " ")
+
+
+def _parts_of_others(zoo: str) -> list[str]:
+    """Return the targets whose columns are among those of another target."""
+    columns = {name: set(target.columns) for name, target in TARGETS[zoo].items()}
+    return [name for name in columns if any(columns[name] < others for others in columns.values())]
+
+
+def _table(
+    zoo: str, named: Mapping[str, list[Mapping[str, Any]]], protocol: str, predictor: str, split: str
+) -> list[list[str]]:
+    """Return the lines of a table."""
+    head = ["encoder", *_DETAILS, "queries", "TV test", "TV ood", f"clones {split}"]
+    head += [_heading(zoo, target) for target in TARGETS[zoo]]
     rows = []
     for name, group in named.items():
-        read = [[reading(result, target, split, protocol, predictor) for result in group] for target in measures]
+        read = [[reading(result, target, split, protocol, predictor) for result in group] for target in TARGETS[zoo]]
         if all(told is None for values in read for told in values):
             continue  # a control is not trained end to end
         cells = [_cell([told["value"] for told in values if told is not None], 3) for values in read]
         rows.append((_rank(group), [name, *_of_encoder(group, split), *cells]))
-    lines = [head, ["---"] * len(head), *(row for _, row in sorted(rows, key=lambda pair: pair[0]))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return [head, ["---"] * len(head), *(row for _, row in sorted(rows, key=lambda pair: pair[0]))]
 
 
 def _rank(group: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:

@@ -64,6 +64,7 @@ def leaderboard(
     protocol: Annotated[str, typer.Option(help="strict: trained on train; paper: and on half of ood")] = "strict",
     predictor: Annotated[str, typer.Option(help="linear or mlp, on frozen embeddings; or end-to-end")] = "linear",
     split: Annotated[str, typer.Option(help="what is read on: validation, test or ood")] = "test",
+    brief: Annotated[bool, typer.Option("--brief", help="fewer columns")] = False,
     figures: Annotated[Path | None, typer.Option(help="also draw figures into this folder", metavar="DIR")] = None,
 ) -> None:
     """Print the table of all results in a folder, in markdown, and draw them.
@@ -93,7 +94,7 @@ def leaderboard(
         if given not in known:
             raise UnknownNameError.among(what, given, known)
     results = reading.read_results(directory)
-    print(board.leaderboard(results, protocol, predictor, split), end="")
+    print(board.leaderboard(results, protocol, predictor, split, brief), end="")
     if figures is not None:
         from rnn_zoos.baselines.result_figures import draw_results
 

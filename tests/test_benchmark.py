@@ -84,6 +84,10 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
     assert f"| {mean:.4f} ±" in next(line for line in lines if line.startswith("| interactive"))
     results = read_results(tmp_path / "out")
     assert leaderboard(results, "paper", "mlp") != table != leaderboard(results, split="ood")
+    brief = leaderboard(results, brief=True).splitlines()
+    head = "encoder, queries, TV test, TV ood, clones test, task (accuracy), accuracy (r squared), step (accuracy)"
+    assert brief[2] == f"| {head.replace(', ', ' | ')} |"
+    assert len(brief) == len(lines) and len({line.count("|") for line in brief[2:]}) == 1
     trained_on_labels = leaderboard(results, predictor="end-to-end").splitlines()
     assert len(trained_on_labels) == 4 + 2  # controls are not trained
     check_portraits(told, load_data(zoo))
