@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.baselines.encoder import Encoder, Information, Weights
+from rnn_zoos.baselines.stepwise import StepwiseLSTM
 from rnn_zoos.stack import NetworkStack
 
 
@@ -81,10 +82,10 @@ class InteractiveProbing(_Probing):
         """Return what every network was asked, [M, N, T, I], and the core's last output [M, hidden]."""
         assert stack is not None, "Encoder.forward looks for it"
         question = self.first.expand(stack.num_networks, -1, -1)
-        state, core_state, asked = None, None, []
+        core, state, core_state, asked = StepwiseLSTM(self.core), None, None, []
         for _ in range(self.steps):
             asked.append(self.to_inputs(question))
             outputs, state = stack(asked[-1].unsqueeze(2), state)
-            read, core_state = self.core(self.to_answers(outputs), core_state)
-            question = self.ask(read[:, 0]).unflatten(1, (self.sequences, -1))
-        return torch.stack(asked, dim=2), read[:, 0]
+            read, core_state = core(self.to_answers(outputs)[:, 0], core_state)
+            question = self.ask(read).unflatten(1, (self.sequences, -1))
+        return torch.stack(asked, dim=2), read
