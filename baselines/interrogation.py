@@ -1,15 +1,14 @@
 """Which of finitely many functions is it? The fewest queries that tell, with and without interaction.
 
-A family is a table of integers [F functions, X inputs]: row f holds the answers of function f to all inputs. A
-non-interactive interrogator fixes its inputs beforehand: all rows have to differ on them, they are a separating set.
-An interactive one is a decision tree: the answers so far choose the next input. The module makes the three statements
-of section 3 of Herrmann, Faccio and Schmidhuber (ICML 2024, Propositions 3.1 to 3.3) executable, in our own words:
+A family is a table of integers [F functions, X inputs]: row f holds the answers of function f to all inputs. A table
+that is not one, or holds a function twice, raises FormatError. A non-interactive interrogator fixes its inputs
+beforehand: all rows have to differ on them, they are a separating set. An interactive one is a decision tree: the
+answers so far choose the next input. The module makes the three statements of section 3 of Herrmann, Faccio and
+Schmidhuber (ICML 2024, Propositions 3.1 to 3.3) executable, in our own words:
 
 1. Any finite family can be identified: `greedy_separating_set`, at most F - 1 queries without interaction.
 2. Interaction can be exponentially cheaper: `gap_family`, n queries against 2^n - 1.
 3. It never costs more, and counting bounds both: `compare`. In an `independent_family` it does not help.
-
-All raise FormatError for a table that is not one, or that holds a function twice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.files import Array
@@ -30,12 +28,12 @@ Goal: TypeAlias = Literal["worst", "mean"]
 Tree: TypeAlias = "Question | int"
 """An interactive interrogator: what it asks next, or the function that it has found."""
 
-_STYLES = {
-    "non_interactive": ("non-interactive", "#ee6677", "o-"),
-    "interactive": ("interactive, worst case", "#4477aa", "o-"),
-    "mean": ("interactive, mean over functions", "#228833", "s-"),
-    "least": (r"$\lceil\log_2 F\rceil$: no worst case is below", "#777777", ":"),
-}
+_LINES = (
+    ("non_interactive", "non-interactive", "#ee6677", "o-"),
+    ("interactive", "interactive, worst case", "#4477aa", "o-"),
+    ("mean", "interactive, mean over functions", "#228833", "s-"),
+    ("least", r"$\lceil\log_2 F\rceil$: no worst case is below", "#777777", ":"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,55 +60,49 @@ class Comparison:
         return self.least <= self.interactive <= self.non_interactive <= self.most and self.mean <= self.interactive
 
 
-def compare(table: npt.ArrayLike) -> Comparison:
+def compare(table: Array) -> Comparison:
     """Return what a family [F, X] takes with and without interaction; as slow as the exact searches."""
     rows = _checked(table)
     worst, in_all = (depths(interactive_tree(rows, goal)).values() for goal in ("worst", "mean"))
     least = _least("worst", len(rows), max(len(np.unique(column)) for column in rows.T))
-    fixed = len(smallest_separating_set(rows))
-    return Comparison(least, sum(in_all) / len(rows), max(worst), fixed, len(rows) - 1)
+    return Comparison(least, sum(in_all) / len(rows), max(worst), len(smallest_separating_set(rows)), len(rows) - 1)
 
 
-def greedy_separating_set(table: npt.ArrayLike) -> list[int]:
+def greedy_separating_set(table: Array) -> list[int]:
     """Return inputs on which all functions of a family [F, X] differ; each leaves the fewest pairs together; fast.
 
-    Statement 1: two functions that are still together differ at some input, so each input that is chosen splits a
-    group, and F - 1 splits are enough. They are at most 1 + ln(F (F - 1) / 2) times as many as the fewest possible,
-    as greedy set covers are (Johnson, 1974).
+    Statement 1: functions that are still together differ at some input, so each that is chosen splits a group, and
+    F - 1 splits are enough. At most 1 + ln(F (F - 1) / 2) times the fewest, as greedy covers are (Johnson, 1974).
     """
     rows = _checked(table)
+    codes = [np.unique(column, return_inverse=True)[1] for column in rows.T]  # below len(rows), whatever the answers
     groups = np.zeros(len(rows), np.int64)
     inputs: list[int] = []
     while groups.max() < len(rows) - 1:
-        pairs = (np.stack([groups, column], axis=1) for column in rows.T)
-        splits = [np.unique(pair, axis=0, return_inverse=True)[1].reshape(-1) for pair in pairs]
+        splits = [np.unique(groups * len(rows) + code, return_inverse=True)[1] for code in codes]
         inputs.append(int(np.argmin([(np.bincount(split) ** 2).sum() for split in splits])))
         groups = splits[inputs[-1]]
     return inputs
 
 
-def smallest_separating_set(table: npt.ArrayLike) -> list[int]:
-    """Return a smallest set of inputs, sorted, on which all functions of a family [F, X] differ.
-
-    Exact search by growing size: exponential in X at worst; memory is some F^2 X bytes.
-    """
+def smallest_separating_set(table: Array) -> list[int]:
+    """Return a smallest separating set of a family [F, X], sorted; exact: exponential in X at worst, F^2 X bytes."""
     rows = _checked(table)
     known = greedy_separating_set(rows)
     first, second = np.triu_indices(len(rows), 1)
     separates = rows[first] != rows[second]
-    covers = (_cover(separates, size) for size in range(len(known)))
+    covers = (_cover(separates.copy(), size) for size in range(len(known)))
     return sorted(next((cover for cover in covers if cover is not None), known))
 
 
 def _cover(separates: Array, most: int) -> list[int] | None:
-    """Return at most so many inputs that separate all pairs, bool [pairs, inputs]; None if so few cannot."""
+    """Return at most `most` inputs that separate all pairs, or None. Spends `separates`, bool [pairs, inputs]."""
     if not len(separates):
         return []
     options, gains = separates.sum(axis=1), separates.sum(axis=0)
     forced = separates[options == 1].any(axis=0).sum()
     if options.min() == 0 or forced > most or np.sort(gains)[::-1][:most].sum() < len(separates):
         return None
-    separates = separates.copy()
     inputs = np.flatnonzero(separates[options.argmin()])  # any cover holds one of these: few to try
     for chosen in inputs[np.argsort(-gains[inputs])].tolist():
         rest = _cover(separates[~separates[:, chosen]], most - 1)
@@ -120,7 +112,7 @@ def _cover(separates: Array, most: int) -> list[int] | None:
     return None
 
 
-def interactive_tree(table: npt.ArrayLike, goal: Goal = "worst") -> Tree:
+def interactive_tree(table: Array, goal: Goal = "worst") -> Tree:
     """Return the interactive interrogator of a family [F, X] of least depth, or of least mean depth over functions.
 
     Exact search over sets of functions, kept as bit masks, each solved once: exponential in F at worst.
@@ -149,9 +141,8 @@ def interactive_tree(table: npt.ArrayLike, goal: Goal = "worst") -> Tree:
         for bound, asked, parts in sorted(options, key=lambda option: option[0]):
             if bound < best[0]:
                 solved = {answer: solve(part) for answer, part in parts.items()}
-                found = cost(mask, [part[0] for part in solved.values()])
-                if found < best[0]:
-                    best = found, Question(asked, {answer: tree for answer, (_, tree) in solved.items()})
+                tree = Question(asked, {answer: part for answer, (_, part) in solved.items()})
+                best = min(best, (cost(mask, [part[0] for part in solved.values()]), tree), key=lambda each: each[0])
         return best
 
     return solve((1 << len(rows)) - 1)[1]
@@ -169,7 +160,7 @@ def _least(goal: Goal, functions: int, answers: int) -> int:
 def identify(tree: Tree, function: Callable[[int], int]) -> tuple[int, list[int]]:
     """Ask a function what the tree says; return its number in the family, and the inputs that were asked.
 
-    Raises FormatError for an answer that the family never gives there. No other function is told from the family's.
+    Raises FormatError for an answer that the family never gives there; a function from outside may pass for one of it.
     """
     asked: list[int] = []
     while isinstance(tree, Question):
@@ -192,10 +183,10 @@ def depths(tree: Tree) -> dict[int, int]:
 def gap_family(n: int) -> Array:
     """Return 2^n functions, [2^n, 2^n - 1], that take n queries with interaction and 2^n - 1 without.
 
-    Inputs are the inner nodes of a full binary tree of depth n, level by level, functions its leaves: 1 to a node whose
-    right half the leaf is in, else 0. Going down takes n queries, and no fewer yield 2^n different strings of two
-    answers. Turning left or right at a node, then left always, leads to two leaves that only this node tells apart:
-    above they agree, all else answers 0. (A third answer off the path would make the 2^(n-1) lowest nodes enough.)
+    Inputs are the inner nodes of a full binary tree, level by level, functions its 2^n leaves: 1 to a node whose right
+    half the leaf is in, else 0. Going down takes n queries; fewer have fewer than 2^n outcomes. Turn left or right at a
+    node, then left always: only this node tells these two leaves apart, as they agree above and all else answers 0.
+    (A third answer off the path would make the 2^(n-1) lowest nodes enough.) Raises FormatError if n < 1.
     """
     if n < 1:
         raise FormatError(f"The depth of the tree is {n}; expected 1 or more.")
@@ -222,20 +213,15 @@ def draw_interrogation(out: Path) -> Path:
     depth, beyond, sizes, random = range(1, 7), range(7, 11), range(2, 17, 2), np.random.default_rng(0)
     functions = [row for row in independent_family([2] * 12) if row.sum() <= 2]
     draws = [[random.choice(functions, size, replace=False) for _ in range(20)] for size in sizes]
-    for axes, places, tables, fields in (
-        (gap, depth, [[gap_family(n)] for n in depth], ("non_interactive", "interactive")),
-        (rare, sizes, draws, tuple(_STYLES)),
-    ):
+    for axes, places, tables, lines in ((gap, depth, [[gap_family(n)] for n in depth], 2), (rare, sizes, draws, 4)):
         found = [[compare(table) for table in of_place] for of_place in tables]
-        for field in fields:
-            label, colour, style = _STYLES[field]
+        for field, label, colour, style in _LINES[:lines]:
             means = [np.mean([getattr(each, field) for each in of_place]) for of_place in found]
             axes.plot(places, means, style, color=colour, label=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    for field, name, formula in zip(_STYLES, ("$2^n - 1$", "$n$"), ([2**n - 1 for n in beyond], beyond), strict=False):
-        hollow = {"color": _STYLES[field][1], "markerfacecolor": "white"}
-        gap.plot(beyond, formula, "o--", label=f"{name}: proved, not searched", **hollow)
+    gap.plot(beyond, [2**n - 1 for n in beyond], "o--", c="#ee6677", mfc="white", label="$2^n - 1$: proved only")
+    gap.plot(beyond, beyond, "o--", c="#4477aa", mfc="white", label="$n$: proved only")
     gap.set_yscale("log", base=2)
     gap.set(xlabel="$n$, for $2^n$ functions", ylabel="queries", title="Gap family")
     rare.set(xlabel="$F$, functions", ylabel="queries, mean of 20 families", xticks=sizes, ylim=(0, None))
@@ -250,7 +236,7 @@ def draw_interrogation(out: Path) -> Path:
     return out / "interrogation.png"
 
 
-def _checked(table: npt.ArrayLike) -> Array:
+def _checked(table: Array) -> Array:
     rows = np.asarray(table)
     if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "iub":
         found = f"The table is {rows.dtype} of shape {rows.shape}; expected integers [functions, inputs], none empty."

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> str:
             "What was finished before is kept; make room or mend the permission, then run the same command again."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file stands where the folder should be: there is nothing to remove
+            temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -55,6 +55,8 @@ def test_files_appear_whole_readable_by_others_and_without_leftovers(tmp_path, m
         write_atomically(tmp_path / "new" / "file", b"12345")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
     assert (tmp_path / "new" / "file").read_bytes() == b"abc"
+    with pytest.raises(StorageError, match="could not be written: (File exists|Not a directory)"):
+        write_atomically(tmp_path / "new" / "file" / "below", b"a file is in the way")
 
 
 @pytest.mark.parametrize(
