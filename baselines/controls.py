@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rnn_zoos.baselines.data import SplitData, ZooData
+from rnn_zoos.baselines.data import Biases, SplitData, ZooData
 from rnn_zoos.baselines.downstream import Features
 from rnn_zoos.baselines.statistics import weight_statistics
 from rnn_zoos.errors import UnknownNameError
@@ -23,18 +23,23 @@ def _mean(split: SplitData) -> Array:
 
 def _step(split: SplitData) -> Array:
     """How long the network was trained, one feature for every step."""
-    return np.asarray(split.labels("step")[:, None] == split.zoo.manifest.snapshots, np.float64)
+    return _one_hot(split, "step")
 
 
 def _hyperparameters(split: SplitData) -> Array:
-    """Its weight decay, the only hyperparameter in which runs differ."""
-    return np.asarray(split.labels("weight_decay"), np.float64)[:, None]
+    """Its weight decay, the only hyperparameter in which runs differ, one feature for every value."""
+    return _one_hot(split, "weight_decay")
 
 
 def _task(split: SplitData) -> Array:
     """Which task it is: predictors can answer with the mean of a task, and for one never seen with that of all."""
-    tasks = np.unique(split.zoo.index()["task"].to_numpy(zero_copy_only=False).astype(str))
-    return np.asarray(split.labels("task").astype(str)[:, None] == tasks, np.float64)
+    return _one_hot(split, "task")
+
+
+def _one_hot(split: SplitData, column: str) -> Array:
+    """Return a feature for every value that a column of the whole zoo has."""
+    values = np.unique(split.zoo.index()[column].to_numpy(zero_copy_only=False).astype(str))
+    return np.asarray(split.labels(column).astype(str)[:, None] == values, np.float64)
 
 
 def _shortcut(split: SplitData) -> Array:
@@ -70,6 +75,11 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
         "weight statistics, permuted labels": Control(_statistics, permuted=True),
     }
 )
+
+
+def controls_of(biases: Biases) -> list[str]:
+    """Return the controls that say something: merged biases have no difference, and change nothing but statistics."""
+    return list(CONTROLS) if biases == "apart" else [name for name in CONTROLS if name.startswith("weight statistics")]
 
 
 def control_features(data: ZooData, name: str) -> Features:

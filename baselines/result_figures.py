@@ -95,25 +95,26 @@ def _maps(zoo: str, ranked: Mapping[str, Group]) -> Figure:
     for column, (name, group) in enumerate(shown.items()):
         told = group[0]["map"]
         places, (one, two) = np.array(told["places"]), told["explained"]
-        by_task, colours = _task_colours(zoo, told["task"])
-        first = panels[0, column].scatter(*places.T, c=by_task, cmap=colours, s=8)
+        first = panels[0, column].scatter(*places.T, **_task_colours(zoo, told["task"]), s=8)
         second = panels[1, column].scatter(*places.T, c=told["accuracy"], cmap="viridis", vmin=0, vmax=1, s=8)
         panels[0, column].set_title(name)
         panels[1, column].set_xlabel(f"PC 1 ({one:.0%}); PC 2 ({two:.0%})")
         for axes in panels[:, column]:
             axes.set(xticks=[], yticks=[])
     kind = "language (by m_b, m_c, m_d)" if zoo == FormalLanguages.name else "angle (degrees)"
-    figure.colorbar(first, ax=panels[0], label=kind, fraction=0.03)
+    bar = figure.colorbar(first, ax=panels[0], label=kind, fraction=0.03)
+    if zoo == FormalLanguages.name:
+        bar.set_ticks([])
     figure.colorbar(second, ax=panels[1], label="accuracy", fraction=0.03)
     figure.suptitle(f"{zoo}: embeddings of networks of unseen tasks, seed {next(iter(shown.values()))[0]['seed']}")
     return figure
 
 
-def _task_colours(zoo: str, tasks: Sequence[str]) -> tuple[Any, str]:
-    """Return a number for every task and the colour map: angles go round, languages stand in order."""
+def _task_colours(zoo: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """Return how dots are coloured by task: languages stand in order, angles go round."""
     if zoo == FormalLanguages.name:
-        return np.unique(np.array(tasks), return_inverse=True)[1], "nipy_spectral"
-    return np.array(tasks, dtype=float), "twilight"
+        return {"c": np.unique(np.array(tasks), return_inverse=True)[1], "cmap": "nipy_spectral"}
+    return {"c": [float(task.split()[0]) for task in tasks], "cmap": "twilight_shifted", "vmin": 0, "vmax": 360}
 
 
 def _asked(zoo: str, result: Mapping[str, Any]) -> Figure:

@@ -40,7 +40,7 @@ def benchmark(
     rnn-zoos benchmark --zoo zoos/formal-languages --encoder my_module:MyEncoder --out results
     """
     from rnn_zoos.baselines.benchmark import preset_of
-    from rnn_zoos.baselines.controls import CONTROLS
+    from rnn_zoos.baselines.controls import controls_of
     from rnn_zoos.baselines.data import check_device, to_biases
     from rnn_zoos.baselines.registry import make_encoder, usable_encoders
     from rnn_zoos.baselines.schedule import Benchmark, Work, make_results
@@ -52,7 +52,7 @@ def benchmark(
     for name in encoders:
         make_encoder(name, architecture)  # what cannot be made is said at once, not after an hour
     wanted = [Work(name, seed) for seed in range(seeds) for name in encoders]
-    wanted += [Work(control, None) for control in CONTROLS]
+    wanted += [Work(control, None) for control in controls_of(planned.biases)]
     with share_bar(f"{len(wanted)} results") as progress:
         make_results(planned, wanted, workers, lambda work, path: print(f"{work}: {path}", flush=True), progress)
     print(f"All results are there: rnn-zoos leaderboard {out}")

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ZOOS
 
 from rnn_zoos import cli
 from rnn_zoos.baselines import benchmark
-from rnn_zoos.baselines.controls import CONTROLS
+from rnn_zoos.baselines.controls import CONTROLS, controls_of
 from rnn_zoos.baselines.data import ZooData, load_data
 from rnn_zoos.baselines.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.leaderboard import leaderboard
 from rnn_zoos.baselines.reading import check_result, read_results
 from rnn_zoos.baselines.registry import ENCODERS, usable_encoders
 from rnn_zoos.baselines.result_figures import draw_results
+from rnn_zoos.baselines.targets import TARGETS
 from rnn_zoos.errors import FormatError, PlanMismatchError
 
 TEMPLATE = Path(__file__).parents[1] / "baselines" / "template.py"
@@ -41,7 +43,7 @@ def _short(monkeypatch) -> None:
     monkeypatch.setattr(
         benchmark,
         "PRESETS",
-        {"cpu": benchmark.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), sizes)},
+        {"cpu": benchmark.Preset(dict.fromkeys(ZOOS, settings), EndToEndSettings(updates=2, hidden=5), sizes)},
     )
     monkeypatch.setattr(benchmark, "_BOOTSTRAPS", 3)
 
@@ -167,12 +169,23 @@ def check_portraits(told: dict, data: ZooData) -> None:
 def test_results_on_merged_biases_stand_beside_the_others(zoo, tmp_path):
     apart, merged = (load_data(zoo, biases=biases) for biases in ("apart", "merged"))
     paths = [benchmark.run_encoder(data, "statistics", 0, "cpu", tmp_path) for data in (apart, merged)]
-    paths += [benchmark.run_control(data, "shortcut b_ih - b_hh", tmp_path) for data in (apart, merged)]
+    paths += [benchmark.run_control(data, "weight statistics", tmp_path) for data in (apart, merged)]
     assert len(set(paths)) == 4 and all("merged" in path.name for path in paths[1::2])
     one, other = (json.loads(path.read_text())["invariance"] for path in paths[:2])
     assert one["biases"] > 1e-3 > other["biases"] == 0  # merging twice is merging once
+    assert set(controls_of("merged")) < set(controls_of("apart")) == set(CONTROLS)
     names = [line.split("|")[1].strip() for line in leaderboard(read_results(tmp_path)).splitlines()[4:]]
-    assert {"statistics", "statistics, merged biases", "control: shortcut b_ih - b_hh, merged biases"} <= set(names)
+    assert {"statistics", "statistics, merged biases", "control: weight statistics, merged biases"} <= set(names)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+def test_digits_are_measured_and_drawn(edited_zoo, tmp_path):
+    edits = {"runs: 5": "runs: 24", "[0, 3, 8]": "[0, 4]", "num_layers: 3": "num_layers: 1"}
+    data = load_data(edited_zoo("sequential-mnist", edits))
+    told = json.loads(benchmark.run_encoder(data, "interactive", 0, "cpu", tmp_path).read_text())
+    assert 0 <= told["clones"]["test"]["agreement"] <= 1 and set(told["end_to_end"]) == set(TARGETS["sequential-mnist"])
+    results = read_results(tmp_path)
+    assert "task (degrees)" in leaderboard(results) and len(draw_results(results, tmp_path / "figures")) == 4
 
 
 def test_encoders_that_cannot_take_an_architecture_are_not_run_by_default(zoo):
