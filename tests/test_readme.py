@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rnn_zoos.baselines.leaderboard import leaderboard
+from rnn_zoos.baselines.reading import read_results
+from rnn_zoos.baselines.registry import ENCODERS
 from rnn_zoos.cli import app, speed
 from rnn_zoos.formal_languages import FormalLanguages
 from rnn_zoos.generation.presets import load_preset
@@ -92,6 +95,23 @@ def test_the_speeds_of_loading_are_those_of_the_results():
         row = rows[way]
         numbers = f"{row['open, s']:.2f} | {round(row['rows/s'], -2):,.0f} | {row['private MB']:.0f}"
         assert f"| {name} | {numbers} |" in README.splitlines()
+
+
+def test_the_speeds_of_encoders_are_those_of_the_results():
+    path = "generation/results/encoders-amd-epyc.json"
+    rows = {row["update with"]: row for row in json.loads((ROOT / path).read_text())["results"]}
+    told = README.partition("`rnn-zoos speed encoders` measures")[2].partition("### Results")[0].replace("\n", " ")
+    assert f"]({path})" in told and f"alone, {rows['emulator alone']['ms']:.0f} ms" in told
+    for name in ENCODERS:
+        assert f"`{name}` {rows[name]['times emulator']:.2f}" in told
+    assert f"takes {rows['transformer']['times bare']:.2f} times a bare" in told
+
+
+def test_the_tables_of_encoders_are_those_of_the_results():
+    results = read_results(ROOT / "baselines" / "results")
+    assert leaderboard(results) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
+    table = re.search(r"results --brief -->\n(.*?)<!-- end -->", README, re.S)
+    assert table and table[1].replace("#### ", "### ") == leaderboard(results, brief=True)
 
 
 def test_the_card_names_every_column():
