@@ -8,7 +8,7 @@ from torch import Tensor
 from rnn_zoos.baselines.bank import CANDIDATES
 from rnn_zoos.baselines.data import SplitData, ZooData
 from rnn_zoos.baselines.encoder import Encoder, FeatureEncoder, unit_length
-from rnn_zoos.baselines.registry import embeddings_of
+from rnn_zoos.baselines.registry import checked, embeddings_of
 from rnn_zoos.stack import NetworkStack
 from rnn_zoos.symmetry.signed import SignedPermutation
 
@@ -30,7 +30,7 @@ class Embedder:
         With `augment`, an encoder that wants it sees a signed permutation of every network, drawn from it.
         """
         if isinstance(self.encoder, FeatureEncoder):
-            return unit_length(self.encoder.read(self._features(split)[rows]))
+            return unit_length(checked(self.encoder, self.encoder.read(self._features(split)[rows]), len(rows)))
         architecture, weights = self.data.architecture, self.data.splits[split].weights_of(rows)
         if augment is not None and self.encoder.augmented:
             drawn = SignedPermutation.sample(architecture, len(rows), generator=augment)

@@ -67,8 +67,12 @@ def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None
     Raises EncoderError, which names the encoder and says what was expected.
     """
     embeddings = encoder(weights, stack) if encoder.information != "weights" else encoder(weights)
-    name, networks = type(encoder).__name__, len(next(iter(weights.values())))
-    expected = (networks, encoder.embedding_size)
+    return checked(encoder, embeddings, len(next(iter(weights.values()))))
+
+
+def checked(encoder: Encoder, embeddings: object, networks: int) -> Tensor:
+    """Return an encoder's embeddings of so many networks if they are what they should be. Raises EncoderError."""
+    name, expected = type(encoder).__name__, (networks, encoder.embedding_size)
     if not isinstance(embeddings, Tensor) or tuple(embeddings.shape) != expected:
         found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise EncoderError(f"{name} returned {found} for {networks} networks; expected a tensor {expected}.")

@@ -14,6 +14,7 @@ from rnn_zoos.baselines.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.data import SplitData, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings
 from rnn_zoos.baselines.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
+from rnn_zoos.baselines.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
 from rnn_zoos.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, language
 from rnn_zoos.loaders.dataset import load_dataset
@@ -200,6 +201,18 @@ def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
 def test_a_zoo_without_tasks_of_every_split_is_refused(edited_zoo):
     with pytest.raises(FormatError, match="has no rows in .*validation.*Take a zoo of more runs"):
         load_data(edited_zoo("formal-languages", {"runs: 7": "runs: 2"}))
+
+
+class TooWide(StatisticsEncoder):
+    def read(self, features: torch.Tensor) -> torch.Tensor:
+        return super().read(features).repeat(1, 2)
+
+
+def test_wrong_embeddings_of_kept_features_are_named(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnn_zoos.baselines.statistics.StatisticsEncoder", TooWide)
+    run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
+    with pytest.raises(EncoderError, match=r"TooWide returned \(5, 32\) for 5 networks; expected a tensor \(5, 16\)"):
+        run.step()
 
 
 @pytest.mark.parametrize("name", ZOOS)
