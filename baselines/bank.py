@@ -108,8 +108,7 @@ def most_telling(given: Tensor, number: int) -> list[int]:
     kernels = centred @ centred.transpose(1, 2)
     everything = kernels.sum(dim=0)
     ridge = _NOISE * everything.diagonal().mean() / len(given)
-    identity, chosen = ridge * torch.eye(given.shape[1], device=given.device), list[int]()
-    known = identity
+    known, chosen = ridge * torch.eye(given.shape[1], device=given.device), list[int]()
     for _ in range(number):
         left = [
             torch.inf if question in chosen else unexplained(known + kernel, everything)

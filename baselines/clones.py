@@ -25,31 +25,31 @@ def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
     `correlation` is Pearson's, 0 if one side does not vary.
     """
     data = run.data.splits[split]
-    languages = run.data.zoo.manifest.zoo == FormalLanguages.name
-    rows = chunks(data)
-    found = [_written(run, split, part) if languages else _named(run, split, part) for part in rows]
-    clones = np.concatenate([accuracy.cpu().numpy() for accuracy, _ in found])
+    agreement = {}
+    if run.data.zoo.manifest.zoo == FormalLanguages.name:
+        found = [_written(run, split, rows) for rows in chunks(data)]
+    else:
+        found, agreed = map(list, zip(*(_named(run, split, rows) for rows in chunks(data)), strict=True))
+        agreement = {"agreement": float(torch.cat(agreed).mean())}
+    clones = torch.cat(found).cpu().numpy()
     originals = np.asarray(data.labels("accuracy"), np.float64)
-    told = {
+    return {
         "accuracy": float(clones.mean()),
         "accuracy_of_originals": float(originals.mean()),
         "correlation": _correlation(clones, originals),
         "kendall_tau": kendall_tau(clones, originals),
+        **agreement,
     }
-    if not languages:
-        told["agreement"] = float(torch.cat([agreement for _, agreement in found]).mean())
-    return told
 
 
-def _written(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _written(run: EmulationRun, split: str, rows: Tensor) -> Tensor:
     """Return the fraction [M] of a clone's strings that are in its network's language."""
     data = run.data.splits[split]
     generator = torch.Generator().manual_seed(int(rows[0]))  # equal for all encoders
     uniforms = torch.rand(len(rows), STRINGS, LENGTH - 1, generator=generator)
     written = run.emulator.write(run.embedder.embed(split, rows), uniforms.to(run.data.device)).cpu()
     right = [judge(strings, offsets).accepted for strings, offsets in zip(written, _offsets(data, rows), strict=True)]
-    accuracies = torch.stack(right).double().mean(dim=1)
-    return accuracies, torch.ones_like(accuracies)
+    return torch.stack(right).double().mean(dim=1)
 
 
 def _offsets(data: SplitData, rows: Tensor) -> list[tuple[int, int, int]]:

@@ -97,9 +97,9 @@ def train_end_to_end(
     embeddings = {split: embedder.embeddings(split) for split in data.splits}
     with torch.no_grad():
         answers = {split: {c: heads[c].answer(found) for c in heads} for split, found in embeddings.items()}
-    told = {}
+    features, told = {split: found.cpu().numpy() for split, found in embeddings.items()}, {}
     for name, target in targets.items():
-        _, tested = protocol_rows(data, {split: found.cpu().numpy() for split, found in embeddings.items()}, target)
+        _, tested = protocol_rows(data, features, target)
         predicted = [np.stack([answers[split][c] for c in target.columns], axis=1) for split in tested]
         told[name] = measured(target, tested, predicted, repeats, seed)
     return told

@@ -79,7 +79,7 @@ def check_result(path: Path) -> list[str]:
         for place, may_lack in _numbers(zoo, result)
         if not isinstance(at(result, *place), (int, float, NoneType) if may_lack else (int, float))
     ]
-    return lines or ([] if "control" in result else _check_losses(result["emulation"]))
+    return lines or ([] if "control" in result else [*_check_losses(result["emulation"]), *_check_map(result["map"])])
 
 
 def at(told: Any, *place: str) -> Any:  # noqa: ANN401 - JSON
@@ -118,6 +118,15 @@ def _check_losses(emulation: Mapping[str, Any]) -> list[str]:
             if not 0 <= value <= highest:
                 lines.append(f"emulation, {split}, {loss} is {value}; expected 0 to {highest}.")
     return lines
+
+
+def _check_map(told: Any) -> list[str]:  # noqa: ANN401 - JSON
+    """Say what keeps the figure of embeddings from being drawn: a dot for every row, and labels for its colours."""
+    columns = {name: at(told, name) for name in ("places", "task", "step", "accuracy")}
+    lengths = {name: len(column) if isinstance(column, list) else 0 for name, column in columns.items()}
+    if min(lengths.values()) == 0 or len(set(lengths.values())) > 1:
+        return [f"map has {lengths} entries; expected equally many, and at least one."]
+    return []
 
 
 def full_name(result: Mapping[str, Any]) -> str:

@@ -10,9 +10,8 @@ import numpy as np
 
 from rnn_zoos.baselines.reading import by_zoo, reading
 from rnn_zoos.baselines.targets import MEASURES, TARGETS
-from rnn_zoos.errors import StorageError
 from rnn_zoos.formal_languages import LETTERS, FormalLanguages
-from rnn_zoos.loaders.figures import figure_of, finish
+from rnn_zoos.loaders.figures import figure_of, finish, save_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,13 +35,7 @@ def draw_results(results: Group, out: Path) -> list[Path]:
         asking = [group[0] for group in ranked.values() if group[0]["asked"]]
         if asking:
             drawn[f"asked-{zoo}"] = _asked(zoo, asking[0])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn.items():
-            figure.savefig(out / f"{name}.png", dpi=110)
-    except OSError as error:
-        raise StorageError(f"Figures cannot go to {out}: {error.strerror or error}. Give another folder.") from error
-    return [out / f"{name}.png" for name in drawn]
+    return save_figures(drawn, out, dpi=110)
 
 
 def _emulation(group: Group, split: str) -> Any:  # noqa: ANN401 - an array [seeds]

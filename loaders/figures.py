@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,17 @@ def draw_zoo(name_or_dir: str | Path, out: Path, revision: str | None = None) ->
         "accuracy": _accuracy_against_step(index, zoo.manifest.zoo),
         "tasks": _language_grid(last) if languages else _accuracy_against_angle(last),
     }
+    return save_figures(drawn, out)
+
+
+def save_figures(drawn: Mapping[str, Figure], out: Path, dpi: int = 120) -> list[Path]:
+    """Write figures, name -> figure, as PNGs into the folder `out`, and return their paths. Raises StorageError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
-            figure.savefig(out / f"{name}.png", dpi=120)
+            figure.savefig(out / f"{name}.png", dpi=dpi)
     except OSError as error:
-        raise StorageError(f"Figures cannot go to {out}: {error.strerror or error}. Give another --out.") from error
+        raise StorageError(f"Figures cannot go to {out}: {error.strerror or error}. Give another folder.") from error
     return [out / f"{name}.png" for name in drawn]
 
 

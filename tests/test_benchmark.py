@@ -128,6 +128,8 @@ def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
             lambda result: result["end_to_end"]["step"]["ood"].update(accuracy=1),
             "end_to_end, step, ood, accuracy, high",
         ),
+        (lambda result: result.update(map={}), "map has {'places': 0, 'task': 0, 'step': 0, 'accuracy': 0} entries"),
+        (lambda result: result["map"]["task"].pop(), "entries; expected equally many, and at least one."),
         (lambda result: result["clones"].update(test=None), "clones, test, correlation is 'nothing'"),
     ):
         result = json.loads(found["interactive.0.json"])

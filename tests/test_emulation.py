@@ -12,13 +12,17 @@ from conftest import ZOOS
 
 from rnn_zoos.baselines.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.data import SplitData, check_device, load_data, to_biases
+from rnn_zoos.baselines.embedding import Embedder
 from rnn_zoos.baselines.emulation import EmulationRun, EmulationSettings
 from rnn_zoos.baselines.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
+from rnn_zoos.baselines.registry import embeddings_of, make_encoder
 from rnn_zoos.baselines.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
 from rnn_zoos.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, language
 from rnn_zoos.loaders.dataset import load_dataset
+from rnn_zoos.stack import NetworkStack
 from rnn_zoos.symmetry.biases import bias_differences
+from rnn_zoos.symmetry.signed import SignedPermutation
 
 SMALL = {"sequences": 2, "steps": 7, "hidden": 24}
 SIZES = {"interactive": SMALL, "non-interactive": SMALL, "self-rollout": {"hidden": 24}, "dws": {"channels": 6}}
@@ -203,6 +207,22 @@ def test_a_zoo_without_tasks_of_every_split_is_refused(edited_zoo):
         load_data(edited_zoo("formal-languages", {"runs: 7": "runs: 2"}))
 
 
+@pytest.mark.parametrize("encoder", ["flat", "transformer", "dws", "non-interactive"])
+def test_signed_permutations_are_drawn_in_training_for_those_that_want_them_and_never_else(encoder, data):
+    zoo = data("formal-languages")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        embedder = Embedder(zoo, make_encoder(encoder, zoo.architecture), 0)
+    train, rows = zoo.splits["train"], torch.tensor([2, 0, 7])
+    weights, plain = train.weights_of(rows), embedder.embed("train", rows)
+    drawn = SignedPermutation.sample(zoo.architecture, 3, generator=torch.Generator().manual_seed(4))
+    moved = drawn.apply(zoo.architecture, weights) if encoder in ("flat", "transformer") else weights
+    expected = embeddings_of(embedder.encoder, moved, NetworkStack(zoo.architecture, moved))
+    assert torch.allclose(embedder.embed("train", rows, torch.Generator().manual_seed(4)), expected, atol=1e-6)
+    assert ((expected - plain).norm(dim=1) > 1e-3).all() == (encoder in ("flat", "transformer"))
+    assert torch.allclose(embedder.embeddings("train")[rows], plain, atol=1e-6)
+
+
 class TooWide(StatisticsEncoder):
     def read(self, features: torch.Tensor) -> torch.Tensor:
         return super().read(features).repeat(1, 2)
@@ -251,7 +271,8 @@ class Clones(torch.nn.Module):
         for row, accuracy in enumerate(self.split.labels("accuracy")):
             right = round(accuracy * count)
             named[row, :right] = behaviour.classes[row, :right]
-        return torch.nn.functional.one_hot(named, 10).float()[:, :, None].expand(-1, -1, inputs.shape[2], -1)
+        steps = torch.stack([(named + 5) % 10] * (inputs.shape[2] - 1) + [named], dim=2)  # only the last one counts
+        return torch.nn.functional.one_hot(steps, 10).float()
 
 
 @pytest.mark.parametrize("name", ZOOS)

@@ -80,7 +80,10 @@ def test_what_is_planted_is_learned_and_labels_of_other_rows_are_not_looked_at(n
     assert otherwise["accuracy"]["test"]["r_squared"]["value"] < 0.2
 
 
-def test_a_loss_that_is_not_finite_is_an_error(edited_zoo):
+def test_what_is_not_finite_is_an_error(edited_zoo):
     data = planted(edited_zoo, "formal-languages")
-    with pytest.raises(EncoderError, match="The loss of StatisticsEncoder is (nan|inf) at update"):
+    with pytest.raises(EncoderError, match="StatisticsEncoder returned values that are not finite. .* lower its rate"):
         trained(data, EndToEndSettings(updates=9, networks=4, hidden=5, learning_rate=1e30))
+    relabel(data.splits["train"], np.full(len(data.splits["train"]), np.nan))
+    with pytest.raises(EncoderError, match="The loss of StatisticsEncoder is nan at update 0"):
+        trained(data)
