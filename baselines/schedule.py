@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import TypeAlias
 
 from rnn_zoos.baselines.benchmark import preset_of, run_control, run_encoder
 from rnn_zoos.baselines.data import Biases, ZooData, load_data
-from rnn_zoos.errors import WorkerError
-from rnn_zoos.workers import available_cores, spawn_context, submit, worker_processes
-
-_POLL = 0.2  # seconds between looks at the workers' reports
-Reports: TypeAlias = SimpleQueue[tuple[int, int]]
-"""Which piece of work, and how many updates of it are done."""
+from rnn_zoos.workers import Crew, Seat, available_cores
 
 
 @dataclass(frozen=True)
@@ -67,53 +60,40 @@ def make_results(
     `finished` gets every result, `progress` the share of all updates that is done. Raises ZooError children; results
     that are finished stay.
     """
+    wanted = list(dict.fromkeys(wanted))
     workers = min(workers or (available_cores() if benchmark.device == "cpu" else 1), max(1, len(wanted)))
     data = benchmark.data()
     updates = preset_of(benchmark.preset).settings[data.zoo.manifest.zoo].updates
-    done = dict.fromkeys(range(len(wanted)), 0)
+    done = dict.fromkeys(wanted, 0)
 
-    def reached(number: int, update: int) -> None:
-        done[number] = update
+    def reached(work: Work, update: int) -> None:
+        done[work] = update
         progress(sum(done.values()) / (updates * len(wanted)))
 
+    def advance(work: Work, new: int) -> None:
+        reached(work, done[work] + new)
+
     if workers == 1:
-        for number, work in enumerate(wanted):
-            finished(work, benchmark.make(data, work, partial(_in_order, reached, number)))
-            reached(number, updates)
+        for work in wanted:
+            finished(work, benchmark.make(data, work, partial(_in_order, reached, work)))
+            reached(work, updates)
         return
-    reports: Reports = spawn_context().SimpleQueue()
-    with worker_processes(workers, _start, benchmark, reports) as pool:
-        futures = {submit(pool, _make, number, work): number for number, work in enumerate(wanted)}
-        while futures:
-            ready, _ = wait(futures, _POLL, FIRST_COMPLETED)
-            while not reports.empty():
-                reached(*reports.get())
-            for future in ready:
-                number = futures.pop(future)
-                finished(wanted[number], _result(future, workers))
-                reached(number, updates)
+    waiting = wanted[::-1]
+    with Crew[Work, Path](workers, _make, benchmark, patience=math.inf, advance=advance, say=_say) as crew:
+        while waiting or crew.busy:
+            while waiting and crew.idle:
+                crew.give(waiting.pop())
+            for work, future in crew.collect():
+                finished(work, future.result())
+                reached(work, updates)
 
 
-def _in_order(reached: Callable[[int, int], None], number: int, update: int, loss: float) -> None:
-    reached(number, update)
+def _in_order(reached: Callable[[Work, int], None], work: Work, update: int, loss: float) -> None:
+    reached(work, update)
 
 
-def _result(future: Future[Path], workers: int) -> Path:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "A worker process died (killed, or out of memory). Finished results are kept; run the same command again, "
-            f"with fewer --workers than {workers} if memory was short."
-        ) from error
-
-
-_shared: tuple[Benchmark, Reports] | None = None  # of this worker process
-
-
-def _start(benchmark: Benchmark, reports: Reports) -> None:
-    global _shared
-    _shared = benchmark, reports
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 @lru_cache(maxsize=1)
@@ -121,7 +101,12 @@ def _data(benchmark: Benchmark) -> ZooData:
     return benchmark.data()
 
 
-def _make(number: int, work: Work) -> Path:
-    assert _shared is not None, "worker processes start with _start"
-    benchmark, reports = _shared
-    return benchmark.make(_data(benchmark), work, lambda update, loss: reports.put((number, update)))
+def _make(benchmark: Benchmark, work: Work, seat: Seat) -> Path:
+    before = 0
+
+    def report(update: int, loss: float) -> None:
+        nonlocal before
+        seat.report(update - before)
+        before = update
+
+    return benchmark.make(_data(benchmark), work, report)

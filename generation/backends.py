@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from rnn_zoos.errors import BackendError, UnknownNameError
 from rnn_zoos.generation.loop import LoopTrainer
 from rnn_zoos.generation.stacked import StackedTrainer
@@ -12,8 +14,8 @@ BACKENDS = ("native", "stacked", "triton", "loop")
 CPU_BACKENDS = ("native", "stacked", "loop")
 
 
-def make_trainer(backend: str) -> Trainer:
-    """Return the trainer of a backend.
+def make_trainer(backend: str, device: str | None = None, at_once: int | None = None) -> Trainer:
+    """Return the trainer of a backend; `device` and `at_once` are for those that train many runs at once.
 
     Raises UnknownNameError, BackendError if it was not installed with rnn-zoos, DeviceError if its GPU is not here.
     """
@@ -22,8 +24,8 @@ def make_trainer(backend: str) -> Trainer:
     if backend == "loop":
         return LoopTrainer()
     if backend == "stacked":
-        return StackedTrainer()
-    return _triton() if backend == "triton" else _native()
+        return StackedTrainer(device, at_once)
+    return _triton(device, at_once) if backend == "triton" else _native()
 
 
 def _native() -> Trainer:
@@ -37,7 +39,7 @@ def _native() -> Trainer:
     return NativeTrainer()
 
 
-def _triton() -> Trainer:
+def _triton(device: str | None, at_once: int | None) -> Trainer:
     try:
         from rnn_zoos.generation.triton_trainer import TritonTrainer
     except ImportError as error:
@@ -45,7 +47,7 @@ def _triton() -> Trainer:
             "Backend 'triton' needs the package triton, for Linux and NVIDIA GPUs. Install it with: "
             f"pip install 'rnn-zoos[gpu]', or use --backend native, stacked or loop. ({error})"
         ) from error
-    return TritonTrainer()
+    return TritonTrainer(device, at_once)
 
 
 def choose_backend(backend: str) -> tuple[str, str]:
@@ -58,6 +60,13 @@ def choose_backend(backend: str) -> tuple[str, str]:
     except BackendError:
         return "loop", "the native trainer was not built: no C++ compiler at installation"
     return "native", "the fastest on a CPU"
+
+
+def training_devices(backend: str) -> tuple[str, ...]:
+    """Return the devices on which a backend trains many runs at once here: GPUs, or none if it is one for cores."""
+    if make_trainer(backend).at_once is None:
+        return ()
+    return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
 
 
 def network_type(backend: str) -> type[RecurrentNetwork]:

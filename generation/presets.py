@@ -92,7 +92,7 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
     values = content[zoo]
     if isinstance(values, dict):
         values = values | {key: value for key, value in changes.items() if value is not None}
-    return _settings(values, family, f"{path.name}: {zoo}")
+    return check_settings(values, family, f"{path.name}: {zoo}")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -117,8 +117,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _settings(values: object, family: TaskFamily, where: str) -> Settings:
-    """Validate, and name every wrong key with its value and what is allowed."""
+def check_settings(values: object, family: TaskFamily, where: str) -> Settings:
+    """Return plain data as settings. Raises PresetError, which names every wrong key, its value and what is allowed."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

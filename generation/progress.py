@@ -34,11 +34,12 @@ class Progress:
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("left {task.fields[text]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="starting")
+        self._text = ""
+        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="starting", text="")
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -61,6 +62,15 @@ class Progress:
         self.runs_done += runs
         self._show()
 
+    def describe(self, text: str) -> None:
+        """Show a text beside the numbers: what works at it."""
+        self._text = text
+        self._show()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     @property
     def rate(self) -> float:
         """Updates per second, all workers together; 0 while that is not known."""
@@ -71,7 +81,7 @@ class Progress:
     def _show(self) -> None:
         runs = f"{self.runs_done}/{self.runs}"
         rate = f"{self.rate:,.0f} updates/s" if self.rate else "starting"
-        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=rate)
+        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=rate, text=self._text)
         self._plain()
 
     def _plain(self, *, force: bool = False) -> None:
@@ -83,4 +93,4 @@ class Progress:
                 share = self.updates_done / self.updates
                 left = timedelta(seconds=round((self.updates - self.updates_done) / self.rate))
                 line += f", {share:.0%} of updates, {self.rate:,.0f} updates/s, {left} left"
-            print(line, file=sys.stderr, flush=True)
+            print(line + (f" ({self._text})" if self._text else ""), file=sys.stderr, flush=True)

@@ -71,7 +71,8 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
     written = []
     for split in zoo.splits():
         written += [out / path for path, _ in write_data(zoo, split, out)]
-        write_index(out / index_path(split), zoo.index(split))
+        index = zoo.index(split)
+        write_index(out / index_path(split), [index], index.schema)
         written.append(out / index_path(split))
     figures = draw_zoo(directory, out / "figures")
     card = make_card(zoo, name or str(out), [path.relative_to(out).as_posix() for path in figures])

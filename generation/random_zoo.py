@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from rnn_zoos.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, FormalLanguages, LanguageEvaluation
+from rnn_zoos.generation.finishing import finish
 from rnn_zoos.generation.plan import Plan, ShardPlan, make_plan
 from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.training import TrainedRun
@@ -57,7 +58,7 @@ def write_random_zoo(directory: Path, runs: int) -> Manifest:
     with locked(directory):
         for shard in workspace.prepare() or []:
             make_shard(directory, plan, shard, lambda updates: None, _untrained(plan, shard))
-        return workspace.finish()
+        return finish(workspace)
 
 
 def _untrained(plan: Plan, shard: ShardPlan) -> Iterator[TrainedRun]:

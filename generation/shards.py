@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_zoos.files import DTYPES, Array, map_tensors, write_tensors
+from rnn_zoos.files import DTYPES, Array, tensor_bytes
 from rnn_zoos.generation.backends import make_trainer, network_type
 from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.records import KINDS, MadeShard, ShardRecord, joined_making, making
 from rnn_zoos.generation.training import Report, TrainedRun
-from rnn_zoos.generation.workspace import KINDS, ShardRecord, Workspace, read_record
+from rnn_zoos.generation.workspace import KeptRuns, Workspace
 from rnn_zoos.manifest import FORMAT
 from rnn_zoos.tasks import Measured
 from rnn_zoos.weights import unstack_weights
@@ -29,36 +30,48 @@ def make_shard(
     """Make a shard of the plan in an output directory; the record that is written last makes it count.
 
     Runs that a partial shard already holds (a zoo that is being extended) are copied from it, not trained again; the
-    others (`Workspace.missing_runs`) are trained here unless they are given as `trained`, in order.
+    others are trained here unless they are given as `trained`, in order.
     """
-    started = time.monotonic()
     workspace = Workspace(directory, plan)
-    parts, rows, seconds = [_empty(plan)], [], 0.0
-    missing = workspace.missing_runs(shard)
-    if len(missing) < len(shard.runs):
-        record = read_record(workspace.partial_path(shard, "record"))
-        rows, seconds = record.rows, record.seconds
-        parts.append({kind: map_tensors(workspace.partial_path(shard, kind)) for kind in KINDS})
+    workspace.write(shard, compute_shard(plan, shard, report, workspace.kept_runs(shard), trained))
+
+
+def compute_shard(
+    plan: Plan,
+    shard: ShardPlan,
+    report: Report,
+    kept: KeptRuns | None = None,
+    trained: Iterable[TrainedRun] | None = None,
+) -> MadeShard:
+    """Return a shard of the plan, unwritten: `kept` are its first runs, if they need not be trained again."""
+    started = time.monotonic()
+    parts, rows, seconds, missing = [_empty(plan)], [], 0.0, shard.runs
+    if kept is not None:
+        rows, seconds, missing = list(kept.record.rows), kept.record.seconds, kept.missing(shard)
+        parts.append({kind: dict(tensors) for kind, tensors in kept.tensors.items()})
     if trained is None:
         trained = make_trainer(plan.backend).train(plan.family, plan.settings, missing, report)
     for trained_run in trained:
-        run_rows, tensors = _measure(plan, shard, trained_run)
+        run_rows, tensors = measure_run(plan, shard.split, trained_run, report)
         for row in run_rows:
             rows.append(row | {"shard": shard.number, "row": len(rows)})
         parts.append(tensors)
     about = {"format": FORMAT, "zoo": plan.zoo, "split": shard.split, "runs": shard.run_numbers}
-    files = {
-        kind: write_tensors(directory / shard.path(kind), _concatenate([part[kind] for part in parts]), about)
-        for kind in KINDS
-    }
+    content = {kind: tensor_bytes(_concatenate([part[kind] for part in parts]), about) for kind in KINDS}
     seconds += time.monotonic() - started
-    ShardRecord(plan.identity(), shard.run_numbers, files, seconds, rows).write(workspace.record_path(shard))
+    made = making(plan.backend) if kept is None else joined_making([kept.record.made, making(plan.backend)])
+    entries = {kind: entry for kind, (_, entry) in content.items()}
+    record = ShardRecord(plan.identity(), shard.run_numbers, entries, seconds, rows, made)
+    return MadeShard(record, {kind: data for kind, (data, _) in content.items()})
 
 
-def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[dict[str, Any]], Tensors]:
-    """Return the index rows of a run (without their place) and its tensors."""
+def measure_run(
+    plan: Plan, split: str, trained: TrainedRun, report: Report = lambda updates: None
+) -> tuple[list[dict[str, Any]], Tensors]:
+    """Return the index rows of a run (without their place) and its tensors; every snapshot is a sign of life."""
     steps, measured = [], []
     for step, snapshot in _snapshots(plan, trained):
+        report(0)
         if not _finite(snapshot):
             break  # finite weights whose outputs overflow: the run counts as diverged from here on
         steps.append(step)
@@ -66,7 +79,7 @@ def _measure(plan: Plan, shard: ShardPlan, trained: TrainedRun) -> tuple[list[di
     run = trained.run
     shared = {
         "run": run.run,
-        "split": shard.split,
+        "split": split,
         "task": plan.family.task_name(run.task),
         "weight_decay": run.weight_decay,
         "diverged": trained.diverged or len(steps) < len(trained.steps),

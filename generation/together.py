@@ -17,7 +17,7 @@ from rnn_zoos.weights import flatten
 
 DRAWN_BYTES = 2**28
 """Of batches drawn ahead, all runs together; drawing takes up to as much again."""
-_AT_ONCE = 1000
+RUNS_AT_ONCE = 1000
 _DRAWN_AHEAD = 1000  # updates at most: enough that the fixed cost of drawing vanishes
 
 
@@ -78,7 +78,7 @@ def best_at_once(device: torch.device) -> int | None:
 
     None on a CPU, where a process per core does better.
     """
-    return _AT_ONCE if device.type == "cuda" else None
+    return RUNS_AT_ONCE if device.type == "cuda" else None
 
 
 def in_groups(runs: Sequence[Run], at_once: int | None) -> Iterator[Sequence[Run]]:

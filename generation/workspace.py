@@ -9,69 +9,46 @@ zoo.json                         written when all is done; then unfinished/ goes
 
 from __future__ import annotations
 
-import platform
-import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
 from filelock import FileLock, Timeout
 
-from rnn_zoos import __version__
 from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatchError, StorageError
 from rnn_zoos.files import (
     TEMPORARY,
     Array,
-    FileEntry,
     check_bytes,
     map_tensors,
     read_sealed_json,
+    write_atomically,
     write_sealed_json,
-    write_tensors,
 )
-from rnn_zoos.generation.backends import backend_details
 from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.records import KINDS, REMEDY, MadeShard, ShardRecord, read_record
+from rnn_zoos.generation.store import Store, check_stored
 from rnn_zoos.generation.training import Run
-from rnn_zoos.index import index_schema, read_index, write_index
-from rnn_zoos.manifest import DIGITS, FORMAT, MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
-from rnn_zoos.rotation import PIXELS, SIDE
-from rnn_zoos.sequential_mnist import SequentialMnist
-from rnn_zoos.tasks import SPLITS
+from rnn_zoos.index import read_index
+from rnn_zoos.manifest import MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
 
-KINDS = ("shards", "rollouts")
 _LOCK = ".lock"
 _PARTIAL = "partial"
-_REMEDY = "Delete it and run the same command again: its runs are made anew."
 
 
 @dataclass(frozen=True)
-class ShardRecord:
-    """A finished shard: its runs, the promise for its two files, the seconds of work, its index rows, and the plan.
+class KeptRuns:
+    """The first runs of a shard that has to grow: their record and tensors, kind -> name -> [rows, ...]."""
 
-    The plan (`Plan.identity`) stands in every record, so that the loss of plan.json loses nothing.
-    """
+    record: ShardRecord
+    tensors: Mapping[str, Mapping[str, Array]]
 
-    plan: dict[str, Any]
-    runs: list[int]
-    files: dict[str, FileEntry]
-    seconds: float
-    rows: list[dict[str, Any]]
-
-    def write(self, path: Path) -> None:
-        """Write the record. Inverse of `read_record`."""
-        write_sealed_json(path, asdict(self))
-
-
-def read_record(path: Path) -> ShardRecord:
-    """Read a record written by `ShardRecord.write`. Raises IntegrityError if it is damaged."""
-    data = read_sealed_json(path, _REMEDY)
-    files = {kind: FileEntry(**entry) for kind, entry in data.pop("files").items()}
-    return ShardRecord(files=files, **data)
+    def missing(self, shard: ShardPlan) -> tuple[Run, ...]:
+        """Return the runs of the shard that are still to be trained."""
+        return tuple(run for run in shard.runs if run.run not in set(self.record.runs))
 
 
 @contextmanager
@@ -92,11 +69,15 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 class Workspace:
-    """An output directory and the plan that it is for. Use it under `locked`."""
+    """An output directory and the plan that it is for. Use it under `locked`.
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
+    With a `store`, the shards' files are there and not in the directory, which has all the rest.
+    """
+
+    def __init__(self, directory: Path, plan: Plan, store: Store | None = None) -> None:
         self.directory = directory
         self.plan = plan
+        self.store = store
         self.unfinished = directory / UNFINISHED
 
     def look(self) -> dict[str, Any] | None:
@@ -127,10 +108,21 @@ class Workspace:
         finished_runs = begun.get("finished_runs", 0)
         if (self.directory / MANIFEST).is_file():
             finished_runs = self._reopen()
-        write_sealed_json(self._plan_path, {**self.plan.identity(), "finished_runs": finished_runs})
-        for path in self.directory.rglob(f".*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
-        return [shard for shard in self.plan.shards if not self._settle(shard)]
+        self._write_plan(self.plan, finished_runs)
+        remove_temporary(self.directory)
+        there = self._there()
+        return [shard for shard in self.plan.shards if not self._settle(shard, there)]
+
+    def _there(self) -> dict[str, dict[str, list[Path]]]:
+        """Return the shards' files that are there, whatever number of shards their names tell: kind -> name -> paths.
+
+        One look at the folders: one for every shard would take an hour for 20,000.
+        """
+        found: dict[str, dict[str, list[Path]]] = {kind: defaultdict(list) for kind in KINDS}
+        for kind in KINDS:
+            for path in (self.directory / kind).glob("*-of-*.safetensors"):
+                found[kind][path.name.rpartition("-of-")[0]].append(path)
+        return found
 
     def _is_finished(self) -> bool:
         """Tell whether the directory already holds the whole zoo. Raises IntegrityError for damaged files."""
@@ -139,16 +131,36 @@ class Workspace:
         manifest = read_manifest(self.directory)
         if manifest.runs != self.plan.settings.runs:
             return False
-        present = [path for path in manifest.files if (self.directory / path).is_file()]
+        if self.store is not None:
+            for path in self.elsewhere(manifest.files):
+                check_stored(self.store, path, manifest.files[path].bytes)
+        here = manifest.files.keys() - set(self.elsewhere(manifest.files))
+        present = [path for path in here if (self.directory / path).is_file()]
         for path in present:
-            check_bytes(self.directory / path, manifest.files[path], _REMEDY)
-        return len(present) == len(manifest.files)
+            check_bytes(self.directory / path, manifest.files[path], REMEDY)
+        return len(present) == len(here)
 
-    def missing_runs(self, shard: ShardPlan) -> list[Run]:
+    def elsewhere(self, files: Iterable[str]) -> list[str]:
+        """Return those of the files of the zoo that the store holds."""
+        return [path for path in files if path.partition("/")[0] in KINDS] if self.store else []
+
+    def kept_runs(self, shard: ShardPlan) -> KeptRuns | None:
+        """Return what a partial shard holds of an unfinished one."""
+        paths = {kind: self.partial_path(shard, kind) for kind in ("record", *KINDS)}
+        if not all(path.is_file() for path in paths.values()):
+            return None
+        return KeptRuns(read_record(paths["record"]), {kind: map_tensors(paths[kind]) for kind in KINDS})
+
+    def missing_runs(self, shard: ShardPlan) -> tuple[Run, ...]:
         """Return the runs of an unfinished shard that have to be trained: those that no partial shard holds."""
-        paths = [self.partial_path(shard, kind) for kind in ("record", *KINDS)]
-        kept = set(read_record(paths[0]).runs) if all(path.is_file() for path in paths) else set()
-        return [run for run in shard.runs if run.run not in kept]
+        kept = self.kept_runs(shard)
+        return shard.runs if kept is None else kept.missing(shard)
+
+    def write(self, shard: ShardPlan, made: MadeShard) -> None:
+        """Write a shard, or what of it is not in the store already; the record, written last, makes it count."""
+        for kind, data in made.files.items():
+            write_atomically(self.directory / shard.path(kind), data)
+        made.record.write(self.record_path(shard))
 
     @property
     def _plan_path(self) -> Path:
@@ -176,7 +188,7 @@ class Workspace:
         if (self.directory / MANIFEST).is_file():
             manifest = read_manifest(self.directory)
             made = {"zoo": manifest.zoo, "backend": manifest.made["backend"], "digits": manifest.digits}
-            return {**made, **manifest.settings}
+            return {**made, **manifest.settings, "preset": manifest.preset, "store": manifest.made.get("store")}
         return None
 
     def _refuse_other_plan(self, begun: dict[str, Any]) -> None:
@@ -186,6 +198,10 @@ class Workspace:
         if asked["runs"] < begun["runs"] and asked["runs"] != begun.get("finished_runs"):
             back = f", or go back to {begun['finished_runs']}" if begun.get("finished_runs") else ", not shrink"
             lines.append(f"  runs: {begun['runs']} there, only {asked['runs']} asked for (a zoo can grow{back})")
+        if begun.get("store") != self._store_url:
+            lines.append(f"  store: {begun.get('store')} there, {self._store_url} asked for")
+        elif self.store is not None and asked["runs"] != begun["runs"]:
+            lines.append(f"  runs: {begun['runs']} there, {asked['runs']} asked for (a zoo in a store cannot grow)")
         if lines:
             raise PlanMismatchError(
                 f"{self.directory} was begun with another plan; nothing was changed:\n"
@@ -200,114 +216,94 @@ class Workspace:
         """
         manifest = read_manifest(self.directory)
         finished = replace(self.plan, settings=self.plan.settings.model_copy(update={"runs": manifest.runs}))
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for path in {index_path(shard.split) for shard in finished.shards}:
-            if (self.directory / path).is_file():
-                check_bytes(self.directory / path, manifest.files[path], _REMEDY)
-                rows[path] = read_index(self.directory / path).to_pylist()
-        for shard in finished.shards:
-            if index_path(shard.split) in rows:
-                own = [row for row in rows[index_path(shard.split)] if row["shard"] == shard.number]
-                files = {kind: manifest.files[shard.path(kind)] for kind in KINDS}
-                seconds = manifest.made["seconds"] / len(finished.shards)
-                record = ShardRecord(finished.identity(), shard.run_numbers, files, seconds, own)
-                record.write(self.record_path(shard))
-        write_sealed_json(self._plan_path, {**finished.identity(), "finished_runs": manifest.runs})
+        for shard, record in records_of_zoo(self.directory, manifest, finished):
+            record.write(self.record_path(shard))
+        self._write_plan(finished, manifest.runs)
         (self.directory / MANIFEST).unlink()
         return manifest.runs
 
-    def _settle(self, shard: ShardPlan) -> bool:
+    def _write_plan(self, plan: Plan, finished_runs: int) -> None:
+        about = {"preset": plan.preset, "store": self._store_url, "finished_runs": finished_runs}
+        write_sealed_json(self._plan_path, {**plan.identity(), **about})
+
+    @property
+    def _store_url(self) -> str | None:
+        return self.store.url if self.store else None
+
+    def _settle(self, shard: ShardPlan, there: Mapping[str, Mapping[str, list[Path]]]) -> bool:
         """Tell whether a shard is finished; give its files this plan's names, or set it aside if it has to grow."""
         record_path = self.record_path(shard)
+        found = {kind: there[kind].get(shard.name, []) for kind in KINDS}
         if not record_path.is_file():
-            self._discard(shard)
+            _remove(found)
             return False
         record = read_record(record_path)
         if len(record.runs) > len(shard.runs):  # of an extension that was given up
-            self._discard(shard)
+            _remove(found)
             record_path.unlink()
             return False
         grown = record.runs != shard.run_numbers
+        if self.store is not None:
+            return self._settle_stored(self.store, shard, record, grown=grown)
         for kind in KINDS:
             target = self.partial_path(shard, kind) if grown else self.directory / shard.path(kind)
-            for path in (self.directory / kind).glob(f"{shard.name}-of-*.safetensors"):
+            for path in found[kind]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
             if not target.is_file():  # removed by the user, because it was damaged: to be made again
                 record_path.unlink()
                 return False
-            check_bytes(target, record.files[kind], _REMEDY)
+            check_bytes(target, record.files[kind], REMEDY)
         if grown:
             record_path.rename(self.partial_path(shard, "record"))
         return not grown
 
-    def _discard(self, shard: ShardPlan) -> None:
-        """Remove files of a shard that no record vouches for."""
-        for kind in KINDS:
-            for path in (self.directory / kind).glob(f"{shard.name}-of-*.safetensors"):
-                path.unlink()
+    def _settle_stored(self, store: Store, shard: ShardPlan, record: ShardRecord, *, grown: bool) -> bool:
+        """Tell whether a shard is finished and its files are in the store."""
+        if grown or any(store.size(shard.path(kind)) != record.files[kind].bytes for kind in KINDS):
+            self.record_path(shard).unlink()
+            return False
+        return True
 
-    def finish(self) -> Manifest:
-        """Write the index, the digits and, last, zoo.json; then drop what only unfinished zoos have."""
-        records = {shard.name: read_record(self.record_path(shard)) for shard in self.plan.shards}
-        files, splits = {}, {}
-        for split in SPLITS:
-            shards = [shard for shard in self.plan.shards if shard.split == split]
-            rows = [row for shard in shards for row in records[shard.name].rows]
-            table = pa.Table.from_pylist(rows, schema=index_schema(self.plan.family.columns))
-            splits[split] = {
-                "runs": sum(len(shard.runs) for shard in shards),
-                "rows": table.num_rows,
-                "shards": len(shards),
-            }
-            if shards:
-                files[index_path(split)] = write_index(self.directory / index_path(split), table)
-            for shard in shards:
-                files |= {shard.path(kind): records[shard.name].files[kind] for kind in KINDS}
-        if digits := self._shown_digits():
-            files[DIGITS] = write_tensors(self.directory / DIGITS, digits, {"format": FORMAT})
-        manifest = self._manifest(splits, files, sum(record.seconds for record in records.values()))
-        for kind in KINDS:
-            for path in (self.directory / kind).iterdir():
-                if f"{kind}/{path.name}" not in files:  # left by a process that was killed while it renamed
-                    path.unlink()
-        manifest.write(self.directory)
-        shutil.rmtree(self.unfinished)
-        return manifest
 
-    def _shown_digits(self) -> dict[str, Array] | None:
-        """Return the digits that rollouts point to (by their number in MNIST), if the zoo has any."""
-        if not isinstance(self.plan.family, SequentialMnist):
-            return None
-        shown = [map_tensors(self.directory / shard.path("rollouts"))["images"] for shard in self.plan.shards]
-        numbers = np.unique(np.concatenate([images.ravel() for images in shown]))
-        digits = self.plan.family.digits
-        places = torch.searchsorted(digits.numbers, torch.from_numpy(numbers.astype(np.int64)))
-        return {
-            "images": digits.images[places, :PIXELS].view(-1, SIDE, SIDE).numpy(),
-            "labels": digits.labels[places].to(torch.uint8).numpy(),
-            "numbers": numbers.astype(np.int32),
-        }
+def records_of_zoo(directory: Path, manifest: Manifest, plan: Plan) -> Iterator[tuple[ShardPlan, ShardRecord]]:
+    """Yield every shard of a finished zoo whose index is there, with the record that it had while it was unfinished.
 
-    def _manifest(self, splits: dict[str, dict[str, int]], files: dict[str, FileEntry], seconds: float) -> Manifest:
-        plan, family = self.plan, self.plan.family
-        versions = {"rnn-zoos": __version__, "torch": torch.__version__, "numpy": np.__version__}
-        return Manifest(
-            zoo=plan.zoo,
-            preset=plan.preset,
-            settings=plan.settings_data(),
-            seed=plan.settings.seed,
-            runs=plan.settings.runs,
-            architecture=plan.architecture,
-            rollouts=family.rollout_shapes(plan.settings.evaluation_sizes(family)),
-            columns={name: asdict(column) for name, column in family.columns.items()},
-            splits=splits,
-            digits=plan.digits(),
-            made={
-                "backend": plan.backend,
-                "versions": {**versions, "python": platform.python_version(), **backend_details(plan.backend)},
-                "machine": f"{platform.machine()}, {platform.system()}",
-                "seconds": round(seconds, 1),
-            },
-            files=files,
-        )
+    Raises IntegrityError if an index is damaged.
+    """
+    made = {key: manifest.made[key] for key in ("backend", "versions", "machine")}
+    seconds = manifest.made["seconds"] / max(len(plan.shards), 1)
+    rows: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for shard in plan.shards:
+        path = index_path(shard.split)
+        if path not in rows and (directory / path).is_file():
+            check_bytes(directory / path, manifest.files[path], REMEDY)
+            rows[path] = defaultdict(list)
+            for row in read_index(directory / path).to_pylist():
+                rows[path][row["shard"]].append(row)
+        if path in rows:
+            files = {kind: manifest.files[shard.path(kind)] for kind in KINDS}
+            yield shard, ShardRecord(plan.identity(), shard.run_numbers, files, seconds, rows[path][shard.number], made)
+
+
+def _remove(found: Mapping[str, list[Path]]) -> None:
+    """Remove files of a shard that no record vouches for."""
+    for paths in found.values():
+        for path in paths:
+            path.unlink()
+
+
+def remove_temporary(directory: Path) -> list[Path]:
+    """Remove what killed processes had not finished writing; return the paths. Call it under `locked`."""
+    left_over = list(directory.rglob(f".*{TEMPORARY}"))
+    for path in left_over:
+        path.unlink(missing_ok=True)
+    return left_over
+
+
+def repair(directory: Path) -> list[Path]:
+    """Remove temporary files from a directory that nobody writes to; return their paths. Raises BusyError."""
+    if not directory.is_dir():
+        return []
+    with locked(directory):
+        return remove_temporary(directory)

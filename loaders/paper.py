@@ -73,8 +73,9 @@ def import_paper(source: Path, out: Path) -> Manifest:
                     files[path] = write_tensors(directory / path, tensors[kind], about)
             splits[split] = {"runs": len(own), "rows": len(rows), "shards": len(shards)}
             if shards:
-                table = pa.Table.from_pylist(rows, schema=index_schema(family.imported_columns))
-                files[index_path(split)] = write_index(directory / index_path(split), table)
+                schema = index_schema(family.imported_columns)
+                table = pa.Table.from_pylist(rows, schema=schema)
+                files[index_path(split)] = write_index(directory / index_path(split), [table], schema)
         manifest = Manifest(
             zoo=family.name,
             preset="imported",

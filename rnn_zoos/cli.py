@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from rnn_zoos.cli_generate import generate, merge, plan, verify
 from rnn_zoos.cli_measure import benchmark, leaderboard, speed
 from rnn_zoos.console import Revision, print_json, print_table
 from rnn_zoos.errors import MissingExtraError, UnknownNameError, ZooError
@@ -22,83 +22,34 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
 Directory = Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")]
 Readable = Annotated[str, typer.Argument(help="directory of a zoo, or its name on the Hub", metavar="DIR|OWNER/NAME")]
-Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
-Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
-Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
-
-@app.command()
-def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json: AsJson = False) -> None:
-    """Show what would be trained: every run with its split, shard, task and hyperparameters.
-
-    Example: rnn-zoos plan formal-languages --preset demo
-    """
-    from rnn_zoos.generation.plan import make_plan
-
-    made = make_plan(zoo, preset, runs=runs, seed=seed)
-    rows = list(made.run_rows())
-    if as_json:
-        print_json({"zoo": zoo, "settings": made.settings_data(), "runs": rows})
-        return
-    print_table(f"{zoo}, preset {preset}: {len(rows)} runs in {len(made.shards)} shards", rows)
-    print_table("settings", [{"key": key, "value": value} for key, value in made.settings_data().items()])
+app.command()(plan)
+app.command()(generate)
+app.command()(merge)
+app.command()(verify)
 
 
 @app.command()
-def generate(
-    zoo: Zoo,
-    preset: Preset,
-    out: Annotated[Path, typer.Option(help="directory to make, finish or extend the zoo in", metavar="DIR")],
-    runs: Runs = None,
-    seed: Seed = None,
-    workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
-    backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop, stacked, triton")] = "auto",
-    mnist: Annotated[
-        str | None,
-        typer.Option(
-            help="digits: hub, a directory of IDX files, or embedded (5,000) [default: embedded for demo, else hub]"
-        ),
-    ] = None,
+def check(
+    directory: Directory,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="first remove the temporary files of killed processes")
+    ] = False,
 ) -> None:
-    """Train a zoo. Stop it when you like: the same command goes on where it was, and a larger --runs extends a zoo.
-
-    Examples:
-
-    rnn-zoos generate formal-languages --preset demo --out zoos/formal-languages
-
-    rnn-zoos generate sequential-mnist --preset small --mnist hub --out zoos/sequential-mnist
-    """
-    from rnn_zoos.generation.backends import choose_backend
-    from rnn_zoos.generation.engine import generate as generate_zoo
-    from rnn_zoos.generation.plan import make_plan
-
-    chosen, reason = choose_backend(backend)
-    source = mnist or ("embedded" if preset == "demo" else "hub")
-    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=source)
-    made.identity()  # loads the digits: nothing is announced before all that can be wrong was looked at
-    print(f"Backend {chosen}: {reason}.", file=sys.stderr)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
-    try:
-        manifest = generate_zoo(made, out, workers)
-    except KeyboardInterrupt:
-        print("Stopped. Finished shards are kept: run the same command again to go on.", file=sys.stderr)
-        raise typer.Exit(130) from None
-    rows = sum(split["rows"] for split in manifest.splits.values())
-    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} weights each.")
-
-
-@app.command()
-def check(directory: Directory) -> None:
     """Check a zoo: every hash, shape, row and split against format 1. One line per finding; exit status 1 if any.
 
     Example: rnn-zoos check zoos/formal-languages
     """
     from rnn_zoos.check import check_zoo
 
+    if repair:
+        from rnn_zoos.generation.workspace import repair as remove_left_over
+
+        for path in remove_left_over(directory):
+            print(f"Removed {path}.", file=sys.stderr)
     findings = check_zoo(directory)
     for finding in findings:
         print(finding)
@@ -251,6 +202,7 @@ app.add_typer(speed, name="speed")
 
 _EXTRAS = {
     **dict.fromkeys(("pydantic", "yaml", "filelock"), "generation"),
+    "ray": "ray",
     "matplotlib": "report",
     **dict.fromkeys(("scipy", "sklearn"), "baselines"),
 }

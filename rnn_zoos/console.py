@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +34,16 @@ def share_bar(title: str) -> Iterator[Callable[[float], None]]:
 def print_json(data: object) -> None:
     """Print data as JSON that people can read, too."""
     print(json.dumps(data, indent=2))
+
+
+def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Print a JSON object whose last entry, `name`, is a list of any length: one line a row, one row in memory."""
+    print(json.dumps(dict(head))[:-1] + f', "{name}": [')
+    separator = ""
+    for row in rows:
+        print(separator + json.dumps(row), end="")
+        separator = ",\n"
+    print("]}")
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:

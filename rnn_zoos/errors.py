@@ -31,6 +31,10 @@ class PlanMismatchError(ZooError):
     """An output directory that was begun with another plan."""
 
 
+class MergeError(ZooError):
+    """Directories that hold different bytes of the same runs."""
+
+
 class BusyError(ZooError):
     """An output directory that another process is writing to."""
 
@@ -60,7 +64,11 @@ class BackendError(ZooError):
 
 
 class WorkerError(ZooError):
-    """A worker process that died."""
+    """A worker process that died, hung, or could not do its work."""
+
+
+class ClusterError(ZooError):
+    """A Ray cluster that is out of reach, or whose nodes cannot make this zoo."""
 
 
 class DeviceError(ZooError):

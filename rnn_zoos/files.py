@@ -120,14 +120,21 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, Any]) -> FileEntry:
-    """Write tensors that share their first axis (rows) as safetensors, atomically.
+    """Write `tensor_bytes` atomically."""
+    data, entry = tensor_bytes(tensors, about)
+    write_atomically(path, data)
+    return entry
+
+
+def tensor_bytes(tensors: Mapping[str, Array], about: Mapping[str, Any]) -> tuple[bytes, FileEntry]:
+    """Return a safetensors file of tensors that share their first axis (rows), and the promise for it.
 
     `about` goes into the header as one JSON text: safetensors does not keep the order of several entries, and equal
     content has to give equal bytes.
     """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data = safetensors.numpy.save(contiguous, metadata={"rnn_zoos": json.dumps(about)})
-    return FileEntry(write_atomically(path, data), len(data), len(next(iter(contiguous.values()))))
+    return data, FileEntry(hashlib.sha256(data).hexdigest(), len(data), len(next(iter(contiguous.values()))))
 
 
 def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:

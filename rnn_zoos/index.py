@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.files import FileEntry, write_atomically
 from rnn_zoos.tasks import Column
 
+_ROW_GROUP = 100_000  # rows
 _ROW_BYTES = 64  # that a row takes in memory, at least
 _MOST_EXPANSION = 200  # times the size of the file; real ones expand 2 to 10 times
 
@@ -31,19 +32,36 @@ def index_schema(columns: Mapping[str, Column]) -> pa.Schema:
     return pa.schema([pa.field(name, ARROW_TYPES[column.dtype], nullable=False) for name, column in columns.items()])
 
 
-def write_index(path: Path, table: pa.Table) -> FileEntry:
-    """Write an index atomically: equal tables give equal bytes."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        use_dictionary=False,
-        write_page_checksum=True,
-        row_group_size=100_000,
-    )
+def write_index(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> FileEntry:
+    """Write an index atomically from tables that follow each other; equal rows give equal bytes, however they are cut.
+
+    In memory are the tables of one row group and the compressed rest.
+    """
+    sink, rows = pa.BufferOutputStream(), 0
+    options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, schema, **options) as writer:
+        for group in _row_groups(tables, schema):
+            writer.write_table(group, row_group_size=_ROW_GROUP)
+            rows += group.num_rows
     data = sink.getvalue().to_pybytes()
-    return FileEntry(write_atomically(path, data), len(data), table.num_rows)
+    return FileEntry(write_atomically(path, data), len(data), rows)
+
+
+def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield all rows, cut into tables of a row group each; the last one may be shorter."""
+    gathered: list[pa.Table] = [schema.empty_table()]
+    waiting = 0
+    for table in tables:
+        gathered.append(table)
+        waiting += table.num_rows
+        if waiting >= _ROW_GROUP:
+            whole = pa.concat_tables(gathered)
+            full = waiting - waiting % _ROW_GROUP
+            for start in range(0, full, _ROW_GROUP):
+                yield whole.slice(start, _ROW_GROUP)
+            gathered, waiting = [whole.slice(full)], waiting - full
+    if waiting:
+        yield pa.concat_tables(gathered)
 
 
 def read_index(path: Path, where: pc.Expression | None = None) -> pa.Table:

@@ -1,4 +1,7 @@
-"""Worker processes: one thread each, deaf to Ctrl-C, which the parent decides on, and gone when the parent is."""
+"""Worker processes: one thread each, deaf to Ctrl-C, which the parent decides on, and gone when the parent is.
+
+A crew outlives its workers: one that dies (killed, out of memory) or hangs is replaced, and its task is done again.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,29 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.sharedctypes import RawArray
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
+from rnn_zoos.errors import WorkerError
+
+Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+POLL = 0.2
+"""Seconds between looks at the workers."""
+PATIENCE = 1800.0
+"""Seconds without a sign of life after which a worker counts as hanging."""
+TRIES = 3
+"""Times that a task is begun before its loss is an error."""
 
 
 def available_cores() -> int:
@@ -23,47 +39,183 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def spawn_context() -> SpawnContext:
-    """Return the context of new processes, for queues that they share: forks of a process with threads may hang."""
-    return multiprocessing.get_context("spawn")
+@dataclass(frozen=True)
+class Seat:
+    """A worker's place in its crew: its number, and how it says that it has done some units of work (or just lives)."""
+
+    number: int
+    report: Callable[[int], None]
 
 
-@contextmanager
-def worker_processes(workers: int, start: Callable[..., None], *arguments: object) -> Iterator[ProcessPoolExecutor]:
-    """Yield worker processes, in which `start(*arguments)` was called; leaving by an exception stops them at once.
+class Crew(Generic[Task, Result]):
+    """`size` processes that call `work(*shared, task, seat)`, a function that can be pickled by name.
 
-    Give them work with `submit`.
+    `shared` is sent to every process once. `advance` gets every task's units of work that were done, and those that
+    were lost with a worker as a negative number; `say` a line for people when a worker is replaced. Leaving by an
+    exception stops all workers at once. A worker hangs if it reports nothing for `patience` seconds in which this
+    process was awake, so that a suspended machine accuses nobody.
     """
-    pool = ProcessPoolExecutor(workers, spawn_context(), _start, (start, arguments))
-    try:
-        yield pool
-    except BaseException:
-        processes = list((pool._processes or {}).values())  # no public way to stop a running task before Python 3.14
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        raise
-    pool.shutdown()
+
+    def __init__(
+        self,
+        size: int,
+        work: Callable[..., Result],
+        *shared: object,
+        patience: float = PATIENCE,
+        advance: Callable[[Task, int], None] = lambda task, units: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.patience, self.advance, self.say = patience, advance, say
+        self._seats: list[_Worker[Task, Result]] = [_Worker(number, (work, shared)) for number in range(size)]
+        self._last_look = time.monotonic()
+
+    def __enter__(self) -> Crew[Task, Result]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for worker in self._seats:
+            worker.stop(at_once=error is not None)
+
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return sum(worker.task is None for worker in self._seats)
+
+    @property
+    def busy(self) -> int:
+        """How many tasks are in work."""
+        return len(self._seats) - self.idle
+
+    def give(self, task: Task) -> None:
+        """Give a task to an idle worker."""
+        next(worker for worker in self._seats if worker.task is None).begin(task)
+
+    def collect(self, timeout: float = POLL) -> Iterator[tuple[Task, Future[Result]]]:
+        """Yield what was finished within some seconds: each task and its future, which has the result or the error.
+
+        Raises WorkerError if a task has lost its worker too often.
+        """
+        futures = {worker.future: worker for worker in self._seats if worker.future is not None}
+        if not futures:
+            time.sleep(timeout)
+        finished, _ = wait(futures, timeout, FIRST_COMPLETED)
+        awake = min(time.monotonic() - self._last_look, 2 * max(timeout, POLL))
+        self._last_look = time.monotonic()
+        for future, worker in futures.items():
+            task = worker.task
+            assert task is not None
+            self.advance(task, worker.news(awake))
+            if future in finished:
+                if is_loss(future.exception()):
+                    self._replace(worker, task)
+                else:
+                    worker.task, worker.future = None, None
+                    yield task, future
+            elif worker.silence > self.patience:
+                worker.hung = True
+                worker.kill()
+
+    def _replace(self, worker: _Worker[Task, Result], task: Task) -> None:
+        tries = worker.tries
+        self.advance(task, -worker.done)
+        silent = f"gave no sign of life for {self.patience:g} seconds"
+        how = silent if worker.hung else "died or was out of memory"
+        if tries == TRIES:
+            raise WorkerError(
+                f"The worker process at {task} {how}, {TRIES} times. What was finished is kept; run the same command "
+                f"again, with fewer --workers than {len(self._seats)} if memory was short."
+            )
+        self.say(f"The worker process at {task} {how}; the work is begun again ({tries + 1} of {TRIES}).")
+        worker.stop(at_once=True)
+        worker.begin(task, tries + 1)
 
 
-def submit(pool: ProcessPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Future[Result]:  # noqa: ANN401
-    """Submit work; processes that this starts are deaf to Ctrl-C from their first moment: they inherit it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(work, *arguments)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Worker(Generic[Task, Result]):
+    """One process, in a pool of its own: what kills it breaks nobody else's pool."""
+
+    def __init__(self, number: int, job: tuple[Callable[..., Result], tuple[object, ...]]) -> None:
+        self.number, self.job = number, job
+        self.task: Task | None = None
+        self.future: Future[Result] | None = None
+        self.tries, self.done, self.beats, self.silence, self.hung = 0, 0, 0, 0.0, False
+        # Units of work and signs of life, written by the worker alone: a lock that a killed process held would stay.
+        self.pulse: Any = RawArray("Q", 2)
+        self.pool: ProcessPoolExecutor | None = None
+
+    def begin(self, task: Task, tries: int = 1) -> None:
+        """Start a task; processes that this starts are deaf to Ctrl-C from their first moment: they inherit it."""
+        if self.pool is None:
+            self.pulse[:] = (0, 0)
+            spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
+            self.pool = ProcessPoolExecutor(1, spawn, _start, (self.number, self.pulse, *self.job))
+        self.task, self.tries, self.silence, self.hung = task, tries, 0.0, False
+        self.done, self.base, self.beats = 0, self.pulse[0], self.pulse[1]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.future = self.pool.submit(cast("Callable[[Task], Result]", _work), task)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def news(self, awake: float) -> int:
+        """Return the units of work since the last look; `awake` seconds have passed since then."""
+        done, beats = self.pulse[0] - self.base, self.pulse[1]
+        new, self.done = done - self.done, done
+        self.silence = 0.0 if beats != self.beats else self.silence + awake
+        self.beats = beats
+        return int(new)
+
+    def kill(self) -> None:
+        """Stop the process, whatever it does."""
+        if self.pool is not None:
+            for process in _processes(self.pool).values():
+                process.kill()
+
+    def stop(self, *, at_once: bool) -> None:
+        """End the process; the next task gets a new one."""
+        if self.pool is None:
+            return
+        processes = list(_processes(self.pool).values())
+        self.pool.shutdown(wait=not at_once, cancel_futures=True)
+        if at_once:
+            for process in processes:
+                process.kill()
+        self.pool = None
 
 
-def _start(start: Callable[..., None], arguments: tuple[object, ...]) -> None:
+def is_loss(error: BaseException | None) -> bool:
+    """Tell whether a task may go well if it is begun again: its process is gone, or memory was short."""
+    no_memory = isinstance(error, RuntimeError) and "allocate memory" in str(error)  # how torch says it
+    return no_memory or isinstance(error, (BrokenProcessPool, MemoryError))
+
+
+def _processes(pool: ProcessPoolExecutor) -> Mapping[int, multiprocessing.process.BaseProcess]:
+    return pool._processes or {}  # no public way to stop a running task before Python 3.14
+
+
+_job: tuple[Callable[..., Any], tuple[object, ...], Seat] | None = None  # of this worker process
+
+
+def _start(number: int, pulse: Any, work: Callable[..., object], shared: tuple[object, ...]) -> None:  # noqa: ANN401
+    global _job
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    start(*arguments)
+
+    def report(units: int) -> None:
+        pulse[0] += units
+        pulse[1] += 1
+
+    _job = work, shared, Seat(number, report)
+
+
+def _work(task: object) -> object:
+    assert _job is not None, "worker processes start with _start"
+    work, shared, seat = _job
+    return work(*shared, task, seat)
 
 
 def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        wait([parent.sentinel])
+        connection.wait([parent.sentinel])
         os._exit(1)

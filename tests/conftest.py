@@ -11,6 +11,7 @@ import torch
 # Read when a kernel is imported: without a GPU Triton's interpreter runs it, by numpy.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 
+from rnn_zoos.generation.finishing import finish
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shards import make_shard
 from rnn_zoos.generation.workspace import Workspace, locked
@@ -67,7 +68,7 @@ def make_in_process(directory: Path, plan: Plan) -> None:
         for shard in pending or []:
             make_shard(directory, plan, shard, lambda updates: None)
         if pending is not None:
-            workspace.finish()
+            finish(workspace)
 
 
 def contents(directory: Path) -> dict[str, bytes]:

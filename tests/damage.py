@@ -29,7 +29,7 @@ def rewrite_index(out, split, edit):
 
 def replace_index(out, split, table):
     """Write another index, and name it in the manifest."""
-    entry = write_index(out / "index" / f"{split}.parquet", table)
+    entry = write_index(out / "index" / f"{split}.parquet", [table], table.schema)
     change(out / "zoo.json", lambda data: data["files"].update({f"index/{split}.parquet": vars(entry)}))
 
 

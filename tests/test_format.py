@@ -108,8 +108,8 @@ def test_check_bytes_tells_missing_shorter_and_changed(tmp_path):
 def test_index_survives_a_round_trip_and_damage_is_named(tmp_path):
     table = pa.table({"run": pa.array([3, 4], pa.int32()), "task": ["x", "y"], "ok": [True, False]})
     path = tmp_path / "index.parquet"
-    first = write_index(path, table)
-    assert write_index(path, table) == first and first.rows == 2
+    first = write_index(path, [table], table.schema)
+    assert write_index(path, [table[:1], table[1:]], table.schema) == first and first.rows == 2
     assert read_index(path) == table
     data = path.read_bytes()
     for damaged in (data[:-3], b""):

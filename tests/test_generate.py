@@ -16,12 +16,20 @@ import torch
 from conftest import CELLS, ZOOS, contents, make_in_process
 
 from rnn_zoos.check import check_zoo
-from rnn_zoos.errors import BusyError, FormatError, IntegrityError, PlanMismatchError, StorageError, WorkerError
-from rnn_zoos.generation import engine
+from rnn_zoos.errors import (
+    BusyError,
+    DeviceError,
+    FormatError,
+    IntegrityError,
+    PlanMismatchError,
+    StorageError,
+    WorkerError,
+)
+from rnn_zoos.generation import local
 from rnn_zoos.generation.engine import generate
+from rnn_zoos.generation.local import LocalEngine, groups
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shards import make_shard
-from rnn_zoos.generation.stacked import StackedTrainer
 from rnn_zoos.generation.workspace import Workspace, locked
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.manifest import read_manifest
@@ -35,7 +43,7 @@ def generate_command(zoo: str, preset: str, out: Path, *options: str) -> list[st
 @pytest.mark.parametrize("name", ZOOS)
 def test_one_worker_two_workers_and_none_give_the_same_bytes(name, zoo, tiny_preset, tmp_path):
     for workers in (1, 2):
-        manifest = generate(make_plan(name, tiny_preset()), tmp_path / str(workers), workers)
+        manifest = generate(make_plan(name, tiny_preset()), tmp_path / str(workers), LocalEngine(workers))
         assert contents(tmp_path / str(workers)) == contents(zoo(name))
         assert check_zoo(tmp_path / str(workers)) == []
     assert manifest == read_manifest(tmp_path / "2")
@@ -46,42 +54,54 @@ def test_one_worker_two_workers_and_none_give_the_same_bytes(name, zoo, tiny_pre
 
 def test_the_native_trainer_gives_the_same_bytes_under_any_number_of_workers(tiny_preset, tmp_path):
     for workers in (1, 2):
-        generate(make_plan("formal-languages", tiny_preset(), backend="native"), tmp_path / str(workers), workers)
+        generate(
+            make_plan("formal-languages", tiny_preset(), backend="native"),
+            tmp_path / str(workers),
+            LocalEngine(workers),
+        )
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert check_zoo(tmp_path / "1") == []
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 99])
-def test_a_backend_that_trains_many_at_once_gives_the_same_bytes_in_any_groups(
-    at_once, tiny_preset, tmp_path, monkeypatch
-):
+def test_a_process_per_device_gives_the_same_bytes_in_any_groups(at_once, tiny_preset, tmp_path):
+    """Two devices that are both the CPU."""
     plan = make_plan("formal-languages", tiny_preset(), backend="stacked")
     make_in_process(tmp_path / "alone", plan)
-    groups = []
-
-    class Watched(StackedTrainer):
-        def train(self, family, settings, runs, report):
-            groups.append(len(runs))
-            return super().train(family, settings, runs, report)
-
-    monkeypatch.setattr(engine, "make_trainer", lambda backend: Watched("cpu", at_once))
-    generate(make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked"), tmp_path / "zoo", 2)
-    generate(plan, tmp_path / "zoo", 2)  # extended: one shard has a run already
+    devices = LocalEngine(2, ("cpu", "cpu"), at_once)
+    generate(make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked"), tmp_path / "zoo", devices)
+    generate(plan, tmp_path / "zoo", devices)  # extended: one shard has a run already
     assert contents(tmp_path / "zoo") == contents(tmp_path / "alone")
     assert check_zoo(tmp_path / "zoo") == []
-    assert sum(groups) == 7 and max(groups) <= max(at_once, plan.settings.runs_per_shard)
-    assert len(groups) == 2 or at_once < 99
+
+
+def test_groups_hold_every_shard_once_and_no_more_runs_than_asked_for(tiny_preset):
+    shards = make_plan("formal-languages", tiny_preset(), runs=40).shards
+    for at_once in (1, 3, 8, 99):
+        made = list(groups(shards, at_once))
+        assert [shard.name for group in made for shard in group.shards] == [shard.name for shard in shards]
+        assert all(group.num_runs <= at_once or len(group.shards) == 1 for group in made)
+    assert len(made) == 1 and len(list(groups(shards, 8))) < len(shards) / 3
+
+
+def out_of_memory(plan, directory, devices, at_once, group, seat):
+    raise RuntimeError("CUDA out of memory")
 
 
 def test_a_device_that_fails_is_reported(tiny_preset, tmp_path, monkeypatch):
-    class OutOfMemory(StackedTrainer):
-        def train(self, family, settings, runs, report):
-            raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(engine, "make_trainer", lambda backend: OutOfMemory("cpu", 99))
-    with pytest.raises(WorkerError, match=r"Backend stacked could not train 7 runs at once: out of memory\. Finished"):
-        generate(make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path / "zoo")
+    monkeypatch.setattr(local, "train_group", out_of_memory)
+    with pytest.raises(WorkerError, match=r"Backend stacked could not train 7 runs at once: CUDA out of memory\. Fini"):
+        generate(
+            make_plan("formal-languages", tiny_preset(), backend="stacked"),
+            tmp_path / "zoo",
+            LocalEngine(1, ("cpu",), 99),
+        )
     wait_for(lambda: not multiprocessing.active_children(), 10)
+
+
+def test_a_device_that_is_not_there_is_named(tiny_preset, tmp_path):
+    with pytest.raises(DeviceError, match="no device 'cuda:7'"):
+        generate(make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path, LocalEngine(1, ("cuda:7",)))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -288,16 +308,17 @@ def test_a_second_process_is_refused(tiny_preset, tmp_path):
         pass  # a dead process holds no lock
 
 
-def die(shard, trained):
+def die(plan, directory, job, seat):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_dies_is_reported_and_the_rest_is_kept(tiny_preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "_work", die)
+def test_a_worker_that_always_dies_is_reported_and_the_rest_is_kept(tiny_preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(local, "make_job", die)
     with pytest.raises(
-        WorkerError, match=r"A worker process died.*run the same command again, with fewer --workers than 2"
+        WorkerError, match=r"The worker process at shard .* 3 times.*same command again, with fewer --workers than 2"
     ):
-        generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", 2)
+        generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", LocalEngine(2))
+    assert "the work is begun again (2 of 3)" in capsys.readouterr().err
     wait_for(lambda: not multiprocessing.active_children(), 10)
 
 

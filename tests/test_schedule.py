@@ -1,13 +1,11 @@
 """Results side by side: the same as one after the other, and what goes wrong in a worker is said."""
 
 import json
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from rnn_zoos.baselines.schedule import Benchmark, Work, _result, make_results
-from rnn_zoos.errors import UnknownNameError, WorkerError
+from rnn_zoos.baselines.schedule import Benchmark, Work, make_results
+from rnn_zoos.errors import UnknownNameError
 
 CONTROLS = [Work("mean", None), Work("step only", None), Work("task mean", None)]
 
@@ -30,13 +28,6 @@ def test_processes_make_what_one_makes(edited_zoo, tmp_path, monkeypatch):
     for workers in (1, 2):
         with pytest.raises(UnknownNameError, match="Unknown control 'hope'"):
             make_results(Benchmark(zoo, tmp_path), [Work("hope", None), *CONTROLS], workers)
-
-
-def test_a_worker_that_dies_is_an_error_that_says_what_to_do():
-    future: Future = Future()
-    future.set_exception(BrokenProcessPool("gone"))
-    with pytest.raises(WorkerError, match=r"Finished results are kept; .* with fewer --workers than 3"):
-        _result(future, 3)
 
 
 def test_work_is_named_for_people():
