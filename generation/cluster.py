@@ -49,6 +49,23 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def loopback_nodes(count: int, **resources: float) -> Iterator[str]:
+    """Give the address of a cluster of `count` nodes of one core on this machine, beside a head without any.
+
+    For tests and measurements. `resources` such as num_gpus=1 are declared for every node, not looked for.
+    """
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(count):
+            cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS // 4, **resources)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
 def alive_nodes() -> dict[str, Mapping[str, float]]:
     """Return the resources of every node of the cluster: node id -> name -> amount."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}

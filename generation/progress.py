@@ -52,7 +52,7 @@ class Progress:
 
     def advance(self, updates: int) -> None:
         """Count updates done."""
-        if self._started is None:
+        if self._started is None and updates:
             self._started, self._before_start = time.monotonic(), updates
         self.updates_done += updates
         self._show()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from rnn_zoos.tasks import SPLITS, Column, TaskFamily
 
 _NOT_LISTED = (MANIFEST, CARD, PRESET, ".lock", ".gitattributes")
 _NOT_LISTED_FOLDERS = ("data", "figures", PUBLISHED, ".git", ".cache")  # .cache: left by `hf download --local-dir`
+_ROWS_AT_ONCE = 10_000
 _FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy")
 
 
@@ -57,8 +58,9 @@ def check_zoo(directory: Path) -> list[str]:
     for split in SPLITS:
         if index_path(split) in manifest.files and index_path(split) not in damaged:
             tables[split] = read_index(directory / index_path(split))
-    rows = [row for split, table in tables.items() for row in _rows(split, table, manifest, lines)]
-    lines += _check_rows(rows, manifest, family)
+    tables = {split: table for split, table in tables.items() if _has_columns(split, table, manifest, lines)}
+    lines += _check_order(tables)
+    lines += _check_rows(tables, manifest, family)
     digits = _digits(directory, manifest, damaged, lines)
     for split in tables:
         if tables[split].num_rows != manifest.splits[split]["rows"]:
@@ -66,8 +68,7 @@ def check_zoo(directory: Path) -> list[str]:
             lines.append(
                 f"{MANIFEST} counts {counted} rows of {split}; {index_path(split)} has {tables[split].num_rows}."
             )
-        own = [row for row in rows if row["file"] == split]
-        lines += _check_tensors(directory, manifest, split, own, damaged, digits)
+        lines += _check_tensors(directory, manifest, split, tables[split], damaged, digits)
     return lines
 
 
@@ -125,27 +126,41 @@ def _columns(manifest: Manifest) -> dict[str, Column]:
     return family.columns if manifest.imported is None else family.imported_columns
 
 
-def _rows(split: str, table: pa.Table, manifest: Manifest, lines: list[str]) -> list[dict[str, Any]]:
-    """Return the rows of an index, each with the split of its `file`; report a wrong schema or order."""
+def _has_columns(split: str, table: pa.Table, manifest: Manifest, lines: list[str]) -> bool:
+    """Tell whether an index has the columns that it should have; report it if not."""
     expected = index_schema(_columns(manifest))
-    if not table.schema.remove_metadata().equals(expected):
-        lines.append(f"{index_path(split)}: schema {table.schema.names}; expected {expected.names} with their types.")
-        return []
-    rows: list[dict[str, Any]] = [{**row, "file": split} for row in table.to_pylist()]
-    order = [(row["run"], row["step"]) for row in rows]
-    if order != sorted(set(order)):
-        lines.append(f"{index_path(split)}: rows are not sorted by run and step, each once.")
-    return rows
+    if table.schema.remove_metadata().equals(expected):
+        return True
+    lines.append(f"{index_path(split)}: schema {table.schema.names}; expected {expected.names} with their types.")
+    return False
 
 
-def _check_rows(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
+def _check_order(tables: Mapping[str, pa.Table]) -> Iterator[str]:
+    for split, table in tables.items():
+        runs, steps = (table[name].to_numpy().astype(np.int64) for name in ("run", "step"))
+        later = (np.diff(runs) > 0) | ((np.diff(runs) == 0) & (np.diff(steps) > 0))
+        if not later.all():
+            yield f"{index_path(split)}: rows are not sorted by run and step, each once."
+
+
+def _rows(tables: Mapping[str, pa.Table]) -> Iterator[dict[str, Any]]:
+    """Yield all rows, each with the split of its `file`; few at a time, because a large zoo has millions."""
+    for split, table in tables.items():
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield from ({**row, "file": split} for row in batch.to_pylist())
+
+
+def _check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     """Yield what the index says wrongly: splits, steps, labels, the places of runs."""
-    splits_of_task, places_of_run, steps_of_run = defaultdict(set), defaultdict(set), defaultdict(list)
+    splits_of_task, places_of_run = defaultdict(set), defaultdict(set)
+    steps_of_run: dict[int, tuple[int, ...]] = defaultdict(tuple)
     diverged = defaultdict(set)
-    for row in rows:
+    known: dict[tuple[int, ...], tuple[int, ...]] = {}  # nearly all runs have the same steps: kept once
+    for row in _rows(tables):
         splits_of_task[row["task"]].add(row["file"])
         places_of_run[row["run"]].add((row["file"], row["shard"]))
-        steps_of_run[row["run"]].append(row["step"])
+        steps = (*steps_of_run[row["run"]], row["step"])
+        steps_of_run[row["run"]] = known.setdefault(steps, steps)
         diverged[row["run"]].add(row["diverged"])
         yield from _check_row(row, manifest)
     for task, splits in splits_of_task.items():
@@ -154,13 +169,14 @@ def _check_rows(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFami
     for run, places in places_of_run.items():
         if len(places) > 1:
             yield f"Run {run} is in several shards: {sorted(places)}."
-        if diverged[run] != {steps_of_run[run] != manifest.snapshots}:
+        steps = steps_of_run[run]
+        if diverged[run] != {list(steps) != manifest.snapshots}:
             flags = " and ".join(sorted(map(str, diverged[run])))
-            yield f"Run {run} has the steps {steps_of_run[run]} of {manifest.snapshots}, and diverged is {flags}."
+            yield f"Run {run} has the steps {list(steps)} of {manifest.snapshots}, and diverged is {flags}."
     if manifest.imported is None:
-        yield from _check_dealing(rows, manifest, family)
+        yield from _check_dealing(tables, manifest, family)
     else:
-        yield from _check_given(rows, family)
+        yield from _check_given(tables, family)
 
 
 def _check_row(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
@@ -182,9 +198,10 @@ def _check_row(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
             yield f"{where}: generalization_gap is {row['generalization_gap']}; expected eval_loss - train_loss, {gap}."
 
 
-def _check_dealing(rows: list[dict[str, Any]], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
+def _check_dealing(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     """Yield runs whose task, split or weight decay is not what the seed and the fixed rules give them."""
-    runs = torch.tensor(sorted({row["run"] for row in rows}), dtype=torch.int64)
+    numbers = [table["run"].to_numpy() for table in tables.values()]
+    runs = torch.from_numpy(np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64))
     tasks = family.deal(manifest.seed, runs)
     decays = family.deal_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
     dealt = {
@@ -196,16 +213,16 @@ def _check_dealing(rows: list[dict[str, Any]], manifest: Manifest, family: TaskF
         }
         for run, task, split, decay in zip(runs.tolist(), tasks.tolist(), family.splits(tasks), decays, strict=True)
     }
-    for row in rows:
+    for row in _rows(tables):
         for name, expected in dealt[row["run"]].items():
             if row[name] != expected:
                 what = "split" if name == "file" else name
                 yield f"Run {row['run']}, step {row['step']}: {what} is {row[name]!r}; its seed gives it {expected!r}."
 
 
-def _check_given(rows: list[dict[str, Any]], family: TaskFamily) -> Iterator[str]:
+def _check_given(tables: Mapping[str, pa.Table], family: TaskFamily) -> Iterator[str]:
     """Yield rows of an imported zoo whose task's name or split is not what the task's own columns give."""
-    for row in rows:
+    for row in _rows(tables):
         where = f"Run {row['run']}, step {row['step']}"
         try:
             task = family.task_of(row)
@@ -221,17 +238,21 @@ def _check_tensors(
     directory: Path,
     manifest: Manifest,
     split: str,
-    rows: list[dict[str, Any]],
+    table: pa.Table,
     damaged: set[str],
     digits: dict[str, Array] | None,
 ) -> Iterator[str]:
     """Yield what is wrong with the shards of a split: names, dtypes, shapes, numbers of rows, values."""
+    family = task_family(manifest.zoo)
+    shards, rows = (table[name].to_numpy() for name in ("shard", "row"))
+    order = np.argsort(shards, kind="stable")
+    starts = np.searchsorted(shards[order], np.arange(manifest.splits[split]["shards"] + 1))
     for kind in ("shards", "rollouts"):
         expected = manifest.tensors(kind)
         for shard, path in enumerate(manifest.paths(kind, split)):
             if path in damaged or path not in manifest.files:
                 continue
-            places = [row["row"] for row in rows if row["shard"] == shard]
+            places = rows[order[starts[shard] : starts[shard + 1]]].tolist()
             if len(places) != manifest.files[path].rows or places != list(range(len(places))):
                 yield f"{path} has {manifest.files[path].rows} rows; {index_path(split)} names the rows {places}."
             try:
@@ -247,7 +268,7 @@ def _check_tensors(
                 wrong = [f"{path}: {name} has values that are not finite." for name in _not_finite(tensors)]
             yield from wrong
             if kind == "rollouts" and not wrong:
-                yield from (f"{path}: {finding}." for finding in task_family(manifest.zoo).check_rollouts(tensors))
+                yield from (f"{path}: {finding}." for finding in family.check_rollouts(tensors))
                 if digits is not None:
                     yield from _check_shown(path, tensors, digits)
 

@@ -159,6 +159,30 @@ def speed_loading(
     print_table(f"weights of the training split, random batches of {batch}", measured["results"])
 
 
+@speed.command("engines")
+def speed_engines(
+    updates: Annotated[int, typer.Option(help="updates of every run", min=100)] = 1000,
+    repeats: Annotated[int, typer.Option(help="rounds, of which the medians count", min=1)] = 3,
+    backend: Annotated[str, typer.Option(help="what trains: auto, native, loop")] = "auto",
+    out: JsonFile = None,
+) -> None:
+    """Measure what Ray costs: the local engine beside a local Ray, and clusters of one and two nodes of one core.
+
+    Example: rnn-zoos speed engines --repeats 5 --json engines.json
+    """
+    from rnn_zoos.files import write_json
+    from rnn_zoos.generation.backends import choose_backend
+    from rnn_zoos.generation.engine_speed import measure_engines
+    from rnn_zoos.machine import describe_machine
+    from rnn_zoos.workers import available_cores
+
+    results = measure_engines(updates, repeats, choose_backend(backend)[0])
+    if out is not None:
+        machine = describe_machine() | {"cores": available_cores()}
+        write_json(out, {"machine": machine, "repeats": repeats, "updates": updates, "results": results})
+    print_table("updates of LSTMs of the paper's size", results)
+
+
 @speed.command("encoders")
 def speed_encoders(
     encoder: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,

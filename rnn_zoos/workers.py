@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.sharedctypes import RawArray
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -145,14 +145,29 @@ class _Worker(Generic[Task, Result]):
     def begin(self, task: Task, tries: int = 1) -> None:
         """Start a task; processes that this starts are deaf to Ctrl-C from their first moment: they inherit it."""
         if self.pool is None:
-            self.pulse[:] = (0, 0)
-            spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-            self.pool = ProcessPoolExecutor(1, spawn, _start, (self.number, self.pulse, *self.job))
+            self._open()
         self.task, self.tries, self.silence, self.hung = task, tries, 0.0, False
         self.done, self.base, self.beats = 0, self.pulse[0], self.pulse[1]
+        try:
+            self.future = self._submit(_work, task)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            self.stop(at_once=True)
+            self._open()
+            self.base, self.beats = 0, 0
+            self.future = self._submit(_work, task)
+
+    def _open(self) -> None:
+        self.pulse[:] = (0, 0)
+        spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
+        self.pool = ProcessPoolExecutor(1, spawn, _start, (self.number, self.pulse))
+        # As a task, not to be read at the start: this process would wait for one that hangs before it has read it.
+        self._submit(_take_job, self.job)
+
+    def _submit(self, function: Callable[..., Any], argument: object) -> Future[Any]:
+        assert self.pool is not None, "_open opens it"
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.future = self.pool.submit(cast("Callable[[Task], Result]", _work), task)
+            return self.pool.submit(function, argument)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -192,11 +207,12 @@ def _processes(pool: ProcessPoolExecutor) -> Mapping[int, multiprocessing.proces
     return pool._processes or {}  # no public way to stop a running task before Python 3.14
 
 
-_job: tuple[Callable[..., Any], tuple[object, ...], Seat] | None = None  # of this worker process
+_seat: Seat | None = None  # of this worker process
+_job: tuple[Callable[..., Any], tuple[object, ...]] | None = None
 
 
-def _start(number: int, pulse: Any, work: Callable[..., object], shared: tuple[object, ...]) -> None:  # noqa: ANN401
-    global _job
+def _start(number: int, pulse: Any) -> None:  # noqa: ANN401
+    global _seat
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -205,13 +221,19 @@ def _start(number: int, pulse: Any, work: Callable[..., object], shared: tuple[o
         pulse[0] += units
         pulse[1] += 1
 
-    _job = work, shared, Seat(number, report)
+    _seat = Seat(number, report)
+    report(0)
+
+
+def _take_job(job: tuple[Callable[..., Any], tuple[object, ...]]) -> None:
+    global _job
+    _job = job
 
 
 def _work(task: object) -> object:
-    assert _job is not None, "worker processes start with _start"
-    work, shared, seat = _job
-    return work(*shared, task, seat)
+    assert _job is not None and _seat is not None, "a worker is given its job before any task"
+    work, shared = _job
+    return work(*shared, task, _seat)
 
 
 def _die_with_parent() -> None:

@@ -82,6 +82,16 @@ def contents(directory: Path) -> dict[str, bytes]:
     return found
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault tests have tried and found, and write it to the file of RNN_ZOOS_FAULTS_JSON."""
+    from faulty import TALLY
+
+    for kind, counts in TALLY.items():
+        terminalreporter.write_line(f"{kind}: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    if TALLY and (path := os.environ.get("RNN_ZOOS_FAULTS_JSON")):
+        Path(path).write_text(json.dumps(TALLY, indent=2) + "\n")
+
+
 @pytest.fixture(scope="session")
 def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Return the path of the tiny preset with a given cell."""
