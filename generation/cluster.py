@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rnn_zoos.errors import ClusterError, MissingExtraError
-from rnn_zoos.generation.records import making
+import ray
+from ray.cluster_utils import Cluster
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-try:
-    import ray
-    from ray.exceptions import GetTimeoutError, RayError
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ImportError as error:
-    raise MissingExtraError.of("ray", error) from error
+from rnn_zoos.errors import ClusterError
+from rnn_zoos.generation.records import making
 
 _EQUAL = ("rnn-zoos", "torch", "numpy")  # versions that every node has to share with this one
 _ANSWER = 120.0  # seconds that a node has for its first answer: it imports torch
@@ -50,18 +48,16 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def loopback_nodes(count: int, **resources: float) -> Iterator[str]:
-    """Give the address of a cluster of `count` nodes of one core on this machine, beside a head without any.
+def loopback_nodes(count: int, **options: Any) -> Iterator[Cluster]:  # noqa: ANN401 - Ray's own
+    """Give a cluster of `count` nodes of one core on this machine, beside a head without any: it has an `address`.
 
-    For tests and measurements. `resources` such as num_gpus=1 are declared for every node, not looked for.
+    For tests and measurements. `options` are Ray's, for every node; num_gpus=1 is declared, not looked for.
     """
-    from ray.cluster_utils import Cluster
-
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         for _ in range(count):
-            cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS // 4, **resources)
-        yield cluster.address
+            cluster.add_node(num_cpus=1, object_store_memory=_OBJECTS // 4, **options)
+        yield cluster
     finally:
         cluster.shutdown()
 
@@ -82,6 +78,8 @@ def check_nodes(backend: str, say: Callable[[str], None]) -> None:
     wrong = [f"  {name}: {fault}" for name, answer in answers.items() for fault in _faults(answer, here)]
     if not answers:
         wrong = ["  no node has a core: start them with `ray start --num-cpus=N`"]
+    if backend == "triton" and not any(node.get("GPU", 0) >= 1 for node in alive_nodes().values()):
+        wrong.append("  no node has a GPU, which triton needs: start some with `ray start --num-gpus=N`")
     if wrong:
         raise ClusterError(
             f"The cluster cannot make this zoo with backend {backend}:\n"

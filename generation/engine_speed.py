@@ -69,18 +69,27 @@ def _rate(plan: Plan, way: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         if nodes is None:
             return _made_at(engine, plan, Path(folder) / "zoo")
-        with loopback_nodes(nodes) as address:
-            return _made_at(RayEngine(address), plan, Path(folder) / "zoo")
+        with loopback_nodes(nodes) as cluster:
+            return _made_at(RayEngine(cluster.address), plan, Path(folder) / "zoo")
 
 
 def _made_at(engine: Engine, plan: Plan, directory: Path) -> float:
     workspace = Workspace(directory, plan)
     with locked(directory):
         pending = workspace.prepare() or []
-        with Progress(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates) as progress:
+        with _Watch(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates) as progress:
             engine.make(workspace, pending, progress)
-            rate = progress.rate
         finish(workspace)
-    if not rate:
+    if not progress.last_rate:
         raise WorkerError("Nothing was measured: give more --updates.")
-    return rate
+    return progress.last_rate
+
+
+class _Watch(Progress):
+    """Remembers the rate at which it stood when the last shard was written: stopping an engine is not its work."""
+
+    last_rate = 0.0
+
+    def finished(self, runs: int) -> None:
+        super().finished(runs)
+        self.last_rate = self.rate

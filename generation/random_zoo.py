@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,11 +43,14 @@ class _RandomPlan(Plan):
         return _Unmeasured()
 
 
-def random_plan(runs: int) -> Plan:
-    """Return the plan of the paper's language zoo with this many runs, nothing measured, one rollout a snapshot."""
+def random_plan(runs: int, changes: Mapping[str, Any] | None = None) -> Plan:
+    """Return the plan of the paper's language zoo with this many runs, nothing measured, one rollout a snapshot.
+
+    `changes` replace settings.
+    """
     plan = make_plan("formal-languages", "paper", runs=runs)
     values = {field.name: getattr(plan, field.name) for field in fields(Plan)}
-    settings = plan.settings.model_copy(update={"evaluation": {"strings": 1, "rollouts": 1}})
+    settings = plan.settings.model_copy(update={"evaluation": {"strings": 1, "rollouts": 1}, **(changes or {})})
     return _RandomPlan(**{**values, "settings": settings})
 
 
@@ -57,11 +61,12 @@ def write_random_zoo(directory: Path, runs: int) -> Manifest:
     workspace.look()
     with locked(directory):
         for shard in workspace.prepare() or []:
-            make_shard(directory, plan, shard, lambda updates: None, _untrained(plan, shard))
+            make_shard(directory, plan, shard, lambda updates: None, untrained(plan, shard))
         return finish(workspace)
 
 
-def _untrained(plan: Plan, shard: ShardPlan) -> Iterator[TrainedRun]:
+def untrained(plan: Plan, shard: ShardPlan) -> Iterator[TrainedRun]:
+    """Yield the runs of a shard with N(0, 0.1) weights, which follow from the run's number."""
     snapshots, size = plan.settings.snapshots, plan.architecture.num_parameters
     for run in shard.runs:
         flat = 0.1 * torch.randn(len(snapshots), size, generator=torch.Generator().manual_seed(run.run))

@@ -136,6 +136,7 @@ class _Work:
                 check_made(made.record.made, self.here)
                 self.workspace.write(task.shard, made)
                 self.made += 1
+                self._describe()
                 self.progress.finished(len(task.shard.table))
 
     def _again(self, task: _Task, why: str, *, counts: bool) -> None:
@@ -171,6 +172,9 @@ class _Work:
     def _look_at_nodes(self) -> None:
         self.looked_at_nodes = time.monotonic()
         self.nodes = alive_nodes()
+        self._describe()
+
+    def _describe(self) -> None:
         cores = int(sum(resources.get("CPU", 0) for resources in self.nodes.values()))
         text = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}, {cores} cores, {self.made} shards made"
         self.progress.describe(text if cores else f"{text}: waiting for a node with cores")

@@ -183,6 +183,27 @@ def speed_engines(
     print_table("updates of LSTMs of the paper's size", results)
 
 
+@speed.command("scale")
+def speed_scale(
+    runs: Annotated[int, typer.Option(help="runs of the plan that is made", min=1)] = 1_000_000,
+    shards: Annotated[int, typer.Option(help="shards of the simulated zoo", min=1)] = 20_000,
+    scratch: Annotated[Path | None, typer.Option(help="folder for the simulated zoo", metavar="DIR")] = None,
+    out: JsonFile = None,
+) -> None:
+    """Measure the bookkeeping of very large zoos: a plan, a manifest, a check; weights are random, not trained.
+
+    Example: rnn-zoos speed scale --shards 2000
+    """
+    from rnn_zoos.files import write_json
+    from rnn_zoos.generation.scale import measure_scale
+    from rnn_zoos.machine import describe_machine
+
+    results = measure_scale(runs, shards, scratch)
+    if out is not None:
+        write_json(out, {"machine": describe_machine(), "results": results})
+    print_table("bookkeeping", results)
+
+
 @speed.command("encoders")
 def speed_encoders(
     encoder: Annotated[list[str] | None, typer.Option(help="only this one (may be repeated)")] = None,

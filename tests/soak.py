@@ -1,0 +1,115 @@
+"""An hour of `generate` in one process, again and again, while its workers are killed: do memory and handles stay flat?
+
+Example: python tests/soak.py --minutes 60 --json soak.json --figure soak.png
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from conftest import contents
+from faulty import PRESET, workers_of
+
+from rnn_zoos.generation.engine import generate
+from rnn_zoos.generation.local import LocalEngine
+from rnn_zoos.generation.plan import make_plan
+
+_BETWEEN_KILLS = (2.0, 10.0)  # seconds
+_EVERY = 10.0  # seconds between samples
+
+
+def main() -> None:
+    """Run the soak and write what was measured, now and then and at the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--json", type=Path, required=True, help="file for the samples")
+    parser.add_argument("--figure", type=Path, help="file for the picture (.png)")
+    options = parser.parse_args()
+    soak = Soak(options.minutes * 60)
+    with tempfile.TemporaryDirectory() as folder:
+        soak.run(Path(folder), options.json)
+    if options.figure:
+        draw(json.loads(options.json.read_text()), options.figure)
+
+
+class Soak:
+    """Counts and samples of a soak."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.started = seconds, time.monotonic()
+        self.zoos = self.kills = 0
+        self.samples: list[dict[str, float]] = []
+        self.random = random.Random(0)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+    def run(self, folder: Path, results: Path) -> None:
+        """Make the same zoo until the time is over; every one has to have the bytes of the first."""
+        preset = folder / "soak.yaml"
+        preset.write_text(PRESET)
+        plan = make_plan("formal-languages", str(preset), backend="native")
+        generate(plan, folder / "first", LocalEngine(2))
+        expected = contents(folder / "first")
+        for work in (self.kill, self.sample):
+            threading.Thread(target=work, daemon=True).start()
+        while self.elapsed < self.seconds:
+            generate(plan, folder / "zoo", LocalEngine(2))
+            assert contents(folder / "zoo") == expected, "a zoo has other bytes"
+            shutil.rmtree(folder / "zoo")
+            self.zoos += 1
+            results.write_text(json.dumps({"zoos": self.zoos, "kills": self.kills, "samples": self.samples}) + "\n")
+
+    def kill(self) -> None:
+        """Kill a worker now and then, at most as often as its task may be begun again."""
+        while True:
+            time.sleep(self.random.uniform(*_BETWEEN_KILLS))
+            if workers := workers_of(os.getpid()):
+                os.kill(self.random.choice(workers), signal.SIGKILL)
+                self.kills += 1
+
+    def sample(self) -> None:
+        """Note memory, handles and threads of this process."""
+        while True:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.samples.append(
+                {
+                    "minutes": self.elapsed / 60,
+                    "MB": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+                    "handles": len(os.listdir("/proc/self/fd")),
+                    "threads": threading.active_count(),
+                }
+            )
+            time.sleep(_EVERY)
+
+
+def draw(measured: dict, path: Path) -> None:
+    """Draw memory and handles against time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    memory, handles = figure.subplots(2, 1, sharex=True)
+    minutes = [sample["minutes"] for sample in measured["samples"]]
+    memory.plot(minutes, [sample["MB"] for sample in measured["samples"]])
+    memory.set_ylabel("memory, MB")
+    handles.plot(minutes, [sample["handles"] for sample in measured["samples"]], label="open handles")
+    handles.plot(minutes, [sample["threads"] for sample in measured["samples"]], label="threads")
+    for axes in (memory, handles):
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    handles.legend()
+    handles.set_xlabel("minutes")
+    memory.set_title(f"The process of {measured['zoos']} generations in a row, {measured['kills']} workers killed")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
