@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from rnn_zoos.generation.records import making
 
 _EQUAL = ("rnn-zoos", "torch", "numpy")  # versions that every node has to share with this one
 _ANSWER = 120.0  # seconds that a node has for its first answer: it imports torch
+_REACHABLE = 10.0  # seconds that a head node has to take a connection
 _OBJECTS = 1 << 30  # bytes of a local Ray's memory for finished shards on their way
 
 
@@ -32,6 +34,7 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _OBJECTS}
     try:
+        _check_reachable(address)
         ray.init(**quiet, **({"address": address} if address else {"address": "local", **local}))
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         what = f"The Ray cluster at {address!r} could not be joined" if address else "Ray could not be started here"
@@ -45,6 +48,13 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise OSError if nobody listens at HOST:PORT: Ray itself tries for minutes, deaf to Ctrl-C."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_REACHABLE).close()
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def measure_engines(updates: int, repeats: int, backend: str) -> list[dict[str, 
 
 def _plan(updates: int, backend: str) -> Plan:
     plan = make_plan("formal-languages", "small", runs=16 * available_cores(), backend=backend)
-    changes = {"runs_per_shard": 2, "snapshots": (0, updates), "evaluation": {"strings": 50, "rollouts": 4}}
+    changes = {"runs_per_shard": 1, "snapshots": (0, updates), "evaluation": {"strings": 50, "rollouts": 4}}
     return Plan(plan.zoo, plan.preset, plan.settings.model_copy(update=changes), backend, plan.mnist)
 
 

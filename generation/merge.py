@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError
 from rnn_zoos.files import check_bytes, map_tensors, read_sealed_json, write_atomically
@@ -15,6 +16,7 @@ from rnn_zoos.generation.finishing import finish
 from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of, plan_of_zoo
 from rnn_zoos.generation.records import KINDS, ShardRecord, read_record
 from rnn_zoos.generation.workspace import Workspace, locked, records_of_zoo
+from rnn_zoos.index import index_schema
 from rnn_zoos.manifest import MANIFEST, UNFINISHED, read_manifest, shard_path
 
 _REMEDY = "Generate it again, or leave this directory out."
@@ -119,12 +121,12 @@ def _copy(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool
 
 def _compare(shard: ShardPlan, best: Part, record: ShardRecord, other: Part, fewer: ShardRecord) -> None:
     """Raise MergeError unless the runs that both have are the same, row by row and byte by byte."""
-    if record.files == fewer.files and record.rows == fewer.rows:
-        return
     places = f"{shard} differs in {best.directory} and {other.directory}"
     if record.runs[: len(fewer.runs)] != fewer.runs:
         raise MergeError(f"{places}: it has other runs there. Nothing is merged; leave one of them out.")
-    if record.rows[: len(fewer.rows)] != fewer.rows:
+    schema = index_schema(best.plan.family.columns)  # as the index has them: a record's numbers are longer
+    rows, same = (pa.Table.from_pylist(made, schema=schema) for made in (record.rows, fewer.rows))
+    if not rows[: len(same)].equals(same):
         raise MergeError(f"{places}: the labels of equal runs are not the same. {_choose(record, fewer)}")
     for kind in KINDS:
         large, small = (map_tensors(part.file(shard, kind)) for part in (best, other))

@@ -13,13 +13,28 @@ from rnn_zoos.generation.engine import generate
 from rnn_zoos.generation.local import LocalEngine
 from rnn_zoos.generation.merge import merge
 from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.shards import make_shard
+from rnn_zoos.generation.workspace import Workspace, locked
 
 
 def make_parts(name, preset, folder, count):
-    """The parts of a zoo, as many machines would make them."""
+    """The parts of a zoo, as many machines would make them, but in this process."""
+    plan = make_plan(name, preset)
     for k in range(1, count + 1):
-        assert generate(make_plan(name, preset), folder / str(k), LocalEngine(1), (k, count)) is None
+        with locked(folder / str(k)):
+            Workspace(folder / str(k), plan).prepare()
+            for shard in plan.shards[k - 1 :: count]:
+                make_shard(folder / str(k), plan, shard, lambda updates: None)
     return [folder / str(k) for k in range(1, count + 1)]
+
+
+def test_a_part_has_every_nth_shard_and_the_last_one_finishes_the_zoo(zoo, tiny_preset, tmp_path):
+    plan = make_plan("formal-languages", tiny_preset())
+    assert generate(plan, tmp_path / "zoo", LocalEngine(1), (2, 2)) is None
+    made = sorted(path.stem for path in (tmp_path / "zoo" / "unfinished").glob("*-*.json"))
+    assert made == sorted(shard.name for shard in plan.shards[1::2])
+    assert generate(plan, tmp_path / "zoo", LocalEngine(1), (1, 2)) is not None
+    assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -36,7 +51,7 @@ def test_parts_give_the_bytes_of_the_whole(name, zoo, tiny_preset, tmp_path):
 def test_missing_shards_are_named_and_come_later_or_are_made(zoo, tiny_preset, tmp_path):
     first, second, third = make_parts("formal-languages", tiny_preset(), tmp_path, 3)
     lines = merge([first, second], tmp_path / "zoo")
-    assert "is unfinished: 1 of 4 shards are in none of the directories: validation-00000." in lines[0]
+    assert "is unfinished: 1 of 5 shards are in none of the directories: validation-00000." in lines[0]
     assert "rnn-zoos generate formal-languages" in lines[1]
     shutil.copytree(tmp_path / "zoo", tmp_path / "other")
     merge([third], tmp_path / "zoo")
@@ -73,9 +88,7 @@ def test_other_bytes_of_the_same_runs_are_refused(zoo, tiny_preset, tmp_path):
     tensors = {name: array.copy() for name, array in map_tensors(other / "shards" / file).items()}
     tensors["linear.bias"][1, 2] += 1
     replace_bytes(other, f"shards/{file}", tensor_bytes(tensors, {})[0])
-    with pytest.raises(
-        MergeError, match=r"shard train-00000 differs in .*: linear\.bias of equal runs is not the same"
-    ):
+    with pytest.raises(MergeError, match=r"shard test-00000 differs in .*: linear\.bias of equal runs is not the same"):
         merge([zoo("formal-languages"), other], tmp_path / "zoo")
     labels = shutil.copytree(zoo("formal-languages"), tmp_path / "labels")
     rewrite_index(labels, "test", lambda rows: rows[0].update(loss=9.0))

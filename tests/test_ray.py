@@ -39,8 +39,9 @@ from rnn_zoos.manifest import read_manifest
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_nodes():
+    """A cluster of its own for every test: two in one process disturb each other."""
     with loopback_nodes(2) as cluster:
         yield cluster.address
 
@@ -93,8 +94,6 @@ def test_nodes_with_gpus_train_many_runs_at_once(tiny_preset, tmp_path):
         first = make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked")
         generate(first, tmp_path / "zoo", RayEngine(cluster.address, at_once=3))
         generate(plan, tmp_path / "zoo", RayEngine(cluster.address, at_once=3))
-        with pytest.raises(ClusterError, match="no node has a GPU"), loopback_nodes(1) as bare:
-            generate(make_plan("formal-languages", tiny_preset(), backend="triton"), tmp_path, RayEngine(bare.address))
     assert contents(tmp_path / "zoo") == contents(tmp_path / "alone")
 
 
@@ -205,6 +204,11 @@ def test_a_node_that_cannot_make_this_zoo_is_named(change, fault, tiny_preset, t
         with pytest.raises(ClusterError, match=rf"cannot make this zoo with backend native:\n  node \w+: {fault}"):
             generate(plan, tmp_path / "zoo", RayEngine(cluster.address))
     assert not (tmp_path / "zoo" / "zoo.json").exists()
+
+
+def test_a_cluster_without_gpus_is_said_to_one_who_asks_for_triton(two_nodes, tiny_preset, tmp_path):
+    with pytest.raises(ClusterError, match="no node has a GPU, which triton needs"):
+        generate(make_plan("formal-languages", tiny_preset(), backend="triton"), tmp_path, RayEngine(two_nodes))
 
 
 def test_a_cluster_out_of_reach_is_said(tiny_preset, tmp_path):
