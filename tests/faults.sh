@@ -22,4 +22,5 @@ case ${1:-} in [0-9]*) times=$1; shift ;; esac
 cd "$(dirname "$0")/.."
 . generation/environment.sh
 prepare_environment test
-RNN_ZOOS_FAULTS=$times RNN_ZOOS_FAULTS_JSON=${FAULTS_JSON:-} python -m pytest tests/test_faults.py tests/test_ray.py "$@"
+RNN_ZOOS_FAULTS=$times RNN_ZOOS_FAULTS_JSON=${FAULTS_JSON:-} python -m pytest -m "" \
+    tests/test_faults.py tests/test_ray.py tests/test_load.py "$@"

@@ -93,9 +93,9 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def assert_nothing_runs(processes: list[int]) -> None:
+def assert_nothing_runs(processes: list[int], seconds: float = 15) -> None:
     """Nothing may be left of a process that has ended."""
-    wait_for(lambda: not any(map(alive, processes)), 15)
+    wait_for(lambda: not any(map(alive, processes)), seconds)
 
 
 def recorded(out: Path) -> dict[str, tuple[int, int]]:

@@ -55,7 +55,7 @@ def undisturbed(preset, tmp_path_factory) -> tuple[dict[str, bytes], float]:
 
 def test_kill_9_of_the_driver(preset, undisturbed, tmp_path):
     expected, seconds = undisturbed
-    for number, moment in enumerate(moments("kill -9 of the driver", often(3), seconds)):
+    for number, moment in enumerate(moments("kill -9 of the driver", often(2), seconds)):
         out = tmp_path / str(number)
         process = start(preset, out)
         time.sleep(moment)
@@ -74,7 +74,7 @@ def test_kill_9_of_workers_is_mended_by_the_driver(preset, undisturbed, tmp_path
     """Half of them the one worker, half another a moment later, too; in the end once more, to see that all is done."""
     expected, seconds = undisturbed
     kind = "kill -9 of a worker"
-    for number, moment in enumerate(moments(kind, often(3), seconds)):
+    for number, moment in enumerate(moments(kind, often(2), seconds)):
         out = tmp_path / str(number)
         process = start(preset, out)
         time.sleep(moment)
@@ -91,6 +91,7 @@ def test_kill_9_of_workers_is_mended_by_the_driver(preset, undisturbed, tmp_path
         resume_and_compare(kind, preset, out, expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_at_random_moments(how, preset, undisturbed, tmp_path):
     expected, seconds = undisturbed
@@ -136,7 +137,7 @@ def disk(tmp_path):
 def test_a_full_disk_at_random_points(preset, undisturbed, disk):
     expected, _ = undisturbed
     kind, size = "full disk", sum(map(len, expected.values()))
-    for number, share in enumerate(moments(kind, often(2, 20), 0.95)):
+    for number, share in enumerate(moments(kind, often(1, 20), 0.95)):
         folder = disk(f"size={max(4096, int(size * share)) // 4096 * 4096}")
         out = folder / str(number)
         done = subprocess.run(generate_command(preset, out), capture_output=True, text=True)
@@ -177,6 +178,7 @@ def test_a_worker_that_hangs_is_stopped_and_its_shard_begun_again(preset, undist
         TALLY[kind]["survived"] += 1
 
 
+@pytest.mark.long
 def test_a_machine_that_sleeps_accuses_nobody(preset, undisturbed, tmp_path):
     """All processes stand still for longer than the time-out of a worker."""
     process = start(preset, tmp_path / "zoo", "--timeout", "3")
@@ -214,6 +216,7 @@ time.time_ns = lambda: int(time.time() * 1e9)
 """
 
 
+@pytest.mark.long
 def test_a_clock_that_jumps(preset, undisturbed, tmp_path):
     """By hours and weeks, both ways, in all processes."""
     (tmp_path / "sitecustomize.py").write_text(JUMPING)
@@ -224,6 +227,7 @@ def test_a_clock_that_jumps(preset, undisturbed, tmp_path):
     TALLY["jumping clock"].update(tried=1, survived=1)
 
 
+@pytest.mark.long
 def test_runs_that_diverge_are_kept_apart_and_survive_a_kill(preset, tmp_path):
     wild = tmp_path / "wild.yaml"
     wild.write_text(PRESET.replace("{0: 0.01, 1000: 0.003}", "{0: 1.0e+30}"))
