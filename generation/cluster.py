@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +21,7 @@ from rnn_zoos.generation.records import making
 
 _EQUAL = ("rnn-zoos", "torch", "numpy")  # versions that every node has to share with this one
 _ANSWER = 120.0  # seconds that a node has for its first answer: it imports torch
-_REACHABLE = 10.0  # seconds that a head node has to take a connection
+_REACHABLE = 20.0  # seconds that a head node has to take a connection, and to answer
 _OBJECTS = 1 << 30  # bytes of a local Ray's memory for finished shards on their way
 
 
@@ -40,8 +42,9 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
         what = f"The Ray cluster at {address!r} could not be joined" if address else "Ray could not be started here"
         raise ClusterError(
             f"{what}: {str(error).splitlines()[0]} Expected HOST:PORT of the head node (`ray start --head` prints it), "
-            "reachable from here and with the same versions of Python and Ray; `ray status --address HOST:PORT` tries "
-            "it. Without a cluster, leave --address out, or use --engine local."
+            "reachable from here, with the same versions of Python and Ray, and with RAY_AUTH_MODE=token and its "
+            "RAY_AUTH_TOKEN if it asks for a token; `ray status --address HOST:PORT` tries it. Without a cluster, leave "
+            "--address out, or use --engine local."
         ) from error
     try:
         signal.signal(signal.SIGTERM, before)  # Ray has its own
@@ -51,10 +54,19 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise OSError if nobody listens at HOST:PORT: Ray itself tries for minutes, deaf to Ctrl-C."""
+    """Raise OSError if nobody answers at HOST:PORT, or not to us: Ray itself tries for minutes, deaf to Ctrl-C."""
     host, _, port = (address or "").rpartition(":")
-    if host and "/" not in host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_REACHABLE).close()
+    if not host or "/" in host or not port.isdigit():
+        return
+    socket.create_connection((host, int(port)), timeout=_REACHABLE).close()
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", f"{host}:{port}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_REACHABLE, check=False)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"it does not answer as a head node of Ray within {_REACHABLE:g} seconds") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise OSError(next((line for line in lines if "AuthToken" in line), lines[-1]))
 
 
 @contextmanager

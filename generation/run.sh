@@ -14,11 +14,13 @@ checks them, and draws them. Stop it when you like: the same command goes on whe
   --zoo ZOO        only this zoo: formal-languages or sequential-mnist                 [both]
   --mnist SOURCE   hub, a directory with the four IDX files, or embedded               [demo: embedded, else: hub]
   --runs N, --seed S, --workers N, --backend B    as in: rnn-zoos generate --help
+  --engine ray     by Ray, which is installed then: on this machine, or on a cluster with --address HOST:PORT
 
 Examples:
   generation/run.sh --preset demo
   generation/run.sh --preset small --mnist ~/mnist --workers 8
   generation/run.sh --preset paper --zoo formal-languages --out /data/zoos
+  generation/run.sh --preset paper --engine ray --address head:6379 --out /data/zoos
 EOF
 }
 
@@ -55,8 +57,10 @@ done
 if [ -n "$mnist" ]; then options+=(--mnist "$mnist"); fi
 cd "$(dirname "$0")/.."
 
+extras=generation,report
+case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
 . generation/environment.sh
-prepare_environment generation,report
+prepare_environment "$extras"
 
 for zoo in "${zoos[@]}"; do
     echo "== $zoo, preset $preset -> $out/$zoo"

@@ -221,6 +221,32 @@ def test_a_cluster_out_of_reach_is_said(tiny_preset, tmp_path):
         generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", RayEngine("127.0.0.1:1"))
 
 
+def test_a_cluster_that_wants_another_token_is_said(tiny_preset, tmp_path, monkeypatch):
+    """Within seconds: Ray itself would try for minutes."""
+    port, ray = "7391", [sys.executable, "-m", "ray.scripts.scripts"]
+    secret = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64, "RAY_TMPDIR": "/tmp"}
+    head = [
+        *ray,
+        "start",
+        "--head",
+        "--port",
+        port,
+        "--num-cpus=1",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
+    process = subprocess.Popen([*head, "--block"], env=secret, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    check = [*ray, "health-check", "--address", f"127.0.0.1:{port}"]
+    try:
+        wait_for(lambda: subprocess.run(check, env=secret, capture_output=True).returncode == 0)
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        with pytest.raises(ClusterError, match="InvalidAuthToken.*RAY_AUTH_TOKEN if it asks for a token"):
+            generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", RayEngine(f"127.0.0.1:{port}"))
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def test_without_ray_the_extra_is_named(tmp_path):
     script = "import sys; sys.modules['ray'] = None; from rnn_zoos.cli import main; main()"
     command = ["generate", "formal-languages", "--preset", "demo", "--out", str(tmp_path / "zoo"), "--engine", "ray"]
