@@ -43,8 +43,8 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
         raise ClusterError(
             f"{what}: {str(error).splitlines()[0]} Expected HOST:PORT of the head node (`ray start --head` prints it), "
             "reachable from here, with the same versions of Python and Ray, and with RAY_AUTH_MODE=token and its "
-            "RAY_AUTH_TOKEN if it asks for a token; `ray status --address HOST:PORT` tries it. Without a cluster, leave "
-            "--address out, or use --engine local."
+            "RAY_AUTH_TOKEN if it asks for a token; `ray status --address HOST:PORT` tries it. Without a cluster, "
+            "leave --address out, or use --engine local."
         ) from error
     try:
         signal.signal(signal.SIGTERM, before)  # Ray has its own

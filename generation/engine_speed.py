@@ -77,7 +77,8 @@ def _made_at(engine: Engine, plan: Plan, directory: Path) -> float:
     workspace = Workspace(directory, plan)
     with locked(directory):
         pending = workspace.prepare() or []
-        with _Watch(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates) as progress:
+        progress = _Watch(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates)
+        with progress:
             engine.make(workspace, pending, progress)
         finish(workspace)
     if not progress.last_rate:

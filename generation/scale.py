@@ -31,9 +31,7 @@ def measure_scale(runs: int, shards: int, scratch: Path | None) -> list[dict[str
     that memory is the highest so far. Networks are tiny (1 x 2 units, one run and two snapshots a shard): what is
     measured is the bookkeeping.
     """
-    command = [sys.executable, "-c", _PLAN.format(runs=runs)]
-    seconds, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    rows = [{"what": f"a plan of {runs:,} runs", "seconds": float(seconds), "MB": float(megabytes)}]
+    rows = [measure_plan(runs)]
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         directory, plan = Path(folder) / "zoo", random_plan(shards, _TINY)
         workspace = Workspace(directory, plan)
@@ -49,6 +47,13 @@ def measure_scale(runs: int, shards: int, scratch: Path | None) -> list[dict[str
         rows.append(_timed("check", lambda: _check(directory)))
         rows.append({"what": "zoo.json", "seconds": 0.0, "MB": (directory / MANIFEST).stat().st_size / 1e6})
     return rows
+
+
+def measure_plan(runs: int) -> dict[str, Any]:
+    """Return the seconds and the memory that a process takes for a plan of the paper's languages with more runs."""
+    command = [sys.executable, "-c", _PLAN.format(runs=runs)]
+    seconds, megabytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return {"what": f"a plan of {runs:,} runs", "seconds": float(seconds), "MB": float(megabytes)}
 
 
 def plan_of_runs(runs: int) -> None:

@@ -2,15 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ZOOS, make_in_process
+from conftest import ZOOS, contents, make_in_process
+from damage import rewrite_index
 
 from rnn_zoos import cli
 from rnn_zoos.generation.plan import make_plan
+
+COMMANDS = ("plan", "generate", "merge", "verify", "check", "info", "sample", "plot", "import", "export")
 
 
 def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -27,7 +31,7 @@ def in_process(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
     return stop.value.code or 0, out, err
 
 
-@pytest.mark.parametrize("command", ["plan", "generate", "check", "info", "sample", "plot", "import", "export"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
     status, out, _ = in_process(monkeypatch, capsys, command, "--help")
     assert status == 0 and f"rnn-zoos {command} " in out and "Example" in out
@@ -47,6 +51,71 @@ def test_the_commands_work_on_a_zoo(name, zoo, tmp_path, monkeypatch, capsys):
     assert status == 0 and len(json.loads(out)) == 10
     status, out, _ = in_process(monkeypatch, capsys, "plot", zoo(name), "--out", tmp_path)
     assert status == 0 and out.split() == [str(tmp_path / "accuracy.png"), str(tmp_path / "tasks.png")]
+
+
+def test_parts_merge_and_the_whole_verifies(zoo, tiny_preset, tmp_path, monkeypatch, capsys):
+    generate = ["generate", "formal-languages", "--preset", tiny_preset(), "--backend", "loop", "--workers", 1]
+    for part in ("1/2", "2/2"):
+        out = tmp_path / part[0]
+        status, told, _ = in_process(monkeypatch, capsys, *generate, "--out", out, "--part", part)
+        assert status == 0 and f"part {part} of the zoo is there. When all are: rnn-zoos merge" in told
+    status, told, _ = in_process(monkeypatch, capsys, "merge", tmp_path / "1", "--out", tmp_path / "half")
+    assert status == 0 and "is unfinished" in told
+    parts = tmp_path / "1", tmp_path / "2"
+    status, told, _ = in_process(
+        monkeypatch, capsys, "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "zoo"
+    )
+    assert status == 0 and "7 runs, 21 snapshots of 2 directories" in told
+    assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
+    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 2)
+    assert status == 0 and "every bit has to be equal" in told and told.endswith("Reproduced, bit for bit.\n")
+    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 2, "--backend", "stacked")
+    assert status == 0 and told.endswith("Sound, as far as can be told here.\n")
+    rewrite_index(tmp_path / "zoo", "train", lambda rows: [row.update(loss=9.0) for row in rows])
+    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 7)
+    assert status == 1 and "labels differ" in told and "Reproduced" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--part", "3/2"], 2, "no part; expected K/N"),
+        (["--part", "half"], 2, "no part; expected K/N"),
+        (["--address", "head:6379"], 2, "for --engine ray alone"),
+        (["--store", "s3://zoo"], 2, "for --engine ray alone"),
+        (["--engine", "rey"], 1, "Did you mean 'ray'?"),
+        (["--engine", "ray", "--device", "cuda:0"], 2, "Ray deals its GPUs itself"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, status, message, tmp_path, monkeypatch, capsys):
+    command = ["generate", "formal-languages", "--preset", "demo", "--out", tmp_path / "zoo", *options]
+    found, _, errors = in_process(monkeypatch, capsys, *command)
+    told = re.sub(r"[\s│]+", " ", errors)
+    assert found == status and message in told and not (tmp_path / "zoo").exists()
+
+
+def test_check_repair_removes_what_a_killed_process_left(zoo, tmp_path, monkeypatch, capsys):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    left_over = out / "shards" / ".train-00000-of-00002.safetensors.123.tmp"
+    left_over.write_bytes(b"half")
+    status, told, _ = in_process(monkeypatch, capsys, "check", out)
+    assert status == 1 and left_over.name in told
+    status, told, errors = in_process(monkeypatch, capsys, "check", out, "--repair")
+    assert status == 0 and f"Removed {left_over}." in errors and not left_over.exists()
+
+
+def test_a_plan_of_a_million_runs_takes_less_than_a_gigabyte():
+    from rnn_zoos.generation.scale import measure_plan
+
+    assert measure_plan(1_000_000)["MB"] < 1000
+
+
+def test_a_long_plan_is_cut_for_people_only(monkeypatch, capsys):
+    plan = ["plan", "formal-languages", "--preset", "paper", "--runs", 1200]
+    status, out, _ = in_process(monkeypatch, capsys, *plan)
+    assert status == 0 and "1200 runs in" in out and "(the first 1000;" in out
+    status, out, _ = in_process(monkeypatch, capsys, *plan, "--json")
+    assert [row["run"] for row in json.loads(out)["runs"]] == list(range(1200))
 
 
 def test_plan_is_readable_by_people_and_programs(monkeypatch, capsys):

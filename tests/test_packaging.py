@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"rnn_zoos": "rnn_zoos", "generation": "rnn_zoos/generation", "loaders": "rnn_zoos/loaders"}
+TEST_SCRIPTS = ("tests/run.sh", "tests/faults.sh")
 FOLDERS["baselines"] = "rnn_zoos/baselines"
 
 
@@ -88,5 +89,5 @@ def test_scripts_explain_themselves():
     assert "generation/run.sh --preset demo" in done.stdout
     for wrong in (["--preset"], ["--out"]):
         assert subprocess.run([ROOT / "generation" / "run.sh", *wrong], capture_output=True).returncode == 2
-    for script in ("generation/run.sh", "generation/environment.sh", "tests/run.sh", ".ci/run"):
+    for script in (".ci/run", *(f"generation/{n}.sh" for n in ("run", "environment", "slurm")), *TEST_SCRIPTS):
         subprocess.run(["bash", "-n", ROOT / script], check=True)
