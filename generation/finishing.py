@@ -22,6 +22,8 @@ from rnn_zoos.rotation import PIXELS, SIDE
 from rnn_zoos.sequential_mnist import SequentialMnist
 from rnn_zoos.tasks import SPLITS
 
+_ROWS_A_TABLE = 2000
+
 
 def finish(workspace: Workspace) -> Manifest:
     """Make a zoo of a workspace whose shards are all there, then drop what only unfinished zoos have.
@@ -67,8 +69,17 @@ def finish(workspace: Workspace) -> Manifest:
 
 def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]) -> FileEntry:
     schema = index_schema(workspace.plan.family.columns)
-    tables = (pa.Table.from_pylist(record.rows, schema=schema) for record in records)
-    return write_index(workspace.directory / index_path(split), tables, schema)
+
+    def tables() -> Iterator[pa.Table]:
+        rows: list[dict[str, Any]] = []
+        for record in records:  # a table for every record would cost more than the rows of a small shard
+            rows += record.rows
+            if len(rows) >= _ROWS_A_TABLE:
+                yield pa.Table.from_pylist(rows, schema=schema)
+                rows = []
+        yield pa.Table.from_pylist(rows, schema=schema)
+
+    return write_index(workspace.directory / index_path(split), tables(), schema)
 
 
 def _remove_unlisted(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:

@@ -62,9 +62,7 @@ def test_parts_merge_and_the_whole_verifies(zoo, tiny_preset, tmp_path, monkeypa
     status, told, _ = in_process(monkeypatch, capsys, "merge", tmp_path / "1", "--out", tmp_path / "half")
     assert status == 0 and "is unfinished" in told
     parts = tmp_path / "1", tmp_path / "2"
-    status, told, _ = in_process(
-        monkeypatch, capsys, "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "zoo"
-    )
+    status, told, _ = in_process(monkeypatch, capsys, "merge", *parts, "--out", tmp_path / "zoo")
     assert status == 0 and "7 runs, 21 snapshots of 2 directories" in told
     assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
     status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 2)
