@@ -78,14 +78,10 @@ def make_results(
             finished(work, benchmark.make(data, work, partial(_in_order, reached, work)))
             reached(work, updates)
         return
-    waiting = wanted[::-1]
     with Crew[Work, Path](workers, _make, benchmark, patience=math.inf, advance=advance, say=_say) as crew:
-        while waiting or crew.busy:
-            while waiting and crew.idle:
-                crew.give(waiting.pop())
-            for work, future in crew.collect():
-                finished(work, future.result())
-                reached(work, updates)
+        for work, future in crew.work_through(wanted):
+            finished(work, future.result())
+            reached(work, updates)
 
 
 def _in_order(reached: Callable[[Work, int], None], work: Work, update: int, loss: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,30 +31,18 @@ def finish(workspace: Workspace) -> Manifest:
     Records are read one at a time: the rows of a large zoo would not fit into memory.
     """
     files: dict[str, FileEntry] = {}
-    splits, seconds, makings = {}, 0.0, list[dict[str, Any]]()
+    splits, seen = {}, _Seen()
     for split in SPLITS:
         shards = [shard for shard in workspace.plan.shards if shard.split == split]
-        own: dict[str, FileEntry] = {}
-
-        def records(shards: list[ShardPlan] = shards, own: dict[str, FileEntry] = own) -> Iterator[ShardRecord]:
-            nonlocal seconds
-            for shard in shards:
-                record = read_record(workspace.record_path(shard))
-                own |= {shard.path(kind): record.files[kind] for kind in KINDS}
-                seconds += record.seconds
-                if record.made not in makings:
-                    makings.append(record.made)
-                yield record
-
         rows = 0
         if shards:
-            files[index_path(split)] = _write_rows(workspace, split, records())
-            rows = files[index_path(split)].rows
-        files |= own
+            entry = _write_rows(workspace, split, seen.records(workspace, shards))
+            files |= {index_path(split): entry, **seen.files}
+            rows = entry.rows
         splits[split] = {"runs": sum(len(shard.table) for shard in shards), "rows": rows, "shards": len(shards)}
     if digits := _shown_digits(workspace):
         files[DIGITS] = write_tensors(workspace.directory / DIGITS, digits, {"format": FORMAT})
-    made = {**joined_making(makings), "seconds": round(seconds, 1)}
+    made = {**joined_making(seen.makings), "seconds": round(seen.seconds, 1)}
     if workspace.store is not None:
         made["store"] = workspace.store.url
     manifest = _manifest(workspace, splits, files, made)
@@ -65,6 +53,26 @@ def finish(workspace: Workspace) -> Manifest:
             workspace.store.write(path, (workspace.directory / path).read_bytes())
     shutil.rmtree(workspace.unfinished)
     return manifest
+
+
+@dataclass
+class _Seen:
+    """What is kept of records that were read: the files of a split, and of all how long they took and who made them."""
+
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    seconds: float = 0.0
+    makings: list[dict[str, Any]] = field(default_factory=list)
+
+    def records(self, workspace: Workspace, shards: list[ShardPlan]) -> Iterator[ShardRecord]:
+        """Yield the records of a split's shards, in order."""
+        self.files = {}
+        for shard in shards:
+            record = read_record(workspace.record_path(shard))
+            self.files |= {shard.path(kind): record.files[kind] for kind in KINDS}
+            self.seconds += record.seconds
+            if record.made not in self.makings:
+                self.makings.append(record.made)
+            yield record
 
 
 def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]) -> FileEntry:

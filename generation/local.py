@@ -25,6 +25,8 @@ from rnn_zoos.workers import PATIENCE, Crew, Seat, available_cores
 
 Packed = tuple[Run, tuple[int, ...], dict[str, Array], bool]
 """A TrainedRun on its way to another process."""
+Trained = list[list[Packed]]
+"""The runs of every shard of a group."""
 
 
 @dataclass(frozen=True)
@@ -73,35 +75,24 @@ class LocalEngine:
         """Have all these shards made and recorded in the workspace. Raises WorkerError, and what the shards raise."""
         plan, workers = workspace.plan, min(self.workers or available_cores(), len(pending))
         devices = training_devices(plan.backend) if self.devices is None else self.devices
+        shared, options = (plan, workspace.directory), {"patience": self.patience, "say": progress.say}
 
         def advance(task: object, updates: int) -> None:
             progress.advance(updates)
 
-        def silent(task: object, updates: int) -> None:
-            """Count nothing: the devices' processes have done it."""
-
-        source: _FromPlan | _FromDevices = _FromPlan(pending)
-        if devices:
+        def source() -> _FromPlan | _FromDevices:
+            if not devices:
+                return _FromPlan(pending)
             at_once = self.at_once or make_trainer(plan.backend).at_once or max(len(shard.table) for shard in pending)
-            group = train_group, plan, workspace.directory, devices, at_once
-            trainers = Crew[Group, list[list[Packed]]](
-                len(devices), *group, patience=self.patience, advance=advance, say=progress.say
+            crew = Crew[Group, Trained](
+                len(devices), train_group, *shared, devices, at_once, advance=advance, **options
             )
-            source = _FromDevices(trainers, groups(pending, at_once), plan.backend)
-        with (
-            source,
-            Crew[Job, None](
-                workers,
-                make_job,
-                plan,
-                workspace.directory,
-                patience=self.patience,
-                advance=silent if devices else advance,
-                say=progress.say,
-            ) as makers,
-        ):
-            while makers.busy or not source.empty:
-                while makers.idle and (job := source.take()) is not None:
+            return _FromDevices(crew, groups(pending, at_once), plan.backend)
+
+        counted = {} if devices else {"advance": advance}
+        with source() as shards, Crew[Job, None](workers, make_job, *shared, **counted, **options) as makers:
+            while makers.busy or not shards.empty:
+                while makers.idle and (job := shards.take()) is not None:
                     makers.give(job)
                 for job, future in makers.collect():
                     _raise_failure(future, job.shard, workers)
@@ -114,9 +105,7 @@ def make_job(plan: Plan, directory: Path, job: Job, seat: Seat) -> None:
     make_shard(directory, plan, job.shard, seat.report, trained)
 
 
-def train_group(
-    plan: Plan, directory: Path, devices: Sequence[str], at_once: int, group: Group, seat: Seat
-) -> list[list[Packed]]:
+def train_group(plan: Plan, directory: Path, devices: Sequence[str], at_once: int, group: Group, seat: Seat) -> Trained:
     """Train the runs of some shards at once, in the process of a device; return those of every shard."""
     workspace = Workspace(directory, plan)
     missing = [workspace.missing_runs(shard) for shard in group.shards]
@@ -148,7 +137,7 @@ class _FromPlan:
 class _FromDevices:
     """Shards whose runs a process per device trains; they are dealt as devices have finished."""
 
-    def __init__(self, crew: Crew[Group, list[list[Packed]]], waiting: Iterator[Group], backend: str) -> None:
+    def __init__(self, crew: Crew[Group, Trained], waiting: Iterator[Group], backend: str) -> None:
         self._crew, self._waiting, self._backend = crew, deque(waiting), backend
         self._ready: deque[Job] = deque()
 
@@ -171,7 +160,7 @@ class _FromDevices:
             self._crew.give(self._waiting.popleft())
         return self._ready.popleft() if self._ready else None
 
-    def _trained(self, group: Group, future: Future[list[list[Packed]]]) -> list[list[Packed]]:
+    def _trained(self, group: Group, future: Future[Trained]) -> Trained:
         try:
             return future.result()
         except RuntimeError as error:  # out of memory, or whatever else a device reports

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnn_zoos.errors import IntegrityError, StorageError
+from rnn_zoos.errors import StorageError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -70,11 +70,3 @@ class Store:
 
 def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
     return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
-
-
-def check_stored(store: Store, path: str, size: int) -> None:
-    """Raise IntegrityError unless a file of the store is there with its size."""
-    found = store.size(path)
-    if found != size:
-        what = "is missing" if found is None else f"has {found:,} bytes; expected {size:,}"
-        raise IntegrityError(f"{store.url}/{path} {what}. Run the same command again: its runs are made anew.")

@@ -136,7 +136,7 @@ def _trained(plan: Plan, wanted: list[Task], workers: int | None) -> Iterator[tu
     """Yield every run, trained and measured, as they are finished; one process a core, one on a GPU."""
     on_gpu = make_trainer(plan.backend).at_once is not None
     size = min(1 if on_gpu else workers or available_cores(), len(wanted))
-    waiting, done, total = wanted[::-1], 0, len(wanted) * plan.settings.num_updates
+    done, total = 0, len(wanted) * plan.settings.num_updates
     with share_bar(f"training {len(wanted)} runs again") as progress:
 
         def advance(task: Task, updates: int) -> None:
@@ -145,11 +145,8 @@ def _trained(plan: Plan, wanted: list[Task], workers: int | None) -> Iterator[tu
             progress(done / max(total, 1))
 
         with Crew[Task, Again](size, train_again, plan, advance=advance) as crew:
-            while waiting or crew.busy:
-                while waiting and crew.idle:
-                    crew.give(waiting.pop())
-                for task, future in crew.collect():
-                    yield task, _result(future, task)
+            for task, future in crew.work_through(wanted):
+                yield task, _result(future, task)
 
 
 def train_again(plan: Plan, task: Task, seat: Seat) -> Again:

@@ -30,7 +30,7 @@ from rnn_zoos.files import (
 )
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.records import KINDS, REMEDY, MadeShard, ShardRecord, read_record
-from rnn_zoos.generation.store import Store, check_stored
+from rnn_zoos.generation.store import Store
 from rnn_zoos.generation.training import Run
 from rnn_zoos.index import read_index
 from rnn_zoos.manifest import MANIFEST, UNFINISHED, Manifest, index_path, read_manifest
@@ -131,10 +131,10 @@ class Workspace:
         manifest = read_manifest(self.directory)
         if manifest.runs != self.plan.settings.runs:
             return False
-        if self.store is not None:
-            for path in self.elsewhere(manifest.files):
-                check_stored(self.store, path, manifest.files[path].bytes)
-        here = manifest.files.keys() - set(self.elsewhere(manifest.files))
+        stored = self.elsewhere(manifest.files)
+        if self.store is not None and any(self.store.size(path) != manifest.files[path].bytes for path in stored):
+            return False
+        here = manifest.files.keys() - set(stored)
         present = [path for path in here if (self.directory / path).is_file()]
         for path in present:
             check_bytes(self.directory / path, manifest.files[path], REMEDY)

@@ -10,7 +10,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -85,6 +86,14 @@ class Crew(Generic[Task, Result]):
     def busy(self) -> int:
         """How many tasks are in work."""
         return len(self._seats) - self.idle
+
+    def work_through(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Future[Result]]]:
+        """Give out all tasks, and yield each with its future as it is finished, as `collect` does."""
+        waiting = deque(tasks)
+        while waiting or self.busy:
+            while waiting and self.idle:
+                self.give(waiting.popleft())
+            yield from self.collect()
 
     def give(self, task: Task) -> None:
         """Give a task to an idle worker."""
