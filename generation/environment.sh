@@ -1,6 +1,7 @@
 # Sourced by generation/run.sh and tests/run.sh, in the root of the checkout: an environment with rnn-zoos in it.
 #   prepare_environment EXTRAS
-# Uses the active virtual environment, or makes .venv. Installs only if what is to be installed has changed since.
+# Uses the active virtual environment, or makes .venv. Installs only if what is to be installed has changed since; the
+# extra `test` holds the others.
 
 prepare_environment() {
     local extras=$1
@@ -20,12 +21,11 @@ prepare_environment() {
         # shellcheck disable=SC1091
         . .venv/bin/activate
     fi
-    local stamp wanted
-    stamp="$VIRTUAL_ENV/rnn-zoos-installed-$extras"
+    local stamp="$VIRTUAL_ENV/rnn-zoos-installed" wanted
     wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
-    if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+    if ! grep -qsxF "$wanted" "$stamp-$extras" "$stamp-test"; then
         echo "Installing rnn-zoos[$extras] with the versions of constraints.txt"
         python -m pip install --quiet --disable-pip-version-check -e ".[$extras]" -c constraints.txt || return 1
-        echo "$wanted" > "$stamp"
+        echo "$wanted" > "$stamp-$extras"
     fi
 }

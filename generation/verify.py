@@ -94,7 +94,7 @@ def verify(
             f"The zoo was made with the digits {zoo.manifest.digits}; these are {plan.digits()}. Give their --mnist."
         )
     differences = list(_differences(zoo.manifest, plan))
-    chosen = sorted(random.Random(seed).sample(range(plan.settings.runs), min(runs, plan.settings.runs)))
+    chosen = chosen_runs(plan.settings.runs, runs, seed)
     wanted = [
         Task(run, split, _stored(zoo, run) if differences else None)
         for run, split in plan.runs()
@@ -113,6 +113,11 @@ def verify(
             "those of the stored weights; training ends elsewhere, because rounding grows."
         )
     return Verdict(not differences, claim, chosen, rows, findings)
+
+
+def chosen_runs(total: int, runs: int, seed: int | None) -> list[int]:
+    """Return the numbers of `runs` different runs of `total`, or all, in order; without a seed others every time."""
+    return sorted(random.Random(seed).sample(range(total), min(runs, total)))
 
 
 def _stored(zoo: Zoo, run: Run) -> TrainedRun:

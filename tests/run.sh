@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up, then checks style, types and behaviour. Options go to pytest: tests/run.sh -k rotation, -m "not slow".
+# Sets up, then checks style, types and behaviour. Options go to pytest: tests/run.sh -k rotation, -m "not slow", -m long.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . generation/environment.sh

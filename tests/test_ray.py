@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -51,6 +52,8 @@ def test_two_nodes_give_the_same_bytes_and_extend_a_zoo(name, zoo, tiny_preset, 
     generate(make_plan(name, tiny_preset(), runs=4), tmp_path / "zoo", RayEngine(two_nodes))
     generate(make_plan(name, tiny_preset()), tmp_path / "zoo", RayEngine(two_nodes))
     assert_undisturbed(tmp_path / "zoo", contents(zoo(name)))
+    made, alone = (read_manifest(path).made for path in (tmp_path / "zoo", zoo(name)))
+    assert {**made, "seconds": 0} == {**alone, "seconds": 0}, "made in one way, not in two"
 
 
 @pytest.mark.parametrize("name", [pytest.param("formal-languages", marks=pytest.mark.long), "sequential-mnist"])
@@ -66,6 +69,7 @@ def test_workers_write_to_a_store_and_the_whole_zoo_stands_there(name, zoo, tiny
         generate(make_plan(name, tiny_preset(), runs=9), out, RayEngine(two_nodes, store=store))
 
 
+@pytest.mark.long
 def test_a_lost_file_of_a_store_is_made_again(zoo, tiny_preset, two_nodes, tmp_path):
     """Of an unfinished zoo, and of a finished one."""
     engine = RayEngine(two_nodes, store=Store(f"file://{tmp_path}/store"))
@@ -86,6 +90,7 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_is_trained(url, 
         generate(make_plan("formal-languages", tiny_preset()), tmp_path / "out", RayEngine(store=Store(url)))
 
 
+@pytest.mark.long
 def test_nodes_with_gpus_train_many_runs_at_once(tiny_preset, tmp_path):
     """GPUs that are only declared: the tasks that hold them train on the CPU, where there is nothing else."""
     plan = make_plan("formal-languages", tiny_preset(), backend="stacked")
@@ -223,19 +228,13 @@ def test_a_cluster_out_of_reach_is_said(tiny_preset, tmp_path):
 
 def test_a_cluster_that_wants_another_token_is_said(tiny_preset, tmp_path, monkeypatch):
     """Within seconds: Ray itself would try for minutes."""
-    port, ray = "7391", [sys.executable, "-m", "ray.scripts.scripts"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
     secret = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64, "RAY_TMPDIR": "/tmp"}
-    head = [
-        *ray,
-        "start",
-        "--head",
-        "--port",
-        port,
-        "--num-cpus=1",
-        "--include-dashboard=false",
-        "--disable-usage-stats",
-    ]
-    process = subprocess.Popen([*head, "--block"], env=secret, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = "--num-cpus=1 --include-dashboard=false --disable-usage-stats --block"
+    head = [*ray, *f"start --head --port {port} {options}".split()]
+    process = subprocess.Popen(head, env=secret, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     check = [*ray, "health-check", "--address", f"127.0.0.1:{port}"]
     try:
         wait_for(lambda: subprocess.run(check, env=secret, capture_output=True).returncode == 0)
@@ -252,9 +251,3 @@ def test_without_ray_the_extra_is_named(tmp_path):
     command = ["generate", "formal-languages", "--preset", "demo", "--out", str(tmp_path / "zoo"), "--engine", "ray"]
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'rnn-zoos[ray]'" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_the_manifest_tells_one_making(zoo, two_nodes, tiny_preset, tmp_path):
-    generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", RayEngine(two_nodes))
-    made, alone = (read_manifest(path).made for path in (tmp_path / "zoo", zoo("formal-languages")))
-    assert {**made, "seconds": 0} == {**alone, "seconds": 0}
