@@ -75,7 +75,8 @@ class LocalEngine:
         """Have all these shards made and recorded in the workspace. Raises WorkerError, and what the shards raise."""
         plan, workers = workspace.plan, min(self.workers or available_cores(), len(pending))
         devices = training_devices(plan.backend) if self.devices is None else self.devices
-        shared, options = (plan, workspace.directory), {"patience": self.patience, "say": progress.say}
+        shared = plan, workspace.directory
+        options: dict[str, Any] = {"patience": self.patience, "say": progress.say}
 
         def advance(task: object, updates: int) -> None:
             progress.advance(updates)
@@ -89,8 +90,8 @@ class LocalEngine:
             )
             return _FromDevices(crew, groups(pending, at_once), plan.backend)
 
-        counted = {} if devices else {"advance": advance}
-        with source() as shards, Crew[Job, None](workers, make_job, *shared, **counted, **options) as makers:
+        counted = options if devices else {**options, "advance": advance}
+        with source() as shards, Crew[Job, None](workers, make_job, *shared, **counted) as makers:
             while makers.busy or not shards.empty:
                 while makers.idle and (job := shards.take()) is not None:
                     makers.give(job)
