@@ -200,12 +200,13 @@ app.command()(benchmark)
 app.command()(leaderboard)
 app.add_typer(speed, name="speed")
 
-_EXTRAS = {
+EXTRAS = {
     **dict.fromkeys(("pydantic", "yaml", "filelock"), "generation"),
-    "ray": "ray",
+    **dict.fromkeys(("ray", "fsspec"), "ray"),
     "matplotlib": "report",
-    **dict.fromkeys(("scipy", "sklearn"), "baselines"),
+    **dict.fromkeys(("scipy", "sklearn", "threadpoolctl"), "baselines"),
 }
+"""Package that may be missing -> the extra that brings it."""
 
 
 def main() -> None:
@@ -215,9 +216,9 @@ def main() -> None:
     except ZooError as error:
         _fail(error)
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        if error.name not in EXTRAS:
             raise
-        _fail(MissingExtraError.of(_EXTRAS[error.name], error))
+        _fail(MissingExtraError.of(EXTRAS[error.name], error))
 
 
 def _fail(error: ZooError) -> NoReturn:

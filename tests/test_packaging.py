@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rnn_zoos.cli import EXTRAS
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"rnn_zoos": "rnn_zoos", "generation": "rnn_zoos/generation", "loaders": "rnn_zoos/loaders"}
 TEST_SCRIPTS = ("tests/run.sh", "tests/faults.sh")
@@ -66,6 +68,21 @@ def test_folders_import_only_what_the_layout_allows(folder, forbidden):
             names = [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [name for name in names if name and name.startswith(forbidden)], path
+
+
+def test_every_package_that_an_extra_brings_is_named_when_it_is_missing():
+    always = {"torch", "numpy", "datasets", "huggingface_hub", "safetensors", "pyarrow", "typer", "rich"}
+    explained_where_used = {"PIL", "triton"}
+    imported = set()
+    for path in committed():
+        if path.split("/")[0] in FOLDERS and path.endswith(".py"):
+            for node in ast.walk(ast.parse((ROOT / path).read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    imported.add(str(node.module).partition(".")[0])
+    of_extras = imported - set(sys.stdlib_module_names) - always - explained_where_used - {"rnn_zoos"}
+    assert of_extras == set(EXTRAS)
 
 
 @pytest.mark.slow
