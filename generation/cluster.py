@@ -29,7 +29,8 @@ _OBJECTS = 1 << 30  # bytes of a local Ray's memory for finished shards on their
 def connected(address: str | None, cores: int | None) -> Iterator[None]:
     """Start a Ray on this machine, with as many cores, or join the cluster at an address; leave it, or stop it.
 
-    Raises ClusterError if the cluster is out of reach or of another version, or if this process is in one already.
+    Raises ClusterError if the cluster is out of reach or of another version, if this process is in one already, and
+    later if the whole cluster fails.
     """
     before = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a library does not report on its users
@@ -49,6 +50,11 @@ def connected(address: str | None, cores: int | None) -> Iterator[None]:
     try:
         signal.signal(signal.SIGTERM, before)  # Ray has its own
         yield
+    except RayError as error:
+        raise ClusterError(
+            f"The Ray cluster failed: {str(error).splitlines()[0]} Finished shards are kept; run the same command "
+            "again."
+        ) from error
     finally:
         ray.shutdown()
 

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import NodeDiedError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnn_zoos.errors import WorkerError, ZooError
 from rnn_zoos.generation.backends import make_trainer
@@ -89,7 +90,7 @@ class _Work:
     def __post_init__(self) -> None:
         self.here = making(self.workspace.plan.backend)
         self.plan = ray.put(self.workspace.plan)  # once for all tasks, with the digits
-        self.pulses: Any = ray.remote(_Pulses).options(num_cpus=0).remote()
+        self.pulses: Any = ray.remote(_Pulses).options(**_beside_driver()).remote()
         self.looked = self.looked_at_nodes = -_NODES_EVERY
         self.made = 0
         self._look_at_nodes()
@@ -178,6 +179,12 @@ class _Work:
         cores = int(sum(resources.get("CPU", 0) for resources in self.nodes.values()))
         text = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}, {cores} cores, {self.made} shards made"
         self.progress.describe(text if cores else f"{text}: waiting for a node with cores")
+
+
+def _beside_driver() -> dict[str, Any]:
+    """Return the options of an actor that lives on this node, whatever others are lost, and rises again if killed."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
 
 
 class _Pulses:

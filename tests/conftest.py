@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,12 @@ sequential-mnist:
 def _one_thread() -> None:
     """Workers have one thread; what is compared with them bit for bit has to have one too."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """What a shell starts in the background is deaf to Ctrl-C; the commands that are tested would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -116,9 +116,14 @@ def expected(preset, tmp_path_factory) -> dict[str, bytes]:
     return contents(out)
 
 
+def processes_of(pid: int, name: str) -> list[int]:
+    """The processes below a process that Ray has given a name."""
+    return [child for child in descendants(pid) if command_line(child).startswith(name)]
+
+
 def tasks_of(pid: int) -> list[int]:
-    """The processes below a process in which Ray makes shards now."""
-    return [child for child in descendants(pid) if command_line(child).startswith("ray::_make")]
+    """Those in which shards are made now."""
+    return processes_of(pid, "ray::_make")
 
 
 @contextmanager
@@ -155,10 +160,13 @@ def test_kill_9_of_the_driver_leaves_nothing_running(preset, expected, tmp_path)
     ],
 )
 def test_a_worker_that_is_killed_or_hangs_is_said_and_its_shard_begun_again(how, said, preset, expected, tmp_path):
+    """And the actor that gathers the reports is killed, too."""
     with running(preset, tmp_path / "zoo", "--timeout", "10") as process:
         family = descendants(process.pid)
         time.sleep(1.5)  # a task that has not begun is not waited for
         os.kill(tasks_of(process.pid)[0], how)
+        for gatherer in processes_of(process.pid, "ray::_Pulses"):
+            os.kill(gatherer, signal.SIGKILL)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 0 and said in errors, errors
     assert_nothing_runs(family)
@@ -173,6 +181,7 @@ def test_ctrl_c_and_sigterm(how, preset, expected, tmp_path):
         family = descendants(process.pid)
         os.kill(process.pid, how)
         _, errors = process.communicate(timeout=60)
+    TALLY[f"Ray: {how.name}"]["tried"] += 1
     assert process.returncode == 130 and "run the same command again to go on" in errors, errors
     assert "Traceback" not in errors
     assert_nothing_runs(family)
