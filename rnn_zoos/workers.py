@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ PATIENCE = 1800.0
 """Seconds without a sign of life after which a worker counts as hanging."""
 TRIES = 3
 """Times that a task is begun before its loss is an error."""
+_MANAGER_ENDS = 5.0  # seconds for a pool's thread to end: Python's own exit, if it meets it, prints a traceback
 
 
 def available_cores() -> int:
@@ -74,8 +75,13 @@ class Crew(Generic[Task, Result]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for worker in self._seats:
-            worker.stop(at_once=error is not None)
+        try:
+            for worker in self._seats:
+                worker.stop(at_once=error is not None)
+        except KeyboardInterrupt:
+            for worker in self._seats:
+                worker.stop(at_once=True)
+            raise
 
     @property
     def idle(self) -> int:
@@ -122,7 +128,7 @@ class Crew(Generic[Task, Result]):
                     yield task, future
             elif worker.silence > self.patience:
                 worker.hung = True
-                worker.kill()
+                self._replace(worker, task)
 
     def _replace(self, worker: _Worker[Task, Result], task: Task) -> None:
         tries = worker.tries
@@ -188,21 +194,18 @@ class _Worker(Generic[Task, Result]):
         self.beats = beats
         return int(new)
 
-    def kill(self) -> None:
-        """Stop the process, whatever it does."""
-        if self.pool is not None:
-            for process in _processes(self.pool).values():
-                process.kill()
-
     def stop(self, *, at_once: bool) -> None:
         """End the process; the next task gets a new one."""
         if self.pool is None:
             return
-        processes = list(_processes(self.pool).values())
+        processes = list((self.pool._processes or {}).values())  # no public way to stop one before Python 3.14
+        manager: Any = self.pool._executor_manager_thread
         self.pool.shutdown(wait=not at_once, cancel_futures=True)
         if at_once:
             for process in processes:
                 process.kill()
+            if manager is not None:
+                manager.join(_MANAGER_ENDS)
         self.pool = None
 
 
@@ -210,10 +213,6 @@ def is_loss(error: BaseException | None) -> bool:
     """Tell whether a task may go well if it is begun again: its process is gone, or memory was short."""
     no_memory = isinstance(error, RuntimeError) and "allocate memory" in str(error)  # how torch says it
     return no_memory or isinstance(error, (BrokenProcessPool, MemoryError))
-
-
-def _processes(pool: ProcessPoolExecutor) -> Mapping[int, multiprocessing.process.BaseProcess]:
-    return pool._processes or {}  # no public way to stop a running task before Python 3.14
 
 
 _seat: Seat | None = None  # of this worker process

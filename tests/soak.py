@@ -109,7 +109,7 @@ def draw(measured: dict, path: Path) -> None:
     handles.plot(minutes, [sample["handles"] for sample in measured["samples"]], label="open handles")
     handles.plot(minutes, [sample["threads"] for sample in measured["samples"]], label="threads")
     for axes in (memory, handles):
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
         axes.grid(alpha=0.3)
     handles.legend()
     handles.set_xlabel("minutes")
