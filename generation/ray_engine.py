@@ -72,7 +72,8 @@ class _Task:
     trained: Any = None
     tries: int = 1
     updates: int = 0
-    silence: float | None = None  # None until the first sign of life: it may wait for a core
+    begun: bool = False  # it has given a sign of life
+    silence: float = 0.0
     hung: bool = False
 
 
@@ -142,7 +143,7 @@ class _Work:
 
     def _again(self, task: _Task, why: str, *, counts: bool) -> None:
         if task.hung:
-            why = f"no sign of life for {self.engine.patience:g} seconds"
+            why, counts = f"no sign of life for {self.engine.patience:g} seconds", task.begun
         self.progress.advance(-task.updates)
         if counts and task.tries == TRIES:
             raise WorkerError(
@@ -161,8 +162,10 @@ class _Work:
         self.progress.advance(sum(reports.values()))
         for reference, task in self.tasks.items():
             if task.shard.name in reports:
-                task.silence, task.updates = 0.0, task.updates + reports[task.shard.name]
-            elif task.silence is not None:
+                task.begun, task.silence, task.updates = True, 0.0, task.updates + reports[task.shard.name]
+            elif reports and not task.begun:
+                task.silence = 0.0  # as long as others give signs, it may wait for a core
+            else:
                 task.silence += awake
                 if task.silence > self.engine.patience and not task.hung:
                     task.hung = True

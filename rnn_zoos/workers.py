@@ -75,13 +75,11 @@ class Crew(Generic[Task, Result]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            for worker in self._seats:
-                worker.stop(at_once=error is not None)
-        except KeyboardInterrupt:
-            for worker in self._seats:
-                worker.stop(at_once=True)
-            raise
+        """Kill all: what they have finished is collected, and one that hangs would not end otherwise."""
+        for worker in self._seats:
+            worker.kill()
+        for worker in self._seats:
+            worker.join()
 
     @property
     def idle(self) -> int:
@@ -141,7 +139,7 @@ class Crew(Generic[Task, Result]):
                 f"again, with fewer --workers than {len(self._seats)} if memory was short."
             )
         self.say(f"The worker process at {task} {how}; the work is begun again ({tries + 1} of {TRIES}).")
-        worker.stop(at_once=True)
+        worker.kill()
         worker.begin(task, tries + 1)
 
 
@@ -156,6 +154,7 @@ class _Worker(Generic[Task, Result]):
         # Units of work and signs of life, written by the worker alone: a lock that a killed process held would stay.
         self.pulse: Any = RawArray("Q", 2)
         self.pool: ProcessPoolExecutor | None = None
+        self.manager: Any = None  # the thread of the last pool
 
     def begin(self, task: Task, tries: int = 1) -> None:
         """Start a task; processes that this starts are deaf to Ctrl-C from their first moment: they inherit it."""
@@ -166,12 +165,13 @@ class _Worker(Generic[Task, Result]):
         try:
             self.future = self._submit(_work, task)
         except BrokenProcessPool:  # it died while it had nothing to do
-            self.stop(at_once=True)
+            self.kill()
             self._open()
             self.base, self.beats = 0, 0
             self.future = self._submit(_work, task)
 
     def _open(self) -> None:
+        self.join()
         self.pulse[:] = (0, 0)
         spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
         self.pool = ProcessPoolExecutor(1, spawn, _start, (self.number, self.pulse))
@@ -194,19 +194,21 @@ class _Worker(Generic[Task, Result]):
         self.beats = beats
         return int(new)
 
-    def stop(self, *, at_once: bool) -> None:
-        """End the process; the next task gets a new one."""
+    def kill(self) -> None:
+        """Stop the process, whatever it does; the next task gets a new one."""
         if self.pool is None:
             return
         processes = list((self.pool._processes or {}).values())  # no public way to stop one before Python 3.14
-        manager: Any = self.pool._executor_manager_thread
-        self.pool.shutdown(wait=not at_once, cancel_futures=True)
-        if at_once:
-            for process in processes:
-                process.kill()
-            if manager is not None:
-                manager.join(_MANAGER_ENDS)
+        self.manager = self.pool._executor_manager_thread
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
         self.pool = None
+
+    def join(self) -> None:
+        """Wait for what a killed process leaves to be done here."""
+        if self.manager is not None:
+            self.manager.join(_MANAGER_ENDS)
 
 
 def is_loss(error: BaseException | None) -> bool:

@@ -55,6 +55,15 @@ def start(preset: Path, out: Path, *options: str, **how) -> subprocess.Popen:
     )
 
 
+def errors_of(process: subprocess.Popen, seconds: float = 120) -> str:
+    """Wait for its end, and return what it said on stderr; one that does not end in time is killed, and is an error."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that a process has started, and those that they have."""
     try:

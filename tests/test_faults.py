@@ -15,6 +15,7 @@ from faulty import (
     assert_nothing_runs,
     assert_undisturbed,
     descendants,
+    errors_of,
     generate_command,
     moments,
     often,
@@ -84,7 +85,7 @@ def test_kill_9_of_workers_is_mended_by_the_driver(preset, undisturbed, tmp_path
         for worker in random.Random(number).sample(found, min(len(found), 1 + number % 2)):
             os.kill(worker, signal.SIGKILL)
             TALLY[kind]["workers killed"] += 1
-        _, errors = process.communicate(timeout=120)
+        errors = errors_of(process)
         assert process.returncode == 0, errors
         TALLY[kind]["shards begun again"] += errors.count("the work is begun again")
         assert_nothing_runs(family)
@@ -103,7 +104,7 @@ def test_ctrl_c_and_sigterm_at_random_moments(how, preset, undisturbed, tmp_path
         time.sleep(moment)
         family, done = descendants(process.pid), (out / "zoo.json").is_file()
         stop(process, how)
-        _, errors = process.communicate(timeout=60)
+        errors = errors_of(process, 60)
         TALLY[kind]["tried"] += 1
         # -how: before the command had begun, or after it had ended.
         assert process.returncode in (130, -how, *([0] if done else [])), errors
@@ -172,7 +173,7 @@ def test_a_worker_that_hangs_is_stopped_and_its_shard_begun_again(preset, undist
         for worker in workers_of(process.pid)[:1]:
             os.kill(worker, signal.SIGSTOP)
             TALLY[kind]["tried"] += 1
-        _, errors = process.communicate(timeout=120)
+        errors = errors_of(process)
         assert process.returncode == 0, errors
         TALLY[kind]["said"] += "gave no sign of life for 10 seconds; the work is begun again (2 of 3)" in errors
         assert_nothing_runs(family)
@@ -189,7 +190,7 @@ def test_a_machine_that_sleeps_accuses_nobody(preset, undisturbed, tmp_path):
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(14)
     os.killpg(process.pid, signal.SIGCONT)
-    _, errors = process.communicate(timeout=120)
+    errors = errors_of(process)
     assert process.returncode == 0 and "begun again" not in errors, errors
     assert_undisturbed(tmp_path / "zoo", undisturbed[0])
     TALLY["sleeping machine"].update(tried=1, survived=1)
@@ -201,7 +202,7 @@ def test_two_generators_at_once(preset, undisturbed, tmp_path):
     for number in range(often(1, 5)):
         out = tmp_path / str(number)
         processes = [start(preset, out), start(preset, out)]
-        errors = [process.communicate(timeout=120)[1] for process in processes]
+        errors = [errors_of(process) for process in processes]
         codes = sorted(process.returncode for process in processes)
         TALLY[kind]["tried"] += 1
         assert codes == [0, 1], errors
@@ -223,7 +224,7 @@ def test_a_clock_that_jumps(preset, undisturbed, tmp_path):
     """By hours and weeks, both ways, in all processes."""
     (tmp_path / "sitecustomize.py").write_text(JUMPING)
     process = start(preset, tmp_path / "zoo", "--timeout", "30", env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    _, errors = process.communicate(timeout=120)
+    errors = errors_of(process)
     assert process.returncode == 0 and "begun again" not in errors, errors
     assert_undisturbed(tmp_path / "zoo", undisturbed[0])
     TALLY["jumping clock"].update(tried=1, survived=1)

@@ -18,6 +18,7 @@ from faulty import (
     assert_undisturbed,
     command_line,
     descendants,
+    errors_of,
     generate_command,
     recorded,
     resume_and_compare,
@@ -30,6 +31,7 @@ from rnn_zoos.errors import ClusterError, PlanMismatchError, StorageError
 
 pytest.importorskip("ray")
 
+from rnn_zoos.generation import ray_engine
 from rnn_zoos.generation.cluster import loopback_nodes
 from rnn_zoos.generation.engine import generate
 from rnn_zoos.generation.plan import make_plan
@@ -167,11 +169,28 @@ def test_a_worker_that_is_killed_or_hangs_is_said_and_its_shard_begun_again(how,
         os.kill(tasks_of(process.pid)[0], how)
         for gatherer in processes_of(process.pid, "ray::_Pulses"):
             os.kill(gatherer, signal.SIGKILL)
-        _, errors = process.communicate(timeout=120)
+        errors = errors_of(process)
     assert process.returncode == 0 and said in errors, errors
     assert_nothing_runs(family)
     assert_undisturbed(tmp_path / "zoo", expected)
     TALLY[f"Ray: worker, {how.name}"].update(tried=1, survived=1)
+
+
+@pytest.mark.long
+def test_a_worker_that_hangs_before_its_first_sign_is_not_waited_for(zoo, tiny_preset, tmp_path, monkeypatch, capsys):
+    make, flag = ray_engine._make, tmp_path / "hung"
+
+    def stuck(*job):
+        if job[1].name.startswith("test") and not flag.exists():
+            flag.touch()
+            time.sleep(1000)
+        return make(*job)
+
+    monkeypatch.setattr(ray_engine, "_make", stuck)
+    plan = make_plan("formal-languages", tiny_preset())
+    generate(plan, tmp_path / "zoo", RayEngine(workers=2, patience=12))
+    assert flag.exists() and "no sign of life for 12 seconds" in capsys.readouterr().err
+    assert_undisturbed(tmp_path / "zoo", contents(zoo("formal-languages")))
 
 
 @pytest.mark.long
@@ -180,7 +199,7 @@ def test_ctrl_c_and_sigterm(how, preset, expected, tmp_path):
     with running(preset, tmp_path / "zoo") as process:
         family = descendants(process.pid)
         os.kill(process.pid, how)
-        _, errors = process.communicate(timeout=60)
+        errors = errors_of(process, 60)
     TALLY[f"Ray: {how.name}"]["tried"] += 1
     assert process.returncode == 130 and "run the same command again to go on" in errors, errors
     assert "Traceback" not in errors
@@ -195,7 +214,7 @@ def test_a_node_that_is_lost_mid_shard(preset, expected, tmp_path):
         wait_for(lambda: len(tasks_of(os.getpid())) == 2 or process.poll() is not None, 90)
         time.sleep(1)
         cluster.remove_node(lost, allow_graceful=False)
-        _, errors = process.communicate(timeout=180)
+        errors = errors_of(process, 180)
     assert process.returncode == 0, errors
     assert "lost its worker or node" in errors
     assert_undisturbed(tmp_path / "zoo", expected)

@@ -107,6 +107,41 @@ def test_the_speeds_of_encoders_are_those_of_the_results():
     assert f"takes {rows['transformer']['times bare']:.2f} times a bare" in told
 
 
+def test_the_rates_of_engines_are_those_of_the_results():
+    path = "generation/results/engines-amd-epyc.json"
+    measured = json.loads((ROOT / path).read_text())
+    told = README.partition("`rnn-zoos speed engines` measures")[2].partition("###")[0]
+    assert f"]({path})" in told and f"medians of {measured['repeats']}" in told
+    for row in measured["results"]:
+        share = "" if row["engine"] == row["of"] else f"{row['ratio']:.2f} of {row['of']}"
+        assert f"| {row['engine']} | {row['updates/s']:,.0f} | {share} |" in told.splitlines()
+
+
+def test_the_counts_of_faults_are_those_of_the_results():
+    results = ROOT / "generation" / "results"
+    counted = json.loads((results / "faults-amd-epyc.json").read_text())
+    lines = [line for line in README.splitlines() if line.startswith("| ")]
+    for kind, counts in counted.items():
+        kept = " | ".join(str(counts.get(f"finished shards {what}", "")) for what in ("kept", "repeated"))
+        assert f"| {kind} | {counts['tried']} | {counts.get('survived', counts.get('said'))} | {kept} |" in lines
+    soak = json.loads((results / "soak-amd-epyc.json").read_text())
+    minutes = soak["samples"][-1]["minutes"]
+    assert f"{soak['zoos']} zoos and {soak['kills']} kills in {minutes:.0f} minutes" in " ".join(README.split())
+
+
+def test_the_numbers_of_large_zoos_are_those_of_the_results():
+    path = "generation/results/scale-amd-epyc.json"
+    rows = {row["what"]: row for row in json.loads((ROOT / path).read_text())["results"]}
+    plan = rows["a plan of 1,000,000 runs"]
+    written, checked, looked = (
+        rows[what]["seconds"] for what in ("index and manifest", "check", "a look at them when work is resumed")
+    )
+    told = " ".join(README.partition("`rnn-zoos speed scale` simulates")[2].partition("##")[0].split())
+    assert f"]({path})" in told and f"takes {plan['seconds']:.1f} seconds and {plan['MB']:.0f} MB" in told
+    assert f"written in {written:.0f} seconds and checked in {checked:.0f}" in told
+    assert f"looked at all of them in {looked:.0f}" in told
+
+
 def test_the_tables_of_encoders_are_those_of_the_results():
     results = read_results(ROOT / "baselines" / "results")
     assert leaderboard(results) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()

@@ -77,3 +77,12 @@ def test_a_worker_that_died_while_idle_is_replaced():
             process.kill()
             process.join()
         assert drain(crew, [4]) == {4: 16}
+
+
+def test_a_worker_that_hangs_while_idle_holds_up_nobody():
+    with Crew(2, square, 0) as crew:
+        assert drain(crew, [3, 4]) == {3: 9, 4: 16}
+        left = multiprocessing.active_children()
+        os.kill(left[0].pid, signal.SIGSTOP)
+    assert len(left) == 2
+    wait_for(lambda: not multiprocessing.active_children(), 10)
