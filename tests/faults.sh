@@ -7,7 +7,7 @@ usage() {
 Usage: tests/faults.sh [TIMES] [OPTIONS OF pytest]
 
 kill -9 of the driver and of workers at TIMES [50] random moments each, fewer of the rest: full disks, Ctrl-C, SIGTERM,
-hanging workers, two generators at once, jumping clocks, lost Ray nodes. About 40 minutes on 2 cores for 50.
+hanging workers, two generators at once, jumping clocks, lost Ray nodes. About half an hour on 2 cores for 50.
 FAULTS_JSON=FILE writes the counts; RNN_ZOOS_FAULT_SEED=N takes the moments of an earlier run, which printed it.
 
 Examples:
