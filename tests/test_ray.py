@@ -128,6 +128,24 @@ def tasks_of(pid: int) -> list[int]:
     return processes_of(pid, "ray::_make")
 
 
+def stopped_task(pid: int) -> int:
+    """Stop one of them, for certain while it makes a shard, and return it."""
+    stopped: list[int] = []
+
+    def one_is() -> bool:
+        for task in tasks_of(pid):
+            os.kill(task, signal.SIGSTOP)
+            wait_for(lambda: "\nState:\tT" in Path(f"/proc/{task}/status").read_text())  # noqa: B023 - called here
+            if command_line(task).startswith("ray::_make"):
+                stopped.append(task)
+                return True
+            os.kill(task, signal.SIGCONT)
+        return False
+
+    wait_for(one_is, 90)
+    return stopped[0]
+
+
 @contextmanager
 def running(preset: Path, out: Path, *options: str):
     """A generation by a Ray of its own, when it has begun its first shards."""
@@ -165,8 +183,7 @@ def test_a_worker_that_is_killed_or_hangs_is_said_and_its_shard_begun_again(how,
     """And the actor that gathers the reports is killed, too."""
     with running(preset, tmp_path / "zoo", "--timeout", "10") as process:
         family = descendants(process.pid)
-        time.sleep(1.5)  # a task that has not begun is not waited for
-        os.kill(tasks_of(process.pid)[0], how)
+        os.kill(stopped_task(process.pid), how)
         for gatherer in processes_of(process.pid, "ray::_Pulses"):
             os.kill(gatherer, signal.SIGKILL)
         errors = errors_of(process)
@@ -211,9 +228,9 @@ def test_a_node_that_is_lost_mid_shard(preset, expected, tmp_path):
     with loopback_nodes(1) as cluster:
         lost = cluster.add_node(num_cpus=1)
         process = start(preset, tmp_path / "zoo", "--engine", "ray", "--address", cluster.address)
-        wait_for(lambda: len(tasks_of(os.getpid())) == 2 or process.poll() is not None, 90)
-        time.sleep(1)
+        task = stopped_task(lost.all_processes["raylet"][0].process.pid)
         cluster.remove_node(lost, allow_graceful=False)
+        os.kill(task, signal.SIGKILL)  # stopped as it is, it does not notice that its node is gone
         errors = errors_of(process, 180)
     assert process.returncode == 0, errors
     assert "lost its worker or node" in errors
