@@ -53,8 +53,8 @@ class Crew(Generic[Task, Result]):
     """`size` processes that call `work(*shared, task, seat)`, a function that can be pickled by name.
 
     `shared` is sent to every process once. `advance` gets every task's units of work that were done, and those that
-    were lost with a worker as a negative number; `say` a line for people when a worker is replaced. Leaving by an
-    exception stops all workers at once. A worker hangs if it reports nothing for `patience` seconds in which this
+    were lost with a worker as a negative number; `say` a line for people when a worker is replaced. Leaving kills
+    all workers, by an exception or not. A worker hangs if it reports nothing for `patience` seconds in which this
     process was awake, so that a suspended machine accuses nobody.
     """
 

@@ -126,7 +126,9 @@ def test_the_counts_of_faults_are_those_of_the_results():
         assert f"| {kind} | {counts['tried']} | {counts.get('survived', counts.get('said'))} | {kept} |" in lines
     soak = json.loads((results / "soak-amd-epyc.json").read_text())
     minutes = soak["samples"][-1]["minutes"]
-    assert f"{soak['zoos']} zoos and {soak['kills']} kills in {minutes:.0f} minutes" in " ".join(README.split())
+    told = " ".join(README.split())
+    assert f"{soak['zoos']} zoos and {soak['kills']} kills in {minutes:.0f} minutes" in told
+    assert f"{soak['given up and resumed']} times a shard lost three in a row" in told
 
 
 def test_the_numbers_of_large_zoos_are_those_of_the_results():
