@@ -94,12 +94,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition, seconds: float = 60) -> None:
-    """Wait until a condition holds; fail if it does not in time."""
+def wait_for(condition, seconds: float = 60):
+    """Wait until a condition holds, and return what it gave; fail if it does not in time."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (held := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+    return held
 
 
 def assert_nothing_runs(processes: list[int], seconds: float = 15) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CELLS, ZOOS, contents, make_in_process
-from faulty import assert_nothing_runs, descendants, stop, wait_for, workers_of
+from faulty import assert_nothing_runs, descendants, errors_of, stop, wait_for, workers_of
 
 from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import (
@@ -245,7 +245,7 @@ def test_ctrl_c_and_sigterm_stop_at_once_and_say_how_to_go_on(how, tiny_preset, 
     time.sleep(4)
     family = descendants(process.pid)
     stop(process, how)
-    _, errors = process.communicate(timeout=20)
+    errors = errors_of(process, 20)
     assert process.returncode == 130
     assert errors.rstrip().endswith("run the same command again to go on.") and "Traceback" not in errors
     assert_nothing_runs(family)
