@@ -110,7 +110,7 @@ class Plan:
     def _table(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.str_]]:
         """Number, task and weight decay of every run [M], and its split [M]."""
         runs = torch.arange(self.settings.runs)
-        tasks = self.family.deal(self.settings.seed, runs)
+        tasks = self.family.deal(self.settings.seed, runs, self.settings.stratified_tasks)
         table = np.empty(self.settings.runs, _COLUMNS)
         table["run"], table["task"] = runs.numpy(), tasks.numpy()
         table["weight_decay"] = self.family.deal_weight_decay(self.settings.seed, runs, self.settings.weight_decay)
@@ -144,7 +144,7 @@ class Plan:
 
     def settings_data(self) -> dict[str, Any]:
         """Return the settings as JSON data."""
-        return self.settings.model_dump(mode="json")
+        return self.settings.as_data()
 
     def identity(self) -> dict[str, Any]:
         """Return what two generations must share to write into one directory (the number of runs may grow)."""
@@ -185,7 +185,7 @@ def plan_of(made: Mapping[str, Any], backend: str | None = None, mnist: str | No
     `backend` replaces its backend; the digits are those inside the package if it had them, else `mnist` (by default
     the Hub's). Raises PresetError for settings that cannot be.
     """
-    values = {name: made[name] for name in Settings.model_fields}
+    values = {name: made[name] for name in Settings.model_fields if name in made}
     values["learning_rate"] = {int(update): rate for update, rate in values["learning_rate"].items()}
     source = mnist or ("embedded" if (made["digits"] or {}).get("origin") == "embedded" else "hub")
     settings = check_settings(values, task_family(made["zoo"]), f"the zoo's settings: {made['zoo']}")

@@ -27,7 +27,8 @@ class Settings(BaseModel):
 
     `learning_rate` gives points (update, rate) between which the rate is linear; `weight_decay` the values of which
     every run draws one; `snapshots` the steps at which weights are kept, of which the last is the number of updates;
-    `evaluation` the sizes of the evaluation of a snapshot (`LanguageEvaluation` or `DigitEvaluation`).
+    `evaluation` the sizes of the evaluation of a snapshot (`LanguageEvaluation` or `DigitEvaluation`);
+    `stratified_tasks` deals the tasks evenly over the runs instead of drawing each independently.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     learning_rate: Annotated[dict[Step, Number], Field(min_length=1)]
     weight_decay: Annotated[tuple[Number, ...], Field(min_length=1)]
     evaluation: dict[str, Count]
+    stratified_tasks: Annotated[bool, Field(strict=True)] = False
 
     @field_validator("snapshots")
     @classmethod
@@ -55,6 +57,13 @@ class Settings(BaseModel):
     def num_updates(self) -> int:
         """Updates of one run."""
         return self.snapshots[-1]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the settings as JSON data; settings that version 0.1 did not have only where they differ from it."""
+        data = self.model_dump(mode="json")
+        if not self.stratified_tasks:
+            del data["stratified_tasks"]
+        return data
 
     def architecture(self, family: TaskFamily) -> Architecture:
         """Return the architecture of every network of the zoo."""

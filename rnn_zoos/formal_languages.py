@@ -19,8 +19,8 @@ from torch import Tensor
 from rnn_zoos.cells import network_step, zero_state
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.model import RecurrentNetwork
-from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers, to_uniform
-from rnn_zoos.tasks import Column, Measured, TaskFamily, to_half
+from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
+from rnn_zoos.tasks import Column, Measured, TaskFamily, deal_in_blocks, to_half
 
 LETTERS = "abcd"
 BOS, EOS = 4, 5
@@ -195,11 +195,9 @@ class FormalLanguages(TaskFamily):
     )
     """The first three are measured on the stored rollouts: a source does not hold the strings that it was judged by."""
 
-    def deal(self, seed: int, runs: Tensor) -> Tensor:
-        """Deal each block of 216 runs one shuffle of all languages."""
-        blocks = torch.unique(runs // NUM_TASKS)
-        shuffles = permutation(random_bits(seed, blocks, Purpose.TASK, [0], NUM_TASKS)[:, 0])
-        return shuffles[torch.searchsorted(blocks, runs // NUM_TASKS), runs % NUM_TASKS]
+    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+        """Deal each block of 216 runs one shuffle of all languages, which is stratified already."""
+        return deal_in_blocks(seed, runs, 0, NUM_TASKS)
 
     def task_name(self, task: int) -> str:
         """Return for example `b-1 c+0 d+2`."""

@@ -22,7 +22,7 @@ from rnn_zoos.errors import PresetError
 from rnn_zoos.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
 from rnn_zoos.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
-from rnn_zoos.tasks import Column, Measured, TaskFamily, to_half
+from rnn_zoos.tasks import Column, Measured, TaskFamily, deal_in_blocks, to_half
 
 MEAN, STD = 0.1307, 0.3081
 """Of the pixels of MNIST's training digits, in units of white."""
@@ -30,6 +30,7 @@ NUM_CLASSES = 10
 MICRODEGREES = 1_000_000
 OOD_FROM = 312
 """Degrees from which on an angle is out of distribution."""
+_STRATA_COUNTER = 2  # of the purpose TASK: 0 draws the angle, 1 the weight decay
 _CHUNK = 1000  # digits evaluated at once: 50 steps of them stay in cache
 
 
@@ -147,9 +148,13 @@ class SequentialMnist(TaskFamily):
         """The digits of `mnist` (embedded, hub or a directory), loaded when they are first needed."""
         return load_digits(self.mnist)
 
-    def deal(self, seed: int, runs: Tensor) -> Tensor:
-        """Deal every run an angle of its own, uniform."""
-        return to_integers(random_bits(seed, runs, Purpose.TASK, [0], 1)[:, 0, 0], 360 * MICRODEGREES)
+    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+        """Deal every run an angle of its own, uniform; stratified: each block of 360 runs has one angle per degree."""
+        words = random_bits(seed, runs, Purpose.TASK, [0], 1)[:, 0, 0]
+        if not stratified:
+            return to_integers(words, 360 * MICRODEGREES)
+        degrees = deal_in_blocks(seed, runs, _STRATA_COUNTER, 360)
+        return degrees * MICRODEGREES + to_integers(words, MICRODEGREES)
 
     def task_name(self, task: int) -> str:
         """Return for example `123.456789 degrees`."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rnn_zoos.architecture import Architecture
 from rnn_zoos.model import RecurrentNetwork
-from rnn_zoos.randomness import Purpose, fixed_hash, random_bits, to_integers
+from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, to_integers
 
 SPLITS = ("train", "validation", "test", "ood")
 """In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
@@ -114,8 +114,11 @@ class TaskFamily(ABC):
         return Architecture(cell, num_layers, self.input_size, hidden_size, self.output_size)
 
     @abstractmethod
-    def deal(self, seed: int, runs: Tensor) -> Tensor:
-        """Return the tasks [M] of runs [M]; what a run gets does not depend on which others are asked for."""
+    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+        """Return the tasks [M] of runs [M]; what a run gets does not depend on which others are asked for.
+
+        `stratified` spreads the tasks evenly over any long stretch of runs, instead of drawing each independently.
+        """
 
     @abstractmethod
     def task_name(self, task: int) -> str:
@@ -181,6 +184,16 @@ class TaskFamily(ABC):
         tenth = (fixed_hash(tasks, _SPLIT_SALT) * 10) >> 32
         split = np.array(["validation", "test", *["train"] * 8])[tenth.numpy()]
         return np.where(self.is_ood(tasks).numpy(), "ood", split)
+
+
+def deal_in_blocks(seed: int, runs: Tensor, counter: int, count: int) -> Tensor:
+    """Return one of 0..count-1 for each of runs [M]: every block of `count` runs gets a shuffle of all of them.
+
+    `counter` addresses the stream of the purpose TASK, so that several things can be dealt.
+    """
+    blocks = torch.unique(runs // count)
+    shuffles = permutation(random_bits(seed, blocks, Purpose.TASK, [counter], count)[:, 0])
+    return shuffles[torch.searchsorted(blocks, runs // count), runs % count]
 
 
 def to_half(tensor: Tensor) -> Tensor:

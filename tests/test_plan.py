@@ -2,8 +2,10 @@ from collections import Counter
 
 import pytest
 
+from rnn_zoos.check import check_zoo
 from rnn_zoos.errors import PresetError
-from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.plan import make_plan, plan_of_zoo
+from rnn_zoos.manifest import read_manifest
 from rnn_zoos.registry import ZOOS
 from rnn_zoos.tasks import SPLITS
 
@@ -53,3 +55,14 @@ def test_rows_are_plain_data():
     row = next(iter(make_plan("formal-languages", "demo").run_rows()))
     assert list(row) == ["run", "split", "shard", "task", "m_b", "m_c", "m_d", "weight_decay"]
     assert row["shard"].startswith(row["split"])
+
+
+def test_a_zoo_of_stratified_tasks_is_checked_as_such_and_planned_again_from_its_manifest(edited_zoo):
+    edits = {"  seed: 4\n": "  seed: 4\n  stratified_tasks: true\n"}
+    directory = edited_zoo("sequential-mnist", edits)
+    assert check_zoo(directory) == []
+    manifest = read_manifest(directory)
+    assert manifest.settings["stratified_tasks"] is True
+    tasks = [run.task for run, _ in plan_of_zoo(manifest).runs()]
+    assert tasks != [run.task for run, _ in make_plan("sequential-mnist", "demo", seed=4, runs=5).runs()]
+    assert [row["task"] for row in plan_of_zoo(manifest).run_rows()] == [f"{task / 1e6:.6f} degrees" for task in tasks]

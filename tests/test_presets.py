@@ -10,7 +10,7 @@ from rnn_zoos.registry import ZOOS, task_family
 
 
 def test_the_shipped_presets_are_valid():
-    assert preset_names() == ["demo", "paper", "small"]
+    assert preset_names() == ["demo", "medium", "paper", "small"]
     for preset in preset_names():
         for zoo in ZOOS:
             load_preset(preset, zoo)
@@ -48,6 +48,7 @@ def test_the_paper_preset_says_what_the_paper_says(zoo):
         ({"weight_decay": []}, r"weight_decay is \[\]"),
         ({"evaluation": {"strings": 3}}, r"evaluation has the keys \['strings'\]; expected \['rollouts', 'strings'\]"),
         ({"seed": -1}, r"seed is -1"),
+        ({"stratified_tasks": 1}, r"stratified_tasks is 1.*boolean"),
         ({"weight_decay": [True]}, r"weight_decay.0 is True"),
     ],
 )
@@ -88,3 +89,8 @@ def test_a_missing_key_a_missing_file_and_broken_yaml_are_explained(tiny_preset,
         load_preset("dmo", "formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown zoo 'formal'.*sequential-mnist"):
         load_preset("demo", "formal")
+
+
+def test_settings_that_version_0_1_did_not_have_are_stored_only_where_they_are_used():
+    paper, medium = (load_preset(preset, "sequential-mnist") for preset in ("paper", "medium"))
+    assert "stratified_tasks" not in paper.as_data() and medium.as_data()["stratified_tasks"] is True

@@ -117,7 +117,7 @@ def test_the_card_is_this_zoos_and_its_command_makes_it_again(name, zoo, tmp_pat
     assert command and command.groups() == (name, manifest.made["backend"])
     preset = str(tmp_path / "out" / "preset.yaml")
     plan = make_plan(name, preset, backend=command[2])
-    assert load_preset(preset, name).model_dump(mode="json") == json.loads(json.dumps(manifest.settings))
+    assert load_preset(preset, name).as_data() == json.loads(json.dumps(manifest.settings))
     assert plan.settings.runs == manifest.runs
 
 

@@ -41,6 +41,18 @@ def test_angles_are_uniform_distinct_and_independent_of_other_runs():
     assert FAMILY.task_values(TASK) == {"angle": 123.456789} and FAMILY.task_name(TASK) == "123.456789 degrees"
 
 
+def test_stratified_angles_fall_one_into_every_degree_in_each_block_of_360_runs():
+    tasks = FAMILY.deal(7, torch.arange(1000), stratified=True)
+    for first in (0, 360):
+        degrees = tasks[first : first + 360] // MICRODEGREES
+        assert sorted(degrees.tolist()) == list(range(360)) and degrees.tolist() != list(range(360))
+    assert (tasks[:360] // MICRODEGREES != tasks[360:720] // MICRODEGREES).any()
+    remainders = tasks % MICRODEGREES
+    assert remainders.min() < 0.01 * MICRODEGREES and remainders.max() > 0.99 * MICRODEGREES
+    assert FAMILY.deal(7, torch.tensor([999, 3]), stratified=True).tolist() == [tasks[999], tasks[3]]
+    assert (tasks != FAMILY.deal(7, torch.arange(1000))).all()
+
+
 def test_splits_are_fixed_by_the_angle():
     tasks = FAMILY.deal(0, torch.arange(3000))
     splits = FAMILY.splits(tasks)
