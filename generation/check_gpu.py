@@ -15,7 +15,7 @@ import rnn_zoos  # noqa: E402
 
 rnn_zoos.__path__.append(str(ROOT))  # where pyproject.toml has pip look for rnn_zoos.generation
 
-from rnn_zoos.generation.gpu_report import main  # noqa: E402
+from rnn_zoos.generation.measuring.gpu_report import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import FormatError
+from rnn_zoos.families.family import SPLITS, TaskFamily
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.families.sequential_mnist import SequentialMnist
+from rnn_zoos.format.manifest import Manifest, shard_path
 from rnn_zoos.generation.presets import Settings, check_settings, load_preset
-from rnn_zoos.generation.training import Run
-from rnn_zoos.manifest import Manifest, shard_path
-from rnn_zoos.registry import task_family
-from rnn_zoos.sequential_mnist import SequentialMnist
-from rnn_zoos.tasks import SPLITS, TaskFamily
+from rnn_zoos.generation.trainers.trainer import Run
+from rnn_zoos.networks.architecture import Architecture
 
 _COLUMNS = np.dtype([("run", np.int64), ("task", np.int64), ("weight_decay", np.float64)])
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from rnn_zoos.architecture import Architecture
 from rnn_zoos.errors import PresetError, UnknownNameError
-from rnn_zoos.registry import task_family
-from rnn_zoos.tasks import TaskFamily
+from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.networks.architecture import Architecture
 
 _FOLDER = Path(__file__).with_name("presets")
 _SUFFIXES = (".yaml", ".yml")

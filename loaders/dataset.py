@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from rnn_zoos.errors import FormatError, UnknownNameError
-from rnn_zoos.files import Array
+from rnn_zoos.format.files import Array
 from rnn_zoos.loaders.rollouts import read_by_networks
 from rnn_zoos.loaders.where import Where
 from rnn_zoos.loaders.zoo import Source, Zoo, open_zoo

@@ -24,8 +24,8 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 )
 
 from rnn_zoos.errors import FormatError, HubError, IntegrityError, StorageError, ZooError
-from rnn_zoos.files import FileEntry, check_bytes
-from rnn_zoos.manifest import MANIFEST, Manifest, read_manifest
+from rnn_zoos.format.files import FileEntry, check_bytes
+from rnn_zoos.format.manifest import MANIFEST, Manifest, read_manifest
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """OWNER/NAME."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rnn_zoos.loaders.zoo import open_zoo
-from rnn_zoos.model import RecurrentNetwork
+from rnn_zoos.networks.model import RecurrentNetwork
 
 
 def load_model(

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.files import Array
+from rnn_zoos.families.rotation import rotation_table
+from rnn_zoos.families.sequential_mnist import tile_inputs
+from rnn_zoos.format.files import Array
+from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS
 from rnn_zoos.loaders.zoo import Zoo
-from rnn_zoos.manifest import DIGIT_TENSORS, DIGITS
-from rnn_zoos.rotation import rotation_table
-from rnn_zoos.sequential_mnist import tile_inputs
 
 
 def read_by_networks(zoo: Zoo, stored: dict[str, Array], angles: Sequence[float] | None) -> dict[str, Array]:

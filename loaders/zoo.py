@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError, UnknownNameError
-from rnn_zoos.files import DTYPES, Array, FileEntry, check_bytes, map_tensors, tensor_differences
-from rnn_zoos.index import index_schema, read_index
+from rnn_zoos.families.family import SPLITS, Column
+from rnn_zoos.format.files import DTYPES, Array, FileEntry, check_bytes, map_tensors, tensor_differences
+from rnn_zoos.format.index import index_schema, read_index
+from rnn_zoos.format.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest, shard_path
 from rnn_zoos.loaders.hub import HUB_NAME, find_revision
 from rnn_zoos.loaders.where import EXPECTED_WHERE, Where, triples_to_expression
-from rnn_zoos.manifest import DIGITS, MANIFEST, Manifest, index_path, read_manifest, shard_path
-from rnn_zoos.stack import NetworkStack
-from rnn_zoos.tasks import SPLITS, Column
+from rnn_zoos.networks.stack import NetworkStack
 
 PLACE = ["split", "shard", "row"]
 """The columns of an index that say where a row's tensors are."""

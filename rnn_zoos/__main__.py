@@ -1,6 +1,6 @@
 """`python -m rnn_zoos` is the command `rnn-zoos`."""
 
-from rnn_zoos.cli import main
+from rnn_zoos.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rnn_zoos.architecture import Architecture
+from rnn_zoos.networks.architecture import Architecture
 
 
 def update_flop(architecture: Architecture, batch_size: int, steps: int) -> float:

@@ -13,11 +13,12 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import, too: nothing here may reach a hub
 
-from rnn_zoos.generation.finishing import finish
 from rnn_zoos.generation.plan import Plan, make_plan
-from rnn_zoos.generation.shards import make_shard
-from rnn_zoos.generation.workspace import Workspace, locked
+from rnn_zoos.generation.writing.finishing import finish
+from rnn_zoos.generation.writing.shards import make_shard
+from rnn_zoos.generation.writing.workspace import Workspace, locked
 
+ROOT = Path(__file__).resolve().parents[1]
 ZOOS = ("formal-languages", "sequential-mnist")
 CELLS = ("lstm", "gru", "rnn")
 

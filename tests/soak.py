@@ -18,8 +18,8 @@ from conftest import contents
 from faulty import PRESET, workers_of
 
 from rnn_zoos.errors import WorkerError
-from rnn_zoos.generation.engine import generate
-from rnn_zoos.generation.local import LocalEngine
+from rnn_zoos.generation.engines.engine import generate
+from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import make_plan
 
 _BETWEEN_KILLS = (4.0, 15.0)  # seconds

@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from rnn_zoos.cli import EXTRAS
+from rnn_zoos.cli.app import EXTRAS
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = {"rnn_zoos": "rnn_zoos", "generation": "rnn_zoos/generation", "loaders": "rnn_zoos/loaders"}
 TEST_SCRIPTS = ("tests/run.sh", "tests/faults.sh")
 FOLDERS["baselines"] = "rnn_zoos/baselines"
@@ -40,11 +40,15 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
         for folder, *rest in (path.split("/") for path in committed())
         if folder in FOLDERS and Path(rest[-1]).suffix in (".py", ".pyi", ".yaml", ".npz", ".typed")
     }
-    compiled = {name for name in names if name.startswith("rnn_zoos/generation/_native.") and name.endswith(".so")}
+    compiled = {
+        name
+        for name in names
+        if name.startswith("rnn_zoos/generation/trainers/native/_native.") and name.endswith(".so")
+    }
     shared = {name for name in names if ".data/data/" in name}
     assert names - compiled - shared == expected and len(compiled) == (1 if shutil.which("g++") else 0)
     assert {name.partition(".data/data/")[2] for name in shared} == {"share/rnn-zoos/DATASET_CARD.md"}
-    assert {"rnn_zoos/py.typed", "rnn_zoos/mnist-5000.npz", "rnn_zoos/generation/presets/demo.yaml"} <= names
+    assert {"rnn_zoos/py.typed", "rnn_zoos/families/mnist-5000.npz", "rnn_zoos/generation/presets/demo.yaml"} <= names
 
 
 @pytest.mark.parametrize(

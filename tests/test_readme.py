@@ -3,20 +3,19 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from rnn_zoos.baselines.leaderboard import leaderboard
-from rnn_zoos.baselines.reading import read_results
-from rnn_zoos.baselines.registry import ENCODERS
-from rnn_zoos.cli import app, speed
-from rnn_zoos.formal_languages import FormalLanguages
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.reading import read_results
+from rnn_zoos.baselines.encoders.registry import ENCODERS
+from rnn_zoos.cli.app import app, speed
+from rnn_zoos.families.family import PLAN_COLUMNS
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.registry import ZOOS, task_family
 from rnn_zoos.generation.presets import load_preset
-from rnn_zoos.registry import ZOOS, task_family
-from rnn_zoos.tasks import PLAN_COLUMNS
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 CARD = (ROOT / "DATASET_CARD.md").read_text()
 WAYS = {

@@ -8,10 +8,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from rnn_zoos.architecture import GATES, Architecture
 from rnn_zoos.errors import FormatError
+from rnn_zoos.networks.architecture import GATES, Architecture
+from rnn_zoos.networks.weights import check_weights, flatten
 from rnn_zoos.symmetry.signed import CANDIDATE, SignedPermutation
-from rnn_zoos.weights import check_weights, flatten
 
 _MOST_SWEEPS = 50
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rnn_zoos.architecture import GATES, Architecture
+from rnn_zoos.networks.architecture import GATES, Architecture
+from rnn_zoos.networks.weights import check_weights
 from rnn_zoos.symmetry.signed import CANDIDATE, SignedPermutation
-from rnn_zoos.weights import check_weights
 
 
 def canonical_form(

@@ -14,9 +14,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from rnn_zoos.architecture import GATES, Architecture
 from rnn_zoos.errors import FormatError
-from rnn_zoos.weights import check_weights
+from rnn_zoos.networks.architecture import GATES, Architecture
+from rnn_zoos.networks.weights import check_weights
 
 CANDIDATE: Mapping[str, int] = MappingProxyType({"lstm": 2, "gru": 2, "rnn": 0})
 """Which of a cell's gates, in PyTorch's order, carries the sign of the state."""

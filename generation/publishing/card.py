@@ -1,0 +1,131 @@
+"""The card of a zoo, README.md of a published directory: YAML for the Hub, this zoo's numbers, then DATASET_CARD.md."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import DatasetCardData
+
+from rnn_zoos.errors import StorageError
+from rnn_zoos.families.sequential_mnist import SequentialMnist
+from rnn_zoos.format.manifest import PRESET, Manifest
+from rnn_zoos.generation.publishing.parquet import file_rows
+from rnn_zoos.loaders.views.info import zoo_info
+from rnn_zoos.loaders.zoo import Zoo
+
+_TEMPLATE = "DATASET_CARD.md"
+_PLACE = "<!-- `rnn-zoos publish` puts the numbers of the zoo here -->"
+_TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn", "lstm"]
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def make_card(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
+    """Return the card of a zoo that is called `name` (OWNER/NAME, or a directory); `figures` are paths inside it."""
+    text = _template().replace(_PLACE, _numbers(zoo, name, figures))
+    return f"---\n{_metadata(zoo).to_yaml()}\n---\n\n{text}"
+
+
+def preset_yaml(manifest: Manifest) -> str:
+    """Return a preset file that has every setting of a zoo: what regenerates it, whatever the package's presets say."""
+    settings: dict[str, Any] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings.items()
+    }
+    settings["learning_rate"] = {int(update): rate for update, rate in settings["learning_rate"].items()}
+    return yaml.safe_dump({manifest.zoo: settings}, sort_keys=False)
+
+
+def _template() -> str:
+    """Read DATASET_CARD.md: of the checkout, or where the wheel put it."""
+    installed = Path(sysconfig.get_path("data")) / "share" / "rnn-zoos"
+    places = [folder / _TEMPLATE for folder in (Path(__file__).parents[2], installed)]
+    for place in places:
+        if place.is_file():
+            return place.read_text(encoding="utf-8")
+    raise StorageError(f"The template {_TEMPLATE} is in none of {', '.join(map(str, places))}. Install rnn-zoos again.")
+
+
+def _metadata(zoo: Zoo) -> DatasetCardData:
+    """Return the YAML: what plain `datasets` reads.
+
+    It does not give the numbers of rows: `datasets` would compare them after `filters=`, too, and refuse.
+    """
+    paths = {"full": "data/{}-*.parquet", "index": "index/{}.parquet"}
+    rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
+    return DatasetCardData(
+        pretty_name=f"rnn-zoos: {zoo.manifest.zoo}",
+        license=_licenses(zoo.manifest),
+        tags=[*_TAGS, zoo.manifest.zoo],
+        size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
+        configs=[
+            {
+                "config_name": config,
+                "default": config == "full",
+                "data_files": [{"split": split, "path": path.format(split)} for split in zoo.splits()],
+            }
+            for config, path in paths.items()
+        ],
+    )
+
+
+def _licenses(manifest: Manifest) -> list[str]:
+    """Return the licences, by the Hub's names: ours for what we made; digits are MNIST's, in whatever form."""
+    ours = ["unknown" if manifest.imported else "cc-by-4.0"]
+    return ours if manifest.zoo != SequentialMnist.name else [*ours, "cc-by-sa-3.0"]
+
+
+def _numbers(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
+    """Return what is this zoo's own: how to load it, its numbers and pictures, how to make it again."""
+    info = zoo_info(zoo)
+    example, facts = _EXAMPLE.format(name=name), [{"": key, "this zoo": value} for key, value in info["zoo"].items()]
+    files = {split: len(file_rows(zoo, split)) for split in zoo.splits()}
+    splits = [{**row, "parquet files": files.get(row["split"], 0)} for row in info["splits"]]
+    pictures = "\n".join(f"![{Path(path).stem}]({path})" for path in figures)
+    made = zoo.manifest.made["seconds"]
+    again = (
+        _IMPORTED if zoo.manifest.imported else _AGAIN.format(command=regenerate_command(zoo.manifest), seconds=made)
+    )
+    tables = (_table(rows) for rows in (facts, splits, info["steps"]))
+    return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, again])
+
+
+def regenerate_command(manifest: Manifest) -> str:
+    """Return the command that makes a zoo again from the `preset.yaml` beside its card."""
+    digits = manifest.digits
+    source = "" if digits is None else f" --mnist {'embedded' if digits['origin'] == 'embedded' else 'hub'}"
+    backend = f" --backend {manifest.made['backend']}"
+    return f"rnn-zoos generate {manifest.zoo} --preset {PRESET}{backend}{source} --out {manifest.zoo}"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|")
+
+
+_EXAMPLE = """\
+```python
+import datasets, rnn_zoos
+
+plain = datasets.load_dataset("{name}", split="train")  # weights as flat lists; needs no rnn_zoos
+labels = datasets.load_dataset("{name}", "index", split="train")  # no weights
+zoo = rnn_zoos.load_dataset("{name}", split="train")  # weights as named tensors, from memory-mapped shards
+network = rnn_zoos.load_model("{name}", run=zoo[-1]["run"], step=zoo[-1]["step"])
+```"""
+
+_IMPORTED = "Read by `rnn-zoos import` from .npy files of the paper's code; `zoo.json` says which, and what was mended."
+
+_AGAIN = """\
+Made by this command, with the [preset.yaml](preset.yaml) beside this card, in {seconds:,.0f} core seconds; `zoo.json`
+names the versions and the sha256 of every file:
+
+```sh
+{command}
+```"""

@@ -1,0 +1,158 @@
+"""One snapshot in the paper's layout: its weights, its outputs, and the labels that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnn_zoos.errors import FormatError
+from rnn_zoos.families.family import to_half
+from rnn_zoos.families.formal_languages import (
+    BOS,
+    EOS,
+    NUM_SYMBOLS,
+    FormalLanguages,
+    judge,
+    one_hot_inputs,
+    task_offsets,
+    training_loss,
+    verdict_labels,
+)
+from rnn_zoos.families.rotation import NUM_TILES, SIDE, from_tiles, rotation_table
+from rnn_zoos.families.sequential_mnist import MEAN, STD, tile_inputs
+from rnn_zoos.format.files import Array
+from rnn_zoos.loaders.paper.layout import JUDGED, REMEDY, WEIGHT_DECAY, Part, SourceRun
+from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.weights import unflatten
+
+_DEFAULT_WEIGHT_DECAY = 1e-4  # of the language networks of the paper's code
+_FAR = 0.1  # between outputs stored and computed: above rounding (float16, TF32), below those of other weights
+_LARGEST = float(np.finfo(np.float32).max)
+_NEAR = 2e-3  # between an input and that of a whole grey level: half the float16 spacing of the brightest, and a bit
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is stored of one snapshot: its labels, and its weights and rollouts by name, without a row axis."""
+
+    labels: Mapping[str, float]
+    weights: Mapping[str, Array]
+    rollouts: Mapping[str, Array]
+
+
+_Reader = Callable[[Part, int, int, RecurrentNetwork], tuple[dict[str, float], dict[str, Tensor], int]]
+
+
+def read_run(part: Part, run: SourceRun, task: int) -> tuple[list[Snapshot], int]:
+    """Return the snapshots of a run up to the first that is not finite, and how many sequences were repaired.
+
+    Raises FormatError if a value cannot be, or if the last of them does not give the stored outputs.
+    """
+    kept: list[Snapshot] = []
+    repaired = 0
+    read: _Reader = _language_snapshot if part.zoo == FormalLanguages.name else _digit_snapshot
+    for row in range(run.first, run.first + len(run.steps)):
+        flat = torch.from_numpy(part.arrays["parameters"][row].copy())
+        if not flat.isfinite().all() or np.isnan(part.arrays["logits"][row]).any():
+            break
+        weights = unflatten(part.architecture, flat)
+        network = RecurrentNetwork(part.architecture, weights).eval()
+        labels, rollouts, mended = read(part, row, task, network)
+        if not all(abs(label) <= _LARGEST for label in labels.values()):
+            break
+        arrays = {name: tensor.numpy() for name, tensor in rollouts.items()}
+        kept.append(Snapshot(labels, {name: tensor.numpy() for name, tensor in weights.items()}, arrays))
+        repaired += mended
+    if kept:
+        _check_outputs(part, run.first + len(kept) - 1, network, rollouts)
+    return kept, repaired
+
+
+def _language_snapshot(
+    part: Part, row: int, task: int, network: RecurrentNetwork
+) -> tuple[dict[str, float], dict[str, Tensor], int]:
+    """Return labels and rollouts of a language network, and how many sequences had to be repaired.
+
+    Accuracy, count accuracy and finished are measured on the stored strings; the loss follows from the weights. The
+    weight decay is not stored: it is that of args.json, or else the constant of the paper's code.
+    The paper's judge writes EOS over the BOS of every string without EOS, and that is what was stored.
+    """
+    sequences, where = part.arrays["sequences"][row], f"{part.directory / 'sequences'}.npy: row {row}"
+    if sequences.min() < 0 or sequences.max() >= NUM_SYMBOLS:
+        raise FormatError(f"{where} holds symbols {sequences.min()} to {sequences.max()}; expected 0 to 5. {REMEDY}")
+    begun_wrongly = (sequences[:, 0] == EOS) & (sequences[:, 1:] != EOS).all(axis=1)
+    if not (begun_wrongly | (sequences[:, 0] == BOS)).all():
+        raise FormatError(f"{where} holds a sequence that does not begin with BOS ({BOS}). {REMEDY}")
+    mended = torch.from_numpy(sequences.astype(np.uint8))
+    mended[:, 0] = BOS
+    log_probs = torch.from_numpy(part.arrays["logits"][row].copy())
+    if (log_probs > 0).any():
+        raise FormatError(f"{part.directory}/logits.npy: row {row} is above 0; expected log-probabilities. {REMEDY}")
+    offsets = task_offsets(task)
+    labels = {
+        "weight_decay": language_weight_decay(part),
+        **verdict_labels(judge(mended, offsets)),
+        "loss": training_loss(network, offsets),
+        "original_accuracy": int(part.arrays["num_step_correct"][row, 2]) / JUDGED,
+    }
+    return labels, {"sequences": mended, "log_probs": to_half(log_probs)}, int(begun_wrongly.sum())
+
+
+def _digit_snapshot(
+    part: Part, row: int, task: int, network: RecurrentNetwork
+) -> tuple[dict[str, float], dict[str, Tensor], int]:
+    """Return labels (the source's own: it does not hold the digits that it was measured on) and rollouts.
+
+    The inputs determine every pixel, exactly; the class of a digit and its number in MNIST are not stored.
+    """
+    stored = torch.from_numpy(part.arrays["sequences"][row].copy()).float()
+    grey = ((stored[:, 1:] * STD + MEAN) * 255).nan_to_num(-1).round().clamp(0, 255)
+    seen = from_tiles(grey).to(torch.uint8)
+    rebuilt = tile_inputs(torch.nn.functional.pad(seen, (0, 1)), rotation_table(0))
+    if not (rebuilt - stored).abs().max() <= _NEAR:
+        raise FormatError(
+            f"{part.directory}/sequences.npy: row {row} holds inputs that are not a tile of zeros and {NUM_TILES} "
+            f"tiles of pixels (x/255 - {MEAN})/{STD}, x from 0 to 255. {REMEDY}"
+        )
+    accuracy, train_loss, eval_loss, weight_decay = part.arrays["accuracy_losses"][row].tolist()
+    labels = {
+        "weight_decay": weight_decay,
+        "accuracy": accuracy,
+        "eval_loss": eval_loss,
+        "train_loss": train_loss,
+        "generalization_gap": eval_loss - train_loss,
+    }
+    logits = to_half(torch.from_numpy(part.arrays["logits"][row].copy()))
+    return labels, {"seen": seen.view(-1, SIDE, SIDE), "logits": logits}, 0
+
+
+def language_weight_decay(part: Part) -> float:
+    """Return the weight decay of the language networks of a part. Raises FormatError if args.json has no number."""
+    value = part.arguments.get(WEIGHT_DECAY, _DEFAULT_WEIGHT_DECAY)
+    if not isinstance(value, (int, float)) or not 0 <= value <= _LARGEST:
+        raise FormatError(
+            f"{part.directory}/args.json: {WEIGHT_DECAY} is {value!r}; expected one number of at least 0 for all runs, "
+            "since the layout does not hold it for every run of languages."
+        )
+    return float(value)
+
+
+@torch.no_grad()
+def _check_outputs(part: Part, row: int, network: RecurrentNetwork, rollouts: Mapping[str, Tensor]) -> None:
+    """Raise FormatError unless a network of these weights gives the stored outputs: else the parameters are misread."""
+    if part.zoo == FormalLanguages.name:
+        outputs = network(one_hot_inputs(rollouts["sequences"])).log_softmax(dim=-1)
+        stored = rollouts["log_probs"]
+    else:
+        pixels = torch.nn.functional.pad(rollouts["seen"].flatten(1), (0, 1))
+        outputs, stored = network(tile_inputs(pixels, rotation_table(0))), rollouts["logits"]
+    apart = float((outputs - stored.float()).abs().median())
+    if not apart <= _FAR:
+        raise FormatError(
+            f"{part.directory}/logits.npy: row {row} is {apart:.3g} (median) from what a network with the weights of "
+            f"parameters.npy answers; expected at most {_FAR}. The files are not of one zoo, or the network is another."
+        )

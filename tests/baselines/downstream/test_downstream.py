@@ -1,0 +1,174 @@
+"""Reading labels: measures by hand, no way for a label to leak, planted signals are found and noise is not."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from conftest import ZOOS
+
+from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
+from rnn_zoos.baselines.downstream.predictors import (
+    PREDICTORS,
+    Rows,
+    evaluate,
+    guard_against_leaks,
+    predict,
+    protocol_rows,
+)
+from rnn_zoos.baselines.downstream.targets import (
+    TARGETS,
+    Target,
+    angular_errors,
+    bootstrap_interval,
+    kendall_tau,
+    r_squared,
+    target_of,
+)
+from rnn_zoos.baselines.emulation.data import load_data
+from rnn_zoos.errors import LeakError, UnknownNameError
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+
+
+@pytest.fixture(scope="module")
+def data(edited_zoo):
+    """A tiny zoo with several tasks in every split."""
+    edits = {"runs: 7": "runs: 60", "runs: 5": "runs: 40", "strings: 13, rollouts: 4": "strings: 3, rollouts: 2"}
+    edits |= {"[0, 2, 11]": "[0, 1, 2]", "[0, 3, 8]": "[0, 1, 2]", "num_layers: 3": "num_layers: 1"}
+    return lru_cache(lambda name: load_data(edited_zoo(name, edits)))
+
+
+def test_measures_by_hand():
+    true = np.array([1.0, 2, 3, 4])
+    assert r_squared(true, true) == 1 and r_squared(np.full(4, 2.5), true) == 0
+    assert r_squared(np.array([1.0, 2, 3, 5]), true) == pytest.approx(1 - 1 / 5) and np.isnan(
+        r_squared(true, np.ones(4))
+    )
+    assert kendall_tau(true[::-1], true) == -1 and kendall_tau(np.array([1.0, 3, 2, 4]), true) == pytest.approx(4 / 6)
+    assert kendall_tau(np.ones(4), true) == 0
+    assert angular_errors(np.array([350.0, 10, 0, 725]), np.array([10.0, 350, 180, 5])).tolist() == [20, 20, 180, 0]
+
+
+def test_the_interval_counts_runs_and_not_rows():
+    """100 rows of 4 runs that are right or wrong as a whole: as uncertain as 4 throws of a coin."""
+    runs = np.repeat(np.arange(4), 25)
+    true, predicted = np.zeros((100, 1)), np.repeat([[0.0], [1], [0], [1]], 25, axis=0)
+
+    def right(predicted: np.ndarray, true: np.ndarray) -> float:
+        return float((predicted == true).mean())
+
+    low, high = bootstrap_interval(right, predicted, true, runs, 400, 0)
+    assert (low, high) == (0, 1) and bootstrap_interval(right, predicted, true, runs, 400, 0) == (low, high)
+    low, high = bootstrap_interval(right, predicted, true, np.arange(100), 400, 0)
+    assert 0.35 < low < 0.45 and 0.55 < high < 0.65
+
+
+@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_planted_labels_are_read_and_permuted_ones_are_not(name, predictor, data):
+    """Features that hold the labels of every row, mixed linearly with noise of no use."""
+    zoo, random = data(name), np.random.default_rng(0)
+    for target in TARGETS[name].values():
+        labels = {split: target.values(rows) for split, rows in zoo.splits.items()}
+        if len(np.unique(labels["train"])) == 1 or len(np.unique(labels["test"])) == 1:
+            continue  # no network of this zoo has learned anything
+        if target.kind == "angle":
+            labels = {split: np.deg2rad(angles) for split, angles in labels.items()}
+            labels = {split: np.concatenate([np.sin(a), np.cos(a)], axis=1) for split, a in labels.items()}
+        mixing = random.normal(size=(labels["train"].shape[1] + 2, 9))
+        if predictor == "boosting":  # trees ask one feature at a time
+            mixing = np.eye(len(mixing))
+        features = {}
+        for split, values in labels.items():
+            noise = random.normal(size=(len(values), 2))
+            features[split] = np.concatenate([values / labels["train"].std(axis=0), noise], axis=1) @ mixing
+        read, chance = (
+            evaluate(zoo, features, target, "strict", predictor, 1, permuted, repeats=20) for permuted in (False, True)
+        )
+        assert set(read) == {"validation", "test", "ood"}
+        for measure, told in read["test"].items():
+            assert told["low"] <= told["value"] <= told["high"]
+            gain = told["value"] - chance["test"][measure]["value"]
+            assert gain < -10 if measure == "degrees" else gain > 0.1, (target, measure, told, chance["test"])
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_protocols_take_the_rows_that_they_say(name, data):
+    zoo, target = data(name), target_of(name, "task")
+    features = control_features(zoo, "step only")
+    strict, tested = protocol_rows(zoo, features, target, "strict")
+    assert len(strict.runs) == len(zoo.splits["train"]) and len(tested["ood"].runs) == len(zoo.splits["ood"])
+    paper, half = protocol_rows(zoo, features, target, "paper")
+    joined, left = set(paper.tasks) - set(strict.tasks), set(half["ood"].tasks)
+    assert joined and left and not joined & left and joined | left == set(tested["ood"].tasks)
+    assert abs(len(joined) - len(left)) <= 1
+    assert len(paper.runs) + len(half["ood"].runs) == len(strict.runs) + len(tested["ood"].runs)
+    with pytest.raises(UnknownNameError, match="Unknown protocol 'loose'; known: strict, paper"):
+        protocol_rows(zoo, features, target, "loose")
+    with pytest.raises(UnknownNameError, match="Unknown downstream task 'colour'; known: task"):
+        target_of(name, "colour")
+
+
+def test_a_planted_leak_is_caught(data):
+    """One run of train that is also tested, and one task under another run's number."""
+    zoo = data("formal-languages")
+    train, tested = protocol_rows(zoo, control_features(zoo, "mean"), target_of("formal-languages", "step"), "strict")
+    test = tested["test"]
+    with pytest.raises(LeakError, match=f"1 runs are among the training rows and in test, such as {train.runs[0]}"):
+        guard_against_leaks(
+            train, replace(test, runs=np.where(test.runs == test.runs[0], train.runs[0], test.runs)), "test"
+        )
+    with pytest.raises(LeakError, match="1 tasks are among"):
+        guard_against_leaks(
+            train, replace(test, tasks=np.where(test.runs == test.runs[0], train.tasks[0], test.tasks)), "test"
+        )
+
+
+def test_a_zoo_whose_splits_share_runs_is_not_read_from(data):
+    zoo = data("formal-languages")
+    leaking = replace(zoo, splits={**zoo.splits, "test": zoo.splits["train"]})
+    features = {split: np.zeros((len(rows), 1)) for split, rows in leaking.splits.items()}
+    with pytest.raises(LeakError, match="runs are among the training rows and in test"):
+        evaluate(leaking, features, target_of("formal-languages", "step"), repeats=2)
+
+
+def test_predictions_do_not_depend_on_labels_that_are_tested(data):
+    zoo, target = data("formal-languages"), target_of("formal-languages", "step")
+    train, tested = protocol_rows(zoo, control_features(zoo, "weight statistics"), target, "strict")
+    before = predict(train, [tested["test"].features], target, "linear", 0)
+    tested["test"].labels[:] = -1
+    assert np.array_equal(predict(train, [tested["test"].features], target, "linear", 0)[0], before[0])
+    assert before[0].shape == (len(tested["test"].runs), 1) and set(before[0].ravel()) <= {0, 1, 2}
+
+
+def test_controls_know_what_they_say(data):
+    zoo = data("formal-languages")
+    steps, accuracy = target_of("formal-languages", "step"), target_of("formal-languages", "accuracy")
+    by_step = evaluate(zoo, control_features(zoo, "step only"), steps, repeats=5)
+    assert by_step["test"]["accuracy"]["value"] == 1
+    nothing = evaluate(zoo, control_features(zoo, "mean"), steps, repeats=5)
+    assert nothing["test"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    for name in CONTROLS:
+        features = control_features(zoo, name)
+        assert {split: len(rows) for split, rows in features.items()} == {s: len(r) for s, r in zoo.splits.items()}
+        assert all(np.isfinite(rows).all() for rows in features.values())
+        assert evaluate(zoo, features, accuracy, "paper", repeats=3).keys() == {"validation", "test", "ood"}
+    tasks = control_features(zoo, "task mean")
+    assert all((rows.sum(axis=1) == 1).all() for rows in tasks.values())
+    assert not (tasks["train"].any(axis=0) & tasks["test"].any(axis=0)).any()
+
+
+def test_the_shortcut_reads_weight_decay_from_the_biases_alone(data):
+    zoo = data("sequential-mnist")
+    shortcut = control_features(zoo, "shortcut b_ih - b_hh")
+    assert shortcut["train"].shape[1] == 3 and (shortcut["train"] > 0).all()
+
+
+def test_angles_that_wrap_are_read_across_the_wrap():
+    angles = np.linspace(0, 357, 120)[:, None]
+    features = np.concatenate([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=1)
+    numbers = np.arange(120)
+    rows = Rows(features, angles, numbers, numbers.astype(str))
+    (found,) = predict(rows, [features], Target(("angle",), "angle"), "linear", 0)
+    assert angular_errors(found, angles).max() < 3

@@ -1,0 +1,347 @@
+"""What every encoder claims, on networks of awkward sizes: symmetry, gradients, independence of a batch's rows."""
+
+import pytest
+import torch
+from conftest import CELLS
+
+from rnn_zoos.baselines.emulation.invariance import invariance_error
+from rnn_zoos.baselines.encoders.dws import DWSEncoder
+from rnn_zoos.baselines.encoders.encoder import Encoder, unit_length
+from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace
+from rnn_zoos.baselines.encoders.gates import StandardiseGates, by_gate
+from rnn_zoos.baselines.encoders.probing import InteractiveProbing, NonInteractiveProbing
+from rnn_zoos.baselines.encoders.registry import ENCODERS, embeddings_of, make_encoder
+from rnn_zoos.baselines.encoders.self_rollout import SelfRollout, continue_prefixes
+from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
+from rnn_zoos.errors import EncoderError, UnknownNameError
+from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.cells import run_network
+from rnn_zoos.networks.model import initial_weights
+from rnn_zoos.networks.stack import NetworkStack
+from rnn_zoos.networks.weights import stack_weights, unstack_weights
+from rnn_zoos.symmetry.signed import SignedPermutation
+
+H = 7
+SMALL = {  # sizes that keep tests quick
+    "transformer": {"width": 12, "heads": 3, "layers": 2, "feedforward": 20},
+    "dws": {"channels": 5, "layers": 2},
+    "non-interactive": {"sequences": 3, "steps": 4, "hidden": 11},
+    "interactive": {"sequences": 3, "steps": 4, "hidden": 11},
+    "self-rollout": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
+    "self-rollout-soft": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
+    "random-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "data-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "telling-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+}
+BY_FUNCTION = (
+    "non-interactive", "interactive", "random-probes", "data-probes", "telling-probes",
+    "self-rollout", "self-rollout-soft", "self-rollout-short",
+)  # fmt: skip
+
+
+def architecture(cell: str = "lstm", layers: int = 3, inputs: int = NUM_SYMBOLS) -> Architecture:
+    return Architecture(cell, layers, inputs, H, NUM_SYMBOLS)
+
+
+def networks(arch: Architecture, count: int, scale: float = 3.0) -> dict[str, torch.Tensor]:
+    """Networks whose weights are larger than at initialisation: they differ more in what they do."""
+    weights = stack_weights([initial_weights(arch, 11, run) for run in range(count)])
+    return {name: scale * tensor for name, tensor in weights.items()}
+
+
+def encoder_of(name: str, arch: Architecture, weights: dict[str, torch.Tensor]) -> Encoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        encoder = make_encoder(name, arch, 6, **SMALL.get(name, {}))
+    sequences = torch.randn(11, 5, arch.input_size, generator=torch.Generator().manual_seed(6))
+    encoder.fit_inputs(weights, sequences if encoder.information == "data" else None)
+    return encoder
+
+
+def embed(encoder: Encoder, weights: dict[str, torch.Tensor]) -> torch.Tensor:
+    return embeddings_of(encoder, weights, NetworkStack(encoder.architecture, weights))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_embeddings_are_of_length_one_and_depend_on_their_network_alone(name, layers, cell):
+    arch = architecture(cell, layers)
+    weights = networks(arch, 9)
+    encoder = encoder_of(name, arch, weights)
+    embeddings = embed(encoder, weights)
+    assert embeddings.shape == (9, 6) and torch.allclose(embeddings.norm(dim=1), torch.ones(9))
+    assert (embeddings[0] - embeddings[1]).norm() > 1e-3, "networks differ"
+    order = [4, 0, 8]
+    some = embed(encoder, {n: tensor[order] for n, tensor in weights.items()})
+    assert torch.allclose(some, embeddings[order], atol=1e-5), "neighbours do not matter"
+    one = embed(encoder, {n: tensor[2:3] for n, tensor in weights.items()})
+    assert torch.allclose(one[0], embeddings[2], atol=1e-5), "nor their number"
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_symmetries_are_as_claimed(name, cell):
+    """By function: all of them. Statistics and DWS: the order of units. Flat and transformer: none, so they augment."""
+    arch = architecture(cell)
+    weights = networks(arch, 8)
+    encoder = encoder_of(name, arch, weights)
+    generator = torch.Generator().manual_seed(1)
+    errors = {s: invariance_error(encoder, weights, s, generator) for s in ("permutations", "signs", "biases")}
+    invariant = {"permutations"} if name.startswith(("statistics", "dws")) else set()
+    if name in BY_FUNCTION:
+        invariant = set(errors)
+    for symmetry, error in errors.items():
+        assert (error < 1e-4) == (symmetry in invariant), (symmetry, error)
+    assert encoder.augmented == (name in ("flat", "transformer"))
+    with pytest.raises(EncoderError, match="no symmetry 'rotations'; known: permutations"):
+        invariance_error(encoder, weights, "rotations", generator)
+
+
+@pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("flat", "transformer")])
+def test_what_is_no_symmetry_changes_the_embedding(name):
+    """Rows of one matrix permuted without the rest; statistics, which cannot see that, see gates that change places."""
+    arch = architecture()
+    weights = networks(arch, 4)
+    encoder = encoder_of(name, arch, weights)
+    wrong = weights["lstm.weight_hh_l1"].unflatten(1, (4, H))
+    wrong = wrong.flip(1) if name.startswith("statistics") else wrong.flip(2)
+    changed = embed(encoder, {**weights, "lstm.weight_hh_l1": wrong.flatten(1, 2)})
+    assert (changed - embed(encoder, weights)).norm(dim=1).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", [n for n in ENCODERS if not n.startswith("self-rollout")])
+def test_gradients_are_those_of_finite_differences(name):
+    """To some of an encoder's parameters and some of the weights, through the networks where it asks them."""
+    arch = architecture("gru", 2)
+    weights = {n: tensor.double().requires_grad_() for n, tensor in networks(arch, 2).items()}
+    encoder = encoder_of(name, arch, networks(arch, 5)).double()
+    direction = torch.randn(2, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def value() -> torch.Tensor:
+        return (embed(encoder, weights) * direction).sum()
+
+    leaves = [weights["gru.weight_hh_l0"], weights["linear.bias"], *list(encoder.parameters())[:3]]
+    gradients = torch.autograd.grad(value(), leaves)
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        step = torch.randn(leaf.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        with torch.no_grad():
+            values = []
+            for sign in (1, -1):
+                leaf.add_(1e-5 * sign * step)
+                values.append(value().item())
+                leaf.sub_(1e-5 * sign * step)
+        slope = (values[0] - values[1]) / 2e-5
+        assert slope == pytest.approx((gradient * step).sum().item(), rel=2e-3, abs=1e-6), leaf.shape
+
+
+def random_space(layers: int, channels: Channels, seed: int) -> WeightSpace:
+    generator = torch.Generator().manual_seed(seed)
+
+    def tensor(*shape: int) -> torch.Tensor:
+        return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+
+    return WeightSpace(
+        [tensor(H, size) for size in channels.vectors],
+        [tensor(H, H, size) for size in channels.squares],
+        [tensor(H, H, size) for size in channels.pairs],
+        tensor(channels.scalars),
+    )
+
+
+def permuted(space: WeightSpace, orders: list[torch.Tensor]) -> WeightSpace:
+    return WeightSpace(
+        [vector[:, order] for vector, order in zip(space.vectors, orders, strict=True)],
+        [square[:, order][:, :, order] for square, order in zip(space.squares, orders, strict=True)],
+        [pair[:, upper][:, :, lower] for pair, upper, lower in zip(space.pairs, orders[1:], orders, strict=False)],
+        space.scalars,
+    )
+
+
+def parts(space: WeightSpace) -> list[torch.Tensor]:
+    return [*space.vectors, *space.squares, *space.pairs, space.scalars]
+
+
+def test_equivariant_maps_commute_with_permutations_of_every_layer():
+    before, after = Channels([2, 3, 4], [5, 1, 2], [3, 2], 4), Channels([3, 1, 2], [2, 4, 3], [1, 5], 2)
+    linear = EquivariantLinear(3, before, after).double()
+    space = random_space(3, before, 0)
+    orders = [torch.randperm(H, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    mapped = linear(space)
+    assert [part.shape[-1] for part in parts(mapped)] == [3, 1, 2, 2, 4, 3, 1, 5, 2]
+    for found, expected in zip(parts(linear(permuted(space, orders))), parts(permuted(mapped, orders)), strict=True):
+        assert torch.allclose(found, expected, atol=1e-12)
+    for found, unmoved in zip(parts(mapped)[:-1], parts(permuted(mapped, orders))[:-1], strict=True):
+        assert not torch.allclose(found, unmoved), "not because it forgets the order"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_no_equivariant_map_is_missing_and_none_is_there_twice(layers):
+    """One channel: the maps of the layer span a space of the dimension that counting partitions gives.
+
+    Between spaces with axes in sets of permutations S and S', as many as there are ways to tie the axes together:
+    the product over all layers of Bell(number of axes of both that this layer permutes).
+    """
+    bell = [1, 1, 2, 5, 15]
+    axes = [[int(layer == at) for layer in range(layers)] for at in range(layers)]
+    axes += [[2 * int(layer == at) for layer in range(layers)] for at in range(layers)]
+    axes += [[int(layer in (at, at - 1)) for layer in range(layers)] for at in range(1, layers)]
+    axes += [[0] * layers]
+    expected = 0
+    for one in axes:
+        for other in axes:
+            count = 1
+            for a, b in zip(one, other, strict=True):
+                count *= bell[a + b]
+            expected += count
+    linear = EquivariantLinear(layers, Channels.equal(layers, 1), Channels.equal(layers, 1)).double()
+    weights = [parameter for name, parameter in linear.named_parameters() if not name.endswith("bias")]
+    assert sum(weight.numel() for weight in weights) == expected
+    spaces = [random_space(layers, Channels.equal(layers, 1), seed) for seed in range(6)]
+    rows = []
+    for space in spaces:
+        outputs = torch.cat([part.flatten() for part in parts(linear(space))])
+        chosen = torch.randn(40, len(outputs), generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+        for direction in chosen:
+            gradients = torch.autograd.grad(outputs @ direction, weights, retain_graph=True)
+            rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    assert torch.linalg.matrix_rank(torch.stack(rows)) == expected, "independent"
+
+
+def test_the_weight_space_of_a_network_holds_every_weight_once():
+    arch = architecture("lstm", 3, 5)
+    weights = networks(arch, 2)
+    space = DWSEncoder(arch).as_space(weights)
+    assert sum(part[0].numel() for part in parts(space)) == arch.num_parameters
+    values = torch.cat([part[0].flatten() for part in parts(space)]).sort().values
+    assert torch.equal(values, torch.cat([tensor[0].flatten() for tensor in weights.values()]).sort().values)
+
+
+def test_statistics_are_those_of_torch():
+    arch = architecture("lstm", 2, 5)
+    weights = networks(arch, 3)
+    found = weight_statistics(arch, weights).unflatten(1, (-1, 7))
+    groups = [gate for tensor in by_gate(arch, weights).values() for gate in tensor.unbind(1)]
+    assert found.shape == (3, 4 * 4 * 2 + 2, 7)
+    for place, group in enumerate(groups):
+        values = group.flatten(1)
+        expected = torch.stack([values.mean(1), values.std(1, correction=0)], dim=1)
+        quantiles = values.quantile(torch.tensor(QUANTILES), dim=1).T
+        assert torch.allclose(found[:, place], torch.cat([expected, quantiles], dim=1), atol=1e-6)
+
+
+def test_weights_are_standardised_by_those_they_were_fitted_to_and_no_others():
+    arch = architecture("gru", 2)
+    weights = networks(arch, 20)
+    standardise = StandardiseGates(arch)
+    assert all(
+        torch.equal(a, b) for a, b in zip(standardise(weights).values(), by_gate(arch, weights).values(), strict=True)
+    )
+    standardise.fit(weights)
+    for tensor in standardise(weights).values():
+        for gate in tensor.unbind(1):
+            assert abs(gate.mean()) < 1e-5 and gate.std(correction=0) == pytest.approx(1, abs=1e-5)
+    before = standardise.means.clone()
+    standardise(networks(arch, 5, scale=9.0))
+    assert torch.equal(standardise.means, before)
+    zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+    standardise.fit(zeros)
+    assert all((tensor == 0).all() for tensor in standardise(zeros).values()), "constant weights give no infinity"
+
+
+def test_questions_are_points_of_the_simplex_for_symbols_and_any_numbers_for_other_inputs():
+    for arch, symbols in ((architecture(), True), (architecture(inputs=4), False)):
+        weights = networks(arch, 3)
+        probing = InteractiveProbing(arch, sequences=2, steps=5, hidden=9)
+        asked, _ = probing.interrogate(NetworkStack(arch, weights))
+        assert asked.shape == (3, 2, 5, arch.input_size) and probing.symbols == symbols
+        assert torch.allclose(asked.sum(-1), torch.ones(3, 2, 5), atol=1e-6) == symbols
+        assert not torch.allclose(asked[0, :, 2:], asked[1, :, 2:]), "it asks every network something else"
+        assert torch.equal(asked[0, :, 0], asked[1, :, 0]), "but it begins alike"
+        assert probing.num_queries == 10 == NonInteractiveProbing(arch, sequences=2, steps=5).num_queries
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
+    """Beside every network alone, step by step, in plain torch."""
+    arch = architecture(cell, 2)
+    weights = {name: tensor.double() for name, tensor in networks(arch, 4, scale=8.0).items()}
+    one_hot = torch.eye(NUM_SYMBOLS, dtype=torch.float64)
+    found = continue_prefixes(NetworkStack(arch, weights), (0, 2, 5), 11, soft)
+    assert found.shape == (4, 3, 11, NUM_SYMBOLS)
+    for m, one in enumerate(unstack_weights(weights)):
+        for k, prefix in enumerate((0, 2, 5)):
+            inputs = [one_hot[BOS], *[one_hot[0]] * prefix]
+            for step in range(11):
+                outputs, _ = run_network(arch, one, torch.stack(inputs[: step + 1])[None])
+                answer = outputs[0, -1].softmax(-1)
+                assert torch.allclose(found[m, k, step], answer, atol=1e-9)
+                if step + 1 >= len(inputs):
+                    inputs.append(answer if soft else one_hot[answer.argmax()])
+
+
+def test_answers_may_be_kept_instead_of_asked_again():
+    arch = architecture()
+    weights = networks(arch, 5)
+    encoder = encoder_of("self-rollout", arch, weights)
+    kept = encoder.features(weights, NetworkStack(arch, weights))
+    assert torch.equal(unit_length(encoder.read(kept)), embed(encoder, weights))
+
+
+class Wrong(Encoder):
+    """Returns what it is told to."""
+
+    def __init__(self, architecture: Architecture, result: object) -> None:
+        super().__init__(architecture, 6)
+        self.parameter = torch.nn.Parameter(torch.ones(6))
+        self.result = result
+
+    def forward(self, weights, stack=None):
+        return self.result
+
+    def embed(self, weights, stack):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (torch.ones(6, 4, requires_grad=True), r"returned \(6, 4\) for 4 networks; expected a tensor \(4, 6\)"),
+        (torch.ones(4, requires_grad=True), r"returned \(4,\)"),
+        ([1.0], "returned list"),
+        (torch.full((4, 6), torch.nan, requires_grad=True), "not finite"),
+        (torch.ones(4, 6), "without gradients. Remove detach"),
+    ],
+)
+def test_wrong_embeddings_are_named(result, message):
+    arch = architecture()
+    with pytest.raises(EncoderError, match=f"Wrong {message}|Wrong.*{message}"):
+        embeddings_of(Wrong(arch, result), networks(arch, 4))
+
+
+def test_what_cannot_be_made_is_explained():
+    arch = architecture(inputs=4)
+    with pytest.raises(UnknownNameError, match="Unknown encoder 'statistic'.*statistics.*module:Class"):
+        make_encoder("statistic", arch)
+    with pytest.raises(EncoderError, match="cannot be imported: No module named 'nowhere'"):
+        make_encoder("nowhere:Class", arch)
+    with pytest.raises(EncoderError, match="is no subclass of"):
+        make_encoder("rnn_zoos.networks.architecture:Architecture", arch)
+    with pytest.raises(EncoderError, match="cannot be made for .*wings"):
+        make_encoder("flat", arch, wings=2)
+    with pytest.raises(EncoderError, match="reads 4 numbers and writes 6. Take another encoder"):
+        make_encoder("self-rollout", arch)
+    assert isinstance(make_encoder("rnn_zoos.baselines.encoders.self_rollout:SelfRollout", architecture()), SelfRollout)
+    probing = make_encoder("interactive", arch, sequences=1, steps=2)
+    with pytest.raises(EncoderError, match="asks the networks: call it with a stack"):
+        probing(networks(arch, 2))
+
+
+def test_a_signed_permutation_of_every_network_is_another_input_to_the_augmented():
+    arch = architecture()
+    weights = networks(arch, 3)
+    encoder = encoder_of("flat", arch, weights)
+    moved = SignedPermutation.sample(arch, 3, generator=torch.Generator().manual_seed(0)).apply(arch, weights)
+    assert (embed(encoder, moved) - embed(encoder, weights)).norm(dim=1).min() > 1e-2

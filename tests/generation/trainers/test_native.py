@@ -1,0 +1,267 @@
+"""The C++ trainer against torch, for every cell and every instruction set of this machine."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import CELLS, ZOOS
+from test_loop import plan, train
+
+from rnn_zoos.errors import BackendError, UnknownNameError
+from rnn_zoos.families.sequential_mnist import SequentialMnist, measure_digits
+from rnn_zoos.generation.trainers import backends
+from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
+from rnn_zoos.generation.trainers.native.trainer import (
+    NativeNetwork,
+    NativeTrainer,
+    _native,
+    _pictures,
+    instruction_sets,
+)
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
+from rnn_zoos.networks.weights import flatten
+
+SETS = instruction_sets()
+B, T, H, I, O = 5, 7, 13, 3, 4  # noqa: E741 - the axis letters
+ADAMW = (0.1, 0.9, 0.999, 1e-8)
+
+
+def trainee(architecture: Architecture, instruction_set: str, run: int = 0) -> _native.Trainee:
+    a = architecture
+    made = _native.Trainee(a.cell, a.num_layers, a.input_size, a.hidden_size, a.output_size, B, T, instruction_set)
+    made.set_weights(flatten(a, initial_weights(a, 0, run)).numpy())
+    return made
+
+
+def data(updates: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(updates, B, T, I, generator=generator), torch.randint(0, O, (updates, B, T), generator=generator)
+
+
+def relative(found: np.ndarray, expected: torch.Tensor) -> float:
+    return ((torch.from_numpy(found) - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("angle", [0, 77_000_000, 135_000_000])
+@pytest.mark.parametrize("cell", CELLS)
+def test_digits_are_measured_as_by_the_torch_network(cell, angle, monkeypatch):
+    """Digits that share their first black tiles and digits that do not, batches that are not full, one black digit."""
+    family = SequentialMnist()
+    shape = family.architecture(cell, 2, 13)
+    weights = {name: 3 * tensor for name, tensor in initial_weights(shape, 0, 0).items()}  # or all would be class 3
+    images, labels, table = family.digits.images.clone(), family.digits.labels, family.table(angle)
+    images[7] = 0
+    monkeypatch.setattr("rnn_zoos.generation.trainers.native.trainer._MEASURED_AT_ONCE", 9)
+    network = NativeNetwork(shape, weights)
+    for positions in (torch.arange(100, 231), torch.tensor([7]), torch.tensor([12, 7, 12, 99])):
+        loss, accuracy = network.measure_digits(images, labels, positions, table)
+        expected = measure_digits(RecurrentNetwork(shape, weights), images, labels, positions, table)
+        assert (loss, accuracy) == (pytest.approx(expected[0], rel=1e-5), expected[1])
+
+
+def test_a_network_that_measured_can_train_as_if_it_had_not():
+    shape = Architecture("lstm", 2, 16, H, 10)
+    measured, fresh = (_native.Trainee("lstm", 2, 16, H, 10, B, 50, SETS[0]) for _ in range(2))
+    digits = SequentialMnist().digits
+    pictures = _pictures(digits.images, digits.labels, SequentialMnist().table(77_000_000))
+    chosen = np.arange(2 * B).reshape(2, B)
+    for one in (measured, fresh):
+        one.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
+        if one is measured:
+            one.measure_images(np.arange(17), *pictures)
+        one.train_images(chosen, *pictures, [0.01, 0.01], _native.AdamW(*ADAMW))
+    assert np.array_equal(measured.weights(), fresh.weights())
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_outputs_loss_and_every_gradient_equal_autograds(instruction_set, cell, layers):
+    shape = Architecture(cell, layers, I, H, O)
+    network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
+    inputs, targets = data(1)
+    outputs = network(inputs[0])
+    loss = F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+    loss.backward()
+    ours = trainee(shape, instruction_set)
+    assert relative(ours.predict(inputs.numpy()), outputs.detach()) < 1e-5
+    losses = ours.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
+    assert losses == pytest.approx([loss.item()], rel=1e-5)
+    gradients = dict(zip(shape.parameter_shapes, unpack(shape, ours.gradients()), strict=True))
+    for name, parameter in network.named_parameters():
+        assert relative(gradients[name].numpy(), parameter.grad) < 1e-5, name
+
+
+def unpack(shape: Architecture, flat: np.ndarray) -> list[torch.Tensor]:
+    sizes = [int(np.prod(s)) for s in shape.parameter_shapes.values()]
+    parts = torch.from_numpy(flat).split(sizes)
+    return [part.view(s) for part, s in zip(parts, shape.parameter_shapes.values(), strict=True)]
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_fifty_updates_equal_torchs_adamw(instruction_set, cell, layers):
+    shape = Architecture(cell, layers, I, H, O)
+    network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
+    optimizer = torch.optim.AdamW(network.parameters(), betas=ADAMW[1:3], eps=ADAMW[3], weight_decay=ADAMW[0])
+    inputs, targets = data(50)
+    rates = [0.01 - 0.0001 * k for k in range(50)]
+    for x, y, rate in zip(inputs, targets, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        F.cross_entropy(network(x).flatten(0, 1), y.flatten()).backward()
+        optimizer.step()
+    expected = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    ours = trainee(shape, instruction_set)
+    ours.train_dense(inputs.numpy(), targets.numpy(), rates, _native.AdamW(*ADAMW))
+    assert relative(ours.weights(), expected) < 1e-3
+    assert relative(trainee(shape, instruction_set).weights(), expected) > 0.1, "training must have moved the weights"
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("zoo", ZOOS)
+def test_both_zoos_equal_the_loop_trainer(zoo, instruction_set, tiny_preset):
+    """Symbols and digits go another way into the kernel than float inputs do."""
+    for cell in CELLS:
+        made = plan(zoo, tiny_preset(cell), snapshots=(0, 2, 50), hidden_size=13)
+        runs = [run for run, _ in made.runs()][2:4]
+        expected = train(made, [run.run for run in runs])
+        ours = list(NativeTrainer(instruction_set).train(made.family, made.settings, runs, lambda updates: None))
+        for trained, reference in zip(ours, expected, strict=True):
+            assert (trained.run, trained.steps, trained.diverged) == (
+                reference.run,
+                reference.steps,
+                reference.diverged,
+            )
+            for name, tensor in trained.weights.items():
+                assert torch.equal(tensor[0], reference.weights[name][0])
+                # AdamW's first steps have the size of the learning rate whatever the gradient: rounding shows there.
+                torch.testing.assert_close(tensor[1], reference.weights[name][1], rtol=1e-4, atol=1e-5, msg=name)
+                assert (tensor[2] - reference.weights[name][2]).abs().max() < 1e-3 * tensor[2].abs().max() + 1e-4, name
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_vector_functions_stay_within_their_bounds(instruction_set):
+    x = np.concatenate([np.linspace(-87, 87, 400_000), np.linspace(-0.3, 0.3, 100_000), [0, 1e-30, -1e-30, 1e-40] * 4])
+    x = x.astype(np.float32)[: len(x) // 16 * 16]
+    exact = x.astype(np.float64)
+    for name, function, bound in (
+        ("exp", np.exp, 3e-7),
+        ("tanh", np.tanh, 6e-7),
+        ("sigmoid", lambda v: 1 / (1 + np.exp(-v)), 6e-7),
+    ):
+        found, expected = _native.apply(name, instruction_set, x).astype(np.float64), function(exact)
+        error = np.abs(found - expected) / np.maximum(np.abs(expected), 1e-37)
+        assert error.max() < bound, (name, error.max(), x[error.argmax()])
+    edges = np.array([np.nan, np.inf, -np.inf, 200] * 4, np.float32)
+    tanh = _native.apply("tanh", instruction_set, edges)
+    assert np.isnan(tanh[0]) and tanh[1] == 1 and tanh[2] == -1 and tanh[3] == 1
+    assert np.isnan(_native.apply("exp", instruction_set, edges)[0]), "a NaN that vanishes would hide a divergence"
+
+
+def test_importing_the_extension_leaves_denormal_numbers_alone():
+    script = (
+        "import numpy as np; from rnn_zoos.generation.trainers.native import _native\n"
+        "print(float(np.float32(1e-40) * np.float32(1)) > 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_buffers_that_hold_nonsense_do_not_reach_a_result(instruction_set):
+    shape = Architecture("gru", 2, I, H, O)
+    inputs, targets = data(1)
+    clean, dirty = trainee(shape, instruction_set), trainee(shape, instruction_set)
+    dirty.set_weights(np.full(shape.num_parameters, np.nan, np.float32))
+    assert not np.isfinite(dirty.train_dense(inputs.numpy(), targets.numpy(), [0.0], _native.AdamW(*ADAMW))[0])
+    dirty.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
+    assert np.array_equal(clean.predict(inputs.numpy()), dirty.predict(inputs.numpy()))
+    for each in (clean, dirty):
+        each.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
+    assert np.array_equal(clean.gradients(), dirty.gradients())
+
+
+def test_the_bits_depend_neither_on_neighbours_nor_on_snapshots_nor_on_drawing_ahead(tiny_preset, monkeypatch):
+    from rnn_zoos.generation.trainers.native import trainer as native
+
+    made = plan("sequential-mnist", tiny_preset(), snapshots=(0, 3, 30))
+    runs = [run for run, _ in made.runs()][:3]
+
+    def trained(settings, chosen):
+        return list(NativeTrainer().train(made.family, settings, chosen, lambda updates: None))
+
+    together = trained(made.settings, runs)
+    monkeypatch.setattr(native, "_DRAWN_AHEAD", 7)
+    alone = trained(made.settings.model_copy(update={"snapshots": (30,)}), [runs[1]])[0]
+    for name, tensor in alone.weights.items():
+        assert torch.equal(tensor[0], together[1].weights[name][2])
+        assert not torch.equal(tensor[0], together[0].weights[name][2])
+
+
+def test_a_diverging_run_stops_keeps_its_finite_snapshots_and_counts_as_done(tiny_preset):
+    made = plan("formal-languages", tiny_preset(), learning_rate={0: 1e38}, snapshots=(0, 1, 2, 300))
+    done: list[int] = []
+    run = next(run for run, _ in made.runs())
+    trained = next(NativeTrainer().train(made.family, made.settings, [run], done.append))
+    assert trained.diverged and trained.steps[0] == 0 and 300 not in trained.steps
+    assert all(tensor.isfinite().all() for tensor in trained.weights.values()) and sum(done) == 300
+    late = plan("formal-languages", tiny_preset(), learning_rate={0: 1e38}, snapshots=(9,))
+    trained = next(NativeTrainer().train(late.family, late.settings, [run], done.append))
+    assert trained.diverged and trained.steps == ()
+
+
+def test_wrong_arrays_are_refused_before_anything_is_read():
+    shape = Architecture("lstm", 1, I, H, O)
+    ours, adamw = trainee(shape, SETS[0]), _native.AdamW(*ADAMW)
+    inputs, targets = (tensor.numpy() for tensor in data(2))
+    for wrong, message in (
+        (lambda: ours.set_weights(np.zeros(3, np.float32)), "weights"),
+        (lambda: ours.train_dense(inputs[:, :, :-1], targets, [0.1, 0.1], adamw), "inputs"),
+        (lambda: ours.train_dense(inputs, targets[:1], [0.1, 0.1], adamw), "targets"),
+        (lambda: ours.train_dense(inputs, targets + O, [0.1, 0.1], adamw), "below outputs"),
+        (lambda: ours.train_symbols(np.full((1, B, T + 1), 9, np.uint8), [0.1], adamw), "symbols"),
+        (lambda: ours.train_symbols(np.zeros((1, B, T), np.uint8), [0.1], adamw), "symbols"),
+        (lambda: _native.Trainee("lstn", 1, I, H, O, B, T, SETS[0]), "cell"),
+        (lambda: _native.Trainee("lstm", 1, I, H, O, B, T, "mmx"), "mmx"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+def test_a_run_takes_little_memory():
+    paper = _native.Trainee("lstm", 2, 16, 32, 10, 32, 50, SETS[0])
+    assert 1e6 < paper.bytes < 16e6
+
+
+def test_auto_takes_the_native_trainer_and_falls_back_to_the_loop(monkeypatch):
+    assert choose_backend("auto")[0] == "native"
+    assert choose_backend("loop") == ("loop", "as asked for")
+    monkeypatch.setitem(sys.modules, "rnn_zoos.generation.trainers.native.trainer", None)
+    backend, why = choose_backend("auto")
+    assert backend == "loop" and "no C++ compiler" in why
+    with pytest.raises(BackendError, match="Backend 'native' was not built.*--backend loop"):
+        make_trainer("native")
+    with pytest.raises(UnknownNameError, match="Unknown backend 'cuda'; known: auto, native, stacked, triton, loop"):
+        choose_backend("cuda")
+    assert backends.BACKENDS[-1] == "loop"
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_package_installs_all_the_same(tmp_path):
+    """`optional` in setup.py: pip ends well, and only the native trainer is missing."""
+    from test_packaging import ROOT, committed
+
+    for path in committed():
+        (tmp_path / "source" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / path).write_bytes((ROOT / path).read_bytes())
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path / "installed"]
+    environment = os.environ | {"CC": "no-such-compiler", "CXX": "no-such-compiler"}
+    subprocess.run([*command, tmp_path / "source"], env=environment, check=True, capture_output=True)
+    assert (tmp_path / "installed" / "rnn_zoos" / "generation" / "native.py").is_file()
+    assert not list((tmp_path / "installed" / "rnn_zoos" / "generation").glob("_native*.so"))

@@ -1,0 +1,374 @@
+"""Zoos as `datasets` objects and as single models."""
+
+import gc
+import pickle
+import shutil
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import safetensors.numpy
+import torch
+from conftest import CELLS, ZOOS
+from damage import change
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader
+
+from rnn_zoos import load_dataset, load_model
+from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
+from rnn_zoos.families.digits import load_digits
+from rnn_zoos.families.formal_languages import one_hot_inputs
+from rnn_zoos.families.rotation import rotation_table
+from rnn_zoos.families.sequential_mnist import tile_inputs
+from rnn_zoos.format.files import map_tensors, write_tensors
+from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.loaders.dataset import StackedWeights
+from rnn_zoos.loaders.views.info import zoo_info
+from rnn_zoos.loaders.views.sample import sample_network
+from rnn_zoos.loaders.zoo import open_zoo
+
+
+def stored(directory, row, kind="shards"):
+    """The row of the shard file, read by the safetensors library itself."""
+    count = read_manifest(directory).splits[row["split"]]["shards"]
+    path = directory / kind / f"{row['split']}-{row['shard']:05d}-of-{count:05d}.safetensors"
+    return {name: tensor[row["row"]] for name, tensor in safetensors.numpy.load_file(path).items()}
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_rows_have_the_labels_and_weights_that_are_stored(name, zoo):
+    loaded = load_dataset(zoo(name))
+    assert isinstance(loaded, datasets.DatasetDict)
+    index = open_zoo(zoo(name)).index().to_pylist()
+    assert sum(len(split) for split in loaded.values()) == len(index) > 10
+    rows = iter(index)
+    for split in loaded.values():
+        for row in split:
+            expected = next(rows)
+            assert {key: row[key] for key in row if key != "weights"} == {
+                key: value for key, value in expected.items() if key not in ("shard", "row")
+            }
+            weights = stored(zoo(name), expected)
+            assert list(row["weights"]) == list(read_manifest(zoo(name)).architecture.parameter_shapes)
+            assert all(np.array_equal(row["weights"][n], weights[n]) for n in weights)
+
+
+def test_batches_over_several_shards_are_in_the_order_asked_for(zoo):
+    train = load_dataset(zoo("formal-languages"), split="train")
+    order = [7, 0, 11, 3, 3]
+    batch = train[order]
+    assert batch["weights"]["lstm.weight_ih_l0"].shape == (5, 28, 6)
+    for position, number in enumerate(order):
+        row = train[number]
+        assert batch["run"][position] == row["run"] and batch["step"][position] == row["step"]
+        for name, tensor in row["weights"].items():
+            assert torch.equal(batch["weights"][name][position], tensor)
+    before = batch["weights"]["linear.bias"][0].clone()
+    batch["weights"]["linear.bias"] += 1  # a copy: the mapped file is not touched
+    assert torch.equal(train[7]["weights"]["linear.bias"], before)
+
+
+@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_numpy_rows_have_the_same_bits_as_torch_rows(name, streaming, zoo):
+    for split, rows in load_dataset(zoo(name), rollouts=True).items():
+        arrays = load_dataset(zoo(name), split=split, rollouts=True, tensors="numpy", streaming=streaming)
+        for row, numpy_row in zip(rows, arrays, strict=True):
+            found, expected = ({**r.pop("weights"), **r} for r in (numpy_row, row))
+            assert found.keys() == expected.keys()
+            for key, value in expected.items():
+                if isinstance(value, torch.Tensor):
+                    assert type(found[key]) is np.ndarray and np.array_equal(found[key], value.numpy())
+                    assert found[key].dtype == value.numpy().dtype
+                else:
+                    assert found[key] == value
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_of_rows_answers_as_its_networks_do(cell, zoo):
+    """Rows of several splits and shards, one of them twice; outputs, states, and gradients to the inputs."""
+    opened = open_zoo(zoo("formal-languages", cell))
+    rows = opened.index(steps=[2, 11]).take([9, 0, 5, 5])
+    assert len(set(rows["split"].to_pylist())) > 1
+    inputs = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    for stack in (opened.stack(rows), opened.stack(rows.to_pylist())):
+        outputs, state = stack(inputs)
+        assert state[0][0].shape == (4, 3, 7) and stack.num_networks == 4
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs)
+        alone = [load_model(zoo("formal-languages", cell), row["run"], row["step"]) for row in rows.to_pylist()]
+        expected = torch.stack([network(inputs) for network in alone])
+        assert torch.allclose(outputs, expected, atol=1e-6)
+        assert torch.allclose(gradient, torch.autograd.grad(expected.square().sum(), inputs)[0], atol=1e-5)
+    with pytest.raises(FormatError, match="expected rows of `Zoo.index`"):
+        opened.stack(rows.select(["run", "step"]))
+
+
+def test_a_zoo_is_the_same_by_its_content_and_not_by_how_it_was_made(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
+    change(out / "zoo.json", lambda data: data["made"].update(seconds=1e6))
+    assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
+    change(out / "zoo.json", lambda data: data["files"]["index/train.parquet"].update(sha256="0" * 64))
+    assert open_zoo(out).identity != open_zoo(zoo("formal-languages")).identity
+
+
+def test_stacked_weights_give_tensors_by_name_and_rows_by_number():
+    stacked = StackedWeights(a=torch.arange(6).view(3, 2), b=torch.arange(3))
+    assert torch.equal(stacked[1]["a"], torch.tensor([2, 3])) and [row["b"].item() for row in stacked.rows()] == [
+        0,
+        1,
+        2,
+    ]
+
+
+def test_steps_and_where_keep_what_they_say(zoo):
+    directory = zoo("formal-languages")
+    everything = open_zoo(directory).index().to_pylist()
+    assert len(load_dataset(directory, split="train", steps=11)) == sum(
+        row["step"] == 11 and row["split"] == "train" for row in everything
+    )
+    some = load_dataset(directory, steps=[0, 11], where=[("m_b", "in", [-1, 0, 1]), ("loss", "<", 1.79)])
+    kept = [row for split in some.values() for row in split]
+    assert {(row["run"], row["step"]) for row in kept} == {
+        (r["run"], r["step"]) for r in everything if r["step"] != 2 and abs(r["m_b"]) <= 1 and r["loss"] < 1.79
+    }
+    assert 0 < len(kept) < len(everything)
+    expression = load_dataset(directory, split="train", where=(pc.field("run") == 2) | (pc.field("step") == 0))
+    assert all(row["run"] == 2 or row["step"] == 0 for row in expression)
+    assert len(load_dataset(directory, split="train", where=[("loss", ">", 99)])) == 0
+    assert len(list(load_dataset(directory, split="train", where=[("loss", ">", 99)], streaming=True))) == 0
+
+
+def test_where_means_the_number_that_is_written(zoo):
+    """Columns are float32: neither 0.0001 nor 0.1 is among their values, but both are meant."""
+    languages = load_dataset(zoo("formal-languages"), split="train")
+    assert len(load_dataset(zoo("formal-languages"), split="train", where=[("weight_decay", "==", 0.0001)])) == len(
+        languages
+    )
+    everything = open_zoo(zoo("sequential-mnist")).index().to_pylist()
+    decayed = [row for row in everything if row["weight_decay"] > 0.05]
+    for where in ([("weight_decay", "==", 0.1)], [("weight_decay", ">=", 0.1)], [("weight_decay", "in", [0.1, 7])]):
+        assert open_zoo(zoo("sequential-mnist")).index(where=where).num_rows == len(decayed) > 0
+    assert open_zoo(zoo("sequential-mnist")).index(where=[("weight_decay", ">", 0.1)]).num_rows == 0
+    assert open_zoo(zoo("sequential-mnist")).index(steps=np.int64(8), split=datasets.Split.TRAIN).num_rows > 0
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_no_rows_have_empty_tensors(name, zoo):
+    train = load_dataset(zoo(name), split="train", rollouts=True)
+    whole = train[0:2]
+    for none in (
+        train[0:0],
+        train[[]],
+        load_dataset(zoo(name), split="train", where=[("run", "<", 0)], rollouts=True)[:],
+    ):
+        assert none.keys() == whole.keys()
+        for key in ("sequences", "log_probs", "logits"):
+            assert key not in whole or none[key].shape == (0, *whole[key].shape[1:])
+        assert all(tensor.shape == (0, *whole["weights"][n].shape[1:]) for n, tensor in none["weights"].items())
+
+
+def test_a_lost_place_is_an_error_and_not_a_row_without_weights(zoo):
+    train = load_dataset(zoo("formal-languages"), split="train")
+    for lost in (train.remove_columns(["shard"]), train.remove_columns(["split"]), train.rename_column("row", "line")):
+        with pytest.raises(FormatError, match="do not say where the weights are"):
+            lost[0]
+    assert "weights" not in train.remove_columns(["shard", "row"])[0]
+
+
+def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
+    directory = zoo("formal-languages")
+    with pytest.raises(UnknownNameError, match="Unknown split 'training'; known: train, .*Did you mean 'train'"):
+        load_dataset(directory, split="training")
+    with pytest.raises(UnknownNameError, match="Unknown step 12; known: 0, 2, 11"):
+        load_dataset(directory, steps=[0, 12])
+    with pytest.raises(UnknownNameError, match="Unknown column 'acuracy'.*Did you mean 'accuracy'"):
+        load_dataset(directory, where=[("acuracy", ">", 0)])
+    with pytest.raises(FormatError, match=r"where has \('accuracy', '>'\)"):
+        load_dataset(directory, where=[("accuracy", ">")])
+    with pytest.raises(FormatError, match="where has .*'~'"):
+        load_dataset(directory, where=[("accuracy", "~", 3)])
+    for where in (
+        3,
+        ("run", ">", 3),
+        [("accuracy", ">", "x")],
+        [("accuracy", "==", None)],
+        pc.field("nope") == 3,
+        pc.field("run"),
+    ):
+        with pytest.raises(FormatError, match="(?s)where .*Expected a pyarrow expression, or triples"):
+            load_dataset(directory, where=where)
+    with pytest.raises(FormatError, match="steps is 11.5"):
+        load_dataset(directory, steps=11.5)
+    with pytest.raises(FormatError, match="revision is 'v1'"):
+        load_dataset(directory, revision="v1")
+    with pytest.raises(FormatError, match="expected a directory, or OWNER/NAME"):
+        load_dataset(None)
+    with pytest.raises(UnknownNameError, match="Unknown run"):
+        load_model(directory, "3", 11)
+    with pytest.raises(FormatError, match="is not a directory, nor the name of a zoo.*rnn-zoos generate"):
+        load_dataset("./formal-languages")
+    with pytest.raises(FormatError, match="not a zoo"):
+        load_dataset(tmp_path)
+    with pytest.raises(UnknownNameError, match="Unknown run 7; this zoo has the runs 0 to 6"):
+        load_model(directory, run=7, step=0)
+    with pytest.raises(UnknownNameError, match="Unknown step of run 3 1; known: 0, 2, 11"):
+        load_model(directory, run=3, step=1)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_language_models_reproduce_their_stored_rollouts(cell, zoo):
+    for split in load_dataset(zoo("formal-languages", cell), rollouts=True).values():
+        for row in split:
+            network = load_model(zoo("formal-languages", cell), row["run"], row["step"])
+            assert row["sequences"].shape == (4, 42) and row["sequences"].dtype == torch.uint8
+            with torch.no_grad():
+                log_probs = network(one_hot_inputs(row["sequences"])).log_softmax(-1)
+            assert_equal_to_half_rounding(log_probs, row["log_probs"])
+            assert getattr(network, cell).weight_hh_l1.equal(row["weights"][f"{cell}.weight_hh_l1"])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_digit_models_reproduce_their_stored_rollouts_on_real_digits(cell, zoo):
+    digits = load_digits("embedded")
+    for split in load_dataset(zoo("sequential-mnist", cell), rollouts=True).values():
+        for row in split:
+            network = load_model(zoo("sequential-mnist", cell), row["run"], row["step"])
+            assert row["sequences"].shape == (6, 50, 16) and row["sequences"].dtype == torch.float32
+            with torch.no_grad():
+                assert_equal_to_half_rounding(network(row["sequences"]), row["logits"])
+            expected = tile_inputs(digits.images[digits.fit], rotation_table(row["angle"]))
+            places = [(expected == inputs).all(-1).all(-1).nonzero().item() for inputs in row["sequences"]]
+            assert torch.equal(digits.labels[digits.fit][places].to(torch.uint8), row["labels"])
+
+
+def assert_equal_to_half_rounding(exact: torch.Tensor, half: torch.Tensor) -> None:
+    """Equal to the nearest float16, or its neighbour where the float32 sum was rounded the other way."""
+    assert half.dtype == torch.float16
+    spacing = 2.0 ** (exact.abs().clamp(min=2**-14).log2().floor() - 10)
+    assert ((exact - half.float()).abs() <= 0.5 * spacing + 1e-5 * (1 + exact.abs())).all()
+
+
+def test_it_is_a_real_dataset(zoo):
+    train = load_dataset(zoo("formal-languages"), split="train")
+    assert isinstance(train, datasets.Dataset)
+    learned = train.filter(lambda step: step > 0, input_columns=["step"])
+    assert len(learned) == len(train) * 2 // 3 and "weights" in learned[0]
+    assert train.select([5])[0]["weights"]["linear.bias"].equal(train[5]["weights"]["linear.bias"])
+    assert sorted(row["run"] for row in train.shuffle(seed=0)) == sorted(row["run"] for row in train)
+    assert train.select_columns(["accuracy"])[0].keys() == {"accuracy"}
+    norms = train.map(lambda row: {"norm": row["weights"]["linear.weight"].norm().item()})
+    assert norms[4]["norm"] == pytest.approx(train[4]["weights"]["linear.weight"].norm().item())
+    both = datasets.concatenate_datasets([train, load_dataset(zoo("formal-languages"), split="ood")])
+    assert both[len(train)]["split"] == "ood"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_data_loaders_stack_weights(zoo, workers):
+    train = load_dataset(zoo("formal-languages"), split="train", rollouts=True)
+    seen = 0
+    for batch in DataLoader(train, batch_size=4, num_workers=workers):
+        expected = train[list(range(seen, seen + len(batch["run"])))]
+        for name, tensor in expected["weights"].items():
+            assert torch.equal(batch["weights"][name], tensor)
+        assert torch.equal(batch["log_probs"], expected["log_probs"])
+        seen += len(batch["run"])
+    assert seen == len(train)
+
+
+def test_it_survives_pickling_without_its_weights(zoo):
+    train = load_dataset(zoo("formal-languages"), split="train")
+    row = train[3]
+    data = pickle.dumps(train)
+    assert len(data) < 20_000
+    again = pickle.loads(data)  # noqa: S301 - our own bytes
+    assert all(torch.equal(again[3]["weights"][name], tensor) for name, tensor in row["weights"].items())
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_a_stream_has_the_same_rows_and_splits_over_nodes(name, zoo):
+    whole = load_dataset(zoo(name), split="train", rollouts=True)
+    stream = load_dataset(zoo(name), split="train", rollouts=True, streaming=True)
+    assert isinstance(stream, datasets.IterableDataset)
+    assert set(load_dataset(zoo(name), streaming=True)) == set(load_dataset(zoo(name)))
+    rows = list(stream)
+    assert len(rows) == len(whole)
+    for row, expected in zip(rows, whole, strict=True):
+        assert row.keys() == expected.keys() and row["run"] == expected["run"] and row["step"] == expected["step"]
+        assert all(torch.equal(row["weights"][n], tensor) for n, tensor in expected["weights"].items())
+        assert torch.equal(row["sequences"], expected["sequences"])
+    nodes = [list(split_dataset_by_node(stream, rank, 2)) for rank in range(2)]
+    assert sorted((r["run"], r["step"]) for node in nodes for r in node) == [(r["run"], r["step"]) for r in whole]
+    assert all(nodes)
+
+
+def test_mapping_a_shard_copies_nothing_of_it(tmp_path):
+    size = 50_000_000
+    write_tensors(tmp_path / "x.safetensors", {"a": np.ones((size, 1), np.uint8)}, {})
+    gc.collect()
+    before = private_memory()
+    mapped = map_tensors(tmp_path / "x.safetensors")
+    assert mapped["a"].sum(dtype=np.int64) == size
+    assert private_memory() - before < 10_000  # KiB
+
+
+def private_memory() -> int:
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("RssAnon")).split()[1])
+
+
+@pytest.mark.parametrize("kind", ["shards", "rollouts"])
+def test_a_flipped_byte_is_an_error_that_names_the_file_when_it_is_read(kind, zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    path = sorted((out / kind).glob("train-00001*"))[0]
+    data = path.read_bytes()
+    path.write_bytes(data[:-9] + bytes([data[-9] ^ 64]) + data[-8:])
+    train = load_dataset(out, split="train", rollouts=kind == "rollouts")
+    assert "weights" in train[0], "another shard is whole"
+    with pytest.raises(IntegrityError, match=rf"{path.name} has sha256 .*Fetch or generate this zoo again"):
+        train[len(train) - 1], train[:]
+
+
+def test_a_damaged_index_is_an_error_that_names_it(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    (out / "index" / "train.parquet").write_bytes((out / "index" / "train.parquet").read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match="index/train.parquet has"):
+        load_dataset(out)
+
+
+def test_rollouts_of_digits_need_their_angle(zoo):
+    train = load_dataset(zoo("sequential-mnist"), split="train", rollouts=True)
+    with pytest.raises(FormatError, match="need the column 'angle'"):
+        train.remove_columns(["angle"])[0]
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_info_summarises_what_is_there(name, zoo):
+    info = zoo_info(open_zoo(zoo(name)))
+    manifest, index = read_manifest(zoo(name)), open_zoo(zoo(name)).index().to_pylist()
+    assert info["zoo"]["runs"] == manifest.runs and info["zoo"]["snapshots"] == len(index)
+    assert [row["split"] for row in info["splits"]] == list(manifest.splits)
+    accuracy = next(row for row in info["labels"] if row["label"] == "accuracy")
+    assert accuracy["min"] == min(r["accuracy"] for r in index) and accuracy["max"] == max(r["accuracy"] for r in index)
+    for row in info["steps"]:
+        expected = [r["accuracy"] for r in index if r["step"] == row["step"]]
+        assert row["accuracy"] == pytest.approx(sum(expected) / len(expected), rel=1e-6)
+
+
+def test_sample_shows_the_strings_by_which_a_snapshot_was_measured(zoo):
+    title, rows = sample_network(zoo("formal-languages"), run=2, step=None, count=13)
+    row = open_zoo(zoo("formal-languages")).row(2, 11)
+    assert "step 11" in title and row["task"] in title
+    assert sum(r[""] == "right" for r in rows) / 13 == pytest.approx(row["accuracy"])
+    faults = {"right": {""}, "wrong": {"order", "counts", "no end"}}
+    assert all(r["fault"] in faults[r[""]] and r["string"].endswith("...") == (r["fault"] == "no end") for r in rows)
+
+
+def test_sample_names_digits(zoo):
+    _, rows = sample_network(zoo("sequential-mnist"), run=0, step=8, count=20)
+    digits = load_digits("embedded")
+    assert len(rows) == 20
+    for row in rows:
+        assert digits.labels[digits.numbers.tolist().index(row["MNIST number"])] == row["digit"]
+        assert (row[""] == "right") == (row["digit"] == row["named"]) and 0.1 <= row["probability"] <= 1
