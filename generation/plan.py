@@ -110,10 +110,10 @@ class Plan:
     def _table(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.str_]]:
         """Number, task and weight decay of every run [M], and its split [M]."""
         runs = torch.arange(self.settings.runs)
-        tasks = self.family.deal(self.settings.seed, runs, self.settings.stratified_tasks)
+        tasks = self.family.assign_tasks(self.settings.seed, runs, self.settings.stratified_tasks)
         table = np.empty(self.settings.runs, _COLUMNS)
         table["run"], table["task"] = runs.numpy(), tasks.numpy()
-        table["weight_decay"] = self.family.deal_weight_decay(self.settings.seed, runs, self.settings.weight_decay)
+        table["weight_decay"] = self.family.draw_weight_decay(self.settings.seed, runs, self.settings.weight_decay)
         return table, self.family.splits(tasks)
 
     def runs(self) -> Iterator[tuple[Run, str]]:

@@ -1,1 +1,46 @@
-"""Reads zoos: `datasets` objects, single models, summaries, figures."""
+"""Reads zoos, from directories and from the Hub: `datasets` objects, batches, single networks, summaries, figures.
+
+May import: `rnn_zoos`; never `rnn_zoos.generation` or `rnn_zoos.baselines`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rnn_zoos.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rnn_zoos.loaders.dataset import load_dataset
+    from rnn_zoos.loaders.model import load_model
+    from rnn_zoos.loaders.paper.exporting import export_paper
+    from rnn_zoos.loaders.paper.importing import import_paper
+    from rnn_zoos.loaders.views.figures import draw_zoo
+    from rnn_zoos.loaders.views.info import zoo_info
+    from rnn_zoos.loaders.views.sample import sample_network
+    from rnn_zoos.loaders.zoo import Zoo, open_zoo
+
+__all__ = [
+    "Zoo",
+    "draw_zoo",
+    "export_paper",
+    "import_paper",
+    "load_dataset",
+    "load_model",
+    "open_zoo",
+    "sample_network",
+    "zoo_info",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "rnn_zoos.loaders.dataset": ("load_dataset",),
+        "rnn_zoos.loaders.model": ("load_model",),
+        "rnn_zoos.loaders.paper.exporting": ("export_paper",),
+        "rnn_zoos.loaders.paper.importing": ("import_paper",),
+        "rnn_zoos.loaders.views.figures": ("draw_zoo",),
+        "rnn_zoos.loaders.views.info": ("zoo_info",),
+        "rnn_zoos.loaders.views.sample": ("sample_network",),
+        "rnn_zoos.loaders.zoo": ("Zoo", "open_zoo"),
+    },
+)

@@ -1,39 +1,65 @@
 """Zoos of small recurrent networks: what a zoo is.
 
-Axis letters, used in every docstring: M networks, B sequences, T steps, L layers, H hidden units, G gates, I inputs,
-O outputs, V symbols, P parameters, Z embedding, S snapshots; K is a number of updates drawn ahead.
+Words and axis letters, the same in every docstring:
+
+    M networks    B sequences   T steps        L layers        H hidden units   G gates       I inputs
+    O outputs     V symbols     P parameters   Z embedding     S snapshots      K updates drawn ahead
+
+    run        one training of one network; it has a task, hyperparameters, a number
+    snapshot   the network of a run after some updates (`step`); one row of a zoo
+    stack      M networks along a leading axis: stacked weights [M, *shape], and `NetworkStack`, which runs them at once
+    shard      a file with the stacked weights of some runs of one split
 
     >>> from rnn_zoos import load_dataset, load_model, open_zoo
 
-`rnn_zoos.generation` makes zoos, `rnn_zoos.loaders` reads them; this package imports neither before it is asked to.
+`rnn_zoos.generation` makes zoos, `rnn_zoos.loaders` reads them, `rnn_zoos.baselines` learns from them. This package
+imports none of the three before it is asked for a name of theirs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rnn_zoos.errors import ZooError
+from rnn_zoos.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from rnn_zoos.format.check import check_zoo
     from rnn_zoos.loaders.dataset import load_dataset
     from rnn_zoos.loaders.model import load_model
     from rnn_zoos.loaders.zoo import open_zoo
+    from rnn_zoos.networks.architecture import Architecture
+    from rnn_zoos.networks.model import RecurrentNetwork
+    from rnn_zoos.networks.stack import NetworkStack
+    from rnn_zoos.networks.weights import flatten, stack_weights, unflatten, unstack_weights
 
 __version__ = "0.1.0"
-__all__ = ["ZooError", "__version__", "load_dataset", "load_model", "open_zoo"]
+__all__ = [
+    "Architecture",
+    "NetworkStack",
+    "RecurrentNetwork",
+    "ZooError",
+    "__version__",
+    "check_zoo",
+    "flatten",
+    "load_dataset",
+    "load_model",
+    "open_zoo",
+    "stack_weights",
+    "unflatten",
+    "unstack_weights",
+]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: functions of another folder, imported on first use
-    if name == "load_dataset":
-        from rnn_zoos.loaders.dataset import load_dataset
-
-        return load_dataset
-    if name == "load_model":
-        from rnn_zoos.loaders.model import load_model
-
-        return load_model
-    if name == "open_zoo":
-        from rnn_zoos.loaders.zoo import open_zoo
-
-        return open_zoo
-    raise AttributeError(f"module 'rnn_zoos' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "rnn_zoos.format.check": ("check_zoo",),
+        "rnn_zoos.loaders.dataset": ("load_dataset",),
+        "rnn_zoos.loaders.model": ("load_model",),
+        "rnn_zoos.loaders.zoo": ("open_zoo",),
+        "rnn_zoos.networks.architecture": ("Architecture",),
+        "rnn_zoos.networks.model": ("RecurrentNetwork",),
+        "rnn_zoos.networks.stack": ("NetworkStack",),
+        "rnn_zoos.networks.weights": ("flatten", "stack_weights", "unflatten", "unstack_weights"),
+    },
+)

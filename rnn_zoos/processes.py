@@ -1,6 +1,6 @@
 """Worker processes: one thread each, deaf to Ctrl-C, which the parent decides on, and gone when the parent is.
 
-A crew outlives its workers: one that dies (killed, out of memory) or hangs is replaced, and its task is done again.
+A pool outlives its workers: one that dies (killed, out of memory) or hangs is replaced, and its task is done again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 POLL = 0.2
 """Seconds between looks at the workers."""
-PATIENCE = 1800.0
+SILENCE_LIMIT = 1800.0
 """Seconds without a sign of life after which a worker counts as hanging."""
 TRIES = 3
 """Times that a task is begun before its loss is an error."""
@@ -42,19 +42,19 @@ def available_cores() -> int:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A worker's place in its crew: its number, and how it says that it has done some units of work (or just lives)."""
+class Worker:
+    """A worker's place in its pool: its number, and how it says that it has done some units of work (or just lives)."""
 
     number: int
     report: Callable[[int], None]
 
 
-class Crew(Generic[Task, Result]):
-    """`size` processes that call `work(*shared, task, seat)`, a function that can be pickled by name.
+class WorkerPool(Generic[Task, Result]):
+    """`size` processes that call `work(*shared, task, worker)`, a function that can be pickled by name.
 
     `shared` is sent to every process once. `advance` gets every task's units of work that were done, and those that
     were lost with a worker as a negative number; `say` a line for people when a worker is replaced. Leaving kills
-    all workers, by an exception or not. A worker hangs if it reports nothing for `patience` seconds in which this
+    all workers, by an exception or not. A worker hangs if it reports nothing for `silence_limit` seconds in which this
     process was awake, so that a suspended machine accuses nobody.
     """
 
@@ -63,33 +63,34 @@ class Crew(Generic[Task, Result]):
         size: int,
         work: Callable[..., Result],
         *shared: object,
-        patience: float = PATIENCE,
+        silence_limit: float = SILENCE_LIMIT,
         advance: Callable[[Task, int], None] = lambda task, units: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.patience, self.advance, self.say = patience, advance, say
-        self._seats: list[_Worker[Task, Result]] = [_Worker(number, (work, shared)) for number in range(size)]
+        self.silence_limit, self.advance, self.say = silence_limit, advance, say
+        job = (work, shared)
+        self._processes: list[_WorkerProcess[Task, Result]] = [_WorkerProcess(number, job) for number in range(size)]
         self._last_look = time.monotonic()
 
-    def __enter__(self) -> Crew[Task, Result]:
+    def __enter__(self) -> WorkerPool[Task, Result]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Kill all: what they have finished is collected, and one that hangs would not end otherwise."""
-        for worker in self._seats:
+        for worker in self._processes:
             worker.kill()
-        for worker in self._seats:
+        for worker in self._processes:
             worker.join()
 
     @property
     def idle(self) -> int:
         """How many workers have nothing to do."""
-        return sum(worker.task is None for worker in self._seats)
+        return sum(worker.task is None for worker in self._processes)
 
     @property
     def busy(self) -> int:
         """How many tasks are in work."""
-        return len(self._seats) - self.idle
+        return len(self._processes) - self.idle
 
     def work_through(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Future[Result]]]:
         """Give out all tasks, and yield each with its future as it is finished, as `collect` does."""
@@ -101,14 +102,14 @@ class Crew(Generic[Task, Result]):
 
     def give(self, task: Task) -> None:
         """Give a task to an idle worker."""
-        next(worker for worker in self._seats if worker.task is None).begin(task)
+        next(worker for worker in self._processes if worker.task is None).begin(task)
 
     def collect(self, timeout: float = POLL) -> Iterator[tuple[Task, Future[Result]]]:
         """Yield what was finished within some seconds: each task and its future, which has the result or the error.
 
         Raises WorkerError if a task has lost its worker too often.
         """
-        futures = {worker.future: worker for worker in self._seats if worker.future is not None}
+        futures = {worker.future: worker for worker in self._processes if worker.future is not None}
         if not futures:
             time.sleep(timeout)
         finished, _ = wait(futures, timeout, FIRST_COMPLETED)
@@ -124,26 +125,26 @@ class Crew(Generic[Task, Result]):
                 else:
                     worker.task, worker.future = None, None
                     yield task, future
-            elif worker.silence > self.patience:
+            elif worker.silence > self.silence_limit:
                 worker.hung = True
                 self._replace(worker, task)
 
-    def _replace(self, worker: _Worker[Task, Result], task: Task) -> None:
+    def _replace(self, worker: _WorkerProcess[Task, Result], task: Task) -> None:
         tries = worker.tries
         self.advance(task, -worker.done)
-        silent = f"gave no sign of life for {self.patience:g} seconds"
+        silent = f"gave no sign of life for {self.silence_limit:g} seconds"
         how = silent if worker.hung else "died or was out of memory"
         if tries == TRIES:
             raise WorkerError(
                 f"The worker process at {task} {how}, {TRIES} times. What was finished is kept; run the same command "
-                f"again, with fewer --workers than {len(self._seats)} if memory was short."
+                f"again, with fewer --workers than {len(self._processes)} if memory was short."
             )
         self.say(f"The worker process at {task} {how}; the work is begun again ({tries + 1} of {TRIES}).")
         worker.kill()
         worker.begin(task, tries + 1)
 
 
-class _Worker(Generic[Task, Result]):
+class _WorkerProcess(Generic[Task, Result]):
     """One process, in a pool of its own: what kills it breaks nobody else's pool."""
 
     def __init__(self, number: int, job: tuple[Callable[..., Result], tuple[object, ...]]) -> None:
@@ -217,12 +218,12 @@ def is_loss(error: BaseException | None) -> bool:
     return no_memory or isinstance(error, (BrokenProcessPool, MemoryError))
 
 
-_seat: Seat | None = None  # of this worker process
+_worker: Worker | None = None  # of this worker process
 _job: tuple[Callable[..., Any], tuple[object, ...]] | None = None
 
 
 def _start(number: int, pulse: Any) -> None:  # noqa: ANN401
-    global _seat
+    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -231,7 +232,7 @@ def _start(number: int, pulse: Any) -> None:  # noqa: ANN401
         pulse[0] += units
         pulse[1] += 1
 
-    _seat = Seat(number, report)
+    _worker = Worker(number, report)
     report(0)
 
 
@@ -241,9 +242,9 @@ def _take_job(job: tuple[Callable[..., Any], tuple[object, ...]]) -> None:
 
 
 def _work(task: object) -> object:
-    assert _job is not None and _seat is not None, "a worker is given its job before any task"
+    assert _job is not None and _worker is not None, "a worker is given its job before any task"
     work, shared = _job
-    return work(*shared, task, _seat)
+    return work(*shared, task, _worker)
 
 
 def _die_with_parent() -> None:

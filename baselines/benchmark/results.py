@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnn_zoos import __version__
-from rnn_zoos.baselines.benchmark.portrait import asked, embedding_map
+from rnn_zoos.baselines.benchmark.embedding_map import asked, embedding_map
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, train_end_to_end

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rnn_zoos.baselines.benchmark.results import preset_of, run_control, run_encoder
 from rnn_zoos.baselines.emulation.data import Biases, ZooData, load_data
-from rnn_zoos.processes import Crew, Seat, available_cores
+from rnn_zoos.processes import Worker, WorkerPool, available_cores
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def make_results(
             finished(work, benchmark.make(data, work, partial(_in_order, reached, work)))
             reached(work, updates)
         return
-    with Crew[Work, Path](workers, _make, benchmark, patience=math.inf, advance=advance, say=_say) as crew:
-        for work, future in crew.work_through(wanted):
+    with WorkerPool[Work, Path](workers, _make, benchmark, silence_limit=math.inf, advance=advance, say=_say) as pool:
+        for work, future in pool.work_through(wanted):
             finished(work, future.result())
             reached(work, updates)
 
@@ -97,12 +97,12 @@ def _data(benchmark: Benchmark) -> ZooData:
     return benchmark.data()
 
 
-def _make(benchmark: Benchmark, work: Work, seat: Seat) -> Path:
+def _make(benchmark: Benchmark, work: Work, worker: Worker) -> Path:
     before = 0
 
     def report(update: int, loss: float) -> None:
         nonlocal before
-        seat.report(update - before)
+        worker.report(update - before)
         before = update
 
     return benchmark.make(_data(benchmark), work, report)

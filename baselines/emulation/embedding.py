@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData
-from rnn_zoos.baselines.encoders.bank import CANDIDATES
 from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, unit_length
+from rnn_zoos.baselines.encoders.fixed_probes import CANDIDATES
 from rnn_zoos.baselines.encoders.registry import checked, embeddings_of
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.signed import SignedPermutation

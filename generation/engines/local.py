@@ -21,7 +21,7 @@ from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
-from rnn_zoos.processes import PATIENCE, Crew, Seat, available_cores
+from rnn_zoos.processes import SILENCE_LIMIT, Worker, WorkerPool, available_cores
 
 Packed = tuple[Run, tuple[int, ...], dict[str, Array], bool]
 """A TrainedRun on its way to another process."""
@@ -61,14 +61,14 @@ class LocalEngine:
 
     On small networks that is faster than threads within a process. A backend for GPUs has one more process per device
     (`devices`, by default all that it can use), which trains the runs of many shards at once (`at_once`, by default
-    what suits the device); the workers measure and write them. A process that dies, or reports nothing for `patience`
-    seconds, is replaced and its shards are begun again, up to three times.
+    what suits the device); the workers measure and write them. A process that dies, or reports nothing for
+    `silence_limit` seconds, is replaced and its shards are begun again, up to three times.
     """
 
     workers: int | None = None
     devices: tuple[str, ...] | None = None
     at_once: int | None = None
-    patience: float = PATIENCE
+    silence_limit: float = SILENCE_LIMIT
     store: Store | None = None
 
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
@@ -76,7 +76,7 @@ class LocalEngine:
         plan, workers = workspace.plan, min(self.workers or available_cores(), len(pending))
         devices = training_devices(plan.backend) if self.devices is None else self.devices
         shared = plan, workspace.directory
-        options: dict[str, Any] = {"patience": self.patience, "say": progress.say}
+        options: dict[str, Any] = {"silence_limit": self.silence_limit, "say": progress.say}
 
         def advance(task: object, updates: int) -> None:
             progress.advance(updates)
@@ -85,13 +85,13 @@ class LocalEngine:
             if not devices:
                 return _FromPlan(pending)
             at_once = self.at_once or make_trainer(plan.backend).at_once or max(len(shard.table) for shard in pending)
-            crew = Crew[Group, Trained](
+            pool = WorkerPool[Group, Trained](
                 len(devices), train_group, *shared, devices, at_once, advance=advance, **options
             )
-            return _FromDevices(crew, groups(pending, at_once), plan.backend)
+            return _FromDevices(pool, groups(pending, at_once), plan.backend)
 
         counted = options if devices else {**options, "advance": advance}
-        with source() as shards, Crew[Job, None](workers, make_job, *shared, **counted) as makers:
+        with source() as shards, WorkerPool[Job, None](workers, make_job, *shared, **counted) as makers:
             while makers.busy or not shards.empty:
                 while makers.idle and (job := shards.take()) is not None:
                     makers.give(job)
@@ -100,18 +100,20 @@ class LocalEngine:
                     progress.finished(len(job.shard.table))
 
 
-def make_job(plan: Plan, directory: Path, job: Job, seat: Seat) -> None:
+def make_job(plan: Plan, directory: Path, job: Job, worker: Worker) -> None:
     """Make a shard, in a worker process."""
     trained = None if job.trained is None else map(unpack, job.trained)
-    make_shard(directory, plan, job.shard, seat.report, trained)
+    make_shard(directory, plan, job.shard, worker.report, trained)
 
 
-def train_group(plan: Plan, directory: Path, devices: Sequence[str], at_once: int, group: Group, seat: Seat) -> Trained:
+def train_group(
+    plan: Plan, directory: Path, devices: Sequence[str], at_once: int, group: Group, worker: Worker
+) -> Trained:
     """Train the runs of some shards at once, in the process of a device; return those of every shard."""
     workspace = Workspace(directory, plan)
     missing = [workspace.missing_runs(shard) for shard in group.shards]
-    trainer = make_trainer(plan.backend, devices[seat.number], at_once)
-    trained = trainer.train(plan.family, plan.settings, [run for runs in missing for run in runs], seat.report)
+    trainer = make_trainer(plan.backend, devices[worker.number], at_once)
+    trained = trainer.train(plan.family, plan.settings, [run for runs in missing for run in runs], worker.report)
     return [[pack(run) for run in islice(trained, len(runs))] for runs in missing]
 
 
@@ -138,27 +140,27 @@ class _FromPlan:
 class _FromDevices:
     """Shards whose runs a process per device trains; they are dealt as devices have finished."""
 
-    def __init__(self, crew: Crew[Group, Trained], waiting: Iterator[Group], backend: str) -> None:
-        self._crew, self._waiting, self._backend = crew, deque(waiting), backend
+    def __init__(self, pool: WorkerPool[Group, Trained], waiting: Iterator[Group], backend: str) -> None:
+        self._pool, self._waiting, self._backend = pool, deque(waiting), backend
         self._ready: deque[Job] = deque()
 
     def __enter__(self) -> _FromDevices:
-        self._crew.__enter__()
+        self._pool.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401
-        self._crew.__exit__(*error)
+        self._pool.__exit__(*error)
 
     @property
     def empty(self) -> bool:
-        return not (self._waiting or self._ready or self._crew.busy)
+        return not (self._waiting or self._ready or self._pool.busy)
 
     def take(self) -> Job | None:
         """Return a shard whose runs are trained, if there is one; keep the devices busy."""
-        for group, future in self._crew.collect(timeout=0):
+        for group, future in self._pool.collect(timeout=0):
             self._ready += map(Job, group.shards, self._trained(group, future))
-        while self._waiting and self._crew.idle:
-            self._crew.give(self._waiting.popleft())
+        while self._waiting and self._pool.idle:
+            self._pool.give(self._waiting.popleft())
         return self._ready.popleft() if self._ready else None
 
     def _trained(self, group: Group, future: Future[Trained]) -> Trained:

@@ -19,13 +19,13 @@ from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_cluster import alive_nodes, check_made, check_nodes, connected
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer
-from rnn_zoos.generation.trainers.together import RUNS_AT_ONCE
+from rnn_zoos.generation.trainers.groups import RUNS_AT_ONCE
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.records import MadeShard, making
 from rnn_zoos.generation.writing.shards import compute_shard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import KeptRuns, Workspace
-from rnn_zoos.processes import PATIENCE, POLL, TRIES, is_loss
+from rnn_zoos.processes import POLL, SILENCE_LIMIT, TRIES, is_loss
 
 _REPORT_EVERY = 1.0  # seconds between a task's reports
 _NODES_EVERY = 5.0  # seconds between looks at the nodes
@@ -37,13 +37,13 @@ class RayEngine:
 
     `address` is that of a running cluster; without one, a Ray is started on this machine with `workers` cores (by
     default all). Shards come back as bytes, or are written to `store`, and what is lost with a node is begun again on
-    another. `at_once` and `patience` as in `LocalEngine`.
+    another. `at_once` and `silence_limit` as in `LocalEngine`.
     """
 
     address: str | None = None
     workers: int | None = None
     at_once: int | None = None
-    patience: float = PATIENCE
+    silence_limit: float = SILENCE_LIMIT
     store: Store | None = None
 
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
@@ -143,7 +143,7 @@ class _Work:
 
     def _again(self, task: _Task, why: str, *, counts: bool) -> None:
         if task.hung:
-            why, counts = f"no sign of life for {self.engine.patience:g} seconds", task.begun
+            why, counts = f"no sign of life for {self.engine.silence_limit:g} seconds", task.begun
         self.progress.advance(-task.updates)
         if counts and task.tries == TRIES:
             raise WorkerError(
@@ -167,7 +167,7 @@ class _Work:
                 task.silence = 0.0  # as long as others give signs, it may wait for a core
             else:
                 task.silence += awake
-                if task.silence > self.engine.patience and not task.hung:
+                if task.silence > self.engine.silence_limit and not task.hung:
                     task.hung = True
                     ray.cancel(reference, force=True)
         if now - self.looked_at_nodes > _NODES_EVERY:

@@ -62,7 +62,7 @@ class Sizes:
 
 def make_runs(family: TaskFamily, count: int, seed: int = 0) -> list[Run]:
     """Return runs 0..count-1 of a family with the tasks that it deals them."""
-    tasks = family.deal(seed, torch.arange(count)).tolist()
+    tasks = family.assign_tasks(seed, torch.arange(count)).tolist()
     return [Run(number, task, 1e-4) for number, task in enumerate(tasks)]
 
 

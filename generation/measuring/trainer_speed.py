@@ -37,22 +37,22 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
     many processes, measured in turn with the rest.
     """
     cores, results = available_cores(), []
-    with Crew(cores) as crew:
+    with SynchronisedPool(cores) as pool:
         for zoo in ZOOS:
             plan = _plan(zoo, updates)
             ways: dict[str, Callable[[], float]] = {
-                "matmul": partial(crew.together, matmul_rate, plan),
+                "matmul": partial(pool.together, matmul_rate, plan),
                 "bare": partial(bare_rate, plan),
-                "bare, one process a core": partial(crew.together, bare_rate, plan),
+                "bare, one process a core": partial(pool.together, bare_rate, plan),
             }
             for backend in backends:
                 at_once = make_trainer(backend).at_once
                 ours = replace(_plan(zoo, updates, at_once or 1), backend=backend)
                 if at_once is None:
-                    ways[f"1 of {backend}"] = partial(crew.alone, trainer_rate, ours)
-                    ways[backend] = partial(crew.together, trainer_rate, ours)
+                    ways[f"1 of {backend}"] = partial(pool.alone, trainer_rate, ours)
+                    ways[backend] = partial(pool.together, trainer_rate, ours)
                 else:
-                    ways[f"{backend}, {at_once:,} runs at once"] = partial(crew.alone, trainer_rate, ours)
+                    ways[f"{backend}, {at_once:,} runs at once"] = partial(pool.alone, trainer_rate, ours)
             # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
             rates = [{way: measure() for way, measure in ways.items()} for _ in range(repeats)]
             results += _rows(plan, rates)
@@ -134,7 +134,7 @@ def matmul_rate(plan: Plan) -> float:
     return 5 * 2 * _MATMUL**3 / (time.perf_counter() - started) / _update_flop(plan)
 
 
-class Crew:
+class SynchronisedPool:
     """Single-threaded processes, one a core, that measure side by side. Use it as a context manager."""
 
     def __init__(self, size: int) -> None:
@@ -142,7 +142,7 @@ class Crew:
         self.size = size
         self._pool = ProcessPoolExecutor(size, context, _start, (context.Barrier(size),))
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> SynchronisedPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,7 +157,7 @@ class Crew:
         return self._pool.submit(rate, plan).result()
 
 
-_barrier: Barrier | None = None  # of this process of a crew
+_barrier: Barrier | None = None  # of this process of a pool
 
 
 def _start(barrier: Barrier) -> None:
@@ -167,6 +167,6 @@ def _start(barrier: Barrier) -> None:
 
 
 def _with_the_others(rate: Callable[[Plan], float], plan: Plan) -> float:
-    assert _barrier is not None, "processes of a crew start with _start"
+    assert _barrier is not None, "processes of a pool start with _start"
     _barrier.wait()  # or one process could do the work of two, one after the other
     return rate(plan)

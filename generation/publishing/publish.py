@@ -93,7 +93,7 @@ EXPORTERS: Mapping[str, Callable[[Path, Path], str]] = MappingProxyType(
 """By the name that `rnn-zoos export --to` takes: from a zoo and where to write to what to tell the user."""
 
 
-def prepare(directory: Path, repo: str) -> Publication:
+def prepare_publication(directory: Path, repo: str) -> Publication:
     """Check a zoo and write what is published beside it. Raises FormatError with what is wrong."""
     findings = check_zoo(directory)
     if findings:

@@ -28,13 +28,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.generation.trainers.together import (
-    Together,
+from rnn_zoos.generation.trainers.groups import (
+    RunGroup,
     best_at_once,
     existing_device,
     in_groups,
     initial_parameters,
-    train_together,
+    train_group,
 )
 from rnn_zoos.generation.trainers.trainer import BETAS, EPSILON, Report, Run, TrainedRun, TrainingSettings, adamw_rates
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -63,7 +63,7 @@ class StackedTrainer:
         """Yield the trained runs, in order."""
         for group in in_groups(runs, self.at_once):
             with _one_thread():
-                trained = train_together(TrainingStack(family, settings, group, self.device), group, report)
+                trained = train_group(TrainingStack(family, settings, group, self.device), group, report)
             yield from trained
 
 
@@ -78,7 +78,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class TrainingStack(Together):
+class TrainingStack(RunGroup):
     """M runs in training on a device. Every tensor here keeps its place in memory: a captured update reads them there.
 
     parameters, first_moment, second_moment: [M, P] with the additional units. step []: updates done. drawn [M, B, ...]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_zoos.cli.console import share_bar
 from rnn_zoos.errors import DigitsError, WorkerError
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import Manifest
@@ -22,7 +21,8 @@ from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.records import making
 from rnn_zoos.generation.writing.shards import Tensors, measure_run
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
-from rnn_zoos.processes import Crew, Seat, available_cores
+from rnn_zoos.processes import Worker, WorkerPool, available_cores
+from rnn_zoos.progress import progress_bar
 
 CLOSE = 1e-3
 """Elsewhere: how far labels that are computed from stored weights may be from those of the zoo, and initial weights.
@@ -142,23 +142,23 @@ def _trained(plan: Plan, wanted: list[Task], workers: int | None) -> Iterator[tu
     on_gpu = make_trainer(plan.backend).at_once is not None
     size = min(1 if on_gpu else workers or available_cores(), len(wanted))
     done, total = 0, len(wanted) * plan.settings.num_updates
-    with share_bar(f"training {len(wanted)} runs again") as progress:
+    with progress_bar(f"training {len(wanted)} runs again") as progress:
 
         def advance(task: Task, updates: int) -> None:
             nonlocal done
             done += updates
             progress(done / max(total, 1))
 
-        with Crew[Task, Again](size, train_again, plan, advance=advance) as crew:
-            for task, future in crew.work_through(wanted):
+        with WorkerPool[Task, Again](size, train_again, plan, advance=advance) as pool:
+            for task, future in pool.work_through(wanted):
                 yield task, _result(future, task)
 
 
-def train_again(plan: Plan, task: Task, seat: Seat) -> Again:
+def train_again(plan: Plan, task: Task, worker: Worker) -> Again:
     """Train and measure a run, in a worker process."""
-    (trained,) = make_trainer(plan.backend).train(plan.family, plan.settings, [task.run], seat.report)
-    rows, tensors = measure_run(plan, task.split, trained, seat.report)
-    measured = [] if task.stored is None else measure_run(plan, task.split, task.stored, seat.report)[0]
+    (trained,) = make_trainer(plan.backend).train(plan.family, plan.settings, [task.run], worker.report)
+    rows, tensors = measure_run(plan, task.split, trained, worker.report)
+    measured = [] if task.stored is None else measure_run(plan, task.split, task.stored, worker.report)[0]
     return Again(rows, tensors, measured)
 
 

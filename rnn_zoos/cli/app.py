@@ -183,10 +183,10 @@ def publish(
     rnn-zoos publish zoos/formal-languages --repo me/formal-languages --tag v1
     """
     from rnn_zoos.format.manifest import CARD, PUBLISHED
-    from rnn_zoos.generation.publishing.publish import prepare
+    from rnn_zoos.generation.publishing.publish import prepare_publication
     from rnn_zoos.generation.publishing.publish import publish as publish_files
 
-    publication = prepare(directory, repo)
+    publication = prepare_publication(directory, repo)
     for line in publication.summary():
         print(line)
     print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)

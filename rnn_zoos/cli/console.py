@@ -1,11 +1,10 @@
-"""What the commands share: options, tables, JSON, a bar of progress."""
+"""What the commands share: options, tables, JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
 
 Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")]
-
-
-@contextmanager
-def share_bar(title: str) -> Iterator[Callable[[float], None]]:
-    """Show a bar on stderr, where that is a terminal; yields what has to be called with the share that is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda share: progress.update(task, completed=share)
 
 
 def print_json(data: object) -> None:

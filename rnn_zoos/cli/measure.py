@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import JsonFile, Revision, print_table, share_bar
+from rnn_zoos.cli.console import JsonFile, Revision, print_table
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.progress import progress_bar
 
 speed = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -53,7 +54,7 @@ def benchmark(
         make_encoder(name, architecture)  # what cannot be made is said at once, not after an hour
     wanted = [Work(name, seed) for seed in range(seeds) for name in encoders]
     wanted += [Work(control, None) for control in controls_of(planned.biases)]
-    with share_bar(f"{len(wanted)} results") as progress:
+    with progress_bar(f"{len(wanted)} results") as progress:
         make_results(planned, wanted, workers, lambda work, path: print(f"{work}: {path}", flush=True), progress)
     print(f"All results are there: rnn-zoos leaderboard {out}")
 

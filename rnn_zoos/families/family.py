@@ -114,7 +114,7 @@ class TaskFamily(ABC):
         return Architecture(cell, num_layers, self.input_size, hidden_size, self.output_size)
 
     @abstractmethod
-    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+    def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
         """Return the tasks [M] of runs [M]; what a run gets does not depend on which others are asked for.
 
         `stratified` spreads the tasks evenly over any long stretch of runs, instead of drawing each independently.
@@ -158,7 +158,7 @@ class TaskFamily(ABC):
     def check_evaluation(self, evaluation: Any) -> None:  # noqa: ANN401
         """Raise PresetError if the sizes ask for more than there is."""
 
-    def deal_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
+    def draw_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
         """Return the weight decay of runs [M]: one of the choices, drawn for each."""
         bits = random_bits(seed, runs, Purpose.TASK, [1], 1)[:, 0, 0]
         decays: npt.NDArray[np.float64] = np.array(choices, np.float64)[to_integers(bits, len(choices)).numpy()]
@@ -186,7 +186,7 @@ class TaskFamily(ABC):
         return np.where(self.is_ood(tasks).numpy(), "ood", split)
 
 
-def deal_in_blocks(seed: int, runs: Tensor, counter: int, count: int) -> Tensor:
+def assign_in_blocks(seed: int, runs: Tensor, counter: int, count: int) -> Tensor:
     """Return one of 0..count-1 for each of runs [M]: every block of `count` runs gets a shuffle of all of them.
 
     `counter` addresses the stream of the purpose TASK, so that several things can be dealt.

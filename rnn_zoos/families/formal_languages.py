@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.family import Column, Measured, TaskFamily, deal_in_blocks, to_half
+from rnn_zoos.families.family import Column, Measured, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.networks.cells import network_step, zero_state
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
@@ -195,9 +195,9 @@ class FormalLanguages(TaskFamily):
     )
     """The first three are measured on the stored rollouts: a source does not hold the strings that it was judged by."""
 
-    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+    def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
         """Deal each block of 216 runs one shuffle of all languages, which is stratified already."""
-        return deal_in_blocks(seed, runs, 0, NUM_TASKS)
+        return assign_in_blocks(seed, runs, 0, NUM_TASKS)
 
     def task_name(self, task: int) -> str:
         """Return for example `b-1 c+0 d+2`."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families.digits import Digits, load_digits
-from rnn_zoos.families.family import Column, Measured, TaskFamily, deal_in_blocks, to_half
+from rnn_zoos.families.family import Column, Measured, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
@@ -148,12 +148,12 @@ class SequentialMnist(TaskFamily):
         """The digits of `mnist` (embedded, hub or a directory), loaded when they are first needed."""
         return load_digits(self.mnist)
 
-    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+    def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
         """Deal every run an angle of its own, uniform; stratified: each block of 360 runs has one angle per degree."""
         words = random_bits(seed, runs, Purpose.TASK, [0], 1)[:, 0, 0]
         if not stratified:
             return to_integers(words, 360 * MICRODEGREES)
-        degrees = deal_in_blocks(seed, runs, _STRATA_COUNTER, 360)
+        degrees = assign_in_blocks(seed, runs, _STRATA_COUNTER, 360)
         return degrees * MICRODEGREES + to_integers(words, MICRODEGREES)
 
     def task_name(self, task: int) -> str:

@@ -202,8 +202,8 @@ def _check_dealing(tables: Mapping[str, pa.Table], manifest: Manifest, family: T
     """Yield runs whose task, split or weight decay is not what the seed and the fixed rules give them."""
     numbers = [table["run"].to_numpy() for table in tables.values()]
     runs = torch.from_numpy(np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64))
-    tasks = family.deal(manifest.seed, runs, manifest.settings.get("stratified_tasks", False))
-    decays = family.deal_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
+    tasks = family.assign_tasks(manifest.seed, runs, manifest.settings.get("stratified_tasks", False))
+    decays = family.draw_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
     dealt = {
         run: {
             "task": family.task_name(task),

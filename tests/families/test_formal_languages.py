@@ -102,11 +102,11 @@ def test_task_numbers_and_offsets_are_inverse():
 
 
 def test_tasks_are_dealt_evenly_and_do_not_depend_on_the_other_runs():
-    dealt = FAMILY.deal(1, torch.arange(1000))
+    dealt = FAMILY.assign_tasks(1, torch.arange(1000))
     assert set(Counter(dealt.tolist()).values()) == {4, 5}
-    assert torch.equal(FAMILY.deal(1, torch.arange(300)), dealt[:300])
-    assert FAMILY.deal(1, torch.tensor([999, 3])).tolist() == [dealt[999], dealt[3]]
-    assert not torch.equal(FAMILY.deal(2, torch.arange(216)), dealt[:216])
+    assert torch.equal(FAMILY.assign_tasks(1, torch.arange(300)), dealt[:300])
+    assert FAMILY.assign_tasks(1, torch.tensor([999, 3])).tolist() == [dealt[999], dealt[3]]
+    assert not torch.equal(FAMILY.assign_tasks(2, torch.arange(216)), dealt[:216])
 
 
 def test_splits_are_fixed():

@@ -32,29 +32,29 @@ def test_normalised_digits_have_mean_zero_and_unit_variance():
 
 
 def test_angles_are_uniform_distinct_and_independent_of_other_runs():
-    tasks = FAMILY.deal(0, torch.arange(1000))
+    tasks = FAMILY.assign_tasks(0, torch.arange(1000))
     assert 0 <= tasks.min() and tasks.max() < 360 * MICRODEGREES
     assert len(tasks.unique()) == 1000
     eighths = torch.bincount(tasks // (45 * MICRODEGREES))
     assert len(eighths) == 8 and 80 < eighths.min() and eighths.max() < 170
-    assert FAMILY.deal(0, torch.tensor([999, 3])).tolist() == [tasks[999], tasks[3]]
+    assert FAMILY.assign_tasks(0, torch.tensor([999, 3])).tolist() == [tasks[999], tasks[3]]
     assert FAMILY.task_values(TASK) == {"angle": 123.456789} and FAMILY.task_name(TASK) == "123.456789 degrees"
 
 
 def test_stratified_angles_fall_one_into_every_degree_in_each_block_of_360_runs():
-    tasks = FAMILY.deal(7, torch.arange(1000), stratified=True)
+    tasks = FAMILY.assign_tasks(7, torch.arange(1000), stratified=True)
     for first in (0, 360):
         degrees = tasks[first : first + 360] // MICRODEGREES
         assert sorted(degrees.tolist()) == list(range(360)) and degrees.tolist() != list(range(360))
     assert (tasks[:360] // MICRODEGREES != tasks[360:720] // MICRODEGREES).any()
     remainders = tasks % MICRODEGREES
     assert remainders.min() < 0.01 * MICRODEGREES and remainders.max() > 0.99 * MICRODEGREES
-    assert FAMILY.deal(7, torch.tensor([999, 3]), stratified=True).tolist() == [tasks[999], tasks[3]]
-    assert (tasks != FAMILY.deal(7, torch.arange(1000))).all()
+    assert FAMILY.assign_tasks(7, torch.tensor([999, 3]), stratified=True).tolist() == [tasks[999], tasks[3]]
+    assert (tasks != FAMILY.assign_tasks(7, torch.arange(1000))).all()
 
 
 def test_splits_are_fixed_by_the_angle():
-    tasks = FAMILY.deal(0, torch.arange(3000))
+    tasks = FAMILY.assign_tasks(0, torch.arange(3000))
     splits = FAMILY.splits(tasks)
     assert [task >= 312 * MICRODEGREES for task in tasks.tolist()] == [split == "ood" for split in splits]
     counts = Counter(splits.tolist())

@@ -63,7 +63,7 @@ class Synthetic(TaskFamily):
     task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})
 
-    def deal(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
+    def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
         """Deal every run the harmless task."""
         return torch.zeros_like(runs)
 

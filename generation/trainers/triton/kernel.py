@@ -318,7 +318,7 @@ def train_runs(
 
     parameters, first_moments, second_moments, gradients: float32 [M, row]; gradients need hold nothing before, and
     hold those of the run's last update after. losses: float32 [M], of the last update. diverged_at: int64 [M], see
-    `together.Together`; runs that have diverged are left alone. scratch: float32 [M, KernelShape.scratch], of any
+    `groups.RunGroup`; runs that have diverged are left alone. scratch: float32 [M, KernelShape.scratch], of any
     content. weight_decay: float32 [M]. rates: float32 [ahead, 3], see `training.adamw_rates`. Of what is drawn for
     `ahead` updates (and of the rates) the first `skip` are passed over:
 

@@ -25,13 +25,13 @@ from rnn_zoos.families.family import Sampler, TaskFamily
 from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import to_tiles
 from rnn_zoos.families.sequential_mnist import DigitSampler
-from rnn_zoos.generation.trainers.together import (
-    Together,
+from rnn_zoos.generation.trainers.groups import (
+    RunGroup,
     best_at_once,
     existing_device,
     in_groups,
     initial_parameters,
-    train_together,
+    train_group,
 )
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, TrainingSettings, adamw_rates
 from rnn_zoos.generation.trainers.triton.kernel import train_runs
@@ -69,7 +69,7 @@ class TritonTrainer:
         """Yield the trained runs, in order. Raises BackendError if the sizes are too large for the kernel."""
         for group in in_groups(runs, self.at_once):
             stack = TritonStack(family, settings, group, self.device, self.precision, self.num_warps)
-            yield from train_together(stack, group, report)
+            yield from train_group(stack, group, report)
 
 
 def _device(name: str | None) -> torch.device:
@@ -96,7 +96,7 @@ class Feed:
     tables: Tensor
 
 
-class TritonStack(Together):
+class TritonStack(RunGroup):
     """M runs in training on a device.
 
     parameters, first_moments, second_moments, gradients: [M, row], of which the first P are in use

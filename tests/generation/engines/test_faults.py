@@ -249,7 +249,7 @@ def test_runs_that_diverge_are_kept_apart_and_survive_a_kill(preset, tmp_path):
 _make_job = local.make_job
 
 
-def starve(plan, directory, job, seat):
+def starve(plan, directory, job, worker):
     """The first worker that comes here has hardly any memory left."""
     import resource
 
@@ -259,7 +259,7 @@ def starve(plan, directory, job, seat):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), used + (1 << 20)))
         bytearray(64 << 20)
-    _make_job(plan, directory, job, seat)
+    _make_job(plan, directory, job, worker)
 
 
 def test_memory_pressure_in_one_worker(preset, undisturbed, tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_groups_hold_every_shard_once_and_no_more_runs_than_asked_for(tiny_prese
     assert len(made) == 1 and len(list(groups(shards, 8))) < len(shards) / 3
 
 
-def out_of_memory(plan, directory, devices, at_once, group, seat):
+def out_of_memory(plan, directory, devices, at_once, group, worker):
     raise RuntimeError("CUDA out of memory")
 
 

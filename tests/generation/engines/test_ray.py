@@ -205,7 +205,7 @@ def test_a_worker_that_hangs_before_its_first_sign_is_not_waited_for(zoo, tiny_p
 
     monkeypatch.setattr(ray_engine, "_make", stuck)
     plan = make_plan("formal-languages", tiny_preset())
-    generate(plan, tmp_path / "zoo", RayEngine(workers=2, patience=12))
+    generate(plan, tmp_path / "zoo", RayEngine(workers=2, silence_limit=12))
     assert capsys.readouterr().err.count("no sign of life for 12 seconds") == hung.stat().st_size == TRIES
     assert_undisturbed(tmp_path / "zoo", contents(zoo("formal-languages")))
 

@@ -22,7 +22,7 @@ from rnn_zoos.format.manifest import PUBLISHED, read_manifest
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.presets import load_preset
 from rnn_zoos.generation.publishing import card, parquet, publish
-from rnn_zoos.generation.publishing.publish import export_parquet, prepare
+from rnn_zoos.generation.publishing.publish import export_parquet, prepare_publication
 from rnn_zoos.loaders.dataset import load_dataset
 
 REPO = "rnn-zoos/tiny"
@@ -122,7 +122,7 @@ def test_the_card_is_this_zoos_and_its_command_makes_it_again(name, zoo, tmp_pat
 
 
 def test_publish_sends_all_once_and_then_nothing(own_zoo, hub, tmp_path):
-    publication = prepare(own_zoo, REPO)
+    publication = prepare_publication(own_zoo, REPO)
     assert check_zoo(own_zoo) == [], "what was prepared does not make the zoo another one"
     head = publish.publish(publication, REPO, "v1", endpoint=hub.url)
     there = contents(hub)
@@ -131,7 +131,7 @@ def test_publish_sends_all_once_and_then_nothing(own_zoo, hub, tmp_path):
     }
     assert contents(hub, "v1") == there
     start = len(hub.log)
-    assert publish.publish(prepare(own_zoo, REPO), REPO, "v1", endpoint=hub.url) == head
+    assert publish.publish(prepare_publication(own_zoo, REPO), REPO, "v1", endpoint=hub.url) == head
     assert not [line for line in sent(hub, start) if "/commit/" in line or "PUT" in line]
     script = (
         f"d = datasets.load_dataset({REPO!r}); i = datasets.load_dataset({REPO!r}, 'index', split='train')\n"
@@ -144,9 +144,11 @@ def test_publish_sends_all_once_and_then_nothing(own_zoo, hub, tmp_path):
 
 
 def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, hub):
-    first = publish.publish(prepare(own_zoo, REPO), REPO, "v1", endpoint=hub.url)
+    first = publish.publish(prepare_publication(own_zoo, REPO), REPO, "v1", endpoint=hub.url)
     old = contents(hub)
-    publication = prepare(Path(shutil.copytree(zoo("formal-languages", "gru"), own_zoo.parent / "gru")), REPO)
+    publication = prepare_publication(
+        Path(shutil.copytree(zoo("formal-languages", "gru"), own_zoo.parent / "gru")), REPO
+    )
     extra = {path for path in old if path.startswith("shards/")} - set(publication.files)
     with pytest.raises(HubError, match="has the tag v1 at .*give another --tag"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
@@ -173,7 +175,7 @@ def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, h
     ids=lambda fault: f"{fault.match} {fault.kind} {fault.status}",
 )
 def test_what_passes_is_survived(fault, own_zoo, hub):
-    publication = prepare(own_zoo, REPO)
+    publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(fault)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert not fault.times and set(contents(hub, "v1")) - {".gitattributes"} == set(publication.files)
@@ -181,7 +183,7 @@ def test_what_passes_is_survived(fault, own_zoo, hub):
 
 
 def test_what_does_not_pass_leaves_nothing_half_and_the_next_call_goes_on(own_zoo, hub):
-    publication = prepare(own_zoo, REPO)
+    publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=500, times=99))
     with pytest.raises(HubError, match=r"5 times, it answered 500. Nothing half is visible.*same command again"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
@@ -194,7 +196,7 @@ def test_what_does_not_pass_leaves_nothing_half_and_the_next_call_goes_on(own_zo
 
 
 def test_a_commit_of_somebody_else_in_between_is_not_overwritten(own_zoo, hub):
-    publication = prepare(own_zoo, REPO)
+    publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=412))
     with pytest.raises(HubError, match="Another commit to rnn-zoos/tiny came in between.*same command again"):
         publish.publish(publication, REPO, endpoint=hub.url)
@@ -204,7 +206,7 @@ def test_a_commit_of_somebody_else_in_between_is_not_overwritten(own_zoo, hub):
 def test_without_the_right_token_it_says_how_to_log_in_and_no_token(token, hint, own_zoo, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=hint) as refused:
-        publish.publish(prepare(own_zoo, REPO), REPO, endpoint=hub.url)
+        publish.publish(prepare_publication(own_zoo, REPO), REPO, endpoint=hub.url)
     assert "hf_bad" not in str(refused.value) and not hub.repos
 
 
@@ -214,5 +216,5 @@ def test_a_damaged_zoo_is_not_published(own_zoo):
     data[-1] ^= 1
     shard.write_bytes(data)
     with pytest.raises(FormatError, match=f"does not conform, so it is not published: .*{shard.name}"):
-        prepare(own_zoo, REPO)
+        prepare_publication(own_zoo, REPO)
     assert not (own_zoo / PUBLISHED).exists()

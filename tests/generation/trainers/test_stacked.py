@@ -177,7 +177,7 @@ def test_state_is_all_that_an_update_changes():
 def test_batches_do_not_depend_on_how_many_are_drawn_ahead(monkeypatch):
     settings, runs = synthetic_settings(num_layers=1), synthetic_runs(2)
     expected = train(CPU, settings, runs)
-    monkeypatch.setattr("rnn_zoos.generation.trainers.together.DRAWN_BYTES", 1)
+    monkeypatch.setattr("rnn_zoos.generation.trainers.groups.DRAWN_BYTES", 1)
     for trained, wanted in zip(train(CPU, settings, runs), expected, strict=True):
         assert_same_bits(trained, wanted)
 

@@ -96,7 +96,7 @@ def test_a_run_has_the_same_bits_in_every_group_and_however_it_is_launched(monke
     assert torch.equal(stack.weights()[:, -3:].cpu(), torch.stack([run.weights["linear.bias"][0] for run in together]))
     for trained in train(TritonTrainer(at_once=2), settings, runs[:0:-1]):
         assert_same_bits(trained, together[trained.run.run])
-    monkeypatch.setattr("rnn_zoos.generation.trainers.together.DRAWN_BYTES", 1)
+    monkeypatch.setattr("rnn_zoos.generation.trainers.groups.DRAWN_BYTES", 1)
     assert_same_bits(train(TritonTrainer(), settings, runs[1:2])[0], together[1])
 
 

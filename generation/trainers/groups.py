@@ -29,7 +29,7 @@ RUNS_AT_ONCE = 1000
 _DRAWN_AHEAD = 1000  # updates at most: enough that the fixed cost of drawing vanishes
 
 
-class Together(ABC):
+class RunGroup(ABC):
     """M runs in training on a device.
 
     diverged_at int64 [M]: the update at which a run met a non-finite loss or the snapshot at which it had a non-finite
@@ -96,7 +96,7 @@ def in_groups(runs: Sequence[Run], at_once: int | None) -> Iterator[Sequence[Run
         yield runs[start : start + size]
 
 
-def train_together(stack: Together, runs: Sequence[Run], report: Report) -> list[TrainedRun]:
+def train_group(stack: RunGroup, runs: Sequence[Run], report: Report) -> list[TrainedRun]:
     """Do all updates of a stack of these runs, and return what became of them, in order."""
     settings = stack.settings
     snapshots = {0: stack.snapshot(0)} if 0 in settings.snapshots else {}
@@ -111,7 +111,7 @@ def train_together(stack: Together, runs: Sequence[Run], report: Report) -> list
     return _results(stack, runs, snapshots)
 
 
-def _results(stack: Together, runs: Sequence[Run], snapshots: dict[int, Tensor]) -> list[TrainedRun]:
+def _results(stack: RunGroup, runs: Sequence[Run], snapshots: dict[int, Tensor]) -> list[TrainedRun]:
     """Return each run with its snapshots from before it diverged: snapshots step -> [M, P]."""
     trained = []
     for number, (run, end) in enumerate(zip(runs, stack.diverged_at.tolist(), strict=True)):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rnn_zoos.baselines.encoders.bank import _NOISE, answers, most_telling
+from rnn_zoos.baselines.encoders.fixed_probes import _NOISE, answers, most_telling
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS

@@ -1,0 +1,5 @@
+"""Where version 0.1 had `embeddings_of`; it goes with version 0.3."""
+
+from rnn_zoos.lazy import moved
+
+__getattr__ = moved(__name__, "rnn_zoos.baselines")
