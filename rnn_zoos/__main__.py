@@ -1,4 +1,4 @@
-"""`python -m rnn_zoos` is the command `rnn-zoos`."""
+"""Runs the command line: `python -m rnn_zoos` is the same as `rnn-zoos`."""
 
 from rnn_zoos.cli.app import main
 

@@ -1,4 +1,7 @@
-"""What can go wrong that a user can put right: every error says what was given, what was expected and what to do."""
+"""All exceptions that rnn-zoos raises on purpose.
+
+Each is about something that the user can change; its message names the given value, the expected one and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,28 @@ from difflib import get_close_matches
 
 
 class ZooError(Exception):
-    """Base of all errors that this package raises on purpose; the command line prints it without a traceback."""
+    """Base class of all errors that this package raises on purpose.
+
+    Catch it to handle all of them. The command line prints the message without a traceback and exits with status 1.
+
+    Example:
+        >>> from rnn_zoos import ZooError, open_zoo
+        >>> try:
+        ...     zoo = open_zoo("nowhere")
+        ... except ZooError as error:
+        ...     message = str(error)
+    """
 
 
 class UnknownNameError(ZooError, LookupError):
-    """A name that is not in the list of known names (zoo, preset, cell, backend, split, run, step)."""
+    """A zoo, preset, cell, backend, split, run, step or other name does not exist.
+
+    The message lists the known names and suggests the closest one.
+    """
 
     @classmethod
     def among(cls, what: str, given: object, known: Iterable[object]) -> UnknownNameError:
-        """Return the error for `given`, listing the `known` names and the closest of them."""
+        """Return the error for the name `given`, listing the `known` names; `what` is the kind of name."""
         names = [str(name) for name in known]
         close = get_close_matches(str(given), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -24,69 +40,94 @@ class UnknownNameError(ZooError, LookupError):
 
 
 class PresetError(ZooError, ValueError):
-    """A preset with a missing, unknown or impossible value."""
+    """A preset has a missing, unknown or invalid value. Correct the value that the message names."""
 
 
 class PlanMismatchError(ZooError):
-    """An output directory that was begun with another plan."""
+    """An output directory, result or checkpoint was made with other settings than the given ones.
+
+    Use the settings that it was started with, or choose another output directory.
+    """
 
 
 class MergeError(ZooError):
-    """Directories that hold different bytes of the same runs."""
+    """Directories cannot be merged: they have different bytes for the same runs.
+
+    Leave one of the directories out. The message says by which machine and versions each was made.
+    """
 
 
 class BusyError(ZooError):
-    """An output directory that another process is writing to."""
+    """Another process is writing to the output directory. Wait for it, or stop it."""
 
 
 class FormatError(ZooError, ValueError):
-    """A directory or file that is not what format 1, or the layout that it is read as, says."""
+    """A file, directory, tensor or manifest does not have the expected format or shape.
+
+    The message names the difference. Damaged files have to be downloaded or made again.
+    """
 
 
 class IntegrityError(ZooError):
-    """A file whose bytes are not those that the manifest promises."""
+    """A file is missing or its bytes differ from those in the manifest. Download it again, or make it again."""
 
 
 class DigitsError(ZooError):
-    """MNIST digits that are missing, unreachable or not MNIST."""
+    """MNIST digits are missing, unreachable, damaged or not MNIST.
+
+    Provide the MNIST files, or use the embedded digits (`--mnist embedded`).
+    """
 
 
 class StorageError(ZooError, OSError):
-    """A file that could not be written (no space, no permission)."""
+    """A file could not be written. Free disk space, or get permission to write there."""
 
 
 class HubError(ZooError, OSError):
-    """A repository or file of the Hub that is missing, closed to this user, or out of reach."""
+    """A repository or file on the Hub is missing, private, gated or unreachable.
+
+    Depending on the message: correct the name, log in, accept the terms, or try again later.
+    """
 
 
 class BackendError(ZooError):
-    """A trainer that this machine cannot use."""
+    """A training backend cannot be used on this machine or for these networks. Choose another backend."""
 
 
 class WorkerError(ZooError):
-    """A worker process that died, hung, or could not do its work."""
+    """A worker process died or hung repeatedly, or could not do its work.
+
+    Finished work is kept. Run the same command again, with fewer workers if memory was short.
+    """
 
 
 class ClusterError(ZooError):
-    """A Ray cluster that is out of reach, or whose nodes cannot make this zoo."""
+    """A Ray cluster is unreachable, failed, or has nodes that cannot make this zoo.
+
+    Finished shards are kept. Repair the cluster and run the same command again, or use `--engine local`.
+    """
 
 
 class DeviceError(ZooError):
-    """A device (GPU) that this machine does not have."""
+    """The requested device, such as a GPU, does not exist on this machine. Choose another device."""
 
 
 class EncoderError(ZooError):
-    """An encoder that cannot take these networks, or whose embeddings are not what embeddings have to be."""
+    """An encoder cannot be used for these networks, or its embeddings or loss are not valid.
+
+    The message names the encoder and the problem: an import that fails, a wrong shape, missing gradients, or values
+    that are not finite.
+    """
 
 
 class LeakError(ZooError):
-    """Rows that are tested although training saw their run or task."""
+    """Rows for evaluation share a run or a task with the rows for training. Split rows by run and by task."""
 
 
 class MissingExtraError(ZooError, ImportError):
-    """An optional dependency that is not installed."""
+    """An optional dependency is not installed. Install the extra that the message names."""
 
     @classmethod
     def of(cls, extra: str, error: ImportError) -> MissingExtraError:
-        """Return the error for a failed import of a package that `extra` would bring."""
+        """Return the error for a failed import of a package that is installed with `extra`."""
         return cls(f"{error.name!r} is not installed. Install it with: pip install 'rnn-zoos[{extra}]'")

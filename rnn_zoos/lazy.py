@@ -1,4 +1,4 @@
-"""Names that are imported when they are first used, so that importing a package costs nothing (PEP 562)."""
+"""Module-level `__getattr__` (PEP 562): names imported at first use, and deprecated places of names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ Getattr = Callable[[str], Any]
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Getattr, Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package for names (module -> names) that it does not import itself.
+    """Return `__getattr__` and `__dir__` for a package whose public names are imported at first use.
 
-    The package repeats them in `__all__`, and under TYPE_CHECKING for type checkers; a test compares the three.
+    Importing the package then imports none of its modules. The package lists the names again in `__all__`, and under
+    TYPE_CHECKING for type checkers; `tests/test_names.py` compares the three.
+
+    Args:
+        package: Name of the package.
+        modules: Module -> the names that it defines.
+
+    Returns:
+        The two functions, to be assigned to `__getattr__` and `__dir__` in the package.
     """
     places = {name: module for module, names in modules.items() for name in names}
 
-    def get(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    def get(name: str) -> Any:  # noqa: ANN401 - an object of any type
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(places[name]), name)
@@ -32,13 +40,13 @@ def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Geta
 
 
 def moved(module: str, to: str) -> Getattr:
-    """Return `__getattr__` of a module whose names live in the module `to` now: they still work, with a warning."""
+    """Return `__getattr__` for a module whose names have moved to the module `to`: they work, with a warning."""
 
-    def get(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    def get(name: str) -> Any:  # noqa: ANN401 - an object of any type
         if name.startswith("__"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(to), name)
-        text = f"{module} is deprecated and goes with version 0.3: import {name} from {to}."
+        text = f"{module} is deprecated and will be removed in version 0.3; import {name} from {to} instead."
         warnings.warn(text, DeprecationWarning, stacklevel=2)
         return value
 

@@ -1,4 +1,4 @@
-"""On what a speed was measured, and how much work an update is. It needs no more than torch."""
+"""Facts for measurements of speed: a description of this machine, and the operations of an update."""
 
 from __future__ import annotations
 
@@ -14,16 +14,25 @@ from rnn_zoos.networks.architecture import Architecture
 
 
 def update_flop(architecture: Architecture, batch_size: int, steps: int) -> float:
-    """Return the floating-point operations of an update: 2 a multiply-add forward, 4 backward, for every weight matrix.
+    """Return the floating-point operations of one update.
 
-    One-hot inputs count as if they were multiplied; the cells' pointwise functions and AdamW do not count.
+    Every multiply-add with a weight matrix counts 2 operations forward and 4 backward. One-hot inputs count as if they
+    were multiplied; the pointwise functions of the cells and AdamW are not counted.
+
+    Args:
+        architecture: Architecture of the network.
+        batch_size: B, sequences per update.
+        steps: T, steps per sequence.
+
+    Returns:
+        Operations of one update of one network.
     """
     multiply_adds = sum(prod(shape) for shape in architecture.parameter_shapes.values() if len(shape) == 2)
     return 6.0 * batch_size * steps * multiply_adds
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return processor, versions and the commit of the code, as they belong into a file of results."""
+    """Return processor, versions and the commit of the code, for files of results."""
     return {
         "processor": _processor(),
         "machine": platform.machine(),
@@ -34,18 +43,18 @@ def describe_machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that this code is in, with + if files were changed; without one, "unknown"."""
+    """Return the commit of the checkout with this code, with a final + if files were changed since, or "unknown"."""
     root = str(Path(__file__).parent)
     try:
         name = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changes = subprocess.run(["git", "-C", root, "diff", "--quiet", "HEAD"], capture_output=True, check=False)
-    except (OSError, subprocess.CalledProcessError):  # no git, or an installed copy
+    except (OSError, subprocess.CalledProcessError):  # git is missing, or this is an installed copy
         return "unknown"
     return name.stdout.strip() + ("+" if changes.returncode else "")
 
 
 def _processor() -> str:
-    """Return the processor's model name; what Python knows is mostly just its architecture."""
+    """Return the model name of the processor; on Linux, `platform` knows only its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

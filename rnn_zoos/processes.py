@@ -1,6 +1,7 @@
-"""Worker processes: one thread each, deaf to Ctrl-C, which the parent decides on, and gone when the parent is.
+"""A pool of worker processes that survives the loss of its workers.
 
-A pool outlives its workers: one that dies (killed, out of memory) or hangs is replaced, and its task is done again.
+Each worker is a single-threaded process that ignores Ctrl-C (the parent decides what to do about it) and exits when its
+parent does. A worker that dies (killed, out of memory) or hangs is replaced, and its task is started again.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from rnn_zoos.errors import WorkerError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-POLL = 0.2
-"""Seconds between looks at the workers."""
+POLL_SECONDS = 0.2
+"""Seconds between two looks at the workers."""
 SILENCE_LIMIT = 1800.0
-"""Seconds without a sign of life after which a worker counts as hanging."""
-TRIES = 3
-"""Times that a task is begun before its loss is an error."""
-_MANAGER_ENDS = 5.0  # seconds for a pool's thread to end: Python's own exit, if it meets it, prints a traceback
+"""Seconds without a heartbeat after which a worker is considered hung."""
+MAX_ATTEMPTS = 3
+"""How often a task is started before the loss of its worker becomes an error."""
+_MANAGER_JOIN_SECONDS = 5.0  # wait for an executor's thread to end: if Python exits first, it prints a traceback
 
 
 def available_cores() -> int:
@@ -43,19 +44,30 @@ def available_cores() -> int:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker's place in its pool: its number, and how it says that it has done some units of work (or just lives)."""
+    """What a work function knows about the worker process that it runs in.
+
+    `number` counts the workers of a pool from 0. `report(units)` adds finished units of work, and every call, even with
+    0 units, is a heartbeat.
+    """
 
     number: int
     report: Callable[[int], None]
 
 
 class WorkerPool(Generic[Task, Result]):
-    """`size` processes that call `work(*shared, task, worker)`, a function that can be pickled by name.
+    """`size` worker processes that call `work(*shared, task, worker)`. Use it as a context manager.
 
-    `shared` is sent to every process once. `advance` gets every task's units of work that were done, and those that
-    were lost with a worker as a negative number; `say` a line for people when a worker is replaced. Leaving kills
-    all workers, by an exception or not. A worker hangs if it reports nothing for `silence_limit` seconds in which this
-    process was awake, so that a suspended machine accuses nobody.
+    Leaving the context kills all workers, whether or not an exception was raised.
+
+    Args:
+        size: Number of worker processes; each is started when it gets its first task.
+        work: A module-level function (it is pickled by name) that takes `shared`, a task and its `Worker`.
+        shared: Leading arguments of `work`, sent to every process once.
+        silence_limit: Seconds without a heartbeat after which a worker is considered hung. Only time in which this
+            process was awake counts, so that workers are not blamed for a suspended machine.
+        advance: Called with a task and the units of work that were done on it since the last call; units that were lost
+            with a worker are reported as a negative number.
+        notify: Called with a line of text for the user when a worker is replaced.
     """
 
     def __init__(
@@ -65,62 +77,62 @@ class WorkerPool(Generic[Task, Result]):
         *shared: object,
         silence_limit: float = SILENCE_LIMIT,
         advance: Callable[[Task, int], None] = lambda task, units: None,
-        say: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.silence_limit, self.advance, self.say = silence_limit, advance, say
+        self.silence_limit, self.advance, self.notify = silence_limit, advance, notify
         job = (work, shared)
-        self._processes: list[_WorkerProcess[Task, Result]] = [_WorkerProcess(number, job) for number in range(size)]
+        self._workers: list[_WorkerProcess[Task, Result]] = [_WorkerProcess(number, job) for number in range(size)]
         self._last_look = time.monotonic()
 
     def __enter__(self) -> WorkerPool[Task, Result]:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Kill all: what they have finished is collected, and one that hangs would not end otherwise."""
-        for worker in self._processes:
+        """Kill all workers: finished results are already collected, and a hung worker would not end by itself."""
+        for worker in self._workers:
             worker.kill()
-        for worker in self._processes:
+        for worker in self._workers:
             worker.join()
 
     @property
-    def idle(self) -> int:
-        """How many workers have nothing to do."""
-        return sum(worker.task is None for worker in self._processes)
+    def num_idle(self) -> int:
+        """Number of workers without a task."""
+        return sum(worker.task is None for worker in self._workers)
 
     @property
-    def busy(self) -> int:
-        """How many tasks are in work."""
-        return len(self._processes) - self.idle
+    def num_busy(self) -> int:
+        """Number of workers with a task."""
+        return len(self._workers) - self.num_idle
 
-    def work_through(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Future[Result]]]:
-        """Give out all tasks, and yield each with its future as it is finished, as `collect` does."""
+    def map_unordered(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Future[Result]]]:
+        """Run all tasks; yield each with its future as soon as it has finished, as `collect` does."""
         waiting = deque(tasks)
-        while waiting or self.busy:
-            while waiting and self.idle:
-                self.give(waiting.popleft())
+        while waiting or self.num_busy:
+            while waiting and self.num_idle:
+                self.submit(waiting.popleft())
             yield from self.collect()
 
-    def give(self, task: Task) -> None:
-        """Give a task to an idle worker."""
-        next(worker for worker in self._processes if worker.task is None).begin(task)
+    def submit(self, task: Task) -> None:
+        """Start a task on an idle worker; there must be one (`num_idle`)."""
+        next(worker for worker in self._workers if worker.task is None).start(task)
 
-    def collect(self, timeout: float = POLL) -> Iterator[tuple[Task, Future[Result]]]:
-        """Yield what was finished within some seconds: each task and its future, which has the result or the error.
+    def collect(self, timeout: float = POLL_SECONDS) -> Iterator[tuple[Task, Future[Result]]]:
+        """Wait up to `timeout` seconds; yield every task that has finished, with the future of its result or error.
 
-        Raises WorkerError if a task has lost its worker too often.
+        Dead and hung workers are replaced here. Raises WorkerError if a task has lost `MAX_ATTEMPTS` workers.
         """
-        futures = {worker.future: worker for worker in self._processes if worker.future is not None}
+        futures = {worker.future: worker for worker in self._workers if worker.future is not None}
         if not futures:
             time.sleep(timeout)
         finished, _ = wait(futures, timeout, FIRST_COMPLETED)
-        awake = min(time.monotonic() - self._last_look, 2 * max(timeout, POLL))
+        awake = min(time.monotonic() - self._last_look, 2 * max(timeout, POLL_SECONDS))
         self._last_look = time.monotonic()
         for future, worker in futures.items():
             task = worker.task
             assert task is not None
-            self.advance(task, worker.news(awake))
+            self.advance(task, worker.poll(awake))
             if future in finished:
-                if is_loss(future.exception()):
+                if is_retryable(future.exception()):
                     self._replace(worker, task)
                 else:
                     worker.task, worker.future = None, None
@@ -130,107 +142,114 @@ class WorkerPool(Generic[Task, Result]):
                 self._replace(worker, task)
 
     def _replace(self, worker: _WorkerProcess[Task, Result], task: Task) -> None:
-        tries = worker.tries
-        self.advance(task, -worker.done)
-        silent = f"gave no sign of life for {self.silence_limit:g} seconds"
-        how = silent if worker.hung else "died or was out of memory"
-        if tries == TRIES:
+        attempt = worker.attempt
+        self.advance(task, -worker.units)
+        silent = f"sent no heartbeat for {self.silence_limit:g} seconds"
+        reason = silent if worker.hung else "was killed or ran out of memory"
+        if attempt == MAX_ATTEMPTS:
             raise WorkerError(
-                f"The worker process at {task} {how}, {TRIES} times. What was finished is kept; run the same command "
-                f"again, with fewer --workers than {len(self._processes)} if memory was short."
+                f"The worker on {task} {reason}, {MAX_ATTEMPTS} times. Finished work is kept; run the same command "
+                f"again, with fewer --workers than {len(self._workers)} if memory was short."
             )
-        self.say(f"The worker process at {task} {how}; the work is begun again ({tries + 1} of {TRIES}).")
+        self.notify(
+            f"The worker on {task} {reason}; the task is started again (attempt {attempt + 1} of {MAX_ATTEMPTS})."
+        )
         worker.kill()
-        worker.begin(task, tries + 1)
+        worker.start(task, attempt + 1)
 
 
 class _WorkerProcess(Generic[Task, Result]):
-    """One process, in a pool of its own: what kills it breaks nobody else's pool."""
+    """One worker process in an executor of its own, so that its death does not break another worker's executor."""
 
     def __init__(self, number: int, job: tuple[Callable[..., Result], tuple[object, ...]]) -> None:
         self.number, self.job = number, job
         self.task: Task | None = None
         self.future: Future[Result] | None = None
-        self.tries, self.done, self.beats, self.silence, self.hung = 0, 0, 0, 0.0, False
-        # Units of work and signs of life, written by the worker alone: a lock that a killed process held would stay.
-        self.pulse: Any = RawArray("Q", 2)
-        self.pool: ProcessPoolExecutor | None = None
-        self.manager: Any = None  # the thread of the last pool
+        self.attempt, self.units, self.heartbeats, self.silence, self.hung = 0, 0, 0, 0.0, False
+        # [units of work, heartbeats] since the process started. Only the worker writes, so no lock is needed: a lock
+        # that a killed process held would never be released.
+        self.counters: Any = RawArray("Q", 2)
+        self.executor: ProcessPoolExecutor | None = None
+        self.manager: Any = None  # thread of the executor that was shut down last
 
-    def begin(self, task: Task, tries: int = 1) -> None:
-        """Start a task; processes that this starts are deaf to Ctrl-C from their first moment: they inherit it."""
-        if self.pool is None:
+    def start(self, task: Task, attempt: int = 1) -> None:
+        """Start a task, in a new process if there is none."""
+        if self.executor is None:
             self._open()
-        self.task, self.tries, self.silence, self.hung = task, tries, 0.0, False
-        self.done, self.base, self.beats = 0, self.pulse[0], self.pulse[1]
+        self.task, self.attempt, self.silence, self.hung = task, attempt, 0.0, False
+        self.units, self.units_before, self.heartbeats = 0, self.counters[0], self.counters[1]
         try:
             self.future = self._submit(_work, task)
-        except BrokenProcessPool:  # it died while it had nothing to do
+        except BrokenProcessPool:  # the process died while it was idle
             self.kill()
             self._open()
-            self.base, self.beats = 0, 0
+            self.units_before, self.heartbeats = 0, 0
             self.future = self._submit(_work, task)
 
     def _open(self) -> None:
         self.join()
-        self.pulse[:] = (0, 0)
-        spawn = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-        self.pool = ProcessPoolExecutor(1, spawn, _start, (self.number, self.pulse))
-        # As a task, not to be read at the start: this process would wait for one that hangs before it has read it.
+        self.counters[:] = (0, 0)
+        spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        self.executor = ProcessPoolExecutor(1, spawn, _start, (self.number, self.counters))
+        # Sent as a task, not as an argument of _start: this process would wait for a worker that hangs before it has
+        # read its arguments.
         self._submit(_take_job, self.job)
 
     def _submit(self, function: Callable[..., Any], argument: object) -> Future[Any]:
-        assert self.pool is not None, "_open opens it"
+        """Submit a call with SIGINT blocked: a process that this starts inherits the mask, so it ignores Ctrl-C."""
+        assert self.executor is not None, "_open creates it"
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return self.pool.submit(function, argument)
+            return self.executor.submit(function, argument)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def news(self, awake: float) -> int:
-        """Return the units of work since the last look; `awake` seconds have passed since then."""
-        done, beats = self.pulse[0] - self.base, self.pulse[1]
-        new, self.done = done - self.done, done
-        self.silence = 0.0 if beats != self.beats else self.silence + awake
-        self.beats = beats
+    def poll(self, awake: float) -> int:
+        """Return the units of work since the last poll, and update `silence`; `awake` seconds have passed since."""
+        units, heartbeats = self.counters[0] - self.units_before, self.counters[1]
+        new, self.units = units - self.units, units
+        self.silence = 0.0 if heartbeats != self.heartbeats else self.silence + awake
+        self.heartbeats = heartbeats
         return int(new)
 
     def kill(self) -> None:
-        """Stop the process, whatever it does; the next task gets a new one."""
-        if self.pool is None:
+        """Kill the process, whatever it is doing; the next task gets a new one."""
+        if self.executor is None:
             return
-        processes = list((self.pool._processes or {}).values())  # no public way to stop one before Python 3.14
-        self.manager = self.pool._executor_manager_thread
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        processes = list((self.executor._processes or {}).values())  # no public way to kill one before Python 3.14
+        self.manager = self.executor._executor_manager_thread
+        self.executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.kill()
-        self.pool = None
+        self.executor = None
 
     def join(self) -> None:
-        """Wait for what a killed process leaves to be done here."""
+        """Wait until the executor of a killed process has cleaned up."""
         if self.manager is not None:
-            self.manager.join(_MANAGER_ENDS)
+            self.manager.join(_MANAGER_JOIN_SECONDS)
 
 
-def is_loss(error: BaseException | None) -> bool:
-    """Tell whether a task may go well if it is begun again: its process is gone, or memory was short."""
-    no_memory = isinstance(error, RuntimeError) and "allocate memory" in str(error)  # how torch says it
+def is_retryable(error: BaseException | None) -> bool:
+    """Tell whether a task may succeed if it is started again: its process died, or memory was short."""
+    no_memory = isinstance(error, RuntimeError) and "allocate memory" in str(error)  # torch's wording
     return no_memory or isinstance(error, (BrokenProcessPool, MemoryError))
 
 
-_worker: Worker | None = None  # of this worker process
+# State of a worker process, set by _start and _take_job.
+_worker: Worker | None = None
 _job: tuple[Callable[..., Any], tuple[object, ...]] | None = None
 
 
-def _start(number: int, pulse: Any) -> None:  # noqa: ANN401
+def _start(number: int, counters: Any) -> None:  # noqa: ANN401
+    """Initialise a worker process."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
     def report(units: int) -> None:
-        pulse[0] += units
-        pulse[1] += 1
+        counters[0] += units
+        counters[1] += 1
 
     _worker = Worker(number, report)
     report(0)
@@ -242,12 +261,12 @@ def _take_job(job: tuple[Callable[..., Any], tuple[object, ...]]) -> None:
 
 
 def _work(task: object) -> object:
-    assert _job is not None and _worker is not None, "a worker is given its job before any task"
+    assert _job is not None and _worker is not None, "_start and _take_job run before any task"
     work, shared = _job
     return work(*shared, task, _worker)
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""A progress bar for work of which the finished share is known."""
+"""A progress bar for work whose finished fraction is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar on stderr if that is a terminal; yield a function to call with the finished share, 0 to 1."""
+    """Show a progress bar on stderr if that is a terminal; yield a function to call with the fraction done, 0 to 1."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -17,4 +17,4 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
     columns = TextColumn(title), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
-        yield lambda share: progress.update(task, completed=share)
+        yield lambda fraction: progress.update(task, completed=fraction)

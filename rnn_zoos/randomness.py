@@ -1,9 +1,9 @@
-"""Random numbers with an address instead of a history.
+"""Counter-based random numbers: each has an address instead of a history.
 
-Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) turns a counter and a key into
-four random words. The key is the zoo's seed, the counter is (block, counter, run, purpose): any number of any run can
-be drawn at any time on any device, in any order, with the same bits. Words are int64 tensors holding 0..2**32-1, since
-torch has no full set of unsigned operations.
+Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) maps a counter and a key to four
+random words. The key is the seed of the zoo, the counter is (block, counter, run, purpose). Any number of any run can
+be drawn at any time, on any device and in any order, with the same bits. Words are int64 tensors with values
+0..2**32-1, since torch lacks many operations for unsigned integers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROUNDS = 10
 
 
 class Purpose(IntEnum):
-    """What a stream is for: draws for one purpose never shift those for another."""
+    """What a stream of random numbers is used for; draws for one purpose never affect those for another."""
 
     TASK = 0
     INIT = 1
@@ -32,7 +32,7 @@ class Purpose(IntEnum):
 
 
 def philox(counter: Tensor, key: int) -> Tensor:
-    """Philox 4x32-10: counter [..., 4] of 32-bit words, key of 64 bits -> random words [..., 4]."""
+    """Return the random words [..., 4] of Philox 4x32-10 for a counter [..., 4] of 32-bit words and a 64-bit key."""
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = key & _WORD, (key >> 32) & _WORD
     for _ in range(_ROUNDS):
@@ -44,7 +44,7 @@ def philox(counter: Tensor, key: int) -> Tensor:
 
 
 def _multiply(words: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """High and low word of a 32 x 32 bit product: int64 wraps, but its 64 bits are the right ones."""
+    """Return the high and low word of a 32 x 32 bit product: int64 overflows, but its 64 bits are correct."""
     product = words * factor
     return (product >> 32) & _WORD, product & _WORD
 
@@ -57,7 +57,19 @@ def random_bits(
     count: int,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Draw `count` words for each of M runs and K counters (an update, a step): [M, K, count] in 0..2**32-1."""
+    """Draw random words.
+
+    Args:
+        seed: Seed of the zoo.
+        runs: Numbers of M runs.
+        purpose: The stream to draw from.
+        counters: K positions in the stream, for example numbers of updates.
+        count: Words per run and counter.
+        device: Where to compute; the words are the same on every device.
+
+    Returns:
+        Words 0..2**32-1, int64 [M, K, count]. A larger `count` appends words to those of a smaller one.
+    """
     blocks = torch.arange((count + 3) // 4, device=device)
     run = torch.as_tensor(runs, dtype=torch.int64, device=device)[:, None, None]
     number = torch.as_tensor(counters, dtype=torch.int64, device=device)[None, :, None]
@@ -66,22 +78,22 @@ def random_bits(
 
 
 def to_uniform(bits: Tensor) -> Tensor:
-    """Turn words into float32 in [0, 1): the upper 24 bits, so that every value is exact."""
+    """Convert words to float32 in [0, 1), by their upper 24 bits, which float32 represents exactly."""
     return (bits >> 8).to(torch.float32) * 2.0**-24
 
 
 def to_integers(bits: Tensor, limit: int | Tensor) -> Tensor:
-    """Turn words into 0..limit-1 (limits up to 2**31) by multiply and shift; the bias is at most limit / 2**32."""
+    """Convert words to 0..limit-1 by multiply and shift; limits up to 2**31, bias at most limit / 2**32."""
     return (bits * limit) >> 32
 
 
 def permutation(bits: Tensor) -> Tensor:
-    """Turn words [..., N] into permutations of 0..N-1: the stable order of the words."""
+    """Return permutations of 0..N-1 from words [..., N]: the stable sorting order of the words."""
     return torch.argsort(bits, dim=-1, stable=True)
 
 
 def fixed_hash(values: Tensor, salt: int) -> Tensor:
-    """Hash whole numbers 0..2**32-1 to words that never change: no seed enters. Another `salt`, another hash."""
+    """Hash whole numbers 0..2**32-1 to words. The hash depends on `salt` alone, not on a seed, and never changes."""
     words = torch.stack(
         [values.long(), *(torch.full_like(values.long(), w) for w in (salt, 0, Purpose.FIXED_HASH))], -1
     )

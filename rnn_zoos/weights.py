@@ -1,4 +1,4 @@
-"""Where version 0.1 had `flatten` and the other views of weights; it goes with version 0.3."""
+"""Deprecated: `flatten` and the other functions of this module are in `rnn_zoos`. Removed in version 0.3."""
 
 from rnn_zoos.lazy import moved
 

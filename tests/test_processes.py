@@ -1,4 +1,4 @@
-"""A pool of processes: every task once, losses mended and said, errors passed on, nothing left."""
+"""WorkerPool runs every task once, replaces and reports lost workers, passes errors on and leaves no process behind."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from faulty import wait_for
+from faults import wait_for
 
 from rnn_zoos.errors import WorkerError
 from rnn_zoos.processes import WorkerPool
@@ -18,20 +18,20 @@ def square(base, task, worker):
 
 
 def drain(pool, tasks):
-    return {task: future.result() for task, future in pool.work_through(tasks)}
+    return {task: future.result() for task, future in pool.map_unordered(tasks)}
 
 
-def test_every_task_is_done_once_and_its_work_counted():
+def test_every_task_runs_once_and_its_units_are_counted():
     done = []
     with WorkerPool(3, square, 100, advance=lambda task, units: done.append(units)) as pool:
         assert drain(pool, range(11)) == {task: 100 + task * task for task in range(11)}
-        assert pool.idle == 3 and pool.busy == 0
+        assert pool.num_idle == 3 and pool.num_busy == 0
     assert sum(done) == sum(range(11))
     assert not multiprocessing.active_children()
 
 
 def fragile(folder, task, worker):
-    """Task 1 dies at its first try, task 2 hangs, task 3 has no memory; task 4 always dies; task 5 is wrong."""
+    """Fail on the first attempt: task 1 dies, task 2 hangs, task 3 has no memory. Task 4 always dies, task 5 raises."""
     first = not (folder / str(task)).exists()
     (folder / str(task)).touch()
     worker.report(10)
@@ -46,32 +46,32 @@ def fragile(folder, task, worker):
     return task
 
 
-def test_what_is_lost_is_done_again_and_said(tmp_path):
-    said, units = [], []
-    options = {"silence_limit": 10, "say": said.append, "advance": lambda task, new: units.append(new)}
+def test_lost_tasks_are_started_again_and_reported(tmp_path):
+    lines, units = [], []
+    options = {"silence_limit": 10, "notify": lines.append, "advance": lambda task, new: units.append(new)}
     with WorkerPool(2, fragile, tmp_path, **options) as pool:
         assert drain(pool, range(4)) == {task: task for task in range(4)}
-    again = "; the work is begun again (2 of 3)."
-    gone, hung = "died or was out of memory", "gave no sign of life for 10 seconds"
-    assert sorted(said) == [f"The worker process at {at} {how}{again}" for at, how in [(1, gone), (2, hung), (3, gone)]]
-    assert sum(units) == 40, "what was lost is not counted twice"
+    again = "; the task is started again (attempt 2 of 3)."
+    lost, hung = "was killed or ran out of memory", "sent no heartbeat for 10 seconds"
+    expected = [f"The worker on {task} {reason}{again}" for task, reason in [(1, lost), (2, hung), (3, lost)]]
+    assert sorted(lines) == expected
+    assert sum(units) == 40, "lost work must not be counted twice"
 
 
-def test_a_task_that_loses_every_worker_is_an_error_and_others_are_stopped(tmp_path):
-    lost = pytest.raises(WorkerError, match=r"at 4 died or was out of memory, 3 times.*--workers than 2")
+def test_a_task_that_loses_every_worker_raises_and_the_other_workers_are_stopped(tmp_path):
+    lost = pytest.raises(WorkerError, match=r"on 4 was killed or ran out of memory, 3 times.*--workers than 2")
     with lost, WorkerPool(2, fragile, tmp_path, silence_limit=1000) as pool:
         drain(pool, [2, 4])
     wait_for(lambda: not multiprocessing.active_children(), 10)
 
 
-def test_an_error_of_the_work_is_passed_on(tmp_path):
+def test_an_exception_in_the_work_function_is_passed_on(tmp_path):
     with pytest.raises(ValueError, match="five"), WorkerPool(1, fragile, tmp_path) as pool:
         drain(pool, [5])
 
 
 def test_a_worker_that_died_while_idle_is_replaced():
-    said = []
-    with WorkerPool(1, square, 0, say=said.append) as pool:
+    with WorkerPool(1, square, 0) as pool:
         assert drain(pool, [3]) == {3: 9}
         for process in multiprocessing.active_children():
             process.kill()
@@ -79,7 +79,7 @@ def test_a_worker_that_died_while_idle_is_replaced():
         assert drain(pool, [4]) == {4: 16}
 
 
-def test_a_worker_that_hangs_while_idle_holds_up_nobody():
+def test_a_worker_that_hangs_while_idle_blocks_neither_the_pool_nor_its_exit():
     with WorkerPool(2, square, 0) as pool:
         assert drain(pool, [3, 4]) == {3: 9, 4: 16}
         left = multiprocessing.active_children()

@@ -1,6 +1,6 @@
-"""Write the digits that the package carries: python -m rnn_zoos.families.embed_digits MNIST_DIRECTORY
+"""Write the digits that the package contains: python -m rnn_zoos.families.embed_digits MNIST_DIRECTORY
 
-It is the record of how mnist-5000.npz beside it was made; nobody has to run it again.
+It documents how `mnist-5000.npz` in this folder was made; there is no need to run it again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rnn_zoos.families.rotation import PIXELS
 
 
 def main(directory: str) -> None:
-    """Choose 5,000 of MNIST's 60,000 training digits by the fixed rule and write images, labels and numbers."""
+    """Write images, labels and numbers of the 5,000 digits that `choose_embedded` selects from MNIST's training set."""
     digits = load_digits(directory)
     numbers = choose_embedded(digits.labels[:NUM_TRAIN])
     np.savez_compressed(

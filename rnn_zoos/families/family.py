@@ -1,7 +1,8 @@
-"""What a family of tasks has to say: how tasks are dealt and split, how batches are drawn, what is measured.
+"""The interface of a task family: how tasks are assigned and split, how batches are drawn, what is measured.
 
-A task is a whole number below 2**32; its family knows what the number means. The two families are
-`rnn_zoos.families.formal_languages` and `rnn_zoos.families.sequential_mnist`.
+A task is a whole number from 0 to 2**32 - 1; its family knows what the number means. The two families are
+`rnn_zoos.families.formal_languages` and `rnn_zoos.families.sequential_mnist`. To add one, subclass `TaskFamily` and
+list it in `rnn_zoos.families.registry`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, t
 SPLITS = ("train", "validation", "test", "ood")
 """In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
 
-_SPLIT_SALT = 291  # the first with which the 191 languages that are not ood fall 153 / 19 / 19
+_SPLIT_SALT = 291  # the first that divides the 191 languages outside ood into 153 / 19 / 19
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the index: its Arrow type by name, what it says, and its unit."""
+    """A column of the index: the name of its Arrow type, its meaning, and its unit."""
 
     dtype: str
     description: str
@@ -46,12 +47,15 @@ PLAN_COLUMNS: Mapping[str, Column] = MappingProxyType(
         "diverged": Column("bool", "the run met a non-finite loss or weight later on; this snapshot is finite"),
     }
 )
+"""The first columns of every index: what the plan of a zoo decides."""
+
 PLACE_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
         "shard": Column("int32", "number of the shard, within the split, that holds the weights"),
         "row": Column("int32", "row of the weights and rollouts in that shard"),
     }
 )
+"""The last columns of every index: where the tensors of a snapshot are."""
 
 ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
@@ -60,34 +64,67 @@ ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
         "original_step": Column("int32", "step as the source counts; step s of the paper's code is after s+1 updates"),
     }
 )
-"""Further columns of a zoo that was imported instead of made here: where a snapshot comes from."""
+"""Additional columns of an imported zoo: where a snapshot comes from."""
 
 
 class Sampler(Protocol):
     """The training data of M runs, addressed by the number of the update (0 is the first), on any device.
 
-    Every trainer takes its batches from here, so that there is one implementation of each family's data.
+    Every trainer takes its batches from here, so each family's data has a single implementation. Drawing (random) and
+    building (deterministic) are separate, so that a trainer can draw K updates ahead in a compact form.
     """
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: what is random in them, [M, K, B, ...] of whole numbers."""
+        """Draw the random part of the batches of `num_updates` updates.
+
+        Args:
+            first_update: Number of the first of these updates.
+            num_updates: K, the number of updates.
+
+        Returns:
+            A tensor of integers [M, K, B, ...]. Slice [m, k] depends only on the seed, on run m and its task, and on
+            the update `first_update + k`: not on K, nor on the other runs.
+        """
         ...
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn one drawn update [M, B, ...] into float inputs [M, B, T, I] and target classes [M, B, T]."""
+        """Build the batches of one update.
+
+        Args:
+            drawn: [M, B, ...], `draw(...)[:, k]`.
+
+        Returns:
+            Inputs, float32 [M, B, T, I], and target classes, int64 [M, B, T].
+        """
         ...
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the evaluation of one snapshot gives: a number per label, a tensor per rollout."""
+class Measurement:
+    """The result of evaluating one snapshot: a number per label and a tensor per kind of rollout."""
 
     labels: Mapping[str, float]
     rollouts: Mapping[str, Tensor]
 
 
 class TaskFamily(ABC):
-    """A family of tasks; `evaluation` arguments are the family's own dataclass of sizes."""
+    """A family of tasks, such as all formal languages of one form. Subclass it to make a zoo of new tasks.
+
+    Everything a family returns is reproducible: it depends on the arguments alone, and randomness comes from
+    `rnn_zoos.randomness`, addressed by seed, run and purpose. Batched arguments and results (`runs`, `tasks`: int64
+    [M]) are element-wise: the result for a run does not depend on the other runs in the same call.
+
+    Attributes:
+        name: Name of the zoo, as on the command line.
+        input_size: I, numbers that a network reads per step.
+        output_size: O, classes that it predicts per step.
+        evaluation_type: A dataclass whose integer fields are the sizes of an evaluation. Its field names are the keys
+            of `evaluation` in a preset. One field is `rollouts`, the number of rollouts stored per snapshot. An
+            instance of it is passed as `evaluation` below.
+        task_columns: Columns of the index that describe a task.
+        label_columns: Columns of the index with what `evaluate` measures.
+        imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it.
+    """
 
     name: ClassVar[str]
     input_size: ClassVar[int]
@@ -96,7 +133,6 @@ class TaskFamily(ABC):
     task_columns: ClassVar[Mapping[str, Column]]
     label_columns: ClassVar[Mapping[str, Column]]
     imported_label_columns: ClassVar[Mapping[str, Column]]
-    """The labels of an imported zoo: those that the source holds or that follow from it; none is made up."""
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -110,37 +146,85 @@ class TaskFamily(ABC):
         return {**PLAN_COLUMNS, **self.task_columns, **labels, **PLACE_COLUMNS}
 
     def architecture(self, cell: str, num_layers: int, hidden_size: int) -> Architecture:
-        """Return the architecture of a network for this family's inputs and outputs."""
+        """Return the architecture of a network with this family's inputs and outputs."""
         return Architecture(cell, num_layers, self.input_size, hidden_size, self.output_size)
 
     @abstractmethod
     def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
-        """Return the tasks [M] of runs [M]; what a run gets does not depend on which others are asked for.
+        """Assign a task to every run.
 
-        `stratified` spreads the tasks evenly over any long stretch of runs, instead of drawing each independently.
+        Args:
+            seed: Seed of the zoo.
+            runs: Numbers of M runs, int64 [M], in any order.
+            stratified: Spread the tasks evenly over any long stretch of runs instead of drawing each independently.
+
+        Returns:
+            Tasks, int64 [M]. The task of a run depends only on `seed`, the run and `stratified`. Draw from
+            `Purpose.TASK` with any counter but 1, which draws the weight decay.
         """
 
     @abstractmethod
     def task_name(self, task: int) -> str:
-        """Return the name of a task, as in the column `task`."""
+        """Return the name of a task for the column `task`; different tasks have different names."""
 
     @abstractmethod
     def task_values(self, task: int) -> dict[str, Any]:
-        """Return the task's own columns (`task_columns`)."""
+        """Return the values of a task in `task_columns`: column name -> plain Python value of the column's type."""
 
     @abstractmethod
     def task_of(self, values: Mapping[str, Any]) -> int:
-        """Return the task that the task's own columns name: what decides the split of an imported run."""
+        """Return the task with the given `task_values`, which decides the split of an imported run.
+
+        Args:
+            values: A value for every name in `task_columns`; other keys are ignored.
+
+        Returns:
+            The task, or the nearest one if the tasks are a grid over continuous values.
+
+        Raises:
+            ValueError: No task has these values.
+        """
 
     @abstractmethod
     def is_ood(self, tasks: Tensor) -> Tensor:
-        """Return which tasks [M] are out of distribution."""
+        """Tell which tasks are out of distribution: int64 [M] -> bool [M]."""
+
+    def splits(self, tasks: Tensor) -> npt.NDArray[np.str_]:
+        """Return the split of each task [M]: ood by `is_ood`; of the others, 10% validation and 10% test by a hash.
+
+        The split depends on the task alone, so a task is in the same split in every zoo of the family.
+        """
+        tenth = (fixed_hash(tasks, _SPLIT_SALT) * 10) >> 32
+        split = np.array(["validation", "test", *["train"] * 8])[tenth.numpy()]
+        return np.where(self.is_ood(tasks).numpy(), "ood", split)
+
+    def draw_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
+        """Return the weight decay of each of runs [M], drawn from the choices."""
+        bits = random_bits(seed, runs, Purpose.TASK, [1], 1)[:, 0, 0]
+        decays: npt.NDArray[np.float64] = np.array(choices, np.float64)[to_integers(bits, len(choices)).numpy()]
+        return decays
 
     @abstractmethod
     def sampler(
         self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
     ) -> Sampler:
-        """Return the training data of M runs and their tasks."""
+        """Return the training data of M runs.
+
+        Args:
+            seed: Seed of the zoo.
+            runs: Numbers of the M runs; draw from their `Purpose.DATA`.
+            tasks: The task of each run.
+            batch_size: B, sequences per update.
+            device: Where `draw` and `batch` compute; the numbers are the same on every device.
+        """
+
+    @abstractmethod
+    def check_evaluation(self, evaluation: Any) -> None:  # noqa: ANN401
+        """Check the sizes of an evaluation before a zoo is made with them.
+
+        Raises:
+            PresetError: A size is larger than the available data.
+        """
 
     @abstractmethod
     def evaluate(
@@ -151,45 +235,56 @@ class TaskFamily(ABC):
         task: int,
         step: int,
         evaluation: Any,  # noqa: ANN401
-    ) -> Measured:
-        """Measure one snapshot; random numbers come from the run's streams at counter `step`."""
+    ) -> Measurement:
+        """Evaluate one snapshot.
 
-    @abstractmethod
-    def check_evaluation(self, evaluation: Any) -> None:  # noqa: ANN401
-        """Raise PresetError if the sizes ask for more than there is."""
+        Args:
+            network: The snapshot, on the CPU. Evaluate it under `torch.no_grad`.
+            seed: Seed of the zoo.
+            run: Number of the run; draw from its `Purpose.EVALUATION` and `Purpose.ROLLOUTS`.
+            task: The task of the run.
+            step: Updates done; use it as the counter of draws that differ between the snapshots of a run.
+            evaluation: Sizes, an instance of `evaluation_type`.
 
-    def draw_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
-        """Return the weight decay of runs [M]: one of the choices, drawn for each."""
-        bits = random_bits(seed, runs, Purpose.TASK, [1], 1)[:, 0, 0]
-        decays: npt.NDArray[np.float64] = np.array(choices, np.float64)[to_integers(bits, len(choices)).numpy()]
-        return decays
-
-    @abstractmethod
-    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
-        """Yield what cannot be in rollouts [rows, ...] whose dtypes and shapes are right."""
+        Returns:
+            Labels: a Python float for every name in `label_columns`, in that order. Rollouts: a CPU tensor for every
+            name in `rollout_shapes(evaluation)`, with that dtype and shape. If a label or a rollout is not finite, the
+            snapshot and all later ones of the run are left out and the run is marked as diverged.
+        """
 
     @abstractmethod
     def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401
-        """Return name -> (safetensors dtype, shape without the row axis) of the rollouts."""
+        """Describe the rollouts that `evaluate` returns.
+
+        Args:
+            evaluation: Sizes, an instance of `evaluation_type`.
+
+        Returns:
+            Name -> (safetensors dtype such as "U8", "I32" or "F16", shape of one snapshot's tensor), in stored order.
+        """
 
     @abstractmethod
     def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the same of an imported zoo with `count` rollouts a snapshot."""
+        """Describe the rollouts of an imported zoo with `count` rollouts per snapshot, as `rollout_shapes` does."""
 
-    def splits(self, tasks: Tensor) -> npt.NDArray[np.str_]:
-        """Return the split of each task [M]: ood by `is_ood`; of the rest 10% validation and 10% test by a fixed hash.
+    @abstractmethod
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Check the values of stored rollouts.
 
-        No seed and no neighbour enters, so a task is in the same split in every zoo of the family.
+        Args:
+            rollouts: Name -> array [rows, *shape] for the snapshots of a shard. Dtypes and shapes are already checked,
+                and floating-point values are finite. For an imported zoo the names are those of
+                `imported_rollout_shapes`.
+
+        Yields:
+            A phrase per kind of impossible value, without a full stop, such as "labels are above 9".
         """
-        tenth = (fixed_hash(tasks, _SPLIT_SALT) * 10) >> 32
-        split = np.array(["validation", "test", *["train"] * 8])[tenth.numpy()]
-        return np.where(self.is_ood(tasks).numpy(), "ood", split)
 
 
 def assign_in_blocks(seed: int, runs: Tensor, counter: int, count: int) -> Tensor:
-    """Return one of 0..count-1 for each of runs [M]: every block of `count` runs gets a shuffle of all of them.
+    """Return a number 0..count-1 for each of runs [M]: each block of `count` consecutive runs gets a permutation.
 
-    `counter` addresses the stream of the purpose TASK, so that several things can be dealt.
+    `counter` selects the stream of `Purpose.TASK`, so that one family can assign several things.
     """
     blocks = torch.unique(runs // count)
     shuffles = permutation(random_bits(seed, blocks, Purpose.TASK, [counter], count)[:, 0])
@@ -197,6 +292,6 @@ def assign_in_blocks(seed: int, runs: Tensor, counter: int, count: int) -> Tenso
 
 
 def to_half(tensor: Tensor) -> Tensor:
-    """Round to float16 for storage; what is out of its range becomes its largest number instead of infinity."""
+    """Round to float16 for storage; values beyond its range become its largest number instead of infinity."""
     largest = torch.finfo(torch.float16).max
     return tensor.clamp(-largest, largest).half()

@@ -1,7 +1,8 @@
-"""Networks that write the languages a^n b^(n+m_b) c^(n+m_c) d^(n+m_d).
+"""Networks that generate strings of the languages a^n b^(n+m_b) c^(n+m_c) d^(n+m_d).
 
-A task is (m_b, m_c, m_d), each in -3..2: 216 languages (Herrmann et al., ICML 2024, section 5). Strings start with BOS,
-end with EOS, and are padded with EOS to 42 symbols.
+A task is a triple of offsets (m_b, m_c, m_d), each in -3..2, which gives 216 languages (Herrmann et al., ICML 2024,
+section 5). A network is trained as a language model: it reads a string symbol by symbol and predicts the next symbol.
+Strings start with BOS, end with EOS, and are padded with EOS to 42 symbols.
 """
 
 from __future__ import annotations
@@ -17,21 +18,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.family import Column, Measured, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.networks.cells import network_step, zero_state
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
 
 LETTERS = "abcd"
+"""The letters a to d are the symbols 0 to 3."""
 BOS, EOS = 4, 5
 NUM_SYMBOLS = 6
 LENGTH = 42
-"""Symbols of a sequence, BOS included; a network predicts LENGTH - 1 of them."""
+"""Symbols of a sequence, including BOS; a network predicts LENGTH - 1 of them."""
 MAX_N = 9
 OFFSETS = range(-3, 3)
 NUM_TASKS = len(OFFSETS) ** 3
 
 Offsets = tuple[int, int, int]
+"""(m_b, m_c, m_d)."""
 
 
 def task_offsets(task: int) -> Offsets:
@@ -42,26 +45,48 @@ def task_offsets(task: int) -> Offsets:
 
 
 def task_number(offsets: Offsets) -> int:
-    """Return the task 0..215 of (m_b, m_c, m_d). Inverse of `task_offsets`."""
+    """Return the task 0..215 of (m_b, m_c, m_d). Inverse of `task_offsets`. Raises ValueError for other offsets."""
     m_b, m_c, m_d = (OFFSETS.index(m) for m in offsets)
     return (m_b * 6 + m_c) * 6 + m_d
 
 
-def language(offsets: Offsets) -> Tensor:
-    """Return all training strings of a language as symbols, uint8 [7..10, 42], by n = max(0, -min m) .. 9.
+def training_strings(offsets: Offsets) -> Tensor:
+    """Return all training strings of a language, uint8 [N, 42]: one for each n from max(0, -min m) to 9, so N is 7..10.
 
-    A string that is too long for its EOS (the longest of four of the languages) is cut to 41 letters.
+    The longest string of four of the languages has no room for EOS: it is truncated to 41 letters.
     """
-    rows = []
+    strings = []
     for n in range(max(0, -min(offsets)), MAX_N + 1):
         letters = [symbol for symbol, m in enumerate((0, *offsets)) for _ in range(n + m)]
-        rows.append([BOS, *letters, *[EOS] * LENGTH][:LENGTH])
-    return torch.tensor(rows, dtype=torch.uint8)
+        strings.append([BOS, *letters, *[EOS] * LENGTH][:LENGTH])
+    return torch.tensor(strings, dtype=torch.uint8)
+
+
+def one_hot_inputs(sequences: Tensor) -> Tensor:
+    """Return the inputs for sequences [..., T+1]: all symbols but the last, one-hot, float32 [..., T, V]."""
+    return torch.eye(NUM_SYMBOLS, device=sequences.device)[sequences[..., :-1].long()]
+
+
+def as_text(sequence: Tensor) -> str:
+    """Return a sequence [T] as text: the letters before the first EOS.
+
+    `^` marks a BOS after the first symbol, a final `...` a sequence without EOS.
+    """
+    text = "".join((LETTERS + "^$")[symbol] for symbol in sequence[1:].tolist())
+    string, end, _ = text.partition("$")
+    return string if end else string + "..."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is true of each of B written sequences; bool [B] each."""
+    """Properties of B generated sequences, bool [B] each.
+
+    Attributes:
+        finished: The sequence has an EOS.
+        right_counts: Finished, and before the first EOS the letters occur n, n+m_b, n+m_c and n+m_d times for some
+            n >= 0, in any order. This is the criterion of the paper's code.
+        accepted: Right counts, in order, and no other symbols: the string is in the language.
+    """
 
     finished: Tensor
     right_counts: Tensor
@@ -69,12 +94,7 @@ class Verdict:
 
 
 def judge(sequences: Tensor, offsets: Offsets) -> Verdict:
-    """Judge sequences [B, T] that start with BOS by what stands before the first EOS.
-
-    finished: there is an EOS. right_counts: finished, and for some n >= 0 there are n a, n+m_b b, n+m_c c and n+m_d d,
-    in any order (the test of the paper's code). accepted: the same, in order, and nothing else: a string of the
-    language.
-    """
+    """Judge sequences [B, T], which start with BOS, by their symbols before the first EOS."""
     written = sequences[:, 1:].long()
     ended = (written == EOS).cumsum(dim=1) > 0
     finished = ended[:, -1]
@@ -98,23 +118,23 @@ def verdict_labels(verdict: Verdict) -> dict[str, float]:
 
 @torch.no_grad()
 def training_loss(network: RecurrentNetwork, offsets: Offsets) -> float:
-    """Return the exact cross-entropy in nats on the training strings, all equally likely, mean of all 41 steps."""
-    strings = language(offsets)
+    """Return the exact cross-entropy in nats: the mean over all 41 steps of all training strings, equally weighted."""
+    strings = training_strings(offsets)
     logits = network(one_hot_inputs(strings))
     return F.cross_entropy(logits.flatten(0, 1), strings[:, 1:].flatten().long()).item()
 
 
-def show(sequence: Tensor) -> str:
-    """Return a sequence [T] as text: letters up to the first EOS; `^` is a BOS in the middle, `...` a missing EOS."""
-    text = "".join((LETTERS + "^$")[symbol] for symbol in sequence[1:].tolist())
-    string, end, _ = text.partition("$")
-    return string if end else string + "..."
+def sample_strings(network: RecurrentNetwork, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample B sequences from a network at temperature 1.
 
+    Args:
+        network: A network of this family.
+        uniforms: One number in [0, 1) per symbol, [B, T]. Symbol t is the first whose cumulative probability exceeds
+            `uniforms[:, t]`.
 
-def write_strings(network: RecurrentNetwork, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Let a network write B sequences at temperature 1, one uniform number [0, 1) per symbol: uniforms [B, T].
-
-    Returns sequences uint8 [B, T+1] (BOS first; the network goes on after its EOS) and log-probabilities [B, T, V].
+    Returns:
+        The sequences, uint8 [B, T+1], which start with BOS and go on after an EOS; and the log-probabilities of all
+        symbols at every step, [B, T, V].
     """
     weights = network.weights()
     one_hot = torch.eye(NUM_SYMBOLS)
@@ -130,7 +150,7 @@ def write_strings(network: RecurrentNetwork, uniforms: Tensor) -> tuple[Tensor, 
 
 @dataclass(frozen=True)
 class LanguageEvaluation:
-    """Sizes of the evaluation of a snapshot: strings written for the labels, and strings stored as rollouts."""
+    """Sizes of the evaluation of a snapshot: strings sampled for the labels, and strings stored as rollouts."""
 
     strings: int
     rollouts: int
@@ -138,7 +158,15 @@ class LanguageEvaluation:
 
 @dataclass(frozen=True)
 class LanguageSampler:
-    """Training strings of M runs: strings uint8 [M, 10, 42], of which the first `counts` [M] are the run's language."""
+    """Training strings of M runs.
+
+    Attributes:
+        strings: uint8 [M, 10, 42]; the first `counts[m]` are the training strings of run m, the others are padding.
+        counts: Number of training strings of each run, [M].
+        seed: Seed of the zoo.
+        runs: Numbers of the runs, [M].
+        batch_size: B, strings per update.
+    """
 
     strings: Tensor
     counts: Tensor
@@ -147,24 +175,19 @@ class LanguageSampler:
     batch_size: int
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead, n uniform: symbols uint8 [M, K, B, T+1]."""
+        """Draw K batches of strings, uniformly over n: symbols uint8 [M, K, B, T+1]."""
         updates = range(first_update, first_update + num_updates)
         bits = random_bits(self.seed, self.runs, Purpose.DATA, updates, self.batch_size, self.runs.device)
         chosen = to_integers(bits, self.counts[:, None, None])
         return self.strings[torch.arange(len(self.runs), device=self.runs.device)[:, None, None], chosen]
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn symbols [M, B, T+1] into one-hot inputs [M, B, T, V] and the next symbols [M, B, T]."""
+        """Return one-hot inputs [M, B, T, V] and the next symbols [M, B, T] of symbols [M, B, T+1]."""
         return one_hot_inputs(drawn), drawn[..., 1:].long()
 
 
-def one_hot_inputs(sequences: Tensor) -> Tensor:
-    """Return what a network reads of sequences [..., T+1]: all symbols but the last, one-hot float32 [..., T, V]."""
-    return torch.eye(NUM_SYMBOLS, device=sequences.device)[sequences[..., :-1].long()]
-
-
 class FormalLanguages(TaskFamily):
-    """The zoo `formal-languages`."""
+    """The task family of the zoo `formal-languages`."""
 
     name = "formal-languages"
     input_size = NUM_SYMBOLS
@@ -185,6 +208,8 @@ class FormalLanguages(TaskFamily):
             ),
         }
     )
+    # In an imported zoo, accuracy, count_accuracy and finished are measured on the stored rollouts: a source does not
+    # hold the strings that its own accuracy was measured on.
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {
             **label_columns,
@@ -193,34 +218,33 @@ class FormalLanguages(TaskFamily):
             ),
         }
     )
-    """The first three are measured on the stored rollouts: a source does not hold the strings that it was judged by."""
 
     def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
-        """Deal each block of 216 runs one shuffle of all languages, which is stratified already."""
+        """Assign a permutation of all 216 languages to each block of 216 runs, which is stratified in either case."""
         return assign_in_blocks(seed, runs, 0, NUM_TASKS)
 
     def task_name(self, task: int) -> str:
-        """Return for example `b-1 c+0 d+2`."""
+        """Return the offsets as text, for example `b-1 c+0 d+2`."""
         return " ".join(f"{letter}{m:+d}" for letter, m in zip(LETTERS[1:], task_offsets(task), strict=True))
 
     def task_values(self, task: int) -> dict[str, int]:
-        """Return m_b, m_c, m_d."""
+        """Return m_b, m_c and m_d."""
         return dict(zip(self.task_columns, task_offsets(task), strict=True))
 
     def task_of(self, values: Mapping[str, Any]) -> int:
-        """Return the task of m_b, m_c, m_d."""
+        """Return the task with these m_b, m_c and m_d."""
         return task_number((values["m_b"], values["m_c"], values["m_d"]))
 
     def is_ood(self, tasks: Tensor) -> Tensor:
-        """Return the 25 most regular languages: |m_b| + |m_c| + |m_d| <= 2 (no ties at the boundary)."""
+        """Tell which tasks are among the 25 most regular languages: |m_b| + |m_c| + |m_d| <= 2."""
         near = torch.tensor([sum(map(abs, task_offsets(task))) <= 2 for task in range(NUM_TASKS)])
         return near[tasks]
 
     def sampler(
         self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
     ) -> LanguageSampler:
-        """Return the training strings of M runs."""
-        languages = [language(task_offsets(task)) for task in tasks]
+        """Return a sampler of the training strings of M runs."""
+        languages = [training_strings(task_offsets(task)) for task in tasks]
         return LanguageSampler(
             torch.nn.utils.rnn.pad_sequence(languages, batch_first=True).to(device),
             torch.tensor([len(strings) for strings in languages], device=device),
@@ -229,39 +253,42 @@ class FormalLanguages(TaskFamily):
             batch_size,
         )
 
+    def check_evaluation(self, evaluation: LanguageEvaluation) -> None:
+        """Accept any sizes: the number of strings that can be sampled is unlimited."""
+
     @torch.no_grad()
     def evaluate(
         self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: LanguageEvaluation
-    ) -> Measured:
-        """Let the network write strings and judge them; the loss is exact, over all strings of the language."""
+    ) -> Measurement:
+        """Sample strings from the network and judge them; the loss is exact, over all training strings.
+
+        The rollouts are further samples: `sequences` and the log-probabilities of all symbols at every step.
+        """
         offsets = task_offsets(task)
 
-        def write(purpose: Purpose, count: int) -> tuple[Tensor, Tensor]:
+        def sample(purpose: Purpose, count: int) -> tuple[Tensor, Tensor]:
             bits = random_bits(seed, [run], purpose, [step], count * (LENGTH - 1))
-            return write_strings(network, to_uniform(bits).view(count, LENGTH - 1))
+            return sample_strings(network, to_uniform(bits).view(count, LENGTH - 1))
 
-        verdict = judge(write(Purpose.EVALUATION, evaluation.strings)[0], offsets)
-        sequences, log_probs = write(Purpose.ROLLOUTS, evaluation.rollouts)
-        return Measured(
+        verdict = judge(sample(Purpose.EVALUATION, evaluation.strings)[0], offsets)
+        sequences, log_probs = sample(Purpose.ROLLOUTS, evaluation.rollouts)
+        return Measurement(
             {**verdict_labels(verdict), "loss": training_loss(network, offsets)},
             {"sequences": sequences, "log_probs": to_half(log_probs)},
         )
 
-    def check_evaluation(self, evaluation: LanguageEvaluation) -> None:
-        """Accept any sizes: networks write as many strings as are asked for."""
-
-    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
-        """Yield what cannot be: strings of other symbols or without BOS, log-probabilities above zero."""
-        sequences = rollouts["sequences"]
-        if (sequences >= NUM_SYMBOLS).any() or (sequences[..., 0] != BOS).any():
-            yield "sequences have symbols that there are not, or do not begin with BOS"
-        if (rollouts["log_probs"] > 0).any():
-            yield "log_probs are above zero"
-
     def rollout_shapes(self, evaluation: LanguageEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the tensors of a rollout: what was written, and the log-probabilities of every next symbol."""
+        """Describe the rollouts: sequences [N, T+1] and log-probabilities [N, T, V] of N strings."""
         return self.imported_rollout_shapes(evaluation.rollouts)
 
     def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the same tensors."""
+        """Describe the rollouts of an imported zoo, which are the same."""
         return {"sequences": ("U8", (count, LENGTH)), "log_probs": ("F16", (count, LENGTH - 1, NUM_SYMBOLS))}
+
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Yield impossible values: unknown symbols, a first symbol other than BOS, positive log-probabilities."""
+        sequences = rollouts["sequences"]
+        if (sequences >= NUM_SYMBOLS).any() or (sequences[..., 0] != BOS).any():
+            yield "sequences contain unknown symbols or do not start with BOS"
+        if (rollouts["log_probs"] > 0).any():
+            yield "log_probs are above zero"

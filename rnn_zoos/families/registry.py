@@ -1,4 +1,4 @@
-"""The zoos that there are, by name."""
+"""All zoos by name, and the task family of each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,18 @@ ZOOS = tuple(_FAMILIES)
 
 
 def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
-    """Return the task family of a zoo; `mnist` says where its digits come from, if it has any (not loaded yet).
+    """Return the task family of a zoo.
 
-    Raises UnknownNameError for a zoo that is not known.
+    Args:
+        zoo: Name of the zoo, one of `ZOOS`.
+        mnist: Source of the digits for families that need them: `embedded`, `hub` or a directory. They are loaded when
+            they are first used.
+
+    Returns:
+        The task family.
+
+    Raises:
+        UnknownNameError: There is no zoo of this name.
     """
     if zoo not in _FAMILIES:
         raise UnknownNameError.among("zoo", zoo, ZOOS)

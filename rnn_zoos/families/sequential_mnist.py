@@ -1,7 +1,8 @@
-"""Networks that read a rotated digit tile by tile and name it after every tile.
+"""Networks that read a rotated digit tile by tile and classify it after every tile.
 
-A task is an angle (Herrmann et al., ICML 2024, section 5): whole millionths of a degree, 0 <= angle < 360. The digit is
-rotated, cut into 49 tiles of 4 x 4, and read after a BOS tile of zeros: 50 steps of 16 numbers.
+A task is an angle, 0 <= angle < 360 degrees, in whole millionths of a degree (Herrmann et al., ICML 2024, section 5).
+All digits of a task are rotated by its angle. A rotated digit is cut into 49 tiles of 4 x 4 pixels, which the network
+reads after a BOS tile of zeros: 50 steps of 16 numbers.
 """
 
 from __future__ import annotations
@@ -19,24 +20,31 @@ from torch import Tensor
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families.digits import Digits, load_digits
-from rnn_zoos.families.family import Column, Measured, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
 
 MEAN, STD = 0.1307, 0.3081
-"""Of the pixels of MNIST's training digits, in units of white."""
+"""Mean and standard deviation of the pixels of MNIST's training digits, where black is 0 and white is 1."""
 NUM_CLASSES = 10
 MICRODEGREES = 1_000_000
 OOD_FROM = 312
-"""Degrees from which on an angle is out of distribution."""
-_STRATA_COUNTER = 2  # of the purpose TASK: 0 draws the angle, 1 the weight decay
-_CHUNK = 1000  # digits evaluated at once: 50 steps of them stay in cache
+"""Angles of this many degrees and more are out of distribution."""
+_STRATA_COUNTER = 2  # counter of Purpose.TASK; 0 draws the angle, 1 the weight decay
+_CHUNK = 1000  # digits evaluated at once; the 50 steps of this many stay in cache
 
 
 @dataclass(frozen=True)
 class DigitEvaluation:
-    """Sizes of the evaluation of a snapshot: digits of each part that are measured, and fit digits that are shown."""
+    """Sizes of the evaluation of a snapshot. The names of the fields are the keys of a preset.
+
+    Attributes:
+        held_out_digits: Number of validation digits.
+        fit_digits: Number of training digits.
+        test_digits: Number of test digits.
+        rollouts: Number of training digits whose logits are stored.
+    """
 
     held_out_digits: int
     fit_digits: int
@@ -45,9 +53,14 @@ class DigitEvaluation:
 
 
 def tile_inputs(images: Tensor, tables: Tensor) -> Tensor:
-    """Turn images uint8 [..., B, 785] and rotation tables [..., 784] into inputs float32 [..., B, 50, 16].
+    """Rotate, cut and normalise digits.
 
-    The first of the 50 steps is BOS, a tile of zeros; then come the 49 tiles of the rotated digit.
+    Args:
+        images: uint8 [..., B, 785], as in `Digits.images`.
+        tables: Rotation tables, int64 [..., 784], one for each batch of B digits.
+
+    Returns:
+        Inputs, float32 [..., B, 50, 16]. The first step is BOS, a tile of zeros; the others are the 49 tiles.
     """
     sources = to_tiles(tables).flatten(-2)[..., None, :]
     tiles = images.take_along_dim(sources, dim=-1).unflatten(-1, (NUM_TILES, TILE**2))
@@ -58,40 +71,47 @@ def tile_inputs(images: Tensor, tables: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DigitSampler:
-    """Training digits of M runs: a new shuffle of the fit digits every time that a run has seen them all.
+    """Training digits of M runs. Every epoch of a run goes through all training digits in a new order.
 
-    images uint8 [N, 785] and labels [N] of all digits, fit positions in them, rotation tables [M, 784].
+    Attributes:
+        images: Images of all digits, uint8 [N, 785].
+        labels: Classes of all digits, int64 [N].
+        train: Positions of the training digits among them.
+        tables: Rotation table of each run, int64 [M, 784].
+        seed: Seed of the zoo.
+        runs: Numbers of the runs, [M].
+        batch_size: B, digits per update.
     """
 
     images: Tensor
     labels: Tensor
-    fit: Tensor
+    train: Tensor
     tables: Tensor
     seed: int
     runs: Tensor
     batch_size: int
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: positions of digits, int64 [M, K, B]."""
-        count, device = len(self.fit), self.runs.device
+        """Draw K batches of training digits: their positions among all digits, int64 [M, K, B]."""
+        count, device = len(self.train), self.runs.device
         first, last = first_update * self.batch_size, (first_update + num_updates) * self.batch_size
         epochs = range(first // count, (last - 1) // count + 1)
         shuffles = permutation(random_bits(self.seed, self.runs, Purpose.DATA, epochs, count, device))
         places = torch.arange(first - epochs[0] * count, last - epochs[0] * count, device=device)
-        return self.fit[shuffles.flatten(1)[:, places]].view(-1, num_updates, self.batch_size)
+        return self.train[shuffles.flatten(1)[:, places]].view(-1, num_updates, self.batch_size)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn positions [M, B] into inputs [M, B, 50, 16] and the class at every step [M, B, 50]."""
+        """Return inputs [M, B, 50, 16] and the class at every step [M, B, 50] of positions [M, B]."""
         labels = self.labels[drawn]
         return tile_inputs(self.images[drawn], self.tables), labels[..., None].expand(*labels.shape, NUM_TILES + 1)
 
 
 @runtime_checkable
 class MeasuresDigits(Protocol):
-    """A network that has a faster way than `measure_digits`, its naive twin."""
+    """A network with a faster implementation of `measure_digits`, which is its reference implementation."""
 
     def measure_digits(self, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor) -> tuple[float, float]:
-        """Return what the function of this name returns."""
+        """Return what the function `measure_digits` returns for this network, up to rounding."""
         ...
 
 
@@ -99,21 +119,33 @@ class MeasuresDigits(Protocol):
 def measure_digits(
     network: RecurrentNetwork, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor
 ) -> tuple[float, float]:
-    """Return mean loss of all steps, and accuracy of the last, on the digits at `positions` [N].
+    """Measure a network on some digits.
 
-    images uint8 [*, 785] and labels [*] of all digits, rotation table [784].
+    Args:
+        network: A network of this family.
+        images: Images of all digits, uint8 [N, 785].
+        labels: Classes of all digits, int64 [N].
+        positions: Positions of the digits to measure on.
+        table: Rotation table, int64 [784].
+
+    Returns:
+        Cross-entropy in nats, mean over digits and all 50 steps; and accuracy after the last step.
     """
-    loss, right = 0.0, 0
+    loss, correct = 0.0, 0
     for chunk in positions.split(_CHUNK):
         logits = network(tile_inputs(images[chunk], table))  # [B, 50, 10]
-        every_step = labels[chunk, None].expand(logits.shape[:2])
-        loss += F.cross_entropy(logits.flatten(0, 1), every_step.flatten(), reduction="sum").item()
-        right += int((logits[:, -1].argmax(dim=-1) == labels[chunk]).sum())
-    return loss / (len(positions) * (NUM_TILES + 1)), right / len(positions)
+        targets = labels[chunk, None].expand(logits.shape[:2])
+        loss += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
+        correct += int((logits[:, -1].argmax(dim=-1) == labels[chunk]).sum())
+    return loss / (len(positions) * (NUM_TILES + 1)), correct / len(positions)
 
 
 class SequentialMnist(TaskFamily):
-    """The zoo `sequential-mnist`."""
+    """The task family of the zoo `sequential-mnist`.
+
+    Args:
+        mnist: Source of the digits: `embedded`, `hub` or a directory (see `rnn_zoos.families.digits.load_digits`).
+    """
 
     name = "sequential-mnist"
     input_size = TILE**2
@@ -145,11 +177,14 @@ class SequentialMnist(TaskFamily):
 
     @property
     def digits(self) -> Digits:
-        """The digits of `mnist` (embedded, hub or a directory), loaded when they are first needed."""
+        """The digits, which are loaded when they are first needed. Raises DigitsError."""
         return load_digits(self.mnist)
 
     def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
-        """Deal every run an angle of its own, uniform; stratified: each block of 360 runs has one angle per degree."""
+        """Assign an angle to every run, drawn uniformly and independently.
+
+        Stratified: each block of 360 runs has one angle within each degree, in random order.
+        """
         words = random_bits(seed, runs, Purpose.TASK, [0], 1)[:, 0, 0]
         if not stratified:
             return to_integers(words, 360 * MICRODEGREES)
@@ -157,7 +192,7 @@ class SequentialMnist(TaskFamily):
         return degrees * MICRODEGREES + to_integers(words, MICRODEGREES)
 
     def task_name(self, task: int) -> str:
-        """Return for example `123.456789 degrees`."""
+        """Return the angle as text, for example `123.456789 degrees`."""
         return f"{task / MICRODEGREES:.6f} degrees"
 
     def task_values(self, task: int) -> dict[str, float]:
@@ -165,63 +200,68 @@ class SequentialMnist(TaskFamily):
         return {"angle": task / MICRODEGREES}
 
     def task_of(self, values: Mapping[str, Any]) -> int:
-        """Return the task next to an angle (a source has angles of full precision)."""
+        """Return the task nearest to an angle; an imported zoo has angles of full precision."""
         return round(float(values["angle"]) * MICRODEGREES) % (360 * MICRODEGREES)
 
     def is_ood(self, tasks: Tensor) -> Tensor:
-        """Return the angles of 312 degrees and more."""
+        """Tell which angles are 312 degrees or more."""
         return tasks >= OOD_FROM * MICRODEGREES
 
     def sampler(
         self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
     ) -> DigitSampler:
-        """Return the training digits of M runs."""
+        """Return a sampler of the training digits of M runs."""
         digits = self.digits
         return DigitSampler(
             digits.images.to(device),
             digits.labels.to(device),
-            digits.fit.to(device),
+            digits.train.to(device),
             torch.stack([self.table(task) for task in tasks]).to(device),
             seed,
             torch.tensor(runs, device=device),
             batch_size,
         )
 
+    def table(self, task: int) -> Tensor:
+        """Return the rotation table of a task, int64 [784]."""
+        return rotation_table(task / MICRODEGREES)
+
     def check_evaluation(self, evaluation: DigitEvaluation) -> None:
-        """Raise PresetError if more digits are asked for than there are."""
+        """Raise PresetError if a size is larger than the number of available digits."""
         parts = {
-            "held_out_digits": self.digits.held_out,
-            "fit_digits": self.digits.fit,
+            "held_out_digits": self.digits.validation,
+            "fit_digits": self.digits.train,
             "test_digits": self.digits.test,
-            "rollouts": self.digits.fit,
+            "rollouts": self.digits.train,
         }
         for name, part in parts.items():
-            if getattr(evaluation, name) > len(part):
-                asked = f"{getattr(evaluation, name):,}"
+            size = getattr(evaluation, name)
+            if size > len(part):
                 raise PresetError(
-                    f"evaluation.{name} is {asked}, but --mnist {self.mnist} has {len(part):,} such "
-                    "digits. Use --mnist hub or a directory with all of MNIST, or a preset that asks for fewer."
+                    f"evaluation.{name} is {size:,}, but --mnist {self.mnist} has only {len(part):,} of these digits. "
+                    "Use --mnist hub or a directory with all of MNIST, or a preset with smaller sizes."
                 )
-
-    def table(self, task: int) -> Tensor:
-        """Return the rotation table [784] of a task."""
-        return rotation_table(task / MICRODEGREES)
 
     @torch.no_grad()
     def evaluate(
         self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: DigitEvaluation
-    ) -> Measured:
-        """Measure loss and accuracy on held-out, fit and test digits; the rollouts are 100 fit digits fixed per run."""
+    ) -> Measurement:
+        """Measure loss and accuracy on validation, training and test digits.
+
+        The rollouts are logits on training digits, which are the same ones for all snapshots of a run.
+        """
         digits, table = self.digits, self.table(task)
-        own = network.measure_digits if isinstance(network, MeasuresDigits) else partial(measure_digits, network)
-        measure = partial(own, digits.images, digits.labels, table=table)
-        eval_loss, accuracy = measure(digits.held_out[: evaluation.held_out_digits])
-        train_loss, _ = measure(digits.fixed_fit[: evaluation.fit_digits])
+        implementation = (
+            network.measure_digits if isinstance(network, MeasuresDigits) else partial(measure_digits, network)
+        )
+        measure = partial(implementation, digits.images, digits.labels, table=table)
+        eval_loss, accuracy = measure(digits.validation[: evaluation.held_out_digits])
+        train_loss, _ = measure(digits.fixed_train[: evaluation.fit_digits])
         _, test_accuracy = measure(digits.test[: evaluation.test_digits])
-        shuffle = permutation(random_bits(seed, [run], Purpose.ROLLOUTS, [0], len(digits.fit))[0, 0])
-        shown = digits.fit[shuffle[: evaluation.rollouts]]
+        shuffle = permutation(random_bits(seed, [run], Purpose.ROLLOUTS, [0], len(digits.train))[0, 0])
+        shown = digits.train[shuffle[: evaluation.rollouts]]
         logits = network(tile_inputs(digits.images[shown], table))
-        return Measured(
+        return Measurement(
             {
                 "accuracy": accuracy,
                 "test_accuracy": test_accuracy,
@@ -236,13 +276,8 @@ class SequentialMnist(TaskFamily):
             },
         )
 
-    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
-        """Yield what cannot be: classes that there are not."""
-        if "labels" in rollouts and (rollouts["labels"] >= NUM_CLASSES).any():
-            yield f"labels are above {NUM_CLASSES - 1}"
-
     def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the tensors of a rollout: which digits were shown, their classes, the logits after every tile."""
+        """Describe the rollouts: number in MNIST and class of each digit, and the logits after every tile."""
         count = evaluation.rollouts
         return {
             "images": ("I32", (count,)),
@@ -251,8 +286,13 @@ class SequentialMnist(TaskFamily):
         }
 
     def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return the tensors of an imported rollout: the pixels as the network saw them, turned, and its logits.
+        """Describe the rollouts of an imported zoo: the rotated pixels that the network read, and its logits.
 
-        A source says neither which digit of MNIST that is nor its class, so neither `images` nor `labels` are there.
+        There are no `images` and `labels`: a source records neither the numbers of its digits nor their classes.
         """
         return {"seen": ("U8", (count, SIDE, SIDE)), "logits": ("F16", (count, NUM_TILES + 1, NUM_CLASSES))}
+
+    def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
+        """Yield impossible values: unknown classes. Imported rollouts have no labels."""
+        if "labels" in rollouts and (rollouts["labels"] >= NUM_CLASSES).any():
+            yield f"labels are above {NUM_CLASSES - 1}"

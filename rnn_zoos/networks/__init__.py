@@ -1,5 +1,6 @@
-"""One recurrent network and many of them: architecture, cells, weights, batched networks.
+"""Recurrent networks, one or many at once: architecture, cells, weights, batched networks.
 
 May import: `rnn_zoos.errors`, `rnn_zoos.randomness`.
-A new cell: its gates in `architecture.GATES`, its equations in `cells.UPDATES`; the other files follow from these two.
+To add a cell, add its gates to `architecture.GATES`, its equations to `cells.CELL_FUNCTIONS` and its torch module to
+`model.TORCH_MODULES`.
 """

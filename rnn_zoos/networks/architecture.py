@@ -1,4 +1,4 @@
-"""The shape of a network: a frozen description that names every parameter, in order."""
+"""The architecture of a network: its sizes, and the names and shapes of its parameters in order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,28 @@ GATES = MappingProxyType({"lstm": 4, "gru": 3, "rnn": 1})
 
 @dataclass(frozen=True)
 class Architecture:
-    """A recurrent network of `num_layers` layers with a linear readout at every step.
+    """A recurrent network with a linear readout at every step.
 
-    `cell` is one of `GATES`; the parameters carry PyTorch's names (`lstm.weight_ih_l0`, ..., `linear.bias`) and shapes.
-    Raises UnknownNameError for a cell that is not known and FormatError for a size below 1.
+    Parameters have PyTorch's names (`lstm.weight_ih_l0`, ..., `linear.bias`) and shapes.
+
+    Args:
+        cell: `lstm`, `gru` or `rnn` (with tanh).
+        num_layers: L, recurrent layers.
+        input_size: I, numbers read per step.
+        hidden_size: H, hidden units per layer.
+        output_size: O, outputs per step.
+
+    Raises:
+        UnknownNameError: `cell` is not a known cell.
+        FormatError: A size is not a whole number of at least 1.
+
+    Example:
+        >>> from rnn_zoos import Architecture
+        >>> architecture = Architecture("lstm", num_layers=2, input_size=6, hidden_size=32, output_size=6)
+        >>> architecture.num_parameters
+        13766
+        >>> architecture.parameter_shapes["lstm.weight_ih_l0"]
+        (128, 6)
     """
 
     cell: str
@@ -35,19 +53,31 @@ class Architecture:
                 raise FormatError(f"{name} is {size!r}; expected a whole number of at least 1.")
 
     def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of one recurrent layer (counted from 0): weight_ih, weight_hh, bias_ih, bias_hh."""
-        rows = GATES[self.cell] * self.hidden_size
+        """Return the names and shapes of the parameters of one recurrent layer.
+
+        Args:
+            layer: Number of the layer, from 0.
+
+        Returns:
+            Name -> shape of weight_ih [GH, I or H], weight_hh [GH, H], bias_ih [GH] and bias_hh [GH], in this order.
+
+        Example:
+            >>> from rnn_zoos import Architecture
+            >>> list(Architecture("gru", 2, 6, 32, 6).layer_shapes(1))
+            ['gru.weight_ih_l1', 'gru.weight_hh_l1', 'gru.bias_ih_l1', 'gru.bias_hh_l1']
+        """
+        gate_units = GATES[self.cell] * self.hidden_size
         inputs = self.input_size if layer == 0 else self.hidden_size
         return {
-            f"{self.cell}.weight_ih_l{layer}": (rows, inputs),
-            f"{self.cell}.weight_hh_l{layer}": (rows, self.hidden_size),
-            f"{self.cell}.bias_ih_l{layer}": (rows,),
-            f"{self.cell}.bias_hh_l{layer}": (rows,),
+            f"{self.cell}.weight_ih_l{layer}": (gate_units, inputs),
+            f"{self.cell}.weight_hh_l{layer}": (gate_units, self.hidden_size),
+            f"{self.cell}.bias_ih_l{layer}": (gate_units,),
+            f"{self.cell}.bias_hh_l{layer}": (gate_units,),
         }
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter, in the order of the flat vector (that of `state_dict`)."""
+        """Name -> shape of every parameter, in the order of the flat weight vector (that of `state_dict`)."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             shapes |= self.layer_shapes(layer)

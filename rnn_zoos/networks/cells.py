@@ -1,6 +1,6 @@
-"""One network, one step, in plain torch: the definition that every faster way of running it is compared with.
+"""The equations of the cells, in plain torch: the reference implementation for every faster one.
 
-The equations are PyTorch's (torch.nn.LSTM, GRU and RNN with tanh), two bias vectors per layer, states start at zero.
+The equations are those of torch.nn.LSTM, GRU and RNN (with tanh): two bias vectors per layer, states start at zero.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ LayerState = tuple[Tensor, ...]
 """(h, c) of an LSTM layer, (h,) of a GRU or RNN layer; each [..., B, H]."""
 
 
-def lstm_update(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
-    """Return (h, c) from the two gate pre-activations [..., B, 4H] and the state before."""
+def lstm_cell(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
+    """Return the next (h, c) from the two gate pre-activations [..., B, 4H] and the previous state."""
     input_gate, forget_gate, candidate, output_gate = (from_input + from_hidden).chunk(4, dim=-1)
     cell = forget_gate.sigmoid() * state[1] + input_gate.sigmoid() * candidate.tanh()
     return output_gate.sigmoid() * cell.tanh(), cell
 
 
-def gru_update(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
-    """Return (h,) from the two gate pre-activations [..., B, 3H] and the state before."""
+def gru_cell(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
+    """Return the next (h,) from the two gate pre-activations [..., B, 3H] and the previous state."""
     input_reset, input_update, input_candidate = from_input.chunk(3, dim=-1)
     hidden_reset, hidden_update, hidden_candidate = from_hidden.chunk(3, dim=-1)
     update = (input_update + hidden_update).sigmoid()
@@ -33,17 +33,18 @@ def gru_update(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> La
     return ((1 - update) * candidate + update * state[0],)
 
 
-def rnn_update(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
-    """Return (h,) of the tanh RNN from the two pre-activations [..., B, H]; the state is already in `from_hidden`."""
+def rnn_cell(from_input: Tensor, from_hidden: Tensor, state: LayerState) -> LayerState:
+    """Return the next (h,) of the tanh RNN from the two pre-activations [..., B, H]; `state` is not needed."""
     return ((from_input + from_hidden).tanh(),)
 
 
-Update = Callable[[Tensor, Tensor, LayerState], LayerState]
-UPDATES: Mapping[str, Update] = MappingProxyType({"lstm": lstm_update, "gru": gru_update, "rnn": rnn_update})
+CellFunction = Callable[[Tensor, Tensor, LayerState], LayerState]
+"""(pre-activations from the input, from the hidden state, previous state) -> next state."""
+CELL_FUNCTIONS: Mapping[str, CellFunction] = MappingProxyType({"lstm": lstm_cell, "gru": gru_cell, "rnn": rnn_cell})
 
 
 def zero_state(architecture: Architecture, *axes: int, like: Tensor) -> list[LayerState]:
-    """Return the state before the first step: for each layer tensors of zeros [*axes, H] (axes: B, or M, B)."""
+    """Return the state before the first step: per layer, tensors of zeros [*axes, H], where axes are B, or M and B."""
     tensors = 2 if architecture.cell == "lstm" else 1
     zeros = torch.zeros(*axes, architecture.hidden_size, dtype=like.dtype, device=like.device)
     return [(zeros,) * tensors for _ in range(architecture.num_layers)]
@@ -52,13 +53,13 @@ def zero_state(architecture: Architecture, *axes: int, like: Tensor) -> list[Lay
 def network_step(
     architecture: Architecture, weights: Mapping[str, Tensor], inputs: Tensor, state: list[LayerState]
 ) -> tuple[Tensor, list[LayerState]]:
-    """Advance one network by one step: inputs [B, I] and its state to outputs [B, O] and the next state."""
+    """Run one network for one step: from inputs [B, I] and a state, return outputs [B, O] and the next state."""
     hidden, next_state = inputs, []
     for layer, layer_state in enumerate(state):
         weight_ih, weight_hh, bias_ih, bias_hh = (weights[name] for name in architecture.layer_shapes(layer))
         from_input = hidden @ weight_ih.T + bias_ih
         from_hidden = layer_state[0] @ weight_hh.T + bias_hh
-        next_state.append(UPDATES[architecture.cell](from_input, from_hidden, layer_state))
+        next_state.append(CELL_FUNCTIONS[architecture.cell](from_input, from_hidden, layer_state))
         hidden = next_state[-1][0]
     return hidden @ weights["linear.weight"].T + weights["linear.bias"], next_state
 

@@ -1,4 +1,4 @@
-"""One network as a torch module, with the parameter names of the zoo."""
+"""One network as a torch module with the parameter names of the zoo, and the initial weights of a run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,40 @@ from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import check_weights, unflatten
 from rnn_zoos.randomness import Purpose, random_bits, to_uniform
 
-LAYERS: Mapping[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = MappingProxyType(
+TORCH_MODULES: Mapping[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = MappingProxyType(
     {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 )
 
 
 class RecurrentNetwork(nn.Module):
-    """torch.nn.LSTM, GRU or RNN (tanh), then torch.nn.Linear at every step.
+    """One network: torch.nn.LSTM, GRU or RNN (tanh), then torch.nn.Linear at every step.
 
-    The recurrent part is the attribute named after the cell (`network.lstm`), the readout is `network.linear`, so that
-    `state_dict` has the zoo's names. Given `weights` are copied into it.
+    The recurrent part is the attribute named after the cell (such as `network.lstm`), the readout is `network.linear`,
+    so that `state_dict` has the names of the zoo.
+
+    Args:
+        architecture: Architecture of the network.
+        weights: Named weights [*shape], which are copied; by default the weights are torch's random initialisation.
+
+    Attributes:
+        architecture: Architecture of the network.
+        linear: The readout.
+
+    Raises:
+        FormatError: The weights do not fit the architecture.
+
+    Example:
+        >>> import torch
+        >>> from rnn_zoos import Architecture, RecurrentNetwork
+        >>> network = RecurrentNetwork(Architecture("gru", 2, input_size=6, hidden_size=32, output_size=6))
+        >>> network(torch.zeros(5, 41, 6)).shape
+        torch.Size([5, 41, 6])
     """
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         self.architecture = architecture
-        recurrent = LAYERS[architecture.cell](
+        recurrent = TORCH_MODULES[architecture.cell](
             architecture.input_size, architecture.hidden_size, architecture.num_layers, batch_first=True
         )
         self.add_module(architecture.cell, recurrent)
@@ -36,21 +54,45 @@ class RecurrentNetwork(nn.Module):
             self.load_state_dict(dict(weights))
 
     def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Map inputs [B, T, I] to outputs [B, T, O]; `state` is that of the recurrent module, zeros if not given."""
+        """Run the network; call the network itself, as with every torch module.
+
+        Args:
+            inputs: [B, T, I].
+            state: Initial state as the torch module takes it: (h, c) for an LSTM, else h, each [L, B, H]. By default
+                zeros.
+
+        Returns:
+            Outputs [B, T, O].
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture, RecurrentNetwork
+            >>> network = RecurrentNetwork(Architecture("rnn", 1, input_size=6, hidden_size=32, output_size=6))
+            >>> outputs = network(torch.zeros(5, 41, 6), torch.zeros(1, 5, 32))
+        """
         hidden, _ = self.get_submodule(self.architecture.cell)(inputs, state)
         outputs: Tensor = self.linear(hidden)
         return outputs
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a detached copy of the named weights."""
+        """Copy the weights.
+
+        Returns:
+            Name -> a detached copy [*shape] of every parameter, in the order of `Architecture.parameter_shapes`.
+
+        Example:
+            >>> from rnn_zoos import Architecture, RecurrentNetwork, flatten
+            >>> network = RecurrentNetwork(Architecture("rnn", 1, input_size=6, hidden_size=32, output_size=6))
+            >>> flat = flatten(network.architecture, network.weights())
+        """
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
 
 def initial_weights(architecture: Architecture, seed: int, run: int) -> dict[str, Tensor]:
-    """Return the named weights of a run before its first update.
+    """Return the named weights of a run before its first update; they depend on the seed and the run alone.
 
-    PyTorch's default: every parameter, the readout's included, is uniform in [-1/sqrt(H), 1/sqrt(H)). Drawn from the
-    run's own stream, so the network depends on (seed, run) alone.
+    The distribution is PyTorch's default: every parameter, including the readout, is uniform in
+    [-1/sqrt(H), 1/sqrt(H)).
     """
     bits = random_bits(seed, [run], Purpose.INIT, [0], architecture.num_parameters)
     bound = architecture.hidden_size**-0.5

@@ -1,4 +1,7 @@
-"""M networks of one architecture at once, by batched matrix products; `cells.run_network` is its naive twin."""
+"""M networks of one architecture at once, by batched matrix products.
+
+`rnn_zoos.networks.cells.run_network` is the reference implementation.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,67 @@ from torch import Tensor
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.networks.architecture import Architecture
-from rnn_zoos.networks.cells import UPDATES, LayerState, zero_state
+from rnn_zoos.networks.cells import CELL_FUNCTIONS, LayerState, zero_state
 from rnn_zoos.networks.weights import check_weights
 
 
 class NetworkStack:
-    """A callable stack of M networks: `outputs, state = stack(inputs)`.
+    """M networks of one architecture that run at once. Gradients flow to the weights and to the inputs.
 
-    `weights` are stacked, [M, *shape] per name; gradients flow to them and to the inputs. Raises FormatError if they
-    do not fit the architecture.
+    Args:
+        architecture: Architecture of all networks.
+        weights: Stacked weights, name -> [M, *shape]; they are not copied.
+
+    Attributes:
+        architecture: Architecture of all networks.
+        weights: Stacked weights.
+        num_networks: M.
+
+    Raises:
+        FormatError: The weights do not fit the architecture, or are not stacked.
+
+    Example:
+        >>> import torch
+        >>> from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> weights = stack_weights([RecurrentNetwork(architecture).weights() for _ in range(3)])
+        >>> outputs, state = NetworkStack(architecture, weights)(torch.zeros(5, 41, 6))
+        >>> outputs.shape
+        torch.Size([3, 5, 41, 6])
     """
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
         leading = check_weights(architecture, weights)
         if len(leading) != 1:
-            raise FormatError(f"Weights have leading axes {leading}; expected one, the networks: [M, *shape].")
+            raise FormatError(
+                f"Weights have leading axes {leading}; expected one, the axis of the networks: [M, *shape]."
+            )
         self.architecture = architecture
         self.weights = dict(weights)
         self.num_networks = leading[0]
 
     def __call__(self, inputs: Tensor, state: list[LayerState] | None = None) -> tuple[Tensor, list[LayerState]]:
-        """Run all networks over [B, T, I] (the same inputs for all) or [M, B, T, I].
+        """Run all networks.
 
-        Returns outputs [M, B, T, O] and, per layer, the last state [M, B, H]. Raises FormatError for other shapes.
+        Args:
+            inputs: [M, B, T, I], or [B, T, I] to give all networks the same inputs.
+            state: Initial state as returned by a previous call; by default zeros.
+
+        Returns:
+            Outputs [M, B, T, O], and the last state: per layer (h, c) for an LSTM, else (h,), each [M, B, H].
+
+        Raises:
+            FormatError: The inputs have another shape.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
+            >>> architecture = Architecture("gru", 1, input_size=6, hidden_size=32, output_size=6)
+            >>> stack = NetworkStack(architecture, stack_weights([RecurrentNetwork(architecture).weights()]))
+            >>> outputs, state = stack(torch.zeros(5, 41, 6))
+            >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
-        hidden = self._own_inputs(inputs)
+        hidden = self._inputs_per_network(inputs)
         networks, sequences, steps, _ = hidden.shape
         state = state or zero_state(self.architecture, networks, sequences, like=hidden)
         last_state = []
@@ -43,8 +82,8 @@ class NetworkStack:
         outputs = _linear(hidden.flatten(1, 2), self.weights["linear.weight"], self.weights["linear.bias"])
         return outputs.unflatten(1, (sequences, steps)), last_state
 
-    def _own_inputs(self, inputs: Tensor) -> Tensor:
-        """Return inputs as [M, B, T, I]."""
+    def _inputs_per_network(self, inputs: Tensor) -> Tensor:
+        """Return inputs [B, T, I] or [M, B, T, I] as [M, B, T, I]."""
         if inputs.dim() == 3:
             inputs = inputs.expand(self.num_networks, *inputs.shape)
         if inputs.dim() != 4 or (inputs.shape[0], inputs.shape[3]) != (self.num_networks, self.architecture.input_size):
@@ -55,17 +94,17 @@ class NetworkStack:
         return inputs
 
     def _run_layer(self, layer: int, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run one layer over [M, B, T, *]: inputs of all steps in one product, then step by step."""
+        """Run one layer over inputs [M, B, T, I or H]; one matrix product handles the inputs of all steps."""
         weight_ih, weight_hh, bias_ih, bias_hh = (self.weights[name] for name in self.architecture.layer_shapes(layer))
         _, sequences, steps, _ = inputs.shape
         from_inputs = _linear(inputs.flatten(1, 2), weight_ih, bias_ih).unflatten(1, (sequences, steps))
-        update, outputs = UPDATES[self.architecture.cell], []
+        cell, outputs = CELL_FUNCTIONS[self.architecture.cell], []
         for from_input in from_inputs.unbind(dim=2):
-            state = update(from_input, _linear(state[0], weight_hh, bias_hh), state)
+            state = cell(from_input, _linear(state[0], weight_hh, bias_hh), state)
             outputs.append(state[0])
         return torch.stack(outputs, dim=2), state
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """M affine maps at once: inputs [M, N, I], weight [M, R, I], bias [M, R] -> [M, N, R]."""
+    """Apply M affine maps at once: inputs [M, N, I], weight [M, R, I], bias [M, R] -> [M, N, R]."""
     return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))

@@ -1,8 +1,8 @@
-"""Three views of the weights of networks, and the ways between them.
+"""Three layouts of the weights of networks, and conversions between them.
 
-named    name -> tensor, one network: [*shape] per parameter (what `state_dict` gives)
-flat     one vector per network: [P], or [M, P] for M networks
-stacked  name -> tensor of M networks: [M, *shape] (what a shard holds)
+- named: one network, name -> tensor [*shape], as in `state_dict`
+- flat: one vector [P] per network, or [M, P] for M networks
+- stacked: M networks, name -> tensor [M, *shape], as in a shard
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rnn_zoos.networks.architecture import Architecture
 
 
 def check_weights(architecture: Architecture, weights: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Return the leading (network) axes that all tensors share: () for named, (M,) for stacked weights.
+    """Return the leading axes that all tensors share: () for named, (M,) for stacked weights.
 
-    Raises FormatError if a parameter is missing, unknown, or of another shape than `architecture` says.
+    Raises FormatError if the names or shapes of the parameters are not those of `architecture`.
     """
     shapes = architecture.parameter_shapes
     if weights.keys() != shapes.keys():
@@ -35,16 +35,48 @@ def check_weights(architecture: Architecture, weights: Mapping[str, Tensor]) -> 
 
 
 def flatten(architecture: Architecture, weights: Mapping[str, Tensor]) -> Tensor:
-    """Concatenate named [*shape] or stacked [M, *shape] weights into [P] or [M, P], in the architecture's order.
+    """Concatenate the parameters of each network into one vector. Inverse of `unflatten`.
 
-    Inverse of `unflatten`.
+    Args:
+        architecture: Architecture of the networks; its `parameter_shapes` set the order.
+        weights: Named weights [*shape] or stacked weights [M, *shape].
+
+    Returns:
+        Flat weights, [P] or [M, P].
+
+    Raises:
+        FormatError: The weights do not fit the architecture.
+
+    Example:
+        >>> from rnn_zoos import Architecture, RecurrentNetwork, flatten
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> flatten(architecture, RecurrentNetwork(architecture).weights()).shape
+        torch.Size([13766])
     """
     leading = check_weights(architecture, weights)
     return torch.cat([weights[name].reshape(*leading, -1) for name in architecture.parameter_shapes], dim=-1)
 
 
 def unflatten(architecture: Architecture, flat: Tensor) -> dict[str, Tensor]:
-    """Cut [..., P] into name -> [..., *shape]; the tensors are views. Inverse of `flatten`."""
+    """Split flat weights into named parameters. Inverse of `flatten`.
+
+    Args:
+        architecture: Architecture of the networks.
+        flat: Flat weights [..., P].
+
+    Returns:
+        Name -> [..., *shape], views of `flat`.
+
+    Raises:
+        FormatError: The last axis of `flat` is not P long.
+
+    Example:
+        >>> import torch
+        >>> from rnn_zoos import Architecture, unflatten
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> unflatten(architecture, torch.zeros(3, architecture.num_parameters))["linear.weight"].shape
+        torch.Size([3, 6, 32])
+    """
     if flat.dim() == 0 or flat.shape[-1] != architecture.num_parameters:
         raise FormatError(
             f"Flat weights have shape {tuple(flat.shape)}; expected [..., {architecture.num_parameters}]."
@@ -58,7 +90,22 @@ def unflatten(architecture: Architecture, flat: Tensor) -> dict[str, Tensor]:
 
 
 def stack_weights(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Stack M sets of named weights [*shape] into [M, *shape]. Inverse of `unstack_weights`."""
+    """Stack the weights of M networks. Inverse of `unstack_weights`.
+
+    Args:
+        networks: Named weights [*shape] of each network, all of the same architecture.
+
+    Returns:
+        Stacked weights, name -> [M, *shape].
+
+    Raises:
+        FormatError: There is no network, or the networks have different parameters.
+
+    Example:
+        >>> from rnn_zoos import Architecture, RecurrentNetwork, stack_weights
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> weights = stack_weights([RecurrentNetwork(architecture).weights() for _ in range(3)])
+    """
     if not networks:
         raise FormatError("No networks to stack; expected at least one.")
     if any(network.keys() != networks[0].keys() for network in networks):
@@ -67,6 +114,21 @@ def stack_weights(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]
 
 
 def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Split [M, *shape] into M sets of named weights (views). Inverse of `stack_weights`."""
+    """Split stacked weights into networks. Inverse of `stack_weights`.
+
+    Args:
+        stacked: Stacked weights, name -> [M, *shape].
+
+    Returns:
+        Named weights [*shape] of each of the M networks, views of `stacked`.
+
+    Example:
+        >>> import torch
+        >>> from rnn_zoos import Architecture, unflatten, unstack_weights
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> networks = unstack_weights(unflatten(architecture, torch.zeros(3, architecture.num_parameters)))
+        >>> len(networks)
+        3
+    """
     count = len(next(iter(stacked.values())))
     return [{name: tensor[index] for name, tensor in stacked.items()} for index in range(count)]

@@ -1,4 +1,4 @@
-"""What can be done to the weights of a recurrent network without changing its function, and what undoes it.
+"""Changes to the weights of a recurrent network that keep its function, and canonical forms that undo them.
 
 May import: `rnn_zoos.networks`, `rnn_zoos.errors`.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rnn_zoos.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from rnn_zoos.symmetry.align import align
+    from rnn_zoos.symmetry.alignment import align
     from rnn_zoos.symmetry.biases import bias_differences, merge_biases
     from rnn_zoos.symmetry.canonical import canonical_form
     from rnn_zoos.symmetry.signed import SignedPermutation
@@ -20,7 +20,7 @@ __all__ = ["SignedPermutation", "align", "bias_differences", "canonical_form", "
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "rnn_zoos.symmetry.align": ("align",),
+        "rnn_zoos.symmetry.alignment": ("align",),
         "rnn_zoos.symmetry.biases": ("bias_differences", "merge_biases"),
         "rnn_zoos.symmetry.canonical": ("canonical_form",),
         "rnn_zoos.symmetry.signed": ("SignedPermutation",),

@@ -1,4 +1,4 @@
-"""One representative of every class of networks that signed permutations make equal."""
+"""Canonical weights: one representative of all networks that differ only by a signed permutation."""
 
 from __future__ import annotations
 
@@ -15,18 +15,34 @@ from rnn_zoos.symmetry.signed import CANDIDATE, SignedPermutation
 def canonical_form(
     architecture: Architecture, weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], SignedPermutation]:
-    """Return the canonical weights, and the signed permutation that makes them of the given ones.
+    """Return the canonical weights, and the signed permutation that turns the given weights into them.
 
-    Layer by layer from the input: a unit gets the sign that makes the sum of its candidate's row of weight_ih positive,
-    and units are sorted by that sum, the largest first. Equal bit for bit for all signed permutations of a network,
-    named [*shape] or stacked [M, *shape]; not continuous, and not defined where two sums are equal or one is zero.
+    Layer by layer from the input, each unit gets the sign that makes the sum of its candidate's input weights positive,
+    and units are sorted by this sum in descending order. All signed permutations of a network have the same canonical
+    form, bit for bit. It is not continuous in the weights, and not unique where two sums are equal or one is zero.
+
+    Args:
+        architecture: Architecture of the networks.
+        weights: Named weights [*shape] or stacked weights [M, *shape].
+
+    Returns:
+        The canonical weights, and the `SignedPermutation` whose `apply` gives them.
+
+    Raises:
+        FormatError: The weights do not fit the architecture.
+
+    Example:
+        >>> from rnn_zoos import Architecture, RecurrentNetwork
+        >>> from rnn_zoos.symmetry import canonical_form
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> canonical, permutation = canonical_form(architecture, RecurrentNetwork(architecture).weights())
     """
     leading = check_weights(architecture, weights)
     chosen = SignedPermutation.identity(architecture, *leading)
     for layer in range(architecture.num_layers):
         weight_ih = chosen.apply(architecture, weights)[f"{architecture.cell}.weight_ih_l{layer}"]
-        rows = weight_ih.unflatten(-2, (GATES[architecture.cell], -1))[..., CANDIDATE[architecture.cell], :, :]
-        sums = rows.sum(dim=-1)
+        by_gate = weight_ih.unflatten(-2, (GATES[architecture.cell], -1))
+        sums = by_gate[..., CANDIDATE[architecture.cell], :, :].sum(dim=-1)
         order = sums.abs().argsort(dim=-1, descending=True, stable=True)
         signs = torch.where(sums < 0, -1.0, 1.0).gather(-1, order)
         chosen = SignedPermutation(

@@ -1,8 +1,8 @@
-"""Signed permutations of hidden units: the exact symmetries of LSTM, GRU and tanh RNN that act on a unit as a whole.
+"""Signed permutations of hidden units, which are exact symmetries of LSTM, GRU and tanh RNN.
 
-Units of a layer may change places, and each may change its sign: negate the rows of its candidate (for a tanh RNN its
-only rows) and every column that reads it. The other gates' rows keep their sign. The function stays the same because
-tanh is odd and states start at zero.
+The units of a layer can be reordered, and the state of each unit can be negated: that negates the matrix rows of its
+candidate (for a tanh RNN, its only ones) and all matrix columns that read the unit. The matrix rows of the other gates
+keep their signs. The function stays the same because tanh is odd and states start at zero.
 """
 
 from __future__ import annotations
@@ -19,14 +19,26 @@ from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.weights import check_weights
 
 CANDIDATE: Mapping[str, int] = MappingProxyType({"lstm": 2, "gru": 2, "rnn": 0})
-"""Which of a cell's gates, in PyTorch's order, carries the sign of the state."""
+"""Index of the gate, in PyTorch's order, that carries the sign of the state."""
 
 
 @dataclass(frozen=True)
 class SignedPermutation:
-    """For each layer: unit k of the result is `signs[k]` times unit `order[k]` of what it is applied to.
+    """A signed permutation of the units of every layer, for one network or for each of M networks.
 
-    orders int64 and signs float, one tensor a layer, [H] for one network or [M, H] for M networks, each its own.
+    In each layer, unit k of the result is `signs[k]` times unit `order[k]` of the original.
+
+    Attributes:
+        orders: Per layer, a permutation of 0..H-1, int64 [H] or [M, H].
+        signs: Per layer, +1 or -1 for every unit of the result, float [H] or [M, H].
+
+    Example:
+        >>> import torch
+        >>> from rnn_zoos import Architecture, RecurrentNetwork
+        >>> from rnn_zoos.symmetry import SignedPermutation
+        >>> architecture = Architecture("lstm", 2, input_size=6, hidden_size=32, output_size=6)
+        >>> permutation = SignedPermutation.sample(architecture, generator=torch.Generator().manual_seed(0))
+        >>> weights = permutation.apply(architecture, RecurrentNetwork(architecture).weights())
     """
 
     orders: tuple[Tensor, ...]
@@ -34,47 +46,133 @@ class SignedPermutation:
 
     @classmethod
     def identity(cls, architecture: Architecture, *networks: int) -> SignedPermutation:
-        """Return what changes nothing, for one network or (with M as `networks`) for M."""
+        """Return the permutation that changes nothing.
+
+        Args:
+            architecture: Architecture of the networks.
+            networks: M, for a permutation of M networks; nothing for one network.
+
+        Returns:
+            The identity.
+
+        Example:
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> identity = SignedPermutation.identity(Architecture("lstm", 2, 6, 32, 6))
+        """
         units = torch.arange(architecture.hidden_size).expand(*networks, -1)
         ones = torch.ones(*networks, architecture.hidden_size)
         return cls((units,) * architecture.num_layers, (ones,) * architecture.num_layers)
 
     @classmethod
     def sample(cls, architecture: Architecture, *networks: int, generator: torch.Generator) -> SignedPermutation:
-        """Draw uniformly, for every network and layer anew."""
+        """Draw a permutation uniformly, independently for every network and layer.
+
+        Args:
+            architecture: Architecture of the networks.
+            networks: M, for a permutation of each of M networks; nothing for one network.
+            generator: Source of the random numbers.
+
+        Returns:
+            The permutation.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> permutation = SignedPermutation.sample(Architecture("lstm", 2, 6, 32, 6), 10, generator=generator)
+            >>> permutation.orders[0].shape
+            torch.Size([10, 32])
+        """
         shape, layers = (*networks, architecture.hidden_size), range(architecture.num_layers)
         orders = tuple(torch.rand(shape, generator=generator).argsort(dim=-1) for _ in layers)
         signs = tuple(2.0 * torch.randint(2, shape, generator=generator) - 1 for _ in layers)
         return cls(orders, signs)
 
     def to(self, device: str | torch.device) -> SignedPermutation:
-        """Return the same on another device."""
+        """Copy the permutation to a device.
+
+        Args:
+            device: A torch device.
+
+        Returns:
+            The same permutation on this device.
+
+        Example:
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> identity = SignedPermutation.identity(Architecture("lstm", 2, 6, 32, 6)).to("cpu")
+        """
         orders = tuple(order.to(device) for order in self.orders)
         return SignedPermutation(orders, tuple(sign.to(device) for sign in self.signs))
 
     def inverse(self) -> SignedPermutation:
-        """Return what undoes this one."""
+        """Return the inverse permutation.
+
+        Returns:
+            The permutation that undoes this one.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> generator = torch.Generator().manual_seed(0)
+            >>> permutation = SignedPermutation.sample(Architecture("rnn", 1, 6, 32, 6), generator=generator)
+            >>> unchanged = permutation.then(permutation.inverse())
+        """
         orders = tuple(order.argsort(dim=-1) for order in self.orders)
         signs = tuple(sign.gather(-1, order) for sign, order in zip(self.signs, orders, strict=True))
         return SignedPermutation(orders, signs)
 
     def then(self, after: SignedPermutation) -> SignedPermutation:
-        """Return the one that does what this one and then `after` do."""
+        """Compose two permutations.
+
+        Args:
+            after: The permutation to apply after this one.
+
+        Returns:
+            The permutation that has the effect of this one followed by `after`.
+
+        Example:
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> identity = SignedPermutation.identity(Architecture("rnn", 1, 6, 32, 6))
+            >>> both = identity.then(identity)
+        """
         pairs = list(zip(self.orders, self.signs, after.orders, after.signs, strict=True))
         orders = tuple(order.gather(-1, later) for order, _, later, _ in pairs)
         signs = tuple(later_sign * sign.gather(-1, later) for _, sign, later, later_sign in pairs)
         return SignedPermutation(orders, signs)
 
     def apply(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the changed weights: named [*shape] or stacked [M, *shape], like the permutation. Gradients pass.
+        """Return the permuted weights. Gradients flow through.
 
-        Raises FormatError if weights and permutation are not of this architecture, or not of as many networks.
+        Args:
+            architecture: Architecture of the networks.
+            weights: Named weights [*shape] for a permutation of one network, stacked weights [M, *shape] for one of M.
+
+        Returns:
+            The weights of networks with the same functions.
+
+        Raises:
+            FormatError: The weights or the permutation do not fit the architecture, or they differ in the number of
+                networks.
+
+        Example:
+            >>> from rnn_zoos import Architecture, RecurrentNetwork
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> architecture = Architecture("rnn", 1, 6, 32, 6)
+            >>> weights = RecurrentNetwork(architecture).weights()
+            >>> same = SignedPermutation.identity(architecture).apply(architecture, weights)
         """
         leading = check_weights(architecture, weights)
         expected = (*leading, architecture.hidden_size)
         if [tuple(order.shape) for order in self.orders] != [expected] * architecture.num_layers:
             found = [tuple(order.shape) for order in self.orders]
-            raise FormatError(f"The permutation has the shapes {found}; expected {architecture.num_layers} {expected}.")
+            raise FormatError(
+                f"The permutation has the shapes {found}; expected {architecture.num_layers} times {expected}."
+            )
         changed = {}
         for layer in range(architecture.num_layers):
             for name, tensor in zip(
@@ -86,7 +184,7 @@ class SignedPermutation:
         return changed
 
     def _layer(self, architecture: Architecture, weights: Mapping[str, Tensor], layer: int) -> Sequence[Tensor]:
-        """Return weight_ih, weight_hh, bias_ih and bias_hh of a layer."""
+        """Return the permuted weight_ih, weight_hh, bias_ih and bias_hh of a layer."""
         weight_ih, weight_hh, *biases = (weights[name] for name in architecture.layer_shapes(layer))
         if layer > 0:
             weight_ih = self.move_columns(weight_ih, layer - 1)
@@ -96,12 +194,43 @@ class SignedPermutation:
         return [*matrices, *vectors]
 
     def move_columns(self, matrix: Tensor, layer: int) -> Tensor:
-        """Move and sign the columns [..., R, H] that read a layer's units."""
+        """Permute and sign the columns of a matrix that reads the units of a layer.
+
+        Args:
+            matrix: [..., R, H], with a column per unit.
+            layer: Number of the layer.
+
+        Returns:
+            The permuted matrix.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> identity = SignedPermutation.identity(Architecture("rnn", 1, 6, 32, 6))
+            >>> readout = identity.move_columns(torch.zeros(6, 32), layer=0)
+        """
         order, sign = (part[layer].to(matrix.device).unsqueeze(-2) for part in (self.orders, self.signs))
         return matrix.gather(-1, order.expand_as(matrix)) * sign
 
     def move_rows(self, cell: str, matrix: Tensor, layer: int) -> Tensor:
-        """Move the rows [..., GH, C] that make a layer's units, and sign those of the candidate."""
+        """Permute the rows of a matrix that produces the units of a layer, and sign those of the candidate.
+
+        Args:
+            cell: Cell of the networks.
+            matrix: [..., GH, C], with a row per gate and unit.
+            layer: Number of the layer.
+
+        Returns:
+            The permuted matrix.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import Architecture
+            >>> from rnn_zoos.symmetry import SignedPermutation
+            >>> identity = SignedPermutation.identity(Architecture("lstm", 1, 6, 32, 6))
+            >>> weight_ih = identity.move_rows("lstm", torch.zeros(128, 6), layer=0)
+        """
         by_gate = matrix.unflatten(-2, (GATES[cell], -1))
         order, sign = (part[layer].to(matrix.device) for part in (self.orders, self.signs))
         moved = by_gate.gather(-2, order[..., None, :, None].expand_as(by_gate))

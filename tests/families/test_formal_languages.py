@@ -1,3 +1,5 @@
+"""The formal languages: strings and their judgement, tasks and splits, batches, sampling, labels."""
+
 import itertools
 import math
 from collections import Counter
@@ -15,13 +17,13 @@ from rnn_zoos.families.formal_languages import (
     NUM_TASKS,
     FormalLanguages,
     LanguageEvaluation,
+    as_text,
     judge,
-    language,
     one_hot_inputs,
-    show,
+    sample_strings,
     task_number,
     task_offsets,
-    write_strings,
+    training_strings,
 )
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 
@@ -30,7 +32,7 @@ ALL_TASKS = torch.arange(NUM_TASKS)
 
 
 def members(offsets: tuple[int, int, int], longest: int) -> set[str]:
-    """The language by its definition, up to a length."""
+    """All strings of the language up to a length, by its definition."""
     words = set()
     for n in range(longest + 1):
         counts = [n + m for m in (0, *offsets)]
@@ -40,13 +42,13 @@ def members(offsets: tuple[int, int, int], longest: int) -> set[str]:
 
 
 def sequence(text: str) -> Tensor:
-    """BOS, the symbols of the text (`^` BOS, `$` EOS), EOS to the end."""
+    """Return BOS, the symbols of the text (`^` is BOS, `$` is EOS), and EOS as padding."""
     symbols = [BOS, *("abcd^$".index(letter) for letter in text)]
     return torch.tensor(symbols + [EOS] * (LENGTH - len(symbols)), dtype=torch.uint8)
 
 
 @pytest.mark.parametrize("offsets", [(0, 0, 0), (-3, 2, -1), (2, -3, 1)])
-def test_judge_accepts_exactly_the_language_among_all_short_strings(offsets):
+def test_judge_accepts_exactly_the_strings_of_the_language(offsets):
     texts = ["".join(letters) for size in range(7) for letters in itertools.product("abcd", repeat=size)]
     verdict = judge(torch.stack([sequence(text) for text in texts]), offsets)
     assert {text for text, accepted in zip(texts, verdict.accepted, strict=True) if accepted} == members(offsets, 6)
@@ -56,10 +58,10 @@ def test_judge_accepts_exactly_the_language_among_all_short_strings(offsets):
 
 
 @pytest.mark.parametrize("task", range(NUM_TASKS))
-def test_training_strings_are_the_language_and_mutants_are_not(task):
+def test_training_strings_are_in_the_language_and_their_mutants_are_not(task):
     offsets = task_offsets(task)
-    strings = language(offsets)
-    texts = [show(string) for string in strings]
+    strings = training_strings(offsets)
+    texts = [as_text(string) for string in strings]
     whole = [text for text in texts if not text.endswith("...")]
     assert set(whole) <= members(offsets, LENGTH)
     assert len(strings) == 10 - max(0, -min(offsets))
@@ -79,19 +81,19 @@ def test_training_strings_are_the_language_and_mutants_are_not(task):
     assert judge(swapped[None], offsets).right_counts.item() and not judge(swapped[None], offsets).accepted.item()
 
 
-def test_what_follows_the_first_end_does_not_count():
+def test_symbols_after_the_first_eos_are_ignored():
     assert judge(sequence("abcd$ba^")[None], (0, 0, 0)).accepted.item()
     verdict = judge(sequence("ab^cd")[None], (0, 0, 0))
     assert verdict.right_counts.item() and verdict.finished.item() and not verdict.accepted.item()
 
 
-def test_exactly_the_longest_strings_of_four_languages_are_cut():
-    cut = [
+def test_only_the_longest_strings_of_four_languages_are_truncated():
+    truncated = [
         task_offsets(t)
         for t in range(NUM_TASKS)
-        if not judge(language(task_offsets(t)), task_offsets(t)).finished.all()
+        if not judge(training_strings(task_offsets(t)), task_offsets(t)).finished.all()
     ]
-    assert cut == [(1, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 2)]
+    assert truncated == [(1, 2, 2), (2, 1, 2), (2, 2, 1), (2, 2, 2)]
 
 
 def test_task_numbers_and_offsets_are_inverse():
@@ -101,39 +103,41 @@ def test_task_numbers_and_offsets_are_inverse():
         task_offsets(NUM_TASKS)
 
 
-def test_tasks_are_dealt_evenly_and_do_not_depend_on_the_other_runs():
-    dealt = FAMILY.assign_tasks(1, torch.arange(1000))
-    assert set(Counter(dealt.tolist()).values()) == {4, 5}
-    assert torch.equal(FAMILY.assign_tasks(1, torch.arange(300)), dealt[:300])
-    assert FAMILY.assign_tasks(1, torch.tensor([999, 3])).tolist() == [dealt[999], dealt[3]]
-    assert not torch.equal(FAMILY.assign_tasks(2, torch.arange(216)), dealt[:216])
+def test_tasks_are_assigned_evenly_and_independently_of_the_other_runs():
+    tasks = FAMILY.assign_tasks(1, torch.arange(1000))
+    assert set(Counter(tasks.tolist()).values()) == {4, 5}
+    assert torch.equal(FAMILY.assign_tasks(1, torch.arange(300)), tasks[:300])
+    assert FAMILY.assign_tasks(1, torch.tensor([999, 3])).tolist() == [tasks[999], tasks[3]]
+    assert not torch.equal(FAMILY.assign_tasks(2, torch.arange(216)), tasks[:216])
 
 
-def test_splits_are_fixed():
+def test_splits_never_change():
     splits = FAMILY.splits(ALL_TASKS)
     assert Counter(splits.tolist()) == {"train": 153, "validation": 19, "test": 19, "ood": 25}
     ood = {task_offsets(t) for t in range(NUM_TASKS) if splits[t] == "ood"}
     assert ood == {m for m in itertools.product(range(-3, 3), repeat=3) if sum(map(abs, m)) <= 2}
     assert FAMILY.splits(torch.tensor([200, 7])).tolist() == [splits[200], splits[7]]
-    held_out = [FAMILY.task_name(t) for t in range(NUM_TASKS) if splits[t] == "test"]
-    assert held_out[:3] == ["b-3 c-3 d-2", "b-3 c+0 d+2", "b-2 c+1 d-1"]  # published zoos hang on this
+    test_tasks = [FAMILY.task_name(t) for t in range(NUM_TASKS) if splits[t] == "test"]
+    assert test_tasks[:3] == ["b-3 c-3 d-2", "b-3 c+0 d+2", "b-2 c+1 d-1"]  # published zoos depend on this
 
 
-def test_batches_come_from_the_language_uniformly_and_by_address():
+def test_batches_are_uniform_over_the_training_strings_and_depend_only_on_run_and_update():
     task = task_number((-1, 0, 2))
     sampler = FAMILY.sampler(3, [8, 9], [task, task_number((-3, 2, 2))], batch_size=5)
     drawn, other = sampler.draw(0, 400)
     assert drawn.shape == (400, 5, LENGTH) and drawn.dtype == torch.uint8
-    counts = Counter(show(string) for string in drawn.flatten(0, 1))
-    assert set(counts) == {show(string) for string in language((-1, 0, 2))}
+    counts = Counter(as_text(string) for string in drawn.flatten(0, 1))
+    assert set(counts) == {as_text(string) for string in training_strings((-1, 0, 2))}
     assert max(abs(count - 2000 / 9) for count in counts.values()) < 5 * math.sqrt(2000 / 9)
     assert torch.equal(sampler.draw(37, 3)[0], drawn[37:40])
-    assert {show(string) for string in other.flatten(0, 1)} == {show(string) for string in language((-3, 2, 2))}
+    assert {as_text(string) for string in other.flatten(0, 1)} == {
+        as_text(string) for string in training_strings((-3, 2, 2))
+    }
     assert torch.equal(FAMILY.sampler(3, [9], [task_number((-3, 2, 2))], 5).draw(0, 400)[0], other)
     inputs, targets = sampler.batch(torch.stack([drawn[11], other[11]]))
-    for symbols, own, following in zip((drawn[11], other[11]), inputs, targets, strict=True):
-        assert own.shape == (5, 41, 6) and torch.equal(own.argmax(-1), symbols[:, :-1].long())
-        assert torch.equal(following, symbols[:, 1:].long()) and torch.equal(own.sum(-1), torch.ones(5, 41))
+    for symbols, run_inputs, run_targets in zip((drawn[11], other[11]), inputs, targets, strict=True):
+        assert run_inputs.shape == (5, 41, 6) and torch.equal(run_inputs.argmax(-1), symbols[:, :-1].long())
+        assert torch.equal(run_targets, symbols[:, 1:].long()) and torch.equal(run_inputs.sum(-1), torch.ones(5, 41))
 
 
 def network(run: int = 0, cell: str = "lstm") -> RecurrentNetwork:
@@ -142,9 +146,9 @@ def network(run: int = 0, cell: str = "lstm") -> RecurrentNetwork:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_written_strings_follow_the_networks_own_probabilities(cell):
+def test_sampled_strings_follow_the_probabilities_of_the_network(cell):
     uniforms = torch.rand(300, LENGTH - 1, generator=torch.Generator().manual_seed(0))
-    sequences, log_probs = write_strings(network(cell=cell), uniforms)
+    sequences, log_probs = sample_strings(network(cell=cell), uniforms)
     assert sequences.shape == (300, LENGTH) and (sequences[:, 0] == BOS).all()
     with torch.no_grad():
         expected = network(cell=cell)(one_hot_inputs(sequences)).log_softmax(-1)
@@ -157,13 +161,13 @@ def test_written_strings_follow_the_networks_own_probabilities(cell):
     assert (uniforms >= lower.gather(-1, at)[..., 0] - 1e-5).all()
 
 
-def test_the_measured_labels_are_those_of_the_definition():
+def test_labels_match_their_definitions():
     task = task_number((0, 1, -1))
     measured = FAMILY.evaluate(network(), 0, 4, task, 200, LanguageEvaluation(strings=50, rollouts=3))
     assert {name: tuple(t.shape) for name, t in measured.rollouts.items()} == {
         name: shape for name, (_, shape) in FAMILY.rollout_shapes(LanguageEvaluation(strings=50, rollouts=3)).items()
     }
-    strings = language((0, 1, -1))
+    strings = training_strings((0, 1, -1))
     with torch.no_grad():
         losses = [F.cross_entropy(network()(one_hot_inputs(s[None]))[0], s[1:].long()).item() for s in strings]
     assert measured.labels["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
@@ -175,10 +179,10 @@ def test_the_measured_labels_are_those_of_the_definition():
     assert not torch.equal(other.rollouts["sequences"], measured.rollouts["sequences"])
 
 
-def test_a_perfect_writer_gets_accuracy_one(monkeypatch):
-    strings = language((-2, 1, 0))
+def test_a_perfect_network_has_accuracy_one(monkeypatch):
+    strings = training_strings((-2, 1, 0))
     monkeypatch.setattr(
-        "rnn_zoos.families.formal_languages.write_strings",
+        "rnn_zoos.families.formal_languages.sample_strings",
         lambda network, uniforms: (strings[(uniforms[:, 0] * len(strings)).long()], torch.zeros(len(uniforms), 41, 6)),
     )
     measured = FAMILY.evaluate(network(), 0, 0, task_number((-2, 1, 0)), 0, LanguageEvaluation(strings=40, rollouts=1))

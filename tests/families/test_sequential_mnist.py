@@ -1,3 +1,5 @@
+"""Sequential MNIST: inputs, tasks and splits, batches, labels."""
+
 from collections import Counter
 
 import pytest
@@ -15,7 +17,7 @@ DIGITS = load_digits("embedded")
 TASK = 123_456_789
 
 
-def test_inputs_are_a_bos_tile_and_the_rotated_digit():
+def test_inputs_are_a_bos_tile_and_the_tiles_of_the_rotated_digit():
     images, table = DIGITS.images[10:15], rotation_table(33)
     inputs = tile_inputs(images, table)
     assert inputs.shape == (5, 50, 16) and inputs.dtype == torch.float32
@@ -31,7 +33,7 @@ def test_normalised_digits_have_mean_zero_and_unit_variance():
     assert abs(inputs.mean().item()) < 0.01 and abs(inputs.std().item() - 1) < 0.01
 
 
-def test_angles_are_uniform_distinct_and_independent_of_other_runs():
+def test_angles_are_uniform_distinct_and_independent_of_the_other_runs():
     tasks = FAMILY.assign_tasks(0, torch.arange(1000))
     assert 0 <= tasks.min() and tasks.max() < 360 * MICRODEGREES
     assert len(tasks.unique()) == 1000
@@ -41,7 +43,7 @@ def test_angles_are_uniform_distinct_and_independent_of_other_runs():
     assert FAMILY.task_values(TASK) == {"angle": 123.456789} and FAMILY.task_name(TASK) == "123.456789 degrees"
 
 
-def test_stratified_angles_fall_one_into_every_degree_in_each_block_of_360_runs():
+def test_stratified_angles_cover_every_degree_once_in_each_block_of_360_runs():
     tasks = FAMILY.assign_tasks(7, torch.arange(1000), stratified=True)
     for first in (0, 360):
         degrees = tasks[first : first + 360] // MICRODEGREES
@@ -53,7 +55,7 @@ def test_stratified_angles_fall_one_into_every_degree_in_each_block_of_360_runs(
     assert (tasks != FAMILY.assign_tasks(7, torch.arange(1000))).all()
 
 
-def test_splits_are_fixed_by_the_angle():
+def test_the_split_depends_on_the_angle_alone():
     tasks = FAMILY.assign_tasks(0, torch.arange(3000))
     splits = FAMILY.splits(tasks)
     assert [task >= 312 * MICRODEGREES for task in tasks.tolist()] == [split == "ood" for split in splits]
@@ -72,63 +74,65 @@ def test_splits_are_fixed_by_the_angle():
     ]
 
 
-def test_every_fit_digit_is_seen_once_an_epoch_in_a_new_order():
+def test_every_epoch_goes_through_all_training_digits_in_a_new_order():
     sampler = FAMILY.sampler(3, [8, 9], [TASK, TASK], batch_size=32)
     drawn, other = sampler.draw(0, 250)
     assert drawn.shape == (250, 32)
     first, second = drawn.flatten()[:4000], drawn.flatten()[4000:]
-    assert torch.equal(first.sort().values, DIGITS.fit) and torch.equal(second.sort().values, DIGITS.fit)
+    assert torch.equal(first.sort().values, DIGITS.train) and torch.equal(second.sort().values, DIGITS.train)
     assert not torch.equal(first, second)
     assert torch.equal(sampler.draw(124, 3)[0], drawn[124:127])
-    odd = FAMILY.sampler(3, [8], [TASK], batch_size=7).draw(0, 600)
-    assert torch.equal(odd.flatten()[:4000], first), "the order does not depend on the batch size"
+    other_size = FAMILY.sampler(3, [8], [TASK], batch_size=7).draw(0, 600)
+    assert torch.equal(other_size.flatten()[:4000], first), "the order must not depend on the batch size"
     assert not torch.equal(other, drawn)
-    assert torch.equal(FAMILY.sampler(3, [9], [7], 32).draw(0, 250)[0], other), "nor on the other runs, nor on the task"
+    assert torch.equal(FAMILY.sampler(3, [9], [7], 32).draw(0, 250)[0], other), (
+        "the order must not depend on the other runs or the task"
+    )
 
 
-def test_batches_are_rotated_digits_and_their_class_at_every_step():
+def test_batches_are_rotated_digits_with_their_class_at_every_step():
     sampler = FAMILY.sampler(0, [1, 2, 3], [TASK, 7, 90_000_000], batch_size=6)
     drawn = sampler.draw(5, 2)[:, 1]
     inputs, targets = sampler.batch(drawn)
     assert inputs.shape == (3, 6, 50, 16)
-    for positions, own, classes, angle in zip(drawn, inputs, targets, (123.456789, 7e-6, 90), strict=True):
-        assert torch.equal(own, tile_inputs(DIGITS.images[positions], rotation_table(angle)))
+    for positions, run_inputs, classes, angle in zip(drawn, inputs, targets, (123.456789, 7e-6, 90), strict=True):
+        assert torch.equal(run_inputs, tile_inputs(DIGITS.images[positions], rotation_table(angle)))
         assert torch.equal(classes, DIGITS.labels[positions][:, None].repeat(1, 50))
 
 
-def test_more_digits_than_there_are_cannot_be_asked_for():
+def test_sizes_larger_than_the_available_digits_are_rejected():
     FAMILY.check_evaluation(DigitEvaluation(500, 4000, 500, 4000))
     for sizes in ((501, 1, 1, 1), (1, 4001, 1, 1), (1, 1, 501, 1), (1, 1, 1, 4001)):
-        with pytest.raises(PresetError, match=r"evaluation\..* is .*01, but --mnist embedded has"):
+        with pytest.raises(PresetError, match=r"evaluation\..* is .*01, but --mnist embedded has only"):
             FAMILY.check_evaluation(DigitEvaluation(*sizes))
 
 
-def test_the_measured_labels_are_those_of_the_definition():
+def test_labels_match_their_definitions():
     shape = FAMILY.architecture("gru", 2, 7)
     network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
     sizes = DigitEvaluation(held_out_digits=500, fit_digits=1234, test_digits=77, rollouts=9)
     measured = FAMILY.evaluate(network, 0, 4, TASK, 200, sizes)
     table = rotation_table(123.456789)
 
-    def plain(positions: torch.Tensor) -> tuple[float, float]:
+    def measure(positions: torch.Tensor) -> tuple[float, float]:
         with torch.no_grad():
             logits = network(tile_inputs(DIGITS.images[positions], table))
         labels = DIGITS.labels[positions]
         losses = [F.cross_entropy(logits[:, step], labels).item() for step in range(50)]
         return sum(losses) / 50, (logits[:, -1].argmax(-1) == labels).double().mean().item()
 
-    eval_loss, accuracy = plain(DIGITS.held_out)
-    train_loss, _ = plain(DIGITS.fixed_fit[:1234])
+    eval_loss, accuracy = measure(DIGITS.validation)
+    train_loss, _ = measure(DIGITS.fixed_train[:1234])
     assert measured.labels["eval_loss"] == pytest.approx(eval_loss, rel=1e-5)
     assert measured.labels["accuracy"] == pytest.approx(accuracy)
     assert measured.labels["train_loss"] == pytest.approx(train_loss, rel=1e-5)
     assert measured.labels["generalization_gap"] == pytest.approx(eval_loss - train_loss, abs=1e-5)
-    assert measured.labels["test_accuracy"] == pytest.approx(plain(DIGITS.test[:77])[1])
+    assert measured.labels["test_accuracy"] == pytest.approx(measure(DIGITS.test[:77])[1])
     assert list(measured.labels) == list(FAMILY.label_columns)
     shown = measured.rollouts["images"]
     positions = torch.searchsorted(DIGITS.numbers, shown.long())
-    assert set(positions.tolist()) <= set(DIGITS.fit.tolist()) and len(set(positions.tolist())) == 9
+    assert set(positions.tolist()) <= set(DIGITS.train.tolist()) and len(set(positions.tolist())) == 9
     assert torch.equal(measured.rollouts["labels"].long(), DIGITS.labels[positions])
     later = FAMILY.evaluate(network, 0, 4, TASK, 500, sizes)
-    assert torch.equal(later.rollouts["images"], shown), "the digits shown are fixed per run"
+    assert torch.equal(later.rollouts["images"], shown), "all snapshots of a run share their rollout digits"
     assert not torch.equal(FAMILY.evaluate(network, 0, 5, TASK, 200, sizes).rollouts["images"], shown)

@@ -1,4 +1,4 @@
-"""Three ways to run a network: torch.nn's, ours step by step (the definition), ours for many at once."""
+"""The three implementations of a network agree: torch.nn, step by step (the reference), and many at once."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def inputs(*axes: int) -> Tensor:
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_cells_equal_torch_in_outputs_states_and_gradients(cell, layers):
+def test_cells_match_torch_in_outputs_states_and_gradients(cell, layers):
     shape = architecture(cell, layers)
     weights = leaves(initial_weights(shape, 0, 0))
     network = RecurrentNetwork(shape, weights)
@@ -52,17 +52,17 @@ def test_cells_equal_torch_in_outputs_states_and_gradients(cell, layers):
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_stack_equals_each_network_alone(cell, layers):
+def test_a_stack_matches_each_of_its_networks(cell, layers):
     shape = architecture(cell, layers)
-    alone = [leaves(initial_weights(shape, 0, run)) for run in range(M)]
-    stacked = leaves(stack_weights([{n: t.detach() for n, t in weights.items()} for weights in alone]))
-    own_inputs = inputs(M, B)
-    outputs, state = NetworkStack(shape, stacked)(own_inputs)
+    single = [leaves(initial_weights(shape, 0, run)) for run in range(M)]
+    stacked = leaves(stack_weights([{n: t.detach() for n, t in weights.items()} for weights in single]))
+    separate_inputs = inputs(M, B)
+    outputs, state = NetworkStack(shape, stacked)(separate_inputs)
     assert outputs.shape == (M, B, T, 2)
     stack_gradients = gradients(outputs, stacked)
     probe = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
-    for number, weights in enumerate(alone):
-        expected, expected_state = run_network(shape, weights, own_inputs[number])
+    for number, weights in enumerate(single):
+        expected, expected_state = run_network(shape, weights, separate_inputs[number])
         torch.testing.assert_close(outputs[number], expected, rtol=1e-5, atol=1e-6)
         for layer, tensors in enumerate(expected_state):
             for part, tensor in enumerate(tensors):
@@ -73,7 +73,7 @@ def test_stack_equals_each_network_alone(cell, layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_stack_shares_inputs_and_goes_on_from_a_state(cell):
+def test_a_stack_takes_shared_inputs_and_resumes_from_a_state(cell):
     shape = architecture(cell, 2)
     stack = NetworkStack(shape, stack_weights([initial_weights(shape, 0, run) for run in range(M)]))
     shared = inputs(B)
@@ -85,10 +85,10 @@ def test_stack_shares_inputs_and_goes_on_from_a_state(cell):
     torch.testing.assert_close(resumed, last, rtol=1e-5, atol=1e-6)
 
 
-def test_stack_refuses_what_does_not_fit():
+def test_a_stack_rejects_weights_and_inputs_that_do_not_fit():
     shape = architecture("lstm", 2)
     weights = initial_weights(shape, 0, 0)
-    with pytest.raises(FormatError, match="expected one, the networks"):
+    with pytest.raises(FormatError, match="expected one, the axis of the networks"):
         NetworkStack(shape, weights)
     stack = NetworkStack(shape, stack_weights([weights, weights]))
     with pytest.raises(FormatError, match=r"expected \[B, T, 3\] or \[2, B, T, 3\]"):

@@ -1,3 +1,5 @@
+"""Architectures, the three views of weights, and the initial weights."""
+
 from dataclasses import asdict
 
 import pytest
@@ -16,7 +18,7 @@ def architecture(cell: str = "lstm") -> Architecture:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_names_shapes_and_order_are_those_of_torch(cell):
+def test_names_shapes_and_order_match_torch(cell):
     module = nn.Module()
     module.add_module(cell, {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell](2, 5, 3))
     module.linear = nn.Linear(5, 7)
@@ -25,12 +27,12 @@ def test_names_shapes_and_order_are_those_of_torch(cell):
     assert architecture(cell).num_parameters == sum(p.numel() for p in module.parameters())
 
 
-def test_the_papers_networks_have_the_papers_sizes():
+def test_parameter_counts_match_the_paper():
     assert Architecture("lstm", 2, 6, 32, 6).num_parameters == 13_766
     assert Architecture("lstm", 2, 16, 32, 10).num_parameters == 15_178
 
 
-def test_architecture_is_frozen_and_survives_a_round_trip():
+def test_architecture_is_frozen_validated_and_survives_a_round_trip():
     assert Architecture(**asdict(architecture())) == architecture()
     with pytest.raises(AttributeError):
         architecture().hidden_size = 3
@@ -41,7 +43,7 @@ def test_architecture_is_frozen_and_survives_a_round_trip():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_flat_named_and_stacked_are_inverse(cell):
+def test_conversions_between_named_flat_and_stacked_weights_are_inverse(cell):
     networks = [initial_weights(architecture(cell), 0, run) for run in range(4)]
     stacked = stack_weights(networks)
     flat = flatten(architecture(cell), stacked)
@@ -54,7 +56,7 @@ def test_flat_named_and_stacked_are_inverse(cell):
     assert torch.equal(flat[1], torch.cat([tensor.flatten() for tensor in state_dict.values()]))
 
 
-def test_wrong_weights_are_refused():
+def test_wrong_weights_are_rejected():
     weights = initial_weights(architecture(), 0, 0)
     assert check_weights(architecture(), weights) == ()
     with pytest.raises(FormatError, match=r"missing \['linear.bias'\]"):
@@ -69,7 +71,7 @@ def test_wrong_weights_are_refused():
         stack_weights([])
 
 
-def test_initialisation_has_torchs_distribution_and_its_own_stream():
+def test_initial_weights_have_torchs_distribution_and_differ_between_runs_and_seeds():
     big = Architecture("lstm", 2, 6, 32, 6)
     flat = flatten(big, initial_weights(big, 0, 0))
     bound = 32**-0.5

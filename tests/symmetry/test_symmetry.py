@@ -1,4 +1,4 @@
-"""Signed permutations, biases, canonical forms and alignment: what must not change does not, what must does."""
+"""Signed permutations, merged biases, canonical forms and alignment keep the function and do what they promise."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.weights import stack_weights, unstack_weights
-from rnn_zoos.symmetry.align import align
+from rnn_zoos.symmetry.alignment import align
 from rnn_zoos.symmetry.biases import bias_differences, merge_biases, mergeable
 from rnn_zoos.symmetry.canonical import canonical_form
 from rnn_zoos.symmetry.signed import CANDIDATE, SignedPermutation
@@ -37,7 +37,7 @@ def outputs(cell: str, weights: dict[str, torch.Tensor], layers: int = 3) -> tor
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_signed_permutations_do_not_change_the_function(cell):
-    """Sums are taken in another order, so not to the bit."""
+    """Up to rounding: sums are computed in another order."""
     weights = networks(cell, 5)
     changed = SignedPermutation.sample(architecture(cell), 5, generator=random(1)).apply(architecture(cell), weights)
     assert torch.allclose(outputs(cell, changed), outputs(cell, weights), rtol=0, atol=1e-13)
@@ -45,7 +45,7 @@ def test_signed_permutations_do_not_change_the_function(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_signs_alone_change_no_bit_of_the_function(cell):
+def test_sign_changes_keep_the_outputs_bit_for_bit(cell):
     arch, weights = architecture(cell), networks(cell, 2)
     flips = SignedPermutation.sample(arch, 2, generator=random(2))
     flips = SignedPermutation(SignedPermutation.identity(arch, 2).orders, flips.signs)
@@ -53,8 +53,8 @@ def test_signs_alone_change_no_bit_of_the_function(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_uncoupled_changes_do_change_the_function(cell):
-    """A symmetry with a part left out is none: rows without columns, a sign on a gate that takes none."""
+def test_incomplete_permutations_change_the_function(cell):
+    """Leave out one tensor of the permutation, or apply the signs to a gate that must keep its sign."""
     arch, weights = architecture(cell), networks(cell, 2)
     moved = SignedPermutation.sample(arch, 2, generator=random(3))
     changed, exact = moved.apply(arch, weights), outputs(cell, weights)
@@ -70,7 +70,7 @@ def test_uncoupled_changes_do_change_the_function(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_group_laws_hold_to_the_bit(cell):
+def test_the_group_laws_hold_bit_for_bit(cell):
     arch, weights = architecture(cell), networks(cell, 4)
     first, second = (SignedPermutation.sample(arch, 4, generator=random(seed)) for seed in (4, 5))
 
@@ -86,8 +86,8 @@ def test_the_group_laws_hold_to_the_bit(cell):
     assert same(alone, {name: tensor[2] for name, tensor in first.apply(arch, weights).items()})
 
 
-def test_a_permutation_by_hand():
-    """Two units change places, the one that comes first also its sign: every entry where it has to be."""
+def test_a_permutation_matches_one_computed_by_hand():
+    """Two units are swapped, and the one that is first afterwards is negated."""
     arch = Architecture("rnn", 1, 1, 2, 1)
     weights = {
         "rnn.weight_ih_l0": torch.tensor([[1.0], [2.0]]),
@@ -103,7 +103,7 @@ def test_a_permutation_by_hand():
     assert moved["rnn.bias_ih_l0"].tolist() == [-8, 7] and moved["rnn.bias_hh_l0"].tolist() == [-10, 9]
 
 
-def test_samples_are_uniform_and_their_generator_decides():
+def test_samples_are_uniform_and_reproducible():
     arch = Architecture("lstm", 1, 1, 3, 1)
     drawn = SignedPermutation.sample(arch, 6000, generator=random(6))
     codes = (drawn.orders[0] * torch.tensor([9, 3, 1])).sum(dim=1)
@@ -113,20 +113,20 @@ def test_samples_are_uniform_and_their_generator_decides():
     assert torch.equal(again.orders[0], drawn.orders[0]) and torch.equal(again.signs[0], drawn.signs[0])
 
 
-def test_gradients_pass_and_misfits_are_refused():
+def test_gradients_flow_and_mismatched_arguments_are_rejected():
     arch, weights = architecture("gru"), networks("gru", 2)
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
     moved = SignedPermutation.sample(arch, 2, generator=random(7)).apply(arch, leaves)
     sum((tensor**2).sum() for tensor in moved.values()).backward()
     assert all(torch.allclose(leaf.grad, 2 * leaf) for leaf in leaves.values())
-    with pytest.raises(FormatError, match=r"has the shapes .*expected 3 \(2, 7\)"):
+    with pytest.raises(FormatError, match=r"has the shapes .*expected 3 times \(2, 7\)"):
         SignedPermutation.sample(arch, 3, generator=random(0)).apply(arch, weights)
-    with pytest.raises(FormatError, match="one network each"):
+    with pytest.raises(FormatError, match="align takes the named weights of one network each"):
         align(arch, weights, weights)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_merged_biases_keep_the_function_and_lose_the_fingerprint(cell):
+def test_merging_biases_keeps_the_function_and_removes_their_difference(cell):
     arch, weights = architecture(cell), networks(cell, 3)
     merged = merge_biases(arch, weights)
     assert torch.allclose(outputs(cell, merged), outputs(cell, weights), atol=1e-6)
@@ -138,7 +138,9 @@ def test_merged_biases_keep_the_function_and_lose_the_fingerprint(cell):
     shifted = {**weights, f"{cell}.bias_ih_l0": weights[f"{cell}.bias_ih_l0"] + rows}
     shifted[f"{cell}.bias_hh_l0"] = weights[f"{cell}.bias_hh_l0"] - rows.float()
     both = merge_biases(arch, shifted)
-    assert all(torch.allclose(both[name], merged[name], atol=1e-6) for name in merged), "no trace of the difference"
+    assert all(torch.allclose(both[name], merged[name], atol=1e-6) for name in merged), (
+        "merging must remove every trace of the difference"
+    )
     assert bias_differences(arch, weights).shape == (3, 3 * int(rows.sum()))
     assert torch.allclose(
         bias_differences(arch, shifted) - bias_differences(arch, weights),
@@ -148,11 +150,13 @@ def test_merged_biases_keep_the_function_and_lose_the_fingerprint(cell):
     if cell == "gru":
         wrong = {**weights, "gru.bias_ih_l0": weights["gru.bias_ih_l0"] + weights["gru.bias_hh_l0"]}
         wrong["gru.bias_hh_l0"] = torch.zeros_like(weights["gru.bias_hh_l0"])
-        assert not torch.allclose(outputs(cell, wrong), outputs(cell, weights), atol=1e-4), "why its candidate stays"
+        assert not torch.allclose(outputs(cell, wrong), outputs(cell, weights), atol=1e-4), (
+            "the biases of a GRU's candidate cannot be merged"
+        )
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_canonical_form_is_the_same_for_a_whole_class_and_differs_between_classes(cell):
+def test_the_canonical_form_is_equal_for_all_permutations_of_a_network_and_differs_between_networks(cell):
     arch, weights = architecture(cell), networks(cell, 6)
     form, by = canonical_form(arch, weights)
     moved = SignedPermutation.sample(arch, 6, generator=random(8)).apply(arch, weights)
@@ -181,7 +185,7 @@ def test_planted_permutations_are_recovered(cell, noise):
         assert all(torch.equal(a, b) for a, b in zip(found.signs, planted.signs, strict=True))
 
 
-def test_alignment_never_makes_it_worse():
+def test_alignment_reduces_the_distance():
     arch = architecture("lstm")
     for seed in range(5):
         one, other = initial_weights(arch, 5, seed), initial_weights(arch, 6, seed)
