@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Disturbs generations many times over, as CI does a few times, and prints what was tried and what survived.
+# Injects many faults into running generations, where CI injects a few, and prints the counts of what happened.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-Usage: tests/faults.sh [TIMES] [OPTIONS OF pytest]
+Usage: tests/faults.sh [TIMES] [PYTEST OPTIONS]
 
-kill -9 of the driver and of workers at TIMES [50] random moments each, fewer of the rest: full disks, Ctrl-C, SIGTERM,
-hanging workers, two generators at once, jumping clocks, lost Ray nodes. About half an hour on 2 cores for 50.
-FAULTS_JSON=FILE writes the counts; RNN_ZOOS_FAULT_SEED=N takes the moments of an earlier run, which printed it.
+Kills the driver and workers with SIGKILL, TIMES times each (default: 50), at random times. Other faults are injected
+less often: full disks, Ctrl-C, SIGTERM, hanging workers, two generators in one directory, jumping clocks, lost Ray
+nodes. TIMES 50 takes about half an hour on 2 cores.
+
+Environment variables:
+  FAULTS_JSON=FILE        write the counts to this file
+  RNN_ZOOS_FAULT_SEED=N   repeat the random times of an earlier run, which printed its seed
 
 Examples:
   tests/faults.sh
@@ -23,4 +27,4 @@ cd "$(dirname "$0")/.."
 . generation/environment.sh
 prepare_environment test
 RNN_ZOOS_FAULTS=$times RNN_ZOOS_FAULTS_JSON=${FAULTS_JSON:-} python -m pytest -m "" \
-    tests/test_faults.py tests/test_ray.py tests/test_load.py "$@"
+    tests/generation/engines/test_faults.py tests/generation/engines/test_ray.py tests/loaders/test_load.py "$@"

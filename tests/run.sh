@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, then checks style, types and behaviour. Options go to pytest: tests/run.sh -k rotation, -m "not slow", -m long.
+# Installs rnn-zoos with its test dependencies, then checks style, types, import rules, documentation and behaviour.
+# Arguments go to pytest, for example: -k rotation, -m "not slow", -m long.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . generation/environment.sh
@@ -7,9 +8,11 @@ prepare_environment test
 
 ruff check .
 ruff format --check .
-# The four folders get their import names only by installation: types and import rules are checked on an installed copy.
-rm -rf build/types
+# generation/, loaders/ and baselines/ become parts of rnn_zoos only by installation, so mypy and lint-imports need a copy.
+rm -rf build # with build/lib, where setuptools would keep modules that were renamed or deleted
 python -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 cp pyproject.toml build/types/
 (cd build/types && mypy -p rnn_zoos && PYTHONPATH=. lint-imports --no-logo)
+# The site: a broken link, anchor or reference is a warning, and fails. Not --quiet: that would hide warnings from --strict.
+NO_MKDOCS_2_WARNING=1 mkdocs build --strict >build/site.log 2>&1 || { cat build/site.log; exit 1; }
 python -m pytest "$@"

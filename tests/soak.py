@@ -1,4 +1,4 @@
-"""An hour of `generate` in one process, again and again, while its workers are killed: do memory and handles stay flat?
+"""Soak test: one process generates a zoo repeatedly while its workers are killed; its memory and handles are recorded.
 
 Example: python tests/soak.py --minutes 60 --json soak.json --figure soak.png
 """
@@ -9,29 +9,32 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).with_name("support")))  # pytest does it for tests: see pyproject.toml
+
 from conftest import contents
-from faulty import PRESET, workers_of
+from faults import PRESET, workers_of
 
 from rnn_zoos.errors import WorkerError
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import make_plan
 
-_BETWEEN_KILLS = (4.0, 15.0)  # seconds
-_EVERY = 10.0  # seconds between samples
+_KILL_INTERVAL = (4.0, 15.0)  # seconds, shortest and longest
+_SAMPLE_INTERVAL = 10.0  # seconds
 
 
 def main() -> None:
-    """Run the soak and write what was measured, now and then and at the end."""
+    """Run the soak test; write its samples after every generation, and draw them at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=60, help="duration (default: 60)")
     parser.add_argument("--json", type=Path, required=True, help="file for the samples")
-    parser.add_argument("--figure", type=Path, help="file for the picture (.png)")
+    parser.add_argument("--figure", type=Path, help="file for the figure (.png)")
     options = parser.parse_args()
     soak = Soak(options.minutes * 60)
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +44,7 @@ def main() -> None:
 
 
 class Soak:
-    """Counts and samples of a soak."""
+    """The soak test and its counts and samples."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.started = seconds, time.monotonic()
@@ -54,36 +57,36 @@ class Soak:
         return time.monotonic() - self.started
 
     def run(self, folder: Path, results: Path) -> None:
-        """Make the same zoo until the time is over; every one has to have the bytes of the first."""
+        """Generate the same zoo until the time is over, and compare its bytes with those of the first."""
         preset = folder / "soak.yaml"
         preset.write_text(PRESET)
         plan = make_plan("formal-languages", str(preset), backend="native")
         generate(plan, folder / "first", LocalEngine(2))
         expected = contents(folder / "first")
-        for work in (self.kill, self.sample):
-            threading.Thread(target=work, daemon=True).start()
+        for loop in (self.kill_workers, self.take_samples):
+            threading.Thread(target=loop, daemon=True).start()
         while self.elapsed < self.seconds:
             try:
                 generate(plan, folder / "zoo", LocalEngine(2))
-            except WorkerError:  # one shard has lost three workers: what a person does then is run it again
+            except WorkerError:  # a shard has lost three workers: resume, as a user would
                 self.given_up += 1
                 continue
-            assert contents(folder / "zoo") == expected, "a zoo has other bytes"
+            assert contents(folder / "zoo") == expected, "the zoo has different bytes"
             shutil.rmtree(folder / "zoo")
             self.zoos += 1
             counts = {"zoos": self.zoos, "kills": self.kills, "given up and resumed": self.given_up}
             results.write_text(json.dumps({**counts, "samples": self.samples}) + "\n")
 
-    def kill(self) -> None:
-        """Kill a worker now and then."""
+    def kill_workers(self) -> None:
+        """Kill a random worker at random times, forever."""
         while True:
-            time.sleep(self.random.uniform(*_BETWEEN_KILLS))
+            time.sleep(self.random.uniform(*_KILL_INTERVAL))
             if workers := workers_of(os.getpid()):
                 os.kill(self.random.choice(workers), signal.SIGKILL)
                 self.kills += 1
 
-    def sample(self) -> None:
-        """Note memory, handles and threads of this process."""
+    def take_samples(self) -> None:
+        """Record memory, open handles and threads of this process, forever."""
         while True:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.samples.append(
@@ -94,7 +97,7 @@ class Soak:
                     "threads": threading.active_count(),
                 }
             )
-            time.sleep(_EVERY)
+            time.sleep(_SAMPLE_INTERVAL)
 
 
 def draw(measured: dict, path: Path) -> None:
@@ -113,7 +116,7 @@ def draw(measured: dict, path: Path) -> None:
         axes.grid(alpha=0.3)
     handles.legend()
     handles.set_xlabel("minutes")
-    memory.set_title(f"The process of {measured['zoos']} generations in a row, {measured['kills']} workers killed")
+    memory.set_title(f"One process, {measured['zoos']} generations, {measured['kills']} workers killed")
     figure.savefig(path, dpi=120)
 
 

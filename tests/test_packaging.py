@@ -1,4 +1,4 @@
-"""The wheel holds every module and data file, and nothing imports against the rules of the layout."""
+"""The wheel contains every module and data file, and packages import each other only as pyproject.toml allows."""
 
 import ast
 import os
@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,22 +15,93 @@ from conftest import ROOT
 
 from rnn_zoos.cli.app import EXTRAS
 
-FOLDERS = {"rnn_zoos": "rnn_zoos", "generation": "rnn_zoos/generation", "loaders": "rnn_zoos/loaders"}
-TEST_SCRIPTS = ("tests/run.sh", "tests/faults.sh")
-FOLDERS["baselines"] = "rnn_zoos/baselines"
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest depends on it
+
+FOLDERS = {
+    "rnn_zoos": "rnn_zoos",
+    "generation": "rnn_zoos/generation",
+    "loaders": "rnn_zoos/loaders",
+    "baselines": "rnn_zoos/baselines",
+}
+"""Folder at the top of the checkout -> folder in the wheel."""
+SCRIPTS = (
+    ".ci/run",
+    "generation/environment.sh",
+    "generation/run.sh",
+    "generation/slurm.sh",
+    "tests/faults.sh",
+    "tests/run.sh",
+)
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
 
 
-def committed() -> list[str]:
-    """Files of the checkout that git tracks or would track."""
+def tracked_files() -> list[str]:
+    """Return the files of the checkout that git tracks, or would after `git add`."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     return [path for path in listed if (ROOT / path).is_file()]
 
 
+@cache
+def module_paths() -> tuple[str, ...]:
+    """Return the paths of all modules of the package."""
+    return tuple(path for path in tracked_files() if path.split("/")[0] in FOLDERS and path.endswith(".py"))
+
+
+@cache
+def syntax_tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def module_name(path: str) -> str:
+    """Return the import name of a module: rnn_zoos.loaders.zoo of loaders/zoo.py."""
+    folder, _, rest = path.partition("/")
+    return f"{FOLDERS[folder]}/{rest}".removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def is_within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def type_checking_only(tree: ast.Module) -> set[ast.AST]:
+    """Return the statements below `if TYPE_CHECKING:`."""
+    blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    return {child for block in blocks for statement in block.body for child in ast.walk(statement)}
+
+
+def imports_of(nodes: Iterable[ast.AST], ignored: set[ast.AST]) -> Iterator[str]:
+    """Yield the modules, and `module.name` for the names, that import statements among these nodes import."""
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node not in ignored:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import) and node not in ignored:
+            yield from (alias.name for alias in node.names)
+
+
+def layers_of(contract: dict) -> list[list[str]]:
+    """Return the layers of an import-linter contract, highest first, each a list of independent modules."""
+    containers = [f"{name}." for name in contract.get("containers", [])] or [""]
+    return [[f"{c}{name}" for name in layer.split(" | ")] for c in containers for layer in contract["layers"]]
+
+
+def forbidden_imports(module: str, layers: list[list[str]]) -> list[str]:
+    """Return what a module must not import: the members of higher layers, and the other members of its own layer."""
+    for height, layer in enumerate(layers):
+        for member in layer:
+            if is_within(module, member):
+                higher = [name for other in layers[:height] for name in other]
+                return [*higher, *(name for name in layer if name != member)]
+    return []
+
+
 @pytest.mark.slow
-def test_the_wheel_holds_every_module_and_data_file(tmp_path):
+def test_the_wheel_contains_every_module_and_data_file(tmp_path):
     source = tmp_path / "source"
-    for path in committed():
+    for path in tracked_files():
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         (source / path).write_bytes((ROOT / path).read_bytes())
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path), str(source)]
@@ -37,7 +110,7 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = {
         "/".join([FOLDERS[folder], *rest])
-        for folder, *rest in (path.split("/") for path in committed())
+        for folder, *rest in (path.split("/") for path in tracked_files())
         if folder in FOLDERS and Path(rest[-1]).suffix in (".py", ".pyi", ".yaml", ".npz", ".typed")
     }
     compiled = {
@@ -51,47 +124,52 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
     assert {"rnn_zoos/py.typed", "rnn_zoos/families/mnist-5000.npz", "rnn_zoos/generation/presets/demo.yaml"} <= names
 
 
-@pytest.mark.parametrize(
-    ("folder", "forbidden"),
-    [
-        ("rnn_zoos", ()),
-        ("generation", ("rnn_zoos.baselines",)),
-        ("baselines", ("rnn_zoos.generation",)),
-        ("loaders", ("rnn_zoos.generation", "rnn_zoos.baselines")),
-    ],
-)
-def test_folders_import_only_what_the_layout_allows(folder, forbidden):
-    """rnn_zoos imports none of the others when it is imported; its command does inside its functions."""
-    if folder == "rnn_zoos":
-        forbidden = ("rnn_zoos.generation", "rnn_zoos.loaders", "rnn_zoos.baselines")
-    files = sorted((ROOT / folder).glob("*.py"))
-    assert files
-    for path in files:
-        tree = ast.parse(path.read_text())
-        for node in tree.body if folder == "rnn_zoos" else ast.walk(tree):
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not [name for name in names if name and name.startswith(forbidden)], path
+def test_every_folder_with_modules_is_a_listed_package():
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
+    found = [module_name(path) for path in module_paths() if path.endswith("/__init__.py")]
+    assert sorted(listed) == sorted(found)
+    assert all((ROOT / path).with_name("__init__.py").is_file() for path in module_paths())
 
 
-def test_every_package_that_an_extra_brings_is_named_when_it_is_missing():
-    always = {"torch", "numpy", "datasets", "huggingface_hub", "safetensors", "pyarrow", "typer", "rich"}
+def test_every_package_documents_what_it_may_import():
+    for path in module_paths():
+        if path.endswith("/__init__.py") and path != "rnn_zoos/__init__.py":
+            assert "May import" in (ast.get_docstring(syntax_tree(path)) or ""), path
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract["name"])
+def test_no_module_imports_from_a_higher_layer_or_from_a_sibling_in_its_layer(contract):
+    """The same contracts as `lint-imports`, without an installed copy, but direct imports only."""
+    layers = layers_of(contract)
+    for path in module_paths():
+        forbidden = forbidden_imports(module_name(path), layers)
+        imported = imports_of(ast.walk(syntax_tree(path)), type_checking_only(syntax_tree(path)))
+        assert not [name for name in imported if any(is_within(name, other) for other in forbidden)], path
+
+
+def test_the_command_imports_what_it_runs_only_inside_functions():
+    allowed = ("rnn_zoos.cli", "rnn_zoos.errors", "rnn_zoos.progress")
+    for path in (path for path in module_paths() if path.startswith("rnn_zoos/cli/")):
+        imported = [name for name in imports_of(syntax_tree(path).body, set()) if is_within(name, "rnn_zoos")]
+        assert all(any(is_within(name, other) for other in allowed) for name in imported), path
+    script = "import sys, rnn_zoos.cli.app; print({'torch', 'numpy', 'pyarrow', 'datasets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_error_about_a_missing_package_names_the_extra_that_installs_it():
+    required = {"torch", "numpy", "datasets", "huggingface_hub", "safetensors", "pyarrow", "typer", "rich"}
     explained_where_used = {"PIL", "triton"}
-    imported = set()
-    for path in committed():
-        if path.split("/")[0] in FOLDERS and path.endswith(".py"):
-            for node in ast.walk(ast.parse((ROOT / path).read_text())):
-                if isinstance(node, ast.Import):
-                    imported |= {alias.name.partition(".")[0] for alias in node.names}
-                elif isinstance(node, ast.ImportFrom):
-                    imported.add(str(node.module).partition(".")[0])
-    of_extras = imported - set(sys.stdlib_module_names) - always - explained_where_used - {"rnn_zoos"}
-    assert of_extras == set(EXTRAS)
+    imported = {
+        name.partition(".")[0] for path in module_paths() for name in imports_of(ast.walk(syntax_tree(path)), set())
+    }
+    optional = imported - set(sys.stdlib_module_names) - required - explained_where_used - {"rnn_zoos"}
+    assert optional == set(EXTRAS)
 
 
 @pytest.mark.slow
-def test_run_sh_makes_checks_and_draws_both_zoos(tiny_preset, tmp_path):
-    """As a user calls it, in the environment of the tests."""
+def test_run_sh_generates_checks_and_draws_both_zoos(tiny_preset, tmp_path):
+    """Run in the environment of the tests, so that nothing is installed."""
     command = [ROOT / "generation" / "run.sh", "--preset", tiny_preset(), "--mnist", "embedded", "--out", tmp_path]
     environment = os.environ | {
         "VIRTUAL_ENV": sys.prefix,
@@ -105,10 +183,10 @@ def test_run_sh_makes_checks_and_draws_both_zoos(tiny_preset, tmp_path):
         assert (tmp_path / zoo / "figures" / "tasks.png").is_file()
 
 
-def test_scripts_explain_themselves():
+def test_scripts_have_help_and_valid_syntax():
     done = subprocess.run([ROOT / "generation" / "run.sh", "--help"], capture_output=True, text=True, check=True)
     assert "generation/run.sh --preset demo" in done.stdout
     for wrong in (["--preset"], ["--out"]):
         assert subprocess.run([ROOT / "generation" / "run.sh", *wrong], capture_output=True).returncode == 2
-    for script in (".ci/run", *(f"generation/{n}.sh" for n in ("run", "environment", "slurm")), *TEST_SCRIPTS):
+    for script in SCRIPTS:
         subprocess.run(["bash", "-n", ROOT / script], check=True)

@@ -1,4 +1,4 @@
-"""What the commands share: options, tables, JSON."""
+"""What the commands share: arguments and options with the same meaning everywhere, tables, and JSON output."""
 
 from __future__ import annotations
 
@@ -13,17 +13,32 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-Revision = Annotated[str | None, typer.Option(help="branch, tag or commit, of a zoo on the Hub (default: main)")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="also write all of it to this file", metavar="FILE")]
+Directory = Annotated[Path, typer.Argument(help="Directory of a zoo.", metavar="DIR")]
+DirectoryOrName = Annotated[
+    str, typer.Argument(help="Directory of a zoo, or its name on the Hugging Face Hub.", metavar="DIR|OWNER/NAME")
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a zoo on the Hub.", metavar="REVISION", show_default="main")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Number of worker processes.", metavar="N", min=1, show_default="one per core")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.", metavar="FILE")]
+
+_WIDTH = 160  # of tables that are not printed to a terminal
 
 
 def print_json(data: object) -> None:
-    """Print data as JSON that people can read, too."""
+    """Print data as indented JSON."""
     print(json.dumps(data, indent=2))
 
 
 def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mapping[str, object]]) -> None:
-    """Print a JSON object whose last entry, `name`, is a list of any length: one line a row, one row in memory."""
+    """Print a JSON object: the entries of `head`, then the list `name` with one row per line.
+
+    Only one row is in memory at a time.
+    """
     print(json.dumps(dict(head))[:-1] + f', "{name}": [')
     separator = ""
     for row in rows:
@@ -33,7 +48,7 @@ def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mappin
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows as a table; numbers are rounded to what fits."""
+    """Print rows as a table whose headers are the keys of the first row; floats get 4 significant digits."""
     from rich.console import Console
     from rich.table import Table
 
@@ -42,7 +57,12 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+
+
+def print_properties(title: str, properties: Mapping[str, object], header: str = "property") -> None:
+    """Print a mapping as a table with two columns."""
+    print_table(title, [{header: name, "value": value} for name, value in properties.items()])
 
 
 def _cell(value: object) -> Text:

@@ -1,194 +1,247 @@
-"""The commands that make zoos, on one machine or many, and show that they can be made again."""
+"""The commands that generate zoos, on one machine or many, and verify them: plan, generate, merge, verify."""
 
 from __future__ import annotations
 
 import re
 import signal
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnn_zoos.cli.console import print_json_rows, print_table
+from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json_rows, print_properties, print_table
 from rnn_zoos.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from rnn_zoos.generation.engines.engine import Engine
-    from rnn_zoos.generation.plan import Plan
 
-_SHOWN_RUNS = 1000  # of a plan, in a table for people
+_MAX_TABLE_ROWS = 1000  # of a plan that is printed as a table
 
-Zoo = Annotated[str, typer.Argument(help="formal-languages or sequential-mnist", metavar="ZOO")]
-Preset = Annotated[str, typer.Option(help="demo, small, paper, or the path of a YAML file like them")]
-Runs = Annotated[int | None, typer.Option(help="number of runs, instead of the preset's", min=1)]
-Seed = Annotated[int | None, typer.Option(help="seed of the zoo, instead of the preset's", min=0)]
-Mnist = Annotated[
-    str | None,
-    typer.Option(
-        help="digits: hub, a directory of IDX files, or embedded (5,000) [default: embedded for demo, else hub]"
-    ),
+Zoo = Annotated[str, typer.Argument(help="Name of the zoo: formal-languages or sequential-mnist.", metavar="ZOO")]
+Preset = Annotated[
+    str,
+    typer.Option(help="Preset: demo, small, medium, paper, or the path of a YAML file like them.", metavar="NAME|FILE"),
 ]
-Timeout = Annotated[
-    float, typer.Option(help="seconds without a sign of life after which a worker is stopped and its shard begun again")
+Runs = Annotated[
+    int | None, typer.Option(help="Number of runs.", metavar="N", min=1, show_default="that of the preset")
 ]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the zoo.", metavar="N", min=0, show_default="that of the preset")
+]
+_MNIST_HELP = "MNIST digits: hub (download), a directory of IDX files, or embedded (5,000 digits in this package)."
 
 
-def plan(
-    zoo: Zoo,
-    preset: Preset,
-    runs: Runs = None,
-    seed: Seed = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-) -> None:
-    """Show what would be trained: every run with its split, shard, task and hyperparameters.
+def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json: AsJson = False) -> None:
+    """Show what `generate` would train: every run with its task and hyperparameters.
 
-    Example: rnn-zoos plan formal-languages --preset demo
+    Prints the split, shard, task and weight decay of each run, and all
+    settings. Nothing is trained or written.
+
+    \b
+    Examples:
+      rnn-zoos plan formal-languages --preset demo
+      rnn-zoos plan sequential-mnist --preset paper --runs 100 --json
     """
     from rnn_zoos.generation.plan import make_plan
 
-    made = make_plan(zoo, preset, runs=runs, seed=seed)
+    zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed)
     if as_json:
-        print_json_rows({"zoo": zoo, "settings": made.settings_data()}, "runs", made.run_rows())
+        print_json_rows({"zoo": zoo, "settings": zoo_plan.settings_data()}, "runs", zoo_plan.run_rows())
         return
-    count = made.settings.runs
-    shown = list(islice(made.run_rows(), _SHOWN_RUNS))
-    more = f" (the first {len(shown)}; --json prints all)" if count > len(shown) else ""
-    print_table(f"{zoo}, preset {preset}: {count} runs in {len(made.shards)} shards{more}", shown)
-    print_table("settings", [{"key": key, "value": value} for key, value in made.settings_data().items()])
+    count = zoo_plan.settings.runs
+    rows = list(islice(zoo_plan.run_rows(), _MAX_TABLE_ROWS))
+    note = f" (the first {len(rows)}; --json prints all)" if count > len(rows) else ""
+    print_table(f"{zoo}, preset {preset}: {count} runs in {len(zoo_plan.shards)} shards{note}", rows)
+    print_properties("settings", zoo_plan.settings_data(), "setting")
 
 
 def generate(
     zoo: Zoo,
     preset: Preset,
-    out: Annotated[Path, typer.Option(help="directory to make, finish or extend the zoo in", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Directory in which to generate, resume or extend the zoo.", metavar="DIR")],
     runs: Runs = None,
     seed: Seed = None,
-    workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
-    backend: Annotated[str, typer.Option(help="what trains: auto, native (C++), loop, stacked, triton")] = "auto",
-    mnist: Mnist = None,
+    workers: Workers = None,
+    backend: Annotated[
+        str, typer.Option(help="Trainer: auto, native (C++), loop, stacked or triton (GPU).", metavar="NAME")
+    ] = "auto",
+    mnist: Annotated[
+        str | None,
+        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="embedded for preset demo, else hub"),
+    ] = None,
     engine: Annotated[
-        str, typer.Option(help="what makes shards: local, or ray (a cluster, or this machine)")
+        str,
+        typer.Option(
+            help="Where shards are trained: processes of this machine, or a Ray cluster.", metavar="local|ray"
+        ),
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a running Ray [default: one is started here]", metavar="ADDR")
+        str | None,
+        typer.Option(
+            help="Running Ray cluster; for --engine ray.",
+            metavar="HOST:PORT",
+            show_default="Ray is started on this machine",
+        ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="URL (s3://..., file:///...) to which Ray's workers write the shards, not DIR", metavar="URL"
+            help="Where Ray's workers write the shards (s3://..., file:///...); for --engine ray.",
+            metavar="URL",
+            show_default="DIR",
         ),
     ] = None,
     part: Annotated[
-        str | None, typer.Option(help="make only every N-th shard, from the K-th: for `rnn-zoos merge`", metavar="K/N")
+        str | None,
+        typer.Option(
+            help="Generate only every N-th shard, starting with the K-th; `rnn-zoos merge` joins the parts.",
+            metavar="K/N",
+            show_default="all shards",
+        ),
     ] = None,
     device: Annotated[
         list[str] | None,
-        typer.Option(help="GPU for triton or stacked (may be repeated) [default: all]", metavar="cuda:0"),
+        typer.Option(
+            help="GPU for the backends triton and stacked, such as cuda:0. Repeat it for several.",
+            metavar="DEVICE",
+            show_default="all GPUs",
+        ),
     ] = None,
     at_once: Annotated[
-        int | None, typer.Option(help="runs that a GPU trains at once; fewer take less memory", min=1)
+        int | None,
+        typer.Option(
+            help="Number of runs that one GPU trains together. Fewer need less memory.",
+            metavar="N",
+            min=1,
+            show_default="chosen by the backend",
+        ),
     ] = None,
-    timeout: Timeout = 1800.0,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            help="Stop a worker that sends no heartbeat for this long, and train its shard again.", metavar="SECONDS"
+        ),
+    ] = 1800.0,
 ) -> None:
-    """Train a zoo. Stop it when you like: the same command goes on where it was, and a larger --runs extends a zoo.
+    """Train a zoo, or resume or extend one.
 
+    It can be interrupted at any time, by Ctrl-C or otherwise: the same command
+    resumes it, and loses at most the shards that were being trained. The same
+    command with a larger --runs extends a finished zoo.
+
+    \b
     Examples:
-
-    rnn-zoos generate formal-languages --preset demo --out zoos/formal-languages
-
-    rnn-zoos generate sequential-mnist --preset small --mnist hub --out zoos/sequential-mnist
-
-    rnn-zoos generate formal-languages --preset paper --out zoos/paper --engine ray --address head:6379
+      rnn-zoos generate formal-languages --preset demo --out zoos/formal-languages
+      rnn-zoos generate sequential-mnist --preset small --mnist hub \\
+          --out zoos/sequential-mnist
+      rnn-zoos generate formal-languages --preset paper --out zoos/paper \\
+          --engine ray --address head:6379
     """
     from rnn_zoos.generation.engines.engine import generate as generate_zoo
+    from rnn_zoos.generation.plan import make_plan
 
-    chosen_part = _part(part)
-    made = _announced_plan(zoo, preset, runs, seed, backend, mnist, engine)
-    chosen_engine = _engine(engine, workers, address, store, device, at_once, timeout)
+    chosen_part = _parse_part(part)
+    chosen, reason = _choose_backend(backend, engine)
+    digits = mnist or ("embedded" if preset == "demo" else "hub")
+    zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=digits)
+    zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
+    print(f"Backend {chosen}: {reason}.", file=sys.stderr)
+    chosen_engine = _EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
     try:
-        manifest = generate_zoo(made, out, chosen_engine, chosen_part)
+        manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part)
     except KeyboardInterrupt:
-        print("Stopped. Finished shards are kept: run the same command again to go on.", file=sys.stderr)
+        print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(130) from None
     if manifest is None:
-        print(f"{out}: part {part} of the zoo is there. When all are: rnn-zoos merge DIR... --out DIR")
+        print(f"{out}: part {part} of the zoo is complete. Join all parts with: rnn-zoos merge DIR... --out DIR")
         return
     rows = sum(split["rows"] for split in manifest.splits.values())
-    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} weights each.")
+    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
 
 
-def _announced_plan(
-    zoo: str, preset: str, runs: int | None, seed: int | None, backend: str, mnist: str | None, engine: str
-) -> Plan:
-    """Make the plan; nothing is announced before all that can be wrong was looked at."""
-    from rnn_zoos.generation.plan import make_plan
+def _choose_backend(backend: str, engine: str) -> tuple[str, str]:
+    """Return the backend to use, and why."""
     from rnn_zoos.generation.trainers.backends import BACKENDS, choose_backend
 
     if engine == "ray" and backend in BACKENDS:
-        chosen, reason = backend, "as asked for"  # the nodes have to have it, not this machine
-    else:
-        chosen, reason = choose_backend(backend)
-    source = mnist or ("embedded" if preset == "demo" else "hub")
-    made = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=source)
-    made.identity()  # loads the digits
-    print(f"Backend {chosen}: {reason}.", file=sys.stderr)
-    return made
+        return backend, "as requested"  # the cluster's nodes have to support it, not this machine
+    return choose_backend(backend)
 
 
-def _part(part: str | None) -> tuple[int, int]:
-    """Return (k, n) of "K/N"."""
+def _parse_part(part: str | None) -> tuple[int, int]:
+    """Return (K, N) of "K/N"; (1, 1), the whole zoo, of None."""
     if part is None:
         return 1, 1
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", part)
     k, n = (int(number) for number in match.groups()) if match else (0, 0)
     if not 1 <= k <= n:
         raise typer.BadParameter(
-            f"{part!r} is no part; expected K/N such as 2/3, with K from 1 to N", param_hint="--part"
+            f"{part!r} is not a part; expected K/N such as 2/3, with K from 1 to N", param_hint="--part"
         )
     return k, n
 
 
-def _engine(
-    name: str,
-    workers: int | None,
-    address: str | None,
-    store: str | None,
-    device: list[str] | None,
-    at_once: int | None,
-    timeout: float,
-) -> Engine:
-    if name == "ray":
+@dataclass(frozen=True)
+class _EngineOptions:
+    """The options of `generate` that select and configure the engine."""
+
+    name: str
+    workers: int | None
+    address: str | None
+    store: str | None
+    device: list[str] | None
+    at_once: int | None
+    timeout: float
+
+    def engine(self) -> Engine:
+        """Return the engine. Raises UnknownNameError, or BadParameter for options that it does not have."""
+        if self.name == "ray":
+            return self._ray()
+        if self.name != "local":
+            raise UnknownNameError.among("engine", self.name, ("local", "ray"))
+        return self._local()
+
+    def _ray(self) -> Engine:
         from rnn_zoos.generation.engines.ray_engine import RayEngine
         from rnn_zoos.generation.writing.store import Store
 
-        if device:
-            raise typer.BadParameter("Ray deals its GPUs itself", param_hint="--device")
-        return RayEngine(address, workers, at_once, timeout, None if store is None else Store(store))
-    if name != "local":
-        raise UnknownNameError.among("engine", name, ("local", "ray"))
-    for option, value in (("--address", address), ("--store", store)):
-        if value is not None:
-            raise typer.BadParameter("it is for --engine ray alone", param_hint=option)
-    from rnn_zoos.generation.engines.local import LocalEngine
+        if self.device:
+            raise typer.BadParameter("Ray assigns GPUs to its workers itself", param_hint="--device")
+        store = None if self.store is None else Store(self.store)
+        return RayEngine(self.address, self.workers, self.at_once, self.timeout, store)
 
-    return LocalEngine(workers, tuple(device) if device else None, at_once, timeout)
+    def _local(self) -> Engine:
+        for option, value in (("--address", self.address), ("--store", self.store)):
+            if value is not None:
+                raise typer.BadParameter("only valid with --engine ray", param_hint=option)
+        from rnn_zoos.generation.engines.local import LocalEngine
+
+        return LocalEngine(self.workers, tuple(self.device) if self.device else None, self.at_once, self.timeout)
 
 
 def merge(
-    directories: Annotated[list[Path], typer.Argument(help="zoos, or parts of one", metavar="DIR...")],
-    out: Annotated[Path, typer.Option(help="new directory for the whole zoo", metavar="DIR")],
-    mnist: Mnist = None,
+    directories: Annotated[list[Path], typer.Argument(help="Zoos, or parts of a zoo.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="Directory for the whole zoo.", metavar="DIR")],
+    mnist: Annotated[
+        str | None,
+        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the parts"),
+    ] = None,
 ) -> None:
-    """Bring zoos of one plan together that were generated apart: parts (generate --part K/N), other machines.
+    """Join parts of a zoo that were generated separately into one.
 
+    The parts must have been generated with the same settings: by
+    `generate --part K/N`, or as zoos with different numbers of runs. They are
+    not changed. Prints which shards are missing, if any.
+
+    \b
     Examples:
-
-    rnn-zoos generate formal-languages --preset paper --out part1 --part 1/2    (the other machine: part2, --part 2/2)
-
-    rnn-zoos merge part1 part2 --out zoos/formal-languages
+      rnn-zoos generate formal-languages --preset paper --part 1/2 --out part1
+      rnn-zoos generate formal-languages --preset paper --part 2/2 --out part2
+      rnn-zoos merge part1 part2 --out zoos/formal-languages
     """
     from rnn_zoos.generation.writing.merge import merge as merge_zoos
 
@@ -197,27 +250,47 @@ def merge(
 
 
 def verify(
-    directory: Annotated[Path, typer.Argument(help="directory of a zoo", metavar="DIR")],
-    runs: Annotated[int, typer.Option(help="runs to train again", min=1)] = 3,
-    seed: Annotated[int | None, typer.Option(help="of the choice of runs [default: another choice each time]")] = None,
-    workers: Annotated[int | None, typer.Option(help="worker processes (default: one per core)", min=1)] = None,
-    backend: Annotated[str | None, typer.Option(help="another than the zoo's: then equal up to rounding")] = None,
-    mnist: Mnist = None,
+    directory: Directory,
+    runs: Annotated[int, typer.Option(help="Number of runs to train again.", metavar="N", min=1)] = 3,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of the selection of runs.", metavar="N", show_default="a different selection each time"
+        ),
+    ] = None,
+    workers: Workers = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Another backend; its networks are only compared up to rounding.",
+            metavar="NAME",
+            show_default="that of the zoo",
+        ),
+    ] = None,
+    mnist: Annotated[
+        str | None,
+        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the zoo"),
+    ] = None,
 ) -> None:
-    """Train some runs of a zoo again and compare: can it be reproduced? Exit status 1 if not.
+    """Train some runs of a zoo again, and compare them with the stored ones.
 
-    On a machine like that of the zoo every bit has to be equal. Elsewhere, training ends with other networks (rounding
-    grows): there, initial weights have to be equal, and labels those of the stored weights.
+    On a machine like the one that generated the zoo, every bit must be equal.
+    On others, rounding differences grow during training; there, the initial
+    weights must be equal, and the stored labels must be those of the stored
+    weights. The exit status is 1 if something differs.
 
-    Example: rnn-zoos verify zoos/formal-languages --runs 5
+    \b
+    Examples:
+      rnn-zoos verify zoos/formal-languages
+      rnn-zoos verify zoos/formal-languages --runs 5 --seed 0
     """
     from rnn_zoos.generation.writing.verify import verify as verify_zoo
 
     verdict = verify_zoo(directory, runs, seed, workers, backend, mnist)
-    print(f"{directory}: {verdict.claim}")
+    print(f"{directory}: {verdict.criterion}")
     print_table(f"{len(verdict.rows)} snapshots of runs {', '.join(map(str, verdict.runs))}", verdict.rows)
     for line in verdict.findings:
         print(line)
     if verdict.findings:
         raise typer.Exit(1)
-    print("Reproduced, bit for bit." if verdict.exact else "Sound, as far as can be told here.")
+    print("Reproduced bit for bit." if verdict.exact else "Consistent, as far as this machine can verify.")

@@ -1,4 +1,8 @@
-"""Files that are either whole or absent: atomic writes, hashes, safetensors by memory map."""
+"""The files of a zoo: atomic writes, SHA-256 hashes, JSON, and safetensors files read by memory map.
+
+A file is either complete or absent: everything is written under a temporary name and renamed. Nothing here knows what
+a file contains; the names and contents of a zoo's files are in `manifest.py`, its index in `index.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,22 @@ from rnn_zoos.errors import FormatError, IntegrityError, StorageError
 Array = npt.NDArray[Any]
 
 DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
-"""The safetensors dtypes that format 1 uses."""
-TEMPORARY = ".tmp"
-_MAX_HEADER = 16 << 20  # bytes; ours have a few kB, and a header is parsed before anything else is checked
+"""The safetensors dtypes that format 1 allows, and their numpy types."""
+TEMPORARY_SUFFIX = ".tmp"
+"""Ending of files that are still being written; a killed process leaves them behind."""
+_MAX_HEADER_BYTES = 16 << 20  # real headers have a few kB; the header is parsed before anything else is checked
+_READ_BYTES = 1 << 20  # read at once when a file is hashed
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What the manifest promises about a file."""
+    """The manifest's entry of one file: what the file must contain.
+
+    Attributes:
+        sha256: SHA-256 of the whole file, 64 lower-case hexadecimal digits.
+        bytes: Size of the file.
+        rows: Rows of the index, or length of the first axis of the tensors.
+    """
 
     sha256: str
     bytes: int
@@ -37,11 +49,19 @@ class FileEntry:
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> str:
-    """Write a file under a temporary name, sync it, rename it; return its sha256.
+    """Write a file under a temporary name, flush it to disk, and rename it to its final name.
 
-    Raises StorageError if the file system refuses; then nothing of `path` has changed and no temporary file is left.
+    Args:
+        path: The file; missing parent directories are created.
+        data: Its whole content.
+
+    Returns:
+        SHA-256 of the content.
+
+    Raises:
+        StorageError: The file system refused to write. `path` is unchanged and no temporary file is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -53,23 +73,31 @@ def write_atomically(path: Path, data: bytes | memoryview) -> str:
     except OSError as error:
         raise StorageError(
             f"{path} ({len(data):,} bytes) could not be written: {error.strerror or error}. "
-            "What was finished before is kept; make room or mend the permission, then run the same command again."
+            "Finished files are kept. Free disk space or fix the permissions, then run the same command again."
         ) from error
     finally:
-        with suppress(NotADirectoryError):  # a file stands where the folder should be: there is nothing to remove
+        with suppress(NotADirectoryError):  # the parent is a file: no temporary file was created
             temporary.unlink(missing_ok=True)
     return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Give a temporary directory beside `path` to write into; it gets the name `path` when all went well.
+    """Create a directory completely or not at all: a context manager.
 
-    Raises StorageError if `path` is there and not empty, or the file system refuses; then nothing is left behind.
+    Args:
+        path: The new directory; an existing one must be empty.
+
+    Yields:
+        A temporary directory next to `path` to write into. It is renamed to `path` when the block ends without an
+        exception, and removed otherwise.
+
+    Raises:
+        StorageError: `path` exists and is not an empty directory, or the file system refused to write.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise StorageError(f"{path} is there already; nothing was changed. Give --out a new directory.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+        raise StorageError(f"{path} already exists; nothing was changed. Give --out a new directory.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -79,14 +107,15 @@ def new_directory(path: Path) -> Iterator[Path]:
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. Nothing was kept; make room or mend the "
-            "permission, then run the same command again."
+            f"{path} could not be written: {error.strerror or error}. Nothing was kept. Free disk space or fix the "
+            "permissions, then run the same command again."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_directory(directory: Path) -> None:
+    """Flush a directory to disk, so that a rename in it survives a power failure."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -95,42 +124,62 @@ def _sync_directory(directory: Path) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write readable JSON atomically."""
+    """Write `json_bytes(data)` atomically."""
     write_atomically(path, json_bytes(data))
 
 
 def json_bytes(data: Mapping[str, Any]) -> bytes:
-    """Return readable JSON: the one text that `write_json` has for these data."""
+    """Return data as indented JSON, UTF-8, with a final newline.
+
+    Equal data, with their keys in the same order, give equal bytes: a manifest is compared with this text when it is
+    read.
+    """
     return (json.dumps(data, indent=2) + "\n").encode()
 
 
 def write_sealed_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON atomically, with its own hash on the first line. Inverse of `read_sealed_json`."""
+    """Write JSON atomically, preceded by a line with its own SHA-256. Inverse of `read_sealed_json`."""
     text = json.dumps(data)
     write_atomically(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
 
 
 def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read JSON written by `write_sealed_json`. Raises IntegrityError, with the remedy, if a byte has changed."""
+    """Read JSON that `write_sealed_json` wrote, and verify its hash.
+
+    Args:
+        path: The file.
+        remedy: What the user can do about a damaged file: the last sentence of the error message.
+
+    Returns:
+        The data.
+
+    Raises:
+        IntegrityError: At least one byte of the file has changed.
+    """
     seal, _, text = path.read_bytes().partition(b"\n")
     if hashlib.sha256(text[:-1]).hexdigest().encode() != seal or text[-1:] != b"\n":
-        raise IntegrityError(f"{path} is damaged: its content does not have the hash on its first line. {remedy}")
+        raise IntegrityError(f"{path} is damaged: its content does not match the hash on its first line. {remedy}")
     data: dict[str, Any] = json.loads(text)
     return data
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, Any]) -> FileEntry:
-    """Write `tensor_bytes` atomically."""
+    """Write a safetensors file atomically and return its manifest entry. See `tensor_bytes`."""
     data, entry = tensor_bytes(tensors, about)
     write_atomically(path, data)
     return entry
 
 
 def tensor_bytes(tensors: Mapping[str, Array], about: Mapping[str, Any]) -> tuple[bytes, FileEntry]:
-    """Return a safetensors file of tensors that share their first axis (rows), and the promise for it.
+    """Return the content of a safetensors file, and its manifest entry. Equal arguments give equal bytes.
 
-    `about` goes into the header as one JSON text: safetensors does not keep the order of several entries, and equal
-    content has to give equal bytes.
+    Args:
+        tensors: Name -> tensor [rows, ...]; all have the same number of rows.
+        about: Metadata for the header, stored as one JSON text under the key `rnn_zoos`. One text, because safetensors
+            does not keep the order of several metadata entries.
+
+    Returns:
+        The bytes of the file, and its entry (SHA-256, size, rows).
     """
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data = safetensors.numpy.save(contiguous, metadata={"rnn_zoos": json.dumps(about)})
@@ -138,7 +187,16 @@ def tensor_bytes(tensors: Mapping[str, Array], about: Mapping[str, Any]) -> tupl
 
 
 def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
-    """Raise IntegrityError, with the remedy, unless the file has the promised size and hash."""
+    """Check that a file has the size and the hash of its manifest entry; the whole file is read.
+
+    Args:
+        path: The file.
+        entry: Its entry in the manifest.
+        remedy: What the user can do about it: the last sentence of the error message.
+
+    Raises:
+        IntegrityError: The file is missing, or its size or hash differs.
+    """
     if not path.is_file():
         raise IntegrityError(f"{path} is missing. {remedy}")
     if path.stat().st_size != entry.bytes:
@@ -149,54 +207,81 @@ def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file, reading 1 MB at a time."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the safetensors header of a file (name -> dtype, shape, data_offsets) and where its data start.
+    """Read the header of a safetensors file, without its tensors.
 
-    Raises FormatError if the file is cut short, inconsistent, or its header is larger than 16 MB.
+    Args:
+        path: The file.
+
+    Returns:
+        The header (tensor name -> dtype, shape, data_offsets; metadata under `__metadata__`), and the position of the
+        first byte after it, to which the offsets refer.
+
+    Raises:
+        FormatError: The file cannot be opened, is truncated or inconsistent, or its header is larger than 16 MB.
     """
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > _MAX_HEADER:
-                raise FormatError(f"{path} announces a header of {length:,} bytes; at most {_MAX_HEADER:,} are read.")
-            with safetensors.safe_open(path, framework="np"):  # checks sizes, offsets, overlaps and coverage
+            if length > _MAX_HEADER_BYTES:
+                raise FormatError(f"{path} declares a header of {length:,} bytes; the limit is {_MAX_HEADER_BYTES:,}.")
+            with safetensors.safe_open(path, framework="np"):  # validates sizes, offsets, overlaps, gaps
                 header: dict[str, Any] = json.loads(file.read(length))
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from error
     except safetensors.SafetensorError as error:
-        raise FormatError(f"{path} is not a whole safetensors file: {error}.") from error
+        raise FormatError(f"{path} is not a complete safetensors file: {error}.") from error
     return header, 8 + length
 
 
 def map_tensors(path: Path) -> dict[str, Array]:
-    """Map a safetensors file: name -> read-only array on the file's pages; nothing is copied."""
+    """Map the tensors of a safetensors file into memory; nothing is copied.
+
+    Args:
+        path: The file. Its hash is not checked; see `check_bytes`.
+
+    Returns:
+        Tensor name -> read-only array backed by the file.
+
+    Raises:
+        FormatError: The file is not a complete safetensors file, or a tensor has a dtype that format 1 does not allow.
+    """
     header, start = read_header(path)
-    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # plain: memmap's own indexing is several times slower
+    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # indexing a memmap itself is several times slower
     arrays = {}
     for name, tensor in header.items():
         if name == "__metadata__":
             continue
         if tensor["dtype"] not in DTYPES:
-            raise FormatError(f"{path}: {name} has dtype {tensor['dtype']}; format 1 knows {', '.join(DTYPES)}.")
-        first, last = (start + offset for offset in tensor["data_offsets"])
-        arrays[name] = data[first:last].view(DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+            raise FormatError(f"{path}: {name} has dtype {tensor['dtype']}; format 1 allows {', '.join(DTYPES)}.")
+        begin, end = (start + offset for offset in tensor["data_offsets"])
+        arrays[name] = data[begin:end].view(DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
     return arrays
 
 
 def tensor_differences(
     tensors: Mapping[str, Array], expected: Mapping[str, tuple[str, tuple[int, ...]]], rows: int
 ) -> Iterator[str]:
-    """Yield where tensors are not those expected: name -> (safetensors dtype, shape without rows)."""
+    """Compare the names, dtypes and shapes of tensors with the expected ones.
+
+    Args:
+        tensors: Name -> array.
+        expected: Name -> (safetensors dtype, shape without the row axis).
+        rows: Expected length of the row axis.
+
+    Yields:
+        One phrase per difference, to follow the name of the file.
+    """
     if tensors.keys() != expected.keys():
-        yield f"has the tensors {sorted(tensors)}; expected {sorted(expected)}"
+        yield f"contains the tensors {sorted(tensors)}; expected {sorted(expected)}"
         return
     for name, (dtype, shape) in expected.items():
         tensor = tensors[name]

@@ -1,4 +1,8 @@
-"""The index of a zoo: one parquet row per snapshot, all labels, and the place of its weights; no tensors."""
+"""The index of a zoo: one parquet file per split, one row per snapshot, no tensors.
+
+A row holds the run, step, task and labels of a snapshot, and the `shard` and `row` at which its weights and rollouts
+are stored. Which columns there are is defined in `rnn_zoos.families.family` and in the families themselves.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.families.family import Column
 from rnn_zoos.format.files import FileEntry, write_atomically
 
-_ROW_GROUP = 100_000  # rows
-_ROW_BYTES = 64  # that a row takes in memory, at least
-_MOST_EXPANSION = 200  # times the size of the file; real ones expand 2 to 10 times
+_ROWS_PER_GROUP = 100_000  # of parquet's row groups
+_MIN_ROW_BYTES = 64  # in memory
+_MAX_EXPANSION = 200  # size in memory, relative to the file; a real index expands 2 to 10 times
 
 ARROW_TYPES = {
     "int32": pa.int32(),
@@ -24,58 +28,78 @@ ARROW_TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
 }
-"""The types of columns, by the names that a manifest has for them."""
+"""Name of a column type in the manifest -> Arrow type."""
 
 
 def index_schema(columns: Mapping[str, Column]) -> pa.Schema:
-    """Return the Arrow schema of the columns; none may be null."""
+    """Return the Arrow schema of an index with these columns, in their order. No column allows nulls."""
     return pa.schema([pa.field(name, ARROW_TYPES[column.dtype], nullable=False) for name, column in columns.items()])
 
 
 def write_index(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> FileEntry:
-    """Write an index atomically from tables that follow each other; equal rows give equal bytes, however they are cut.
+    """Write an index atomically. Equal rows give equal bytes, however they are divided into tables.
 
-    In memory are the tables of one row group and the compressed rest.
+    Only the tables of one row group and the compressed previous ones are in memory.
+
+    Args:
+        path: The parquet file.
+        tables: The rows, sorted by run and step, as consecutive tables.
+        schema: Their schema; see `index_schema`.
+
+    Returns:
+        The file's manifest entry.
+
+    Raises:
+        StorageError: The file system refused to write.
     """
-    sink, rows = pa.BufferOutputStream(), 0
+    buffer, rows = pa.BufferOutputStream(), 0
     options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
-    with pq.ParquetWriter(sink, schema, **options) as writer:
+    with pq.ParquetWriter(buffer, schema, **options) as writer:
         for group in _row_groups(tables, schema):
-            writer.write_table(group, row_group_size=_ROW_GROUP)
+            writer.write_table(group, row_group_size=_ROWS_PER_GROUP)
             rows += group.num_rows
-    data = sink.getvalue().to_pybytes()
+    data = buffer.getvalue().to_pybytes()
     return FileEntry(write_atomically(path, data), len(data), rows)
 
 
 def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield all rows, cut into tables of a row group each; the last one may be shorter."""
-    gathered: list[pa.Table] = [schema.empty_table()]
-    waiting = 0
+    """Yield all rows as tables of one row group each; the last may be shorter."""
+    pending: list[pa.Table] = [schema.empty_table()]
+    num_pending = 0
     for table in tables:
-        gathered.append(table)
-        waiting += table.num_rows
-        if waiting >= _ROW_GROUP:
-            whole = pa.concat_tables(gathered)
-            full = waiting - waiting % _ROW_GROUP
-            for start in range(0, full, _ROW_GROUP):
-                yield whole.slice(start, _ROW_GROUP)
-            gathered, waiting = [whole.slice(full)], waiting - full
-    if waiting:
-        yield pa.concat_tables(gathered)
+        pending.append(table)
+        num_pending += table.num_rows
+        if num_pending >= _ROWS_PER_GROUP:
+            joined = pa.concat_tables(pending)
+            complete = num_pending - num_pending % _ROWS_PER_GROUP
+            for start in range(0, complete, _ROWS_PER_GROUP):
+                yield joined.slice(start, _ROWS_PER_GROUP)
+            pending, num_pending = [joined.slice(complete)], num_pending - complete
+    if num_pending:
+        yield pa.concat_tables(pending)
 
 
 def read_index(path: Path, where: pc.Expression | None = None) -> pa.Table:
-    """Read an index whose bytes were checked (parquet's own checksums leave its footer out).
+    """Read an index.
 
-    `where` keeps the rows of which an expression is true, without holding the others all at once. Raises FormatError
-    if it cannot be read, or would take far more memory than a real index of its size.
+    Check its bytes first (`check_bytes`): parquet's own checksums do not cover the footer.
+
+    Args:
+        path: The parquet file.
+        where: Keep only the rows for which this expression is true; the others are dropped while reading.
+
+    Returns:
+        The rows.
+
+    Raises:
+        FormatError: The file is not readable parquet, or would take far more memory than a real index of its size.
     """
     try:
-        told = pq.read_metadata(path)
-        groups = (told.row_group(number).total_byte_size for number in range(told.num_row_groups))
-        size = max(told.num_rows * _ROW_BYTES, sum(groups))
-        if size > _MOST_EXPANSION * path.stat().st_size + (1 << 20):
-            raise FormatError(f"{path} would expand to {size:,} bytes; no index does that.")
+        metadata = pq.read_metadata(path)
+        groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+        size = max(metadata.num_rows * _MIN_ROW_BYTES, sum(groups))
+        if size > _MAX_EXPANSION * path.stat().st_size + (1 << 20):
+            raise FormatError(f"{path} would expand to {size:,} bytes in memory; a real index is far smaller.")
         return pq.read_table(path, partitioning=None, filters=where)
     except (OSError, pa.ArrowException) as error:
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error

@@ -1,4 +1,8 @@
-"""zoo.json: what a zoo is made of, and the promise for every byte of it (format 1)."""
+"""The manifest `zoo.json` of format 1: how a zoo was made, what its files contain, and the hash of every file.
+
+The names of a zoo's files and folders are defined here, too. Nothing about a zoo is known before its manifest has been
+read: `read_manifest` checks it before any other file is opened.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +22,34 @@ from rnn_zoos.format.index import ARROW_TYPES
 from rnn_zoos.networks.architecture import Architecture
 
 FORMAT = 1
+"""Version of the format; it changes when an older rnn-zoos could not read the zoo."""
 MANIFEST = "zoo.json"
 DIGITS = "digits.safetensors"
+"""The MNIST digits that the rollouts of a sequential-mnist zoo refer to."""
 DIGIT_TENSORS = {"images": ("U8", (SIDE, SIDE)), "labels": ("U8", ()), "numbers": ("I32", ())}
+"""Tensors of `DIGITS`: name -> (safetensors dtype, shape without the row axis). `numbers` are positions in MNIST."""
 CARD, PRESET = "README.md", "preset.yaml"
+"""The dataset card and the preset of a published zoo."""
 PUBLISHED = "published"
-"""Folder of a zoo with what is published beside its own files: card, preset, figures, data/."""
-_REMEDY = "Put a whole copy of it in its place, or make the zoo again in another directory."
+"""Folder of a zoo with what is published in addition to its own files: card, preset, figures, data/."""
+UNFINISHED = "unfinished"
+"""Folder with the plan and the index rows of the finished shards, until the zoo is complete."""
+
 _MAX_BYTES = 256 << 20  # of a manifest: enough for a million shards
 _MADE = {"backend", "versions", "machine", "seconds"}
 _SHA256 = re.compile("[0-9a-f]{64}")
-UNFINISHED = "unfinished"
-"""Folder with the plan and the finished shards' index rows while a zoo is being made."""
+_REMEDY = "Replace it with an intact copy, or generate the zoo again in another directory."
 
 
 def shard_path(kind: str, split: str, number: int, count: int) -> str:
-    """Return the path of a shard inside a zoo; `kind` is shards (weights) or rollouts."""
+    """Return the path of a shard inside a zoo.
+
+    Args:
+        kind: "shards" (weights) or "rollouts".
+        split: train, validation, test or ood.
+        number: Number of the shard within its split, from 0.
+        count: Number of shards of the split.
+    """
     return f"{kind}/{split}-{number:05d}-of-{count:05d}.safetensors"
 
 
@@ -46,14 +62,25 @@ def index_path(split: str) -> str:
 class Manifest:
     """The content of zoo.json.
 
-    `settings` is the whole preset; `rollouts` name -> [safetensors dtype, shape without rows]; `columns` name -> dtype,
-    unit, description; `splits` name -> numbers of runs, rows and shards; `digits` says where MNIST came from (sha256 of
-    what was read); `made` by what (backend, versions, machine, seconds), the only part that may differ between two
-    makings of the same zoo.
-
-    `imported` is None for a zoo that was made here. Else it says what was read and what was done to it; then `seed` is
-    0 and deals nothing, labels and rollouts are those that the source gives (`TaskFamily.imported_columns`,
-    `imported_rollout_shapes`), and `settings` has what the source tells of how it was made.
+    Attributes:
+        zoo: Name of the task family: formal-languages or sequential-mnist.
+        preset: Name of the preset; "imported" for an imported zoo.
+        settings: All settings of the preset, with the changes that were given on the command line. For an imported zoo,
+            those that are known from its source.
+        seed: Seed of the zoo: tasks, initial weights, training data and evaluation follow from it. 0 and unused if
+            `imported`.
+        runs: Number of runs, those that diverged included.
+        architecture: The architecture that all networks share.
+        rollouts: Tensor name -> (safetensors dtype, shape without the row axis) of the rollouts.
+        columns: Name -> dtype (a key of `ARROW_TYPES`), unit and description of each column of the index, in order.
+        splits: Split -> numbers of `runs`, `rows` (snapshots) and `shards`.
+        digits: Where the MNIST digits came from (`origin`, and `sha256` of what was read); None if there are none.
+        made: How the files were produced: `backend`, `versions`, `machine`, `seconds`. The only part that may differ
+            when the same zoo is generated twice.
+        files: Path inside the zoo -> hash, size and rows, of all files of the format except zoo.json.
+        imported: None for a zoo that rnn-zoos generated. Otherwise what was read (`layout`, `parts`) and how often
+            something was repaired or left out (`counts`). The labels and rollouts of such a zoo are those that the
+            source provides: `TaskFamily.imported_columns` and `TaskFamily.imported_rollout_shapes`.
     """
 
     zoo: str
@@ -71,7 +98,14 @@ class Manifest:
     imported: Mapping[str, Any] | None = None
 
     def write(self, directory: Path) -> None:
-        """Write zoo.json. Inverse of `read_manifest`."""
+        """Write zoo.json into a zoo's directory. Inverse of `read_manifest`.
+
+        The file has the attributes as keys, and in addition `format`, `parameters` (name and shape of each parameter,
+        in order) and `sha256` (see `seal`).
+
+        Raises:
+            StorageError: The file system refused to write.
+        """
         data = {"format": FORMAT, **asdict(self)}
         if self.imported is None:
             del data["imported"]
@@ -80,93 +114,119 @@ class Manifest:
         write_json(directory / MANIFEST, {**data, "sha256": seal(data)})
 
     def paths(self, kind: str, split: str) -> list[str]:
-        """Return the paths of all shards of a split, in order; `kind` is shards or rollouts."""
+        """Return the paths of all shards of a split, in order; `kind` is "shards" or "rollouts"."""
         count = self.splits[split]["shards"]
         return [shard_path(kind, split, number, count) for number in range(count)]
 
     def tensors(self, kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return name -> (safetensors dtype, shape without rows) of a shard; `kind` is shards or rollouts."""
+        """Return the tensors of a shard: name -> (safetensors dtype, shape without the row axis).
+
+        `kind` is "shards" (weights) or "rollouts".
+        """
         if kind == "rollouts":
             return dict(self.rollouts)
         return {name: ("F32", shape) for name, shape in self.architecture.parameter_shapes.items()}
 
     @property
     def snapshots(self) -> list[int]:
-        """The steps at which weights were kept."""
+        """The steps at which snapshots were stored, in ascending order."""
         return list(self.settings["snapshots"])
 
 
 def seal(data: Mapping[str, Any]) -> str:
-    """Return the hash of the manifest's other entries, by which it notices that it was damaged."""
+    """Return the SHA-256 over all other entries of a manifest, which its entry `sha256` must equal."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read zoo.json of a directory. Raises FormatError if it is no finished zoo of format 1."""
+    """Read and validate the manifest of a zoo.
+
+    Validated is what other code relies on when it uses the manifest: its hash, types, and paths that stay inside the
+    zoo. `check_zoo` compares it with the other files.
+
+    Args:
+        directory: Directory of the zoo.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        FormatError: `directory` is not a finished zoo of format 1, or its manifest is damaged.
+        UnknownNameError: The manifest names a cell type that does not exist.
+    """
     path = directory / MANIFEST
     if not path.is_file():
         if (directory / UNFINISHED).is_dir():
             raise FormatError(f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it.")
         raise FormatError(
-            f"{directory} is not a zoo: it has no {MANIFEST}. Expected the output of `rnn-zoos generate`."
+            f"{directory} is not a zoo: it has no {MANIFEST}. Expected a directory that `rnn-zoos generate` wrote."
         )
     if path.stat().st_size > _MAX_BYTES:
-        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; a manifest has at most {_MAX_BYTES:,}. {_REMEDY}")
+        raise FormatError(f"{path} has {path.stat().st_size:,} bytes; the limit is {_MAX_BYTES:,}. {_REMEDY}")
     try:
         text = path.read_bytes()
         return _parse(json.loads(text), text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, (FormatError, UnknownNameError)):
             raise
-        what = f"{path} is not a manifest of format {FORMAT} ({type(error).__name__}: {error})"
-        raise FormatError(f"{what}. {_REMEDY}") from error
+        raise FormatError(
+            f"{path} is not a manifest of format {FORMAT} ({type(error).__name__}: {error}). {_REMEDY}"
+        ) from error
 
 
 def _parse(data: dict[str, Any], text: bytes) -> Manifest:
+    """Return the manifest that JSON data describe; `text` is the file they were read from."""
     if data["format"] != FORMAT:
-        raise FormatError(f"This zoo is not of format {FORMAT}, the only one known. Update rnn-zoos.")
-    if json_bytes(data) != text:  # white space, or a key given twice: the seal does not see them
-        raise FormatError(f"{MANIFEST} is damaged: its JSON is not laid out as it was written. {_REMEDY}")
+        raise FormatError(
+            f"This zoo has format {data['format']!r}; only format {FORMAT} is supported. Update rnn-zoos."
+        )
+    if json_bytes(data) != text:  # changed white space, or a duplicate key: the hash does not cover them
+        raise FormatError(f"{MANIFEST} is damaged: its JSON is not formatted as it was written. {_REMEDY}")
     if data.pop("sha256") != seal(data):
-        raise FormatError(f"{MANIFEST} is damaged: it does not have the sha256 that it names. {_REMEDY}")
+        raise FormatError(f"{MANIFEST} is damaged: its content does not match its sha256. {_REMEDY}")
     del data["format"]
-    parameters = data.pop("parameters")
-    data["architecture"] = Architecture(**data["architecture"])
-    if 4 * data["architecture"].num_layers + 2 != len(parameters):  # before shapes of a billion layers are listed
-        raise FormatError(f"{MANIFEST}: {len(parameters)} parameters do not fit {data['architecture']}.")
-    given = {parameter["name"]: tuple(parameter["shape"]) for parameter in parameters}
-    if list(given.items()) != list(data["architecture"].parameter_shapes.items()):
-        raise FormatError(f"{MANIFEST}: the list of parameters does not fit {data['architecture']}.")
+    data["architecture"] = _parse_architecture(data["architecture"], data.pop("parameters"))
     data["rollouts"] = {name: (dtype, tuple(shape)) for name, (dtype, shape) in data["rollouts"].items()}
     data["files"] = {path: FileEntry(**entry) for path, entry in data["files"].items()}
     manifest = Manifest(**data)
-    for what, right in _expectations(manifest):
-        if not right:
-            raise FormatError(f"{MANIFEST}: {what}. {_REMEDY}")
+    for violation, holds in _requirements(manifest):
+        if not holds:
+            raise FormatError(f"{MANIFEST}: {violation}. {_REMEDY}")
     return manifest
 
 
-def _expectations(manifest: Manifest) -> Iterator[tuple[str, bool]]:
-    """Yield what has to hold before anybody counts with the manifest, and whether it does. `check` looks further."""
+def _parse_architecture(sizes: dict[str, Any], parameters: list[dict[str, Any]]) -> Architecture:
+    """Return the architecture, whose parameters must be those that the manifest lists."""
+    architecture = Architecture(**sizes)
+    if 4 * architecture.num_layers + 2 != len(parameters):  # before the shapes of a billion layers are computed
+        raise FormatError(f"{MANIFEST}: {len(parameters)} parameters do not match {architecture}.")
+    listed = {parameter["name"]: tuple(parameter["shape"]) for parameter in parameters}
+    if list(listed.items()) != list(architecture.parameter_shapes.items()):
+        raise FormatError(f"{MANIFEST}: the list of parameters does not match {architecture}.")
+    return architecture
+
+
+def _requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
+    """Yield (message if violated, whether it holds) for everything that code using a manifest relies on."""
     counts = [manifest.runs, *manifest.snapshots, *(n for split in manifest.splits.values() for n in split.values())]
-    yield "runs, snapshots and counts of splits have to be whole numbers of at least 0", all(map(_is_count, counts))
-    split_keys = {frozenset(split) for split in manifest.splits.values()}
-    right = list(manifest.splits) == list(SPLITS) and split_keys == {frozenset({"runs", "rows", "shards"})}
-    yield f"splits has to give runs, rows and shards of {', '.join(SPLITS)}", right
-    listed = sum(split["shards"] for split in manifest.splits.values()) <= len(manifest.files)
-    yield f"{len(manifest.files)} files cannot hold all the shards that splits counts", listed
+    yield "runs, snapshots and the counts in splits must be non-negative integers", all(map(_is_count, counts))
+    keys = {frozenset(split) for split in manifest.splits.values()}
+    complete = list(manifest.splits) == list(SPLITS) and keys == {frozenset({"runs", "rows", "shards"})}
+    yield f"splits must give runs, rows and shards of {', '.join(SPLITS)}", complete
+    shards, files = sum(split["shards"] for split in manifest.splits.values()), len(manifest.files)
+    yield f"splits counts {shards} shards, but files has only {files} entries", shards <= files
     for path, entry in manifest.files.items():
         parts = PurePosixPath(path)
-        inside = not parts.is_absolute() and ".." not in parts.parts
-        yield f"the file {path!r} is not inside the zoo", inside
-        whole = _is_count(entry.bytes) and _is_count(entry.rows) and bool(_SHA256.fullmatch(str(entry.sha256)))
-        yield f"{path}: expected a sha256, bytes and rows, found {entry}", whole
+        yield f"the file {path!r} is not inside the zoo", not parts.is_absolute() and ".." not in parts.parts
+        valid = _is_count(entry.bytes) and _is_count(entry.rows) and bool(_SHA256.fullmatch(str(entry.sha256)))
+        yield f"{path}: expected a sha256, bytes and rows, found {entry}", valid
     for name, (dtype, shape) in manifest.rollouts.items():
-        yield f"the rollouts {name} are {dtype} {shape}", dtype in DTYPES and all(map(_is_count, shape))
+        valid = dtype in DTYPES and all(map(_is_count, shape))
+        yield f"the rollouts {name} have dtype {dtype} and shape {shape}", valid
     for name, column in manifest.columns.items():
-        known = column.keys() == {"dtype", "description", "unit"} and column["dtype"] in ARROW_TYPES
-        yield f"the column {name} is {dict(column)}", known
-    yield "made lacks backend, versions, machine or seconds", manifest.made.keys() >= _MADE
+        valid = column.keys() == {"dtype", "description", "unit"} and column["dtype"] in ARROW_TYPES
+        yield f"the column {name} is described as {dict(column)}", valid
+    yield f"made must have {', '.join(sorted(_MADE))}", manifest.made.keys() >= _MADE
 
 
 def _is_count(value: object) -> bool:

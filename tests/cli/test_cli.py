@@ -1,104 +1,141 @@
-"""The command, as a user calls it: exit status, messages, no tracebacks."""
+"""The command `rnn-zoos`: help, exit status, output, and messages instead of tracebacks."""
 
+import inspect
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ZOOS, contents, make_in_process
-from damage import rewrite_index
+import typer
+from conftest import ZOOS, contents, generate_in_process
+from damage import edit_index
 
 from rnn_zoos.cli import app as cli
 from rnn_zoos.generation.plan import make_plan
 
-COMMANDS = ("plan", "generate", "merge", "verify", "check", "info", "sample", "plot", "import", "export")
+COMMANDS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
+COMMANDS = {name.rstrip("_"): function for name, function in COMMANDS.items()}
+COMMANDS |= {f"speed {command.name}": command.callback for command in cli.speed.registered_commands}
 
 
-def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rnn_zoos", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env)
+@pytest.fixture
+def rnn_zoos(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs the command in this process: arguments -> exit status, stdout, stderr.
+
+    A new process would take seconds to import torch.
+    """
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rnn-zoos", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        out, err = capsys.readouterr()
+        return exited.value.code or 0, out, err
+
+    return run
 
 
-def in_process(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    """The same without the seconds that a new Python takes to import torch."""
-    monkeypatch.setattr(sys, "argv", ["rnn-zoos", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    out, err = capsys.readouterr()
-    return stop.value.code or 0, out, err
+def examples_in(docstring: str) -> list[str]:
+    """Return the command lines below "Examples:" in the help of a command."""
+    lines = docstring.partition("Examples:\n")[2].replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.startswith((" " * 6, "  rnn-zoos"))]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
-    status, out, _ = in_process(monkeypatch, capsys, command, "--help")
-    assert status == 0 and f"rnn-zoos {command} " in out and "Example" in out
+def test_the_help_of_every_command_is_one_sentence_and_examples_that_parse(command, rnn_zoos):
+    status, out, _ = rnn_zoos(*command.split(), "--help")
+    assert status == 0 and f"rnn-zoos {command} " in out and "Examples:" in out
+    docstring = COMMANDS[command].__doc__
+    assert re.fullmatch(r"[A-Z][^\n]{,80}\.", docstring.splitlines()[0])
+    examples = examples_in(docstring)
+    assert any(example.startswith(f"rnn-zoos {command}") for example in examples)
+    for example in examples:
+        assert_parses(shlex.split(example))
+
+
+def assert_parses(words: list[str]) -> None:
+    """Assert that a command line has valid options and arguments, without running it."""
+    command, context = typer.main.get_command(cli.app), None
+    name, *arguments = words
+    while hasattr(command, "commands"):
+        context = command.make_context(name, arguments, parent=context)
+        name, command, arguments = command.resolve_command(context, arguments)
+    command.make_context(name, arguments, parent=context)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_help(command):
+    for parameter in inspect.signature(COMMANDS[command], eval_str=True).parameters.values():
+        assert re.fullmatch(r"[A-Z].*\.", parameter.annotation.__metadata__[0].help), parameter.name
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_the_commands_work_on_a_zoo(name, zoo, tmp_path, monkeypatch, capsys):
-    status, out, _ = in_process(monkeypatch, capsys, "check", zoo(name))
+def test_the_commands_work_on_a_zoo(name, zoo, tmp_path, rnn_zoos):
+    status, out, _ = rnn_zoos("check", zoo(name))
     assert status == 0 and "conforms to format 1" in out
-    status, out, _ = in_process(monkeypatch, capsys, "info", zoo(name))
+    status, out, _ = rnn_zoos("info", zoo(name))
     assert status == 0 and name in out and "accuracy" in out
-    status, out, _ = in_process(monkeypatch, capsys, "info", zoo(name), "--json")
+    status, out, _ = rnn_zoos("info", zoo(name), "--json")
     assert status == 0 and json.loads(out)["zoo"]["zoo"] == name
-    status, out, _ = in_process(monkeypatch, capsys, "sample", zoo(name), "--run", 1, "--step", 0, "--count", 3)
+    status, out, _ = rnn_zoos("sample", zoo(name), "--run", 1, "--step", 0, "--count", 3)
     assert status == 0 and "run 1, step 0" in out and re.search("right|wrong", out)
-    status, out, _ = in_process(monkeypatch, capsys, "sample", zoo(name), "--run", 1, "--json")
+    status, out, _ = rnn_zoos("sample", zoo(name), "--run", 1, "--json")
     assert status == 0 and len(json.loads(out)) == 10
-    status, out, _ = in_process(monkeypatch, capsys, "plot", zoo(name), "--out", tmp_path)
+    status, out, _ = rnn_zoos("plot", zoo(name), "--out", tmp_path)
     assert status == 0 and out.split() == [str(tmp_path / "accuracy.png"), str(tmp_path / "tasks.png")]
 
 
-def test_parts_merge_and_the_whole_verifies(zoo, tiny_preset, tmp_path, monkeypatch, capsys):
+def test_parts_can_be_merged_and_the_zoo_verified(zoo, tiny_preset, tmp_path, rnn_zoos):
     generate = ["generate", "formal-languages", "--preset", tiny_preset(), "--backend", "loop", "--workers", 1]
     for part in ("1/2", "2/2"):
-        out = tmp_path / part[0]
-        status, told, _ = in_process(monkeypatch, capsys, *generate, "--out", out, "--part", part)
-        assert status == 0 and f"part {part} of the zoo is there. When all are: rnn-zoos merge" in told
-    status, told, _ = in_process(monkeypatch, capsys, "merge", tmp_path / "1", "--out", tmp_path / "half")
-    assert status == 0 and "is unfinished" in told
+        directory = tmp_path / part[0]
+        status, out, _ = rnn_zoos(*generate, "--out", directory, "--part", part)
+        assert status == 0 and f"part {part} of the zoo is complete. Join all parts with: rnn-zoos merge" in out
+    status, out, _ = rnn_zoos("merge", tmp_path / "1", "--out", tmp_path / "half")
+    assert status == 0 and "is unfinished" in out
     parts = tmp_path / "1", tmp_path / "2"
-    status, told, _ = in_process(monkeypatch, capsys, "merge", *parts, "--out", tmp_path / "zoo")
-    assert status == 0 and "7 runs, 21 snapshots of 2 directories" in told
+    status, out, _ = rnn_zoos("merge", *parts, "--out", tmp_path / "zoo")
+    assert status == 0 and "7 runs, 21 snapshots, merged from 2 directories" in out
     assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
-    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 2)
-    assert status == 0 and "every bit has to be equal" in told and told.endswith("Reproduced, bit for bit.\n")
-    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 2, "--backend", "stacked")
-    assert status == 0 and told.endswith("Sound, as far as can be told here.\n")
-    rewrite_index(tmp_path / "zoo", "train", lambda rows: [row.update(loss=9.0) for row in rows])
-    status, told, _ = in_process(monkeypatch, capsys, "verify", tmp_path / "zoo", "--runs", 7)
-    assert status == 1 and "labels differ" in told and "Reproduced" not in told
+    status, out, _ = rnn_zoos("verify", tmp_path / "zoo", "--runs", 2)
+    assert status == 0 and "every bit must be equal" in out and out.endswith("Reproduced bit for bit.\n")
+    status, out, _ = rnn_zoos("verify", tmp_path / "zoo", "--runs", 2, "--backend", "stacked")
+    assert status == 0 and out.endswith("Consistent, as far as this machine can verify.\n")
+    edit_index(tmp_path / "zoo", "train", lambda rows: [row.update(loss=9.0) for row in rows])
+    status, out, _ = rnn_zoos("verify", tmp_path / "zoo", "--runs", 7)
+    assert status == 1 and "labels differ" in out and "Reproduced" not in out
 
 
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--part", "3/2"], 2, "no part; expected K/N"),
-        (["--part", "half"], 2, "no part; expected K/N"),
-        (["--address", "head:6379"], 2, "for --engine ray alone"),
-        (["--store", "s3://zoo"], 2, "for --engine ray alone"),
+        (["--part", "3/2"], 2, "is not a part; expected K/N"),
+        (["--part", "half"], 2, "is not a part; expected K/N"),
+        (["--address", "head:6379"], 2, "only valid with --engine ray"),
+        (["--store", "s3://zoo"], 2, "only valid with --engine ray"),
         (["--engine", "rey"], 1, "Did you mean 'ray'?"),
-        (["--engine", "ray", "--device", "cuda:0"], 2, "Ray deals its GPUs itself"),
+        (["--engine", "ray", "--device", "cuda:0"], 2, "Ray assigns GPUs to its workers itself"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(options, status, message, tmp_path, monkeypatch, capsys):
+def test_invalid_combinations_of_options_are_rejected(options, status, message, tmp_path, rnn_zoos):
     command = ["generate", "formal-languages", "--preset", "demo", "--out", tmp_path / "zoo", *options]
-    found, _, errors = in_process(monkeypatch, capsys, *command)
-    told = re.sub(r"[\s│]+", " ", errors)
-    assert found == status and message in told and not (tmp_path / "zoo").exists()
+    found, _, errors = rnn_zoos(*command)
+    unwrapped = re.sub(r"[\s│]+", " ", errors)
+    assert found == status and message in unwrapped and not (tmp_path / "zoo").exists()
 
 
-def test_check_repair_removes_what_a_killed_process_left(zoo, tmp_path, monkeypatch, capsys):
-    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
-    left_over = out / "shards" / ".train-00000-of-00002.safetensors.123.tmp"
+def test_check_repair_removes_the_temporary_files_of_a_killed_process(zoo, tmp_path, rnn_zoos):
+    directory = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    left_over = directory / "shards" / ".train-00000-of-00002.safetensors.123.tmp"
     left_over.write_bytes(b"half")
-    status, told, _ = in_process(monkeypatch, capsys, "check", out)
-    assert status == 1 and left_over.name in told
-    status, told, errors = in_process(monkeypatch, capsys, "check", out, "--repair")
+    status, out, _ = rnn_zoos("check", directory)
+    assert status == 1 and left_over.name in out
+    status, _, errors = rnn_zoos("check", directory, "--repair")
     assert status == 0 and f"Removed {left_over}." in errors and not left_over.exists()
 
 
@@ -108,43 +145,41 @@ def test_a_plan_of_a_million_runs_takes_less_than_a_gigabyte():
     assert measure_plan(1_000_000)["MB"] < 1000
 
 
-def test_a_long_plan_is_cut_for_people_only(monkeypatch, capsys):
+def test_a_long_plan_is_truncated_in_tables_but_not_in_json(rnn_zoos):
     plan = ["plan", "formal-languages", "--preset", "paper", "--runs", 1200]
-    status, out, _ = in_process(monkeypatch, capsys, *plan)
+    status, out, _ = rnn_zoos(*plan)
     assert status == 0 and "1200 runs in" in out and "(the first 1000;" in out
-    status, out, _ = in_process(monkeypatch, capsys, *plan, "--json")
+    status, out, _ = rnn_zoos(*plan, "--json")
     assert [row["run"] for row in json.loads(out)["runs"]] == list(range(1200))
 
 
-def test_plan_is_readable_by_people_and_programs(monkeypatch, capsys):
-    status, out, _ = in_process(monkeypatch, capsys, "plan", "formal-languages", "--preset", "demo", "--runs", 3)
+def test_plan_prints_a_table_or_json(rnn_zoos):
+    status, out, _ = rnn_zoos("plan", "formal-languages", "--preset", "demo", "--runs", 3)
     assert status == 0 and "3 runs" in out and "train-00000" in out
-    status, out, _ = in_process(monkeypatch, capsys, "plan", "sequential-mnist", "--preset", "demo", "--json")
+    status, out, _ = rnn_zoos("plan", "sequential-mnist", "--preset", "demo", "--json")
     data = json.loads(out)
     assert status == 0 and len(data["runs"]) == data["settings"]["runs"] and "angle" in data["runs"][0]
 
 
-def test_a_zoo_whose_runs_all_diverged_at_once_can_be_looked_at(tiny_preset, tmp_path, monkeypatch, capsys):
+def test_a_zoo_whose_runs_all_diverged_before_their_first_snapshot_can_be_inspected(tiny_preset, tmp_path, rnn_zoos):
     path = tmp_path / "wild.yaml"
     path.write_text(Path(tiny_preset()).read_text().replace("0: 0.01", "0: 1.0e+38").replace("[0, 2, 11]", "[11]"))
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", str(path)))
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", str(path)))
     for command in (["check"], ["info"], ["plot"]):
-        assert in_process(monkeypatch, capsys, *command, tmp_path / "zoo")[0] == 0
+        assert rnn_zoos(*command, tmp_path / "zoo")[0] == 0
     for command, message in (
         (["sample", "--run", 1], "diverged before step 11"),
-        (["speed", "loading"], "no snapshots to read"),
+        (["speed", "loading"], "has no snapshots in the split train"),
     ):
-        status, _, err = in_process(monkeypatch, capsys, *command, tmp_path / "zoo")
+        status, _, err = rnn_zoos(*command, tmp_path / "zoo")
         assert status == 1 and message in err
 
 
-def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, capsys):
-    import shutil
-
-    out_dir = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
-    (out_dir / "index" / "train.parquet").unlink()
-    (out_dir / "junk").write_text("")
-    status, out, _ = in_process(monkeypatch, capsys, "check", out_dir)
+def test_check_prints_one_line_per_finding_and_has_exit_status_one(zoo, tmp_path, rnn_zoos):
+    directory = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    (directory / "index" / "train.parquet").unlink()
+    (directory / "junk").write_text("")
+    status, out, _ = rnn_zoos("check", directory)
     assert status == 1 and len(out.splitlines()) == 2
 
 
@@ -160,7 +195,7 @@ def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, caps
         (["generate", "sequential-mnist", "--preset", "demo", "--out", "x", "--mnist", "x"], "has no train-images"),
         (["generate", "sequential-mnist", "--preset", "demo", "--out", "x", "--mnist", "hub"], "Check the network"),
         (["check", "."], "is not a zoo"),
-        (["info", "nowhere"], "is not a directory"),
+        (["info", "nowhere"], "is neither a directory nor the name of a zoo"),
         (["plot", "."], "is not a zoo"),
         (["sample", ".", "--run", "0"], "is not a zoo"),
         (["import", "nowhere", "--out", "x"], "nowhere is not a directory"),
@@ -168,32 +203,31 @@ def test_findings_are_lines_and_exit_status_one(zoo, tmp_path, monkeypatch, caps
         (["export", ".", "--to", "papers", "--out", "x"], "Unknown layout 'papers'; known: parquet, paper"),
     ],
 )
-def test_what_a_user_can_mend_is_one_message_and_exit_status_one(arguments, message, tmp_path, monkeypatch, capsys):
+def test_errors_that_a_user_can_fix_are_one_message_with_exit_status_one(
+    arguments, message, tmp_path, monkeypatch, rnn_zoos
+):
     monkeypatch.chdir(tmp_path)
-    status, out, err = in_process(monkeypatch, capsys, *arguments)
+    status, out, err = rnn_zoos(*arguments)
     assert status == 1 and err.startswith("Error: ") and message in err and "Traceback" not in err and out == ""
 
 
 @pytest.mark.parametrize("arguments", [["plan"], ["plan", "formal-languages"], ["fly"], ["info", ".", "--runs", "3"]])
-def test_wrong_usage_has_exit_status_two(arguments, monkeypatch, capsys):
-    assert in_process(monkeypatch, capsys, *arguments)[0] == 2
+def test_invalid_usage_has_exit_status_two(arguments, rnn_zoos):
+    assert rnn_zoos(*arguments)[0] == 2
 
 
-def test_a_missing_extra_is_named(monkeypatch, capsys):
+def test_the_error_about_a_missing_package_names_the_extra_to_install(monkeypatch, rnn_zoos):
     monkeypatch.setitem(sys.modules, "rnn_zoos.generation.plan", None)
     monkeypatch.setitem(sys.modules, "yaml", None)
     monkeypatch.delitem(sys.modules, "rnn_zoos.generation.presets", raising=False)
     monkeypatch.delitem(sys.modules, "rnn_zoos.generation.plan")
-    status, _, err = in_process(monkeypatch, capsys, "plan", "formal-languages", "--preset", "demo")
+    status, _, err = rnn_zoos("plan", "formal-languages", "--preset", "demo")
     assert status == 1 and "'yaml' is not installed. Install it with: pip install 'rnn-zoos[generation]'" in err
 
 
 def test_the_command_is_installed_and_fails_without_a_traceback():
-    done = run("info", "nowhere")
-    assert done.returncode == 1 and done.stderr.startswith("Error: nowhere is not a directory")
-
-
-def test_importing_the_package_imports_none_of_its_readers_or_makers():
-    script = "import sys, rnn_zoos; print([m for m in sys.modules if m.startswith(('rnn_zoos.', 'torch', 'datasets'))])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['rnn_zoos.errors']"
+    command = [sys.executable, "-m", "rnn_zoos", "info", "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith(
+        "Error: nowhere is neither a directory nor the name of a zoo"
+    )

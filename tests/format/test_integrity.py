@@ -1,6 +1,7 @@
-"""No changed byte, cut file or hostile zoo is read in silence, crashes, or takes memory.
+"""Every changed byte, truncated file and malicious zoo is reported, without a crash and without using much memory.
 
-`python tests/test_integrity.py 1000 DIR...` damages copies of finished zoos that many times and prints the counts.
+`PYTHONPATH=tests:tests/support python tests/format/test_integrity.py 1000 DIR...` damages copies of finished zoos
+1000 times each and prints the counts.
 """
 
 import json
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ZOOS
-from damage import change, replace_bytes, replace_index
+from damage import edit_manifest, replace_file, replace_index
 
 from rnn_zoos.errors import ZooError
 from rnn_zoos.format.check import check_zoo
@@ -23,68 +24,70 @@ from rnn_zoos.format.files import FileEntry
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.loaders.dataset import load_dataset
-from rnn_zoos.loaders.zoo import open_mapped
+from rnn_zoos.loaders.source import map_file
 
 
 def read_all(directory: Path) -> int:
-    """Read every row of every split with its rollouts, as a new process would; return their number."""
-    open_mapped.cache_clear()
+    """Read every row of every split with its rollouts, without cached files; return the number of rows."""
+    map_file.cache_clear()
     loaded = load_dataset(directory, rollouts=True)
     return sum(len(rows[:]["run"]) for rows in loaded.values())
 
 
 def findings(directory: Path) -> list[str]:
-    """What `rnn-zoos check` would print."""
+    """Return what `rnn-zoos check` would print."""
     try:
         return check_zoo(directory)
     except ZooError as error:
         return [str(error)]
 
 
-def damage(directory: Path, count: int, seed: int, cut: bool) -> Counter[str]:
-    """Damage one file after the other, at random, and mend it; return how often which kind of file was damaged.
+def damage_and_restore(directory: Path, count: int, seed: int, truncate: bool) -> Counter[str]:
+    """Damage one random file at a time and restore it; return kind of file -> how often it was damaged.
 
-    A file that is damaged is found by `check`, by its name, and by reading; a change of one byte or a cut each time.
+    One byte is changed, or the file is truncated. Each time `check_zoo` has to name the file, and reading has to fail.
     """
     kinds: dict[str, list[str]] = {}
     for file in ["zoo.json", *read_manifest(directory).files]:
         kinds.setdefault(Path(file).parts[0], []).append(file)
-    random, done = np.random.default_rng(seed), Counter()
+    random, counts = np.random.default_rng(seed), Counter()
     for number in range(count):
         kind = list(kinds)[number % len(kinds)]
         file = str(random.choice(kinds[kind]))
-        whole = (directory / file).read_bytes()
-        place = int(random.integers(len(whole)))
-        changed = bytes([whole[place] ^ int(random.integers(1, 256))])
-        (directory / file).write_bytes(whole[:place] if cut else whole[:place] + changed + whole[place + 1 :])
-        said = findings(directory)
-        assert any(file in finding for finding in said), (file, place, said)
+        original = (directory / file).read_bytes()
+        position = int(random.integers(len(original)))
+        changed = bytes([original[position] ^ int(random.integers(1, 256))])
+        rest = b"" if truncate else changed + original[position + 1 :]
+        (directory / file).write_bytes(original[:position] + rest)
+        found = findings(directory)
+        assert any(file in finding for finding in found), (file, position, found)
         with pytest.raises((ZooError, LookupError)):
             read_all(directory)
-        (directory / file).write_bytes(whole)
-        done[kind] += 1
-    assert check_zoo(directory) == [] and read_all(directory) > 0, "mended"
-    return done
+        (directory / file).write_bytes(original)
+        counts[kind] += 1
+    assert check_zoo(directory) == [] and read_all(directory) > 0, "the restored zoo is intact"
+    return counts
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ZOOS)
-@pytest.mark.parametrize("cut", [False, True])
-def test_every_changed_byte_and_every_cut_is_found(name, cut, zoo, tmp_path):
+@pytest.mark.parametrize("truncate", [False, True])
+def test_every_changed_byte_and_every_truncation_is_found(name, truncate, zoo, tmp_path):
     out = shutil.copytree(zoo(name), tmp_path / "zoo")
-    assert sum(damage(out, 40, seed=1, cut=cut).values()) == 40
+    assert sum(damage_and_restore(out, 40, seed=1, truncate=truncate).values()) == 40
 
 
-def header(content: bytes) -> tuple[dict, bytes]:
+def split_header(content: bytes) -> tuple[dict, bytes]:
+    """Return the header of a safetensors file, parsed, and the bytes after it."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def with_header(edit):
-    """A shard whose header was edited."""
+def edit_header(edit):
+    """Return a function that edits the header of a shard's content."""
 
     def write(content: bytes) -> bytes:
-        tensors, data = header(content)
+        tensors, data = split_header(content)
         edit(tensors)
         text = json.dumps(tensors).encode()
         return len(text).to_bytes(8, "little") + text + data
@@ -92,39 +95,39 @@ def with_header(edit):
     return write
 
 
-def first_offsets(tensors: dict, first: int, last: int) -> None:
-    tensors["linear.bias"]["data_offsets"] = [first, last]
+def set_offsets(tensors: dict, begin: int, end: int) -> None:
+    tensors["linear.bias"]["data_offsets"] = [begin, end]
 
 
-HOSTILE_SHARDS = {
+MALICIOUS_SHARDS = {
     "a header of 2^60 bytes": lambda content: (2**60).to_bytes(8, "little") + content[8:],
     "a header longer than the file": lambda content: len(content).to_bytes(8, "little") + content[8:],
     "no header": lambda content: b"",
-    "a header that is no JSON": lambda content: content[:8] + b"[" * (len(content) - 8),
-    "a tensor on top of another": with_header(lambda tensors: first_offsets(tensors, 72, 216)),
-    "a tensor beyond the end": with_header(lambda tensors: first_offsets(tensors, 2**40, 2**40 + 144)),
-    "offsets that run backwards": with_header(lambda tensors: first_offsets(tensors, 144, 0)),
-    "an absurd shape": with_header(lambda tensors: tensors["linear.bias"].update(shape=[2**40, 2**40])),
-    "a shape that overflows to a right size": with_header(
+    "a header that is not JSON": lambda content: content[:8] + b"[" * (len(content) - 8),
+    "a tensor that overlaps another": edit_header(lambda tensors: set_offsets(tensors, 72, 216)),
+    "a tensor beyond the end of the file": edit_header(lambda tensors: set_offsets(tensors, 2**40, 2**40 + 144)),
+    "offsets in reverse order": edit_header(lambda tensors: set_offsets(tensors, 144, 0)),
+    "an absurd shape": edit_header(lambda tensors: tensors["linear.bias"].update(shape=[2**40, 2**40])),
+    "a shape whose size overflows to the right one": edit_header(
         lambda tensors: tensors["linear.bias"].update(shape=[2**62, 4, 6])
     ),
-    "a negative shape": with_header(lambda tensors: tensors["linear.bias"].update(shape=[-6, -6])),
-    "another name": with_header(lambda tensors: tensors.update({"../x": tensors.pop("linear.bias")})),
-    "another dtype": with_header(lambda tensors: tensors["linear.bias"].update(dtype="I32")),
+    "a negative shape": edit_header(lambda tensors: tensors["linear.bias"].update(shape=[-6, -6])),
+    "another tensor name": edit_header(lambda tensors: tensors.update({"../x": tensors.pop("linear.bias")})),
+    "another dtype": edit_header(lambda tensors: tensors["linear.bias"].update(dtype="I32")),
     "a pickle": lambda content: b"\x80\x04cos\nsystem\n(S'true'\ntR." + content[26:],
 }
 
 
-@pytest.mark.parametrize("hostile", HOSTILE_SHARDS)
-def test_a_hostile_shard_is_refused_under_its_right_hash(hostile, zoo, tmp_path):
+@pytest.mark.parametrize("kind", MALICIOUS_SHARDS)
+def test_a_malicious_shard_is_rejected_although_its_hash_is_right(kind, zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     file = read_manifest(out).paths("shards", "train")[0]
-    replace_bytes(out, file, HOSTILE_SHARDS[hostile]((out / file).read_bytes()))
-    refused(out, file)
+    replace_file(out, file, MALICIOUS_SHARDS[kind]((out / file).read_bytes()))
+    assert_rejected(out, file)
 
 
-def refused(out: Path, file: str) -> None:
-    """Neither `check` nor reading accepts the zoo, and neither takes memory."""
+def assert_rejected(out: Path, file: str) -> None:
+    """`check_zoo` names the file, reading fails and names it, and neither uses more than 100 MB."""
     before = private_megabytes()
     assert any(file in finding for finding in findings(out)), findings(out)
     with pytest.raises(ZooError, match=Path(file).name):
@@ -133,6 +136,7 @@ def refused(out: Path, file: str) -> None:
 
 
 def private_megabytes() -> float:
+    """Return the memory of this process that is not backed by files."""
     status = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("RssAnon")).split()[1]) / 1e3
 
@@ -140,7 +144,7 @@ def private_megabytes() -> float:
 @pytest.mark.parametrize(
     ("column", "value"), [("row", -1), ("row", 6), ("shard", -1), ("shard", 2), ("row", 2**31 - 1)]
 )
-def test_places_that_do_not_exist_are_refused(column, value, zoo, tmp_path):
+def test_an_index_that_refers_to_a_missing_row_or_shard_is_rejected(column, value, zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     table = read_index(out / "index" / "train.parquet")
     values = [*table[column].to_pylist()[:-1], value]
@@ -151,40 +155,40 @@ def test_places_that_do_not_exist_are_refused(column, value, zoo, tmp_path):
             table.schema.get_field_index(column), table.schema.field(column), pa.array(values, pa.int32())
         ),
     )
-    refused(out, "index/train.parquet")
+    assert_rejected(out, "index/train.parquet")
 
 
-def test_an_index_that_explodes_or_lacks_columns_is_refused(zoo, tmp_path):
+def test_an_index_that_lacks_columns_or_expands_to_gigabytes_is_rejected(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     table = read_index(out / "index" / "train.parquet")
     replace_index(out, "train", table.drop_columns(["loss"]))
     with pytest.raises(ZooError, match=r"train\.parquet has the columns .*expected"):
         read_all(out)
-    million = pa.chunked_array([pa.array(np.zeros(20_000_000, np.int32))])
-    bomb = pa.table({"run": million, **{name: million for name in "abc"}})
+    zeros = pa.chunked_array([pa.array(np.zeros(20_000_000, np.int32))])
+    bomb = pa.table({"run": zeros, **{name: zeros for name in "abc"}})
     pq.write_table(bomb, tmp_path / "bomb.parquet", compression="zstd")
-    del bomb, million
+    del bomb, zeros
     content = (tmp_path / "bomb.parquet").read_bytes()
     assert len(content) < 1_000_000
-    replace_bytes(out, "index/train.parquet", content)
+    replace_file(out, "index/train.parquet", content)
     with pytest.raises(ZooError, match="would expand to"):
         read_all(out)
     assert any("would expand to" in finding for finding in findings(out))
 
 
-def test_a_manifest_may_not_promise_more_than_there_is(zoo, tmp_path):
+def test_a_manifest_that_lists_more_rows_than_a_shard_has_is_rejected(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     file = read_manifest(out).paths("shards", "train")[0]
-    change(out / "zoo.json", lambda data: data["files"][file].update(rows=10**15))
-    refused(out, file)
+    edit_manifest(out / "zoo.json", lambda data: data["files"][file].update(rows=10**15))
+    assert_rejected(out, file)
     entry = read_manifest(out).files[file]
     assert isinstance(entry, FileEntry) and entry.rows == 10**15
 
 
 if __name__ == "__main__":
     for zoo_directory in sys.argv[2:]:
-        for whether in (False, True):
+        for truncate in (False, True):
             with tempfile.TemporaryDirectory() as scratch:
                 copy = Path(shutil.copytree(zoo_directory, Path(scratch, "zoo")))
-                counts = damage(copy, int(sys.argv[1]), seed=0, cut=whether)
-            print(f"{zoo_directory}: {'cuts' if whether else 'changed bytes'}, all found: {dict(counts)}")
+                counts = damage_and_restore(copy, int(sys.argv[1]), seed=0, truncate=truncate)
+            print(f"{zoo_directory}: {'truncations' if truncate else 'changed bytes'}, all found: {dict(counts)}")

@@ -1,4 +1,7 @@
-"""What test_hub.py runs in processes of their own: python hub_client.py NAME JSON prints its findings as JSON."""
+"""Scenarios that test_hub.py runs in separate processes, because clients read HF_ENDPOINT when they are imported.
+
+`python hub_client.py NAME JSON` calls the function NAME with the arguments JSON, and prints its result as JSON.
+"""
 
 import hashlib
 import io
@@ -19,33 +22,35 @@ from rnn_zoos import load_dataset, load_model
 from rnn_zoos.cli import app as cli
 from rnn_zoos.errors import ZooError
 from rnn_zoos.loaders import hub
-from rnn_zoos.loaders.zoo import open_mapped, open_zoo
+from rnn_zoos.loaders.source import map_file
+from rnn_zoos.loaders.zoo import open_zoo
 
 hub._FIRST_WAIT = 0.01
 
 
 def step(name):
-    """Tell the loopback Hub how far we are."""
+    """Report to the loopback Hub which step of the scenario begins."""
     urllib.request.urlopen(f"{os.environ['HF_ENDPOINT']}/_step/{urllib.parse.quote(name)}").read()
 
 
 def digest(rows):
-    """A hash over every label and every bit of every tensor."""
-    found = hashlib.sha256()
+    """Return a hash of every label and every bit of every tensor."""
+    hashed = hashlib.sha256()
     for row in rows:
         for name, value in sorted({**row, **row["weights"]}.items()):
             if name != "weights":
-                found.update(name.encode())
-                found.update(value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
-    return found.hexdigest()
+                hashed.update(name.encode())
+                hashed.update(value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
+    return hashed.hexdigest()
 
 
 def digests(name, **arguments):
+    """Return split -> digest of a zoo."""
     return {split: digest(rows) for split, rows in load_dataset(name, **arguments).items()}
 
 
 def error(call, *arguments, **named):
-    """Return kind and message of the ZooError that a call raises."""
+    """Return the type and message of the ZooError that a call raises."""
     try:
         call(*arguments, **named)
     except ZooError as raised:
@@ -54,7 +59,7 @@ def error(call, *arguments, **named):
 
 
 def command(*arguments):
-    """Return exit status, output and errors of the command."""
+    """Run `rnn-zoos` in this process; return its exit status, stdout and stderr."""
     sys.argv, out, err = ["rnn-zoos", *arguments], io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -64,7 +69,7 @@ def command(*arguments):
 
 
 def same_rows(kept):
-    """Load everything in every way, and keep a pickled dataset for another process."""
+    """Load everything in every way, and write a pickled dataset to the file `kept` for another process."""
     found = {name: digests(f"owner/{name}", rollouts=True) for name in ("languages", "digits")}
     train = load_dataset("owner/languages", split="train")
     Path(kept).write_bytes(pickle.dumps(train))
@@ -84,27 +89,27 @@ def same_rows(kept):
 
 
 def without_network(kept, commit):
-    """The same from the cache; nothing is hashed again."""
+    """Load the same from the cache, without hashing any file again."""
 
-    def hashed(path, *_):
-        raise AssertionError(f"{path} was compared again")
+    def fail(path, *_):
+        raise AssertionError(f"{path} was hashed again")
 
-    hub.check_bytes = hashed
+    hub.check_bytes = fail
     return {
         "languages": digests("owner/languages", rollouts=True),
         "commit": digests("owner/languages", revision=commit, rollouts=True),
-        "pickled": digest(pickle.loads(Path(kept).read_bytes())),  # noqa: S301 - our own bytes
+        "pickled": digest(pickle.loads(Path(kept).read_bytes())),  # noqa: S301 - written by `same_rows`
         "train": digest(load_dataset("owner/languages", split="train")),
         "errors": [
             error(load_dataset, name, revision=revision)
             for name, revision in (("owner/other", None), ("owner/languages", "v2"))
-            if os.environ.get("HF_HUB_OFFLINE")  # with no network the client asks for 23 s
+            if os.environ.get("HF_HUB_OFFLINE")  # without it and without a network, the client retries for 23 s
         ],
     }
 
 
 def only_what_is_needed(run):
-    """Load parts, one after the other, from an empty cache."""
+    """Load parts of zoos, one after another, starting with an empty cache."""
     step("info")
     found = {"info": command("info", "owner/languages")}
     step("one split")
@@ -127,15 +132,15 @@ def only_what_is_needed(run):
 
 
 def versions(commit):
-    """A branch that moves between two opens."""
+    """Open a branch, which then moves, and open it again."""
     before = load_dataset("owner/moving", split="train")
     first = digest(before)
     step("move")
-    open_mapped.cache_clear()
+    map_file.cache_clear()
     return {
         "first": first,
         "held": digest(before),
-        "pickled": digest(pickle.loads(pickle.dumps(before))),  # noqa: S301 - our own bytes
+        "pickled": digest(pickle.loads(pickle.dumps(before))),  # noqa: S301 - written in this line
         "tag": digest(load_dataset("owner/moving", split="train", revision="v1")),
         "commit": digest(load_dataset("owner/moving", split="train", revision=commit)),
         "moved": digest(load_dataset("owner/moving", split="train")),
@@ -143,7 +148,7 @@ def versions(commit):
 
 
 def faults():
-    """Faults that pass, faults that stay, and damage in the cache."""
+    """Load while requests fail temporarily or permanently, and with damaged files in the cache."""
     step("passing")
     found = {"passing": digests("owner/languages", rollouts=True)}
     step("staying")
@@ -154,21 +159,27 @@ def faults():
     shards[0].resolve().write_bytes(bytes([1]) + shards[0].read_bytes()[1:])
     shards[1].resolve().write_bytes(shards[1].read_bytes()[:-1])
     (shards[0].parents[1] / "zoo.json").resolve().write_bytes(b"{}")
-    open_mapped.cache_clear()
+    map_file.cache_clear()
     found["healed"] = digests("owner/languages", rollouts=True)
     shards[0].resolve().write_bytes(bytes([1]) + shards[0].read_bytes()[1:])
     step("nothing is given")
     found["not healed"] = error(load_dataset, "owner/languages", split="train")
     step("cleared again")
-    hub.cached_assets_path = lambda *_: Path("/dev/null")  # where nothing can be remembered
+    hub.cached_assets_path = lambda *_: Path("/dev/null")  # nothing can be written there
     found["not remembered"] = digests("owner/languages", rollouts=True)
     return found
 
 
 def refusals():
-    """What is not there, not open, not a zoo."""
-    given = {"missing": {}, "languages": {"revision": "v9"}, "empty": {}, "hostile": {}, "lacking": {"split": "train"}}
-    found = {name: error(load_dataset, f"owner/{name}", **arguments) for name, arguments in given.items()}
+    """Load what does not exist, is not accessible, or is not a zoo."""
+    scenarios = {
+        "missing": {},
+        "languages": {"revision": "v9"},
+        "empty": {},
+        "hostile": {},
+        "lacking": {"split": "train"},
+    }
+    found = {name: error(load_dataset, f"owner/{name}", **arguments) for name, arguments in scenarios.items()}
     found["gated"] = error(load_dataset, "owner/gated")
     found["private"] = [error(load_dataset, "owner/private", token=token) for token in (None, "hf_bad_1", "hf bad_2\n")]
     rows = load_dataset("owner/private", split="train", token="hf_good", streaming=True)

@@ -1,13 +1,13 @@
-"""A Hub on loopback for the real clients (huggingface_hub, datasets): repositories, tokens, and faults to order.
+"""A Hugging Face Hub on loopback for the real clients (huggingface_hub, datasets), with fault injection.
 
     with MiniHub(tmp_path, tokens={"hf_good": "owner"}) as hub:
         hub.create("owner/zoo", private=True)
         hub.commit("owner/zoo", {"zoo.json": b"..."}, tag="v1")
         hub.faults.append(Fault("GET /_cdn", "rst", after=100))
 
-Clients read HF_ENDPOINT when they are imported, so that what is tested runs in a process of its own, with
-`hub.environment(home)`. The index is in memory, contents are files. No xet. The HTTP API is in mini_hub_api.py, its
-transport in mini_hub_http.py.
+Clients read HF_ENDPOINT when they are imported, so they have to run in another process, with the environment variables
+`hub.environment(home)`. Repositories are in memory, the contents of their files on disk. Xet is not supported. The HTTP
+API is in mini_hub_api.py, its transport in mini_hub_http.py.
 """
 
 import datetime
@@ -27,15 +27,18 @@ LFS = (".safetensors", ".parquet", ".arrow", ".bin", ".npz", ".npy", ".tar", ".z
 
 @dataclass
 class Blob:
-    """A file of a repository. `oid` is git's sha1: of the content, or of the LFS pointer if `pointer_size` is not 0."""
+    """A file of a repository.
+
+    `oid` is git's SHA-1 of the content, or of the LFS pointer if `pointer_size` is not 0.
+    """
 
     oid: str
     size: int
-    sha256: str  # also the name of the content on disk
+    sha256: str  # also the name of the file with the content on disk
     pointer_size: int = 0
 
     def lfs(self, key="oid"):
-        """What the API says of an LFS file; nothing of others."""
+        """Return the API's description of an LFS file; nothing for other files."""
         if not self.pointer_size:
             return {}
         return {"lfs": {key: self.sha256, "size": self.size, "pointerSize": self.pointer_size}}
@@ -43,6 +46,8 @@ class Blob:
 
 @dataclass
 class Commit:
+    """A commit: path -> file, and its parent."""
+
     files: dict[str, Blob]
     parent: str | None
     title: str
@@ -51,6 +56,8 @@ class Commit:
 
 @dataclass
 class Repo:
+    """A repository, with its commits by hash."""
+
     private: bool = False
     gated: bool = False
     commits: dict[str, Commit] = field(default_factory=dict)
@@ -59,10 +66,11 @@ class Repo:
 
 @dataclass
 class Fault:
-    """Strikes `times` requests whose "METHOD path" the regex `match` finds, after it let `skip` of them pass.
+    """A fault of `times` requests whose "METHOD path" matches the regex `match`; `skip` earlier ones are answered.
 
-    kind: status | cut (closes after `after` bytes of the body) | rst (the same with a reset) | corrupt (flips a byte of
-    the body) | lost (does the work, then closes without an answer) | delay (waits `after` seconds first).
+    The kinds are: status (answers with `status`), cut (closes the connection after `after` bytes of the body), rst (the
+    same with a TCP reset), corrupt (flips the bits of one byte of the body), lost (processes the request, then closes
+    the connection without an answer), delay (waits `after` seconds before it answers).
     """
 
     match: str
@@ -76,6 +84,8 @@ class Fault:
 
 @dataclass
 class Request:
+    """A logged request."""
+
     method: str
     path: str
     query: str
@@ -84,13 +94,15 @@ class Request:
 
 
 def git_sha1(data):
+    """Return the hash that git gives a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 class MiniHub:
-    """The server and what it stores. `log` has every request.
+    """The server and its repositories.
 
-    `multipart` is the size above which LFS uploads come in parts. `steps` has what to do when "GET /_step/NAME" comes.
+    `log` has every request; the first `faults` that match are applied; `steps` has functions that are called when
+    "GET /_step/NAME" is requested. LFS uploads larger than `multipart` are made in parts.
     """
 
     def __init__(self, root, tokens=None, lfs_threshold=10 << 20, page=1000, multipart=None, cdn_redirect=True):
@@ -112,25 +124,25 @@ class MiniHub:
         self.server.server_close()
 
     def environment(self, home, **more):
-        """The environment of a process that knows no other Hub, with its own caches and no token."""
+        """Return environment variables for a process that uses only this Hub, with caches in `home` and no token."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         settings = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
         quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
         return {**kept, **settings, **quiet, "NO_PROXY": "*", **more}
 
     def create(self, repo_id, kind="datasets", private=False, gated=False):
-        """Make a repository with its first commit."""
+        """Create a repository with its first commit."""
         repo = self.repos[kind, repo_id] = Repo(private, gated)
         attributes = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in LFS).encode()
         self.add_commit(repo, "main", {".gitattributes": self.put(attributes)}, "initial commit")
         return repo
 
     def commit(self, repo_id, files, kind="datasets", tag=None):
-        """Commit contents (path -> bytes) to main, beside what is there, without a client. Return the sha."""
+        """Add or replace files (path -> bytes) in main, without a client. Return the hash of the commit."""
         repo = self.repos[kind, repo_id]
         blobs = {path: self.put(data, self.is_lfs(path, len(data))) for path, data in files.items()}
-        before = repo.commits[repo.refs["main"]].files
-        commit = self.add_commit(repo, "main", before | blobs, "from the test")
+        previous = repo.commits[repo.refs["main"]].files
+        commit = self.add_commit(repo, "main", previous | blobs, "from the test")
         if tag:
             repo.refs[tag] = commit
         return commit
@@ -142,18 +154,19 @@ class MiniHub:
         return self.root / "blobs" / name
 
     def put(self, data, lfs=False):
-        """Store a content."""
+        """Store a content; return the file for it."""
         sha = hashlib.sha256(data).hexdigest()
         self.blob_path(sha).write_bytes(data)
         return self.lfs_blob(sha) if lfs else Blob(git_sha1(data), len(data), sha)
 
     def lfs_blob(self, sha):
-        """Return the file that a pointer to a stored content stands for."""
+        """Return the LFS file of a stored content."""
         size = self.blob_path(sha).stat().st_size
         pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha}\nsize {size}\n".encode()
         return Blob(git_sha1(pointer), size, sha, len(pointer))
 
     def add_commit(self, repo, ref, files, title):
+        """Add a commit with these files (path -> Blob) and move a branch to it."""
         parent = repo.refs.get(ref)
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         oid = hashlib.sha1(f"{parent}{title}{time.time_ns()}{sorted(files)}".encode()).hexdigest()
@@ -162,7 +175,7 @@ class MiniHub:
         return oid
 
     def take_fault(self, request):
-        """Return the fault that strikes "METHOD path" now, if any."""
+        """Return the fault to apply to "METHOD path" and count it, or None."""
         with self.lock:
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.match, request):
@@ -174,7 +187,7 @@ class MiniHub:
         return None
 
     def fetched(self):
-        """Return, for every step that was named, the files whose content was asked for before the next one."""
+        """Return step -> paths of the files whose contents were requested between that step and the next."""
         commits = (commit for repo in self.repos.values() for commit in repo.commits.values())
         stored = {f"/_cdn/{blob.sha256}": path for commit in commits for path, blob in commit.files.items()}
         files, step = {None: []}, None

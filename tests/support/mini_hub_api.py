@@ -1,4 +1,4 @@
-"""The HTTP API of the loopback Hub in mini_hub.py: what the real clients ask for, and no more."""
+"""The HTTP API of the loopback Hub in mini_hub.py: the routes that the real clients use, and no others."""
 
 import base64
 import hashlib
@@ -13,9 +13,10 @@ SHA, KIND, REPO, REV = r"([0-9a-f]{64})", r"(models|datasets|spaces)", r"([^/]+/
 
 
 class Handler(Transport):
-    """The routes."""
+    """Answers requests according to the repositories of `hub`."""
 
     def _user(self, required=False):
+        """Return the user of the request's token, None without one. Raises AnswerError for an invalid token."""
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in self.hub.tokens:
             raise AnswerError(401, "Invalid credentials in Authorization header")
@@ -24,6 +25,7 @@ class Handler(Transport):
         return self.hub.tokens.get(token)
 
     def _repo(self, kind, repo_id, rev=None, write=False):
+        """Return a repository that the user may access, and the hash and the commit of a revision."""
         user, repo = self._user(write), self.hub.repos.get((kind or "models", repo_id))
         if repo is None or (repo.private and user is None):
             raise AnswerError(404 if user else 401, "Repository not found", "RepoNotFound")
@@ -38,13 +40,13 @@ class Handler(Transport):
 
     @route("POST", "/api/repos/create")
     def create_repo(self):
-        asked, user = json.loads(self.body), self._user(True)
-        repo_id, kind = f"{asked.get('organization') or user}/{asked['name']}", asked.get("type", "model") + "s"
+        request, user = json.loads(self.body), self._user(True)
+        repo_id, kind = f"{request.get('organization') or user}/{request['name']}", request.get("type", "model") + "s"
         url = f"{self.hub.url}/{'' if kind == 'models' else kind + '/'}{repo_id}"
         with self.hub.lock:
             if (kind, repo_id) in self.hub.repos:
                 return self._json({"error": "You already created this repo", "url": url}, 409)
-            private = asked.get("visibility") == "private" or asked.get("private") is True
+            private = request.get("visibility") == "private" or request.get("private") is True
             self.hub.create(repo_id, kind, private)
         self._json({"url": url, "id": repo_id, "name": repo_id})
 
@@ -65,13 +67,13 @@ class Handler(Transport):
     @route("POST", rf"/(?:(datasets|spaces)/)?{REPO}\.git/info/lfs/objects/batch")
     def lfs_batch(self, kind, repo_id):
         self._repo(kind, repo_id, write=True)
-        objects = [self._lfs_object(asked["oid"], asked["size"]) for asked in json.loads(self.body)["objects"]]
+        objects = [self._lfs_object(item["oid"], item["size"]) for item in json.loads(self.body)["objects"]]
         self._json({"transfer": "basic", "objects": objects})
 
     def _lfs_object(self, oid, size):
         answer, href, part = {"oid": oid, "size": size}, f"{self.hub.url}/_lfs/{oid}", self.hub.multipart
         if self.hub.blob_path(oid).exists():
-            return answer  # without "actions" the client skips it
+            return answer  # without "actions" the client does not upload it
         upload, header = href, {}
         if part and size > part:
             upload, numbers = href + "/complete", range(1, -(-size // part) + 1)
@@ -88,29 +90,30 @@ class Handler(Transport):
 
     @route("POST", rf"/_lfs/{SHA}/(complete|verify)")
     def lfs_finish(self, oid, action):
-        asked, path = json.loads(self.body), self.hub.blob_path(oid)
+        request, path = json.loads(self.body), self.hub.blob_path(oid)
         if action == "complete":
-            parts = (self.hub.blob_path(f"{oid}.{part['partNumber']}") for part in asked["parts"])
+            parts = (self.hub.blob_path(f"{oid}.{part['partNumber']}") for part in request["parts"])
             if self.hub.put(b"".join(part.read_bytes() for part in parts)).sha256 != oid:
                 raise AnswerError(400, "sha256 mismatch")
-        elif not path.exists() or path.stat().st_size != asked["size"]:
+        elif not path.exists() or path.stat().st_size != request["size"]:
             raise AnswerError(404, "object missing")
         self._json({})
 
     @route("POST", f"/api/{KIND}/{REPO}/commit/{REV}")
     def commit(self, kind, repo_id, rev):
         header, *operations = [json.loads(line) for line in self.body.splitlines() if line]
-        with self.hub.lock:  # all or nothing
-            repo, head, before = self._repo(kind, repo_id, rev, write=True)
+        with self.hub.lock:  # all operations or none
+            repo, head, previous = self._repo(kind, repo_id, rev, write=True)
             if not head.startswith(header["value"].get("parentCommit") or ""):
                 raise AnswerError(412, "A commit has happened since. Please refresh and try again.")
-            files = dict(before.files)
+            files = dict(previous.files)
             for operation in operations:
                 files = self._operate(files, operation["key"], operation["value"])
             oid = self.hub.add_commit(repo, rev, files, header["value"]["summary"])
         self._json({"success": True, "commitOid": oid, "commitUrl": f"{self.hub.url}/{kind}/{repo_id}/commit/{oid}"})
 
     def _operate(self, files, key, value):
+        """Return the files after one operation of a commit."""
         path = value["path"]
         if key == "file":
             return files | {path: self.hub.put(base64.b64decode(value["content"]))}
@@ -152,6 +155,7 @@ class Handler(Transport):
         self._json({**about, "private": repo.private, "gated": repo.gated and "auto", "siblings": siblings})
 
     def _entries(self, oid, commit, expand):
+        """Return the files and directories of a commit, sorted by path."""
         wanted = str(expand).lower() in ("1", "true")
         last = {"lastCommit": {"id": oid, "title": commit.title, "date": commit.date}} if wanted else {}
         folders = {folder.as_posix() for path in commit.files for folder in Path(path).parents if folder.name}
@@ -186,12 +190,12 @@ class Handler(Transport):
     def paths_info(self, kind, repo_id, rev):
         _, oid, commit = self._repo(kind, repo_id, rev)
         if self.body.startswith(b"{"):
-            asked = json.loads(self.body)
+            request = json.loads(self.body)
         else:  # the client sends a form
             form = parse_qs(self.body.decode())
-            asked = {"paths": form["paths"], "expand": form.get("expand", [""])[0]}
-        wanted = {path.strip("/") for path in asked["paths"]}
-        self._json([entry for entry in self._entries(oid, commit, asked.get("expand")) if entry["path"] in wanted])
+            request = {"paths": form["paths"], "expand": form.get("expand", [""])[0]}
+        wanted = {path.strip("/") for path in request["paths"]}
+        self._json([entry for entry in self._entries(oid, commit, request.get("expand")) if entry["path"] in wanted])
 
     @route("GET", rf"/(?:(datasets|spaces)/)?{REPO}/resolve/{REV}/(.+)")
     def resolve(self, kind, repo_id, rev, path):
@@ -203,7 +207,7 @@ class Handler(Transport):
             raise AnswerError(404, "Entry not found", "EntryNotFound", headers)
         if blob.pointer_size:
             headers |= {"X-Linked-Size": blob.size, "X-Linked-Etag": f'"{blob.sha256}"'}
-            if self.hub.cdn_redirect:  # to another origin: there the client must drop its token
+            if self.hub.cdn_redirect:  # another origin, to which the client must not send its token
                 headers["Location"] = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/_cdn/{blob.sha256}"
                 return self._send(302, headers, 0, [])
         self._file(blob.sha256, {**headers, "ETag": f'"{blob.sha256 if blob.pointer_size else blob.oid}"'})
@@ -216,6 +220,6 @@ class Handler(Transport):
 
     @route("GET", "/_step/(.+)")
     def step(self, name):
-        """Not the Hub's: what is tested says how far it is, and the test may change the Hub in that moment."""
+        """Call the function for a step of the test. The real Hub has no such route."""
         self.hub.steps.get(name, lambda: None)()
         self._json({})

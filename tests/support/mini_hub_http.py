@@ -1,4 +1,4 @@
-"""Requests and answers of the loopback Hub in mini_hub.py, and the faults in between."""
+"""The HTTP transport of the loopback Hub in mini_hub.py: routing, bodies, ranges, and injected faults."""
 
 import json
 import re
@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import mini_hub
 
 ROUTES = []
-PIECE = 1 << 18  # bytes of a body sent at once
+CHUNK = 1 << 18  # bytes of a body that are sent at once
 
 
 def route(method, pattern):
+    """Register a method of the handler for requests whose path matches a pattern; groups are its arguments."""
+
     def register(function):
         ROUTES.append((method, re.compile(pattern), function))
         return function
@@ -23,7 +25,7 @@ def route(method, pattern):
 
 
 class AnswerError(Exception):
-    """An answer that is an error, in the Hub's own words and headers."""
+    """An error response, with the Hub's messages and headers."""
 
     def __init__(self, status, message="", code=None, headers=None):
         self.status, self.message = status, message or str(status)
@@ -31,10 +33,10 @@ class AnswerError(Exception):
 
 
 class Transport(BaseHTTPRequestHandler):
-    """Requests, answers, and the faults in between."""
+    """Reads requests, calls routes, sends responses, and applies faults."""
 
     protocol_version, hub = "HTTP/1.1", None
-    disable_nagle_algorithm = True  # without it every answer waits 40 ms
+    disable_nagle_algorithm = True  # without it every response is delayed by 40 ms
 
     def log_message(self, *arguments):
         pass
@@ -46,10 +48,10 @@ class Transport(BaseHTTPRequestHandler):
         self.request_log = mini_hub.Request(self.command, path, url.query, self.headers.get("Range"))
         self.hub.log.append(self.request_log)
         self.fault = self.hub.take_fault(f"{self.command} {path}")
-        self.body = self._read_body()  # also before an error: the connection is kept
+        self.body = self._read_body()  # also before an error, because the connection is kept alive
         try:
-            self._strike()
-            self._route(url.path)  # the raw path: a revision may hold %2F
+            self._apply_early_fault()
+            self._route(url.path)  # the raw path, because a revision may contain %2F
         except AnswerError as error:
             self._json({"error": error.message}, error.status, error.headers)
         except (BrokenPipeError, ConnectionResetError):
@@ -57,7 +59,8 @@ class Transport(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - the names that http.server looks for
 
-    def _strike(self):
+    def _apply_early_fault(self):
+        """Apply faults that take effect before the request is processed."""
         if self.fault and self.fault.kind == "delay":
             time.sleep(self.fault.after)
         if self.fault and self.fault.kind == "status":
@@ -65,10 +68,10 @@ class Transport(BaseHTTPRequestHandler):
 
     def _route(self, path):
         method = "GET" if self.command == "HEAD" else self.command
-        for known, pattern, function in ROUTES:
-            found = pattern.fullmatch(path)
-            if found and known == method:
-                return function(self, *[group and unquote(group) for group in found.groups()])
+        for route_method, pattern, function in ROUTES:
+            match = pattern.fullmatch(path)
+            if match and route_method == method:
+                return function(self, *[group and unquote(group) for group in match.groups()])
         raise AnswerError(404, f"no route: {self.command} {path}")
 
     def _read_body(self):
@@ -81,7 +84,7 @@ class Transport(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
-    def _send(self, status, headers, size, pieces):
+    def _send(self, status, headers, size, chunks):
         if self.fault and self.fault.kind == "lost":
             self.close_connection = True
             return self.connection.shutdown(socket.SHUT_RDWR)
@@ -91,47 +94,47 @@ class Transport(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
-            self._send_body(pieces)
+            self._send_body(chunks)
 
-    def _send_body(self, pieces):
+    def _send_body(self, chunks):
         fault, sent = self.fault, 0
-        for piece in pieces:
-            if fault and fault.kind == "corrupt" and piece:
-                piece, fault = bytes([piece[0] ^ 0xFF]) + piece[1:], None
-            if fault and fault.kind in ("cut", "rst") and sent + len(piece) > fault.after:
-                self.wfile.write(piece[: int(fault.after) - sent])
-                return self._hang_up(reset=fault.kind == "rst")
-            self.wfile.write(piece)
-            sent += len(piece)
+        for chunk in chunks:
+            if fault and fault.kind == "corrupt" and chunk:
+                chunk, fault = bytes([chunk[0] ^ 0xFF]) + chunk[1:], None
+            if fault and fault.kind in ("cut", "rst") and sent + len(chunk) > fault.after:
+                self.wfile.write(chunk[: int(fault.after) - sent])
+                return self._disconnect(reset=fault.kind == "rst")
+            self.wfile.write(chunk)
+            sent += len(chunk)
 
-    def _hang_up(self, reset):
+    def _disconnect(self, reset):
         self.close_connection = True
         if not reset:
             return self.connection.shutdown(socket.SHUT_RDWR)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()  # with a linger of 0 seconds this is a reset
+        self.connection.close()  # with a linger time of 0 seconds, this sends a reset
 
     def _json(self, data, status=200, headers=None):
         body = json.dumps(data).encode()
         self._send(status, {"Content-Type": "application/json", **(headers or {})}, len(body), [body])
 
     def _file(self, sha, headers):
-        """Send a content, or the range of it that was asked for."""
+        """Send a stored content, or the requested range of it."""
         path, status = self.hub.blob_path(sha), 200
         size = path.stat().st_size
         start, end = 0, size
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if asked and (asked[1] or asked[2]):
-            start = int(asked[1]) if asked[1] else max(size - int(asked[2]), 0)
-            end, status = min(int(asked[2]) + 1, size) if asked[1] and asked[2] else size, 206
+        requested = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if requested and (requested[1] or requested[2]):
+            start = int(requested[1]) if requested[1] else max(size - int(requested[2]), 0)
+            end, status = min(int(requested[2]) + 1, size) if requested[1] and requested[2] else size, 206
             if start >= size:
                 raise AnswerError(416, "Range not satisfiable", headers={"Content-Range": f"bytes */{size}"})
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
 
-        def pieces():
+        def chunks():
             with open(path, "rb") as file:
                 file.seek(start)
-                for position in range(start, end, PIECE):
-                    yield file.read(min(PIECE, end - position))
+                for position in range(start, end, CHUNK):
+                    yield file.read(min(CHUNK, end - position))
 
-        self._send(status, {"Content-Type": "application/octet-stream", **headers}, end - start, pieces())
+        self._send(status, {"Content-Type": "application/octet-stream", **headers}, end - start, chunks())

@@ -1,7 +1,8 @@
-"""A task family of awkward sizes with continuous inputs, for the tests of trainers: nothing in it is a round number.
+"""A small task family with continuous inputs for the tests of trainers.
 
-Sequences of T=7 steps of I=3 numbers in [-1, 1); the class to predict is the third of [-1, 1) that the first number
-of the step before was in, so a network has to remember. Distinct, odd sizes: a swapped axis cannot pass.
+Sequences have T=7 steps of I=3 numbers in [-1, 1). The target class is the third of [-1, 1) that contains the first
+number of the previous step, so a network has to remember it. All sizes are odd and most differ, so that a swapped axis
+is noticed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.families.family import Column, Measured, TaskFamily
+from rnn_zoos.families.family import Column, Measurement, TaskFamily
 from rnn_zoos.generation.presets import Settings
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -26,12 +27,12 @@ BATCH, HIDDEN = 5, 13
 
 @dataclass(frozen=True)
 class NoEvaluation:
-    """Nothing is measured."""
+    """No sizes: this family is never evaluated."""
 
 
 @dataclass(frozen=True)
 class SyntheticSampler:
-    """Batches of M runs. Task 0 is harmless; task u > 0 gives NaN as the inputs of update u (counted from 1)."""
+    """Batches of M runs. Task 0 is harmless; with task u > 0 the inputs of update u (counted from 1) are NaN."""
 
     seed: int
     runs: Tensor
@@ -39,7 +40,7 @@ class SyntheticSampler:
     batch_size: int
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw K batches ahead: random words int64 [M, K, B, T, I], -1 where the task wants NaN."""
+        """Draw K batches: random words int64 [M, K, B, T, I], -1 where the inputs are to be NaN."""
         updates = torch.arange(first_update, first_update + num_updates, device=self.runs.device)
         count = self.batch_size * STEPS * INPUTS
         words = random_bits(self.seed, self.runs, Purpose.DATA, updates, count, self.runs.device)
@@ -48,13 +49,13 @@ class SyntheticSampler:
         return words.masked_fill(poisoned[:, :, None, None, None], -1)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn words [M, B, T, I] into inputs [M, B, T, I] and classes [M, B, T]."""
+        """Return inputs [M, B, T, I] and classes [M, B, T] of words [M, B, T, I]."""
         inputs = (2 * to_uniform(drawn) - 1).masked_fill(drawn < 0, torch.nan)
         return inputs, to_integers(drawn[..., 0].clamp(min=0), CLASSES).roll(1, dims=-1)
 
 
 class Synthetic(TaskFamily):
-    """The family; it can be trained, not evaluated."""
+    """The task family, which can be trained but not evaluated."""
 
     name = "synthetic"
     input_size = INPUTS
@@ -64,15 +65,15 @@ class Synthetic(TaskFamily):
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})
 
     def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
-        """Deal every run the harmless task."""
+        """Assign the harmless task to every run."""
         return torch.zeros_like(runs)
 
     def task_name(self, task: int) -> str:
-        """Return the number."""
+        """Return the number of the task."""
         return str(task)
 
     def task_values(self, task: int) -> dict[str, Any]:
-        """Return nothing."""
+        """Return no values: there are no task columns."""
         return {}
 
     def task_of(self, values: Mapping[str, Any]) -> int:
@@ -86,34 +87,34 @@ class Synthetic(TaskFamily):
     def sampler(
         self, seed: int, runs: Sequence[int], tasks: Sequence[int], batch_size: int, device: str = "cpu"
     ) -> SyntheticSampler:
-        """Return the data of M runs."""
+        """Return a sampler for M runs."""
         numbers, poisons = torch.tensor(runs, device=device), torch.tensor(tasks, device=device)
         return SyntheticSampler(seed, numbers, poisons, batch_size)
 
     def evaluate(
         self, network: RecurrentNetwork, seed: int, run: int, task: int, step: int, evaluation: NoEvaluation
-    ) -> Measured:
-        """Measure nothing."""
-        return Measured({}, {})
+    ) -> Measurement:
+        """Return no labels and no rollouts."""
+        return Measurement({}, {})
 
     def check_evaluation(self, evaluation: Any) -> None:
-        """Accept all."""
+        """Accept everything."""
 
     def check_rollouts(self, rollouts: Any) -> Iterator[str]:
-        """Find nothing: there are none."""
+        """Yield nothing: there are no rollouts."""
         yield from ()
 
     def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return nothing."""
+        """Return no shapes: there are no rollouts."""
         return {}
 
     def rollout_shapes(self, evaluation: NoEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return nothing."""
+        """Return no shapes: there are no rollouts."""
         return {}
 
 
 def synthetic_settings(cell: str = "lstm", num_layers: int = 2, **changes: Any) -> Settings:
-    """Return settings of awkward sizes: B=5, H=13, 50 updates whose learning rate changes from one to the next."""
+    """Return settings with B=5, H=13 and 50 updates, whose learning rate changes at every update."""
     values: dict[str, Any] = {
         "seed": 3,
         "runs": 100,
@@ -131,5 +132,8 @@ def synthetic_settings(cell: str = "lstm", num_layers: int = 2, **changes: Any) 
 
 
 def synthetic_runs(count: int, poisoned: Mapping[int, int] | None = None) -> list[Run]:
-    """Return runs 0..count-1 with weight decays 0 and .1 in turn; `poisoned` says run -> update that meets NaN."""
+    """Return runs 0..count-1 with alternating weight decays 0 and 0.1.
+
+    `poisoned` maps a run to the update whose inputs are NaN.
+    """
     return [Run(number, (poisoned or {}).get(number, 0), 0.1 * (number % 2)) for number in range(count)]

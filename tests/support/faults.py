@@ -1,4 +1,7 @@
-"""Ways to disturb a generation, and what has to hold afterwards. `tests/faults.sh` does it often, CI a few times."""
+"""Fault injection: starts a generation, disturbs it, and checks the result after it was resumed.
+
+CI disturbs a few times, `tests/faults.sh` many times.
+"""
 
 import os
 import random
@@ -14,12 +17,12 @@ from conftest import contents
 from rnn_zoos.format.check import check_zoo
 
 TIMES = int(os.environ.get("RNN_ZOOS_FAULTS", "0"))
-"""How often the faults at random moments are tried; 0 is a few, for CI."""
+"""How often faults at random times are injected by `tests/faults.sh`; 0 in CI, which injects a few."""
 
 TALLY: dict[str, Counter[str]] = defaultdict(Counter)
-"""What happened, for the summary: kind of fault -> what -> how often."""
+"""Counts for the summary: kind of fault -> what happened -> how often."""
 
-# A few seconds of work for two processes, in shards that are finished one after the other.
+# Takes two processes a few seconds; the shards are finished one after another.
 PRESET = """\
 formal-languages:
   seed: 13
@@ -36,27 +39,27 @@ formal-languages:
 """
 
 
-def often(few: int, many: int = 50) -> int:
-    """How often to try: `few` in CI; `many` of every 50 that the long run is asked for."""
+def repetitions(few: int, many: int = 50) -> int:
+    """Return how often to inject a fault: `few` times in CI, else `many` times for each 50 of TIMES."""
     return few if TIMES == 0 else max(1, TIMES * many // 50)
 
 
 def generate_command(preset: Path, out: Path, *options: str) -> list[str]:
-    """The command that makes the zoo with two processes."""
+    """Return the command that generates the zoo with two worker processes."""
     command = [sys.executable, "-m", "rnn_zoos", "generate", "formal-languages", "--preset", str(preset)]
     return [*command, "--out", str(out), "--workers", "2", *options]
 
 
-def start(preset: Path, out: Path, *options: str, **how) -> subprocess.Popen:
-    """Start it in a session of its own."""
+def start_generation(preset: Path, out: Path, *options: str, **arguments) -> subprocess.Popen:
+    """Start `generate_command` in a new session; `arguments` go to Popen."""
     command = generate_command(preset, out, *options)
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **arguments
     )
 
 
-def errors_of(process: subprocess.Popen, seconds: float = 120) -> str:
-    """Wait for its end, and return what it said on stderr; one that does not end in time is killed, and is an error."""
+def stderr_of(process: subprocess.Popen, seconds: float = 120) -> str:
+    """Wait until a process ends and return its stderr. After `seconds` it is killed, and TimeoutExpired is raised."""
     try:
         return process.communicate(timeout=seconds)[1]
     finally:
@@ -65,21 +68,21 @@ def errors_of(process: subprocess.Popen, seconds: float = 120) -> str:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
+    """Return the children of a process, their children, and so on."""
     try:
-        own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-    return own + [other for child in own for other in descendants(child)]
+    return children + [pid for child in children for pid in descendants(child)]
 
 
 def workers_of(pid: int) -> list[int]:
-    """Its worker processes: without multiprocessing's own tracker."""
+    """Return the worker processes of a process; multiprocessing's resource tracker is not one."""
     return [child for child in descendants(pid) if "spawn_main" in command_line(child)]
 
 
 def command_line(pid: int) -> str:
-    """The command line of a process, "" if there is none."""
+    """Return the command line of a process, or "" if the process does not exist."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
@@ -87,7 +90,7 @@ def command_line(pid: int) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: a dead one that nobody has waited for does not."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -95,21 +98,21 @@ def alive(pid: int) -> bool:
 
 
 def wait_for(condition, seconds: float = 60):
-    """Wait until a condition holds, and return what it gave; fail if it does not in time."""
+    """Wait until `condition()` is true and return its value; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not (held := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.05)
-    return held
+    return value
 
 
 def assert_nothing_runs(processes: list[int], seconds: float = 15) -> None:
-    """Nothing may be left of a process that has ended."""
+    """Assert that all processes end within `seconds`."""
     wait_for(lambda: not any(map(alive, processes)), seconds)
 
 
-def recorded(out: Path) -> dict[str, tuple[int, int]]:
-    """The shards that count as finished: name -> inode and time of the weights' file, which change when it is made."""
+def finished_shards(out: Path) -> dict[str, tuple[int, int]]:
+    """Return the finished shards: name -> inode and time of its weights file, which change if it is written again."""
     found = {}
     for record in (out / "unfinished").glob("*-*.json"):
         for path in (out / "shards").glob(f"{record.stem}-of-*"):
@@ -119,32 +122,35 @@ def recorded(out: Path) -> dict[str, tuple[int, int]]:
 
 
 def resume_and_compare(kind: str, preset: Path, out: Path, expected: dict[str, bytes], *options: str) -> None:
-    """Run the same command again: the zoo is the undisturbed one, and no finished shard was made twice."""
-    before = recorded(out)
+    """Run the same command again; assert that the zoo is as expected and no finished shard was trained again."""
+    before = finished_shards(out)
     subprocess.run(generate_command(preset, out, *options), check=True, capture_output=True)
     shards = {path.name.partition("-of-")[0]: path.stat() for path in (out / "shards").iterdir()}
     repeated = [name for name, status in before.items() if (shards[name].st_ino, shards[name].st_mtime_ns) != status]
     TALLY[kind]["finished shards kept"] += len(before) - len(repeated)
     TALLY[kind]["finished shards repeated"] += len(repeated)
     assert not repeated
-    assert_undisturbed(out, expected)
+    assert_same_zoo(out, expected)
     TALLY[kind]["survived"] += 1
 
 
-def assert_undisturbed(out: Path, expected: dict[str, bytes]) -> None:
-    """The same bytes as without a fault, nothing else, and all in order."""
+def assert_same_zoo(out: Path, expected: dict[str, bytes]) -> None:
+    """Assert that a zoo has the bytes of an undisturbed one, no temporary files, and conforms to format 1."""
     assert contents(out) == expected
     assert not list(out.rglob("*.tmp")) and check_zoo(out) == []
 
 
-def moments(kind: str, number: int, longest: float) -> list[float]:
-    """Random seconds at which to disturb; other ones in every long run, printed so that they can be had again."""
+def random_delays(kind: str, number: int, longest: float) -> list[float]:
+    """Return random delays in seconds after which to inject a fault.
+
+    They are the same every time in CI. For `tests/faults.sh` they differ; the printed seed reproduces them.
+    """
     seed = 0 if TIMES == 0 else int(os.environ.get("RNN_ZOOS_FAULT_SEED", time.time_ns()))
     print(f"{kind}: RNN_ZOOS_FAULT_SEED={seed}")
     generator = random.Random(f"{kind} {seed}")
     return [generator.uniform(0.2, 1) * longest for _ in range(number)]
 
 
-def stop(process: subprocess.Popen, how: int) -> None:
-    """Send a signal: Ctrl-C goes to the whole group, all else to the process."""
-    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+def send_signal(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to a process; SIGINT goes to its whole group, as Ctrl-C does."""
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)

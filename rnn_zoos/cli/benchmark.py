@@ -1,0 +1,153 @@
+"""The commands that evaluate encoders of weights on a zoo: benchmark, leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnn_zoos.cli.console import Revision
+from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.progress import progress_bar
+
+
+def benchmark(
+    zoo: Annotated[
+        str, typer.Option(help="Directory of a zoo, or its name on the Hugging Face Hub.", metavar="DIR|OWNER/NAME")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Directory for the results: one JSON file per encoder and seed.", metavar="OUT")
+    ],
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an encoder, or module:Class of your own. Repeat it for several.",
+            metavar="NAME",
+            show_default="all that fit the zoo",
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(help="Preset: cpu (minutes per encoder and seed on 2 cores) or paper.", metavar="cpu|paper"),
+    ] = "cpu",
+    seeds: Annotated[
+        int, typer.Option(help="Number of seeds (0, 1, ...) with which each encoder is trained.", metavar="N", min=1)
+    ] = 3,
+    biases: Annotated[
+        str,
+        typer.Option(
+            help="Bias vectors: apart as stored, or merged into their sum, because b_ih - b_hh identifies the run.",
+            metavar="apart|merged",
+        ),
+    ] = "apart",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of results computed in parallel.", metavar="N", min=1, show_default="one per core; 1 on a GPU"
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device; cuda has not been tested yet.", metavar="cpu|cuda")] = "cpu",
+    revision: Revision = None,
+) -> None:
+    """Train encoders by emulation, and evaluate what their embeddings reveal.
+
+    Each encoder is trained together with an emulator; then predictors of tasks,
+    accuracies and other labels are trained on its embeddings. Existing results
+    are kept: if it was interrupted, the same command resumes.
+
+    \b
+    Examples:
+      rnn-zoos benchmark --zoo zoos/formal-languages --out results \\
+          --encoder statistics --seeds 1
+      rnn-zoos benchmark --zoo zoos/formal-languages --out results \\
+          --encoder my_module:MyEncoder
+    """
+    from rnn_zoos.baselines.benchmark.presets import preset_of
+    from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
+    from rnn_zoos.baselines.downstream.controls import controls_of
+    from rnn_zoos.baselines.emulation.data import check_device, to_biases
+    from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
+
+    preset_of(preset)
+    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device))
+    architecture = plan.load().architecture
+    encoders = encoder or usable_encoders(architecture)
+    for name in encoders:
+        make_encoder(name, architecture)  # an unusable encoder is reported at once, not after an hour
+    jobs = [Job(name, seed) for seed in range(seeds) for name in encoders]
+    jobs += [Job(control, None) for control in controls_of(plan.biases)]
+    with progress_bar(f"{len(jobs)} results") as progress:
+        make_results(plan, jobs, workers, lambda job, path: print(f"{job}: {path}", flush=True), progress)
+    print(f"All results are complete. Show them with: rnn-zoos leaderboard {out}")
+
+
+def leaderboard(
+    directory: Annotated[Path, typer.Argument(help="Directory that `rnn-zoos benchmark` wrote.", metavar="DIR")],
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Only validate the result files; the exit status is 1 if one is invalid.")
+    ] = False,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="Training rows of the predictors: strict (split train) or paper (also half of split ood).",
+            metavar="strict|paper",
+        ),
+    ] = "strict",
+    predictor: Annotated[
+        str,
+        typer.Option(
+            help="Predictor: linear or mlp (on frozen embeddings), or end-to-end (encoders trained on the labels).",
+            metavar="linear|mlp|end-to-end",
+        ),
+    ] = "linear",
+    split: Annotated[str, typer.Option(help="Split that is evaluated.", metavar="validation|test|ood")] = "test",
+    brief: Annotated[bool, typer.Option("--brief", help="Print fewer columns.")] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also draw figures into this directory.", metavar="OUT", show_default="no figures"),
+    ] = None,
+) -> None:
+    """Print a Markdown table of benchmark results, and optionally draw them.
+
+    \b
+    Examples:
+      rnn-zoos leaderboard results --figures results/figures
+      rnn-zoos leaderboard results --predictor mlp --split ood
+      rnn-zoos leaderboard results --check
+    """
+    from rnn_zoos.baselines.benchmark import leaderboard as tables
+    from rnn_zoos.baselines.benchmark.result_files import PREDICTOR_CHOICES, read_results
+    from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
+
+    if check_only:
+        _check_results(directory)
+        return
+    for option, value, known in (
+        ("protocol", protocol, PROTOCOLS),
+        ("predictor", predictor, PREDICTOR_CHOICES),
+        ("split", split, EVALUATED_SPLITS),
+    ):
+        if value not in known:
+            raise UnknownNameError.among(option, value, known)
+    results = read_results(directory)
+    print(tables.leaderboard(results, protocol, predictor, split, brief), end="")
+    if figures is not None:
+        from rnn_zoos.baselines.benchmark.figures import draw_results
+
+        for path in draw_results(results, figures):
+            print(path, file=sys.stderr)
+
+
+def _check_results(directory: Path) -> None:
+    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.benchmark.result_format import check_result
+
+    paths = sorted(directory.rglob("*.json"))
+    findings = [f"{path}: {line}" for path in paths for line in check_result(path)]
+    for finding in findings:
+        print(finding)
+    if findings:
+        raise typer.Exit(1)
+    print(f"{directory}: {len(read_results(directory))} results, all valid.")

@@ -1,0 +1,107 @@
+"""The commands that exchange zoos with other formats and with the Hub: import, export, publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnn_zoos.cli.console import Directory
+from rnn_zoos.errors import UnknownNameError
+
+
+def import_(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Directory with the .npy files, or with subdirectories that have them.", metavar="SOURCE"),
+    ],
+    out: Annotated[Path, typer.Option(help="New directory for the zoo.", metavar="DIR")],
+) -> None:
+    """Import the zoos released by the paper's authors (.npy files).
+
+    Subdirectories of SOURCE are parts of one zoo. Prints what was repaired or
+    left out.
+
+    \b
+    Examples:
+      rnn-zoos import formal_languages_tokens_4_length_42_2x32 \\
+          --out zoos/paper-languages
+    """
+    from rnn_zoos.loaders.paper.importing import findings, import_paper
+
+    manifest = import_paper(source, out)
+    for finding in findings(manifest):
+        print(finding)
+    rows = sum(split["rows"] for split in manifest.splits.values())
+    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
+
+
+def export(
+    directory: Directory,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Layout: parquet (read by `datasets` without rnn-zoos) or paper (the .npy files of the authors).",
+            metavar="parquet|paper",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the files.", metavar="OUT")],
+) -> None:
+    """Write a zoo in another layout: Parquet, or the paper's .npy files.
+
+    Prints what the other layout cannot represent.
+
+    \b
+    Examples:
+      rnn-zoos export zoos/formal-languages --to parquet --out exported
+      rnn-zoos export zoos/formal-languages --to paper \\
+          --out formal_languages_tokens_4_length_42_2x32
+    """
+    from rnn_zoos.generation.publishing.export import EXPORTERS
+
+    if to not in EXPORTERS:
+        raise UnknownNameError.among("layout", to, EXPORTERS)
+    print(EXPORTERS[to](directory, out))
+
+
+def publish(
+    directory: Directory,
+    repo: Annotated[
+        str, typer.Option(help="Dataset repository on the Hub; created if it does not exist.", metavar="OWNER/NAME")
+    ],
+    tag: Annotated[
+        str | None, typer.Option(help="Tag for this version, such as v1.", metavar="TAG", show_default="no tag")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is created.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write and list all files, but do not upload them.")
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="URL of another Hub.", metavar="URL", show_default="$HF_ENDPOINT or https://huggingface.co"),
+    ] = None,
+) -> None:
+    """Publish a zoo on the Hugging Face Hub, in one commit.
+
+    Checks the zoo, adds a dataset card, figures and Parquet files, and uploads
+    everything. If it was interrupted, the same command resumes. Log in first,
+    with `hf auth login` or the environment variable HF_TOKEN.
+
+    \b
+    Examples:
+      rnn-zoos publish zoos/formal-languages --repo me/languages --dry-run
+      rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1
+    """
+    from rnn_zoos.format.manifest import CARD, PUBLISHED
+    from rnn_zoos.generation.publishing.publish import prepare_publication
+    from rnn_zoos.generation.publishing.publish import publish as publish_files
+
+    publication = prepare_publication(directory, repo)
+    for line in publication.summary():
+        print(line)
+    print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
+    if dry_run:
+        print(f"Nothing was uploaded. The dataset card is {directory / PUBLISHED / CARD}.")
+        return
+    print(f"Published {repo}, commit {publish_files(publication, repo, tag, private, endpoint)}.")

@@ -1,0 +1,185 @@
+"""The commands `rnn-zoos speed ...`, which measure speed on this machine; the measurements are defined elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnn_zoos.cli.console import JsonFile, print_properties, print_table
+
+speed = typer.Typer(
+    help="""Measure the speed of training, loading, and encoders on this machine.
+
+\b
+Examples:
+  rnn-zoos speed generation
+  rnn-zoos speed loading zoos/formal-languages --json loading.json
+""",
+    no_args_is_help=True,
+)
+
+Repeats = Annotated[int, typer.Option(help="Number of measurements; the median is reported.", metavar="N", min=1)]
+Scratch = Annotated[
+    Path | None,
+    typer.Option(
+        help="Existing directory for temporary files.", metavar="DIR", show_default="the system's temporary directory"
+    ),
+]
+
+
+@speed.command("generation")
+def speed_generation(
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Trainer to measure: native, loop, stacked or triton. Repeat it for several.",
+            metavar="NAME",
+            show_default="all for CPUs",
+        ),
+    ] = None,
+    updates: Annotated[int, typer.Option(help="Updates per measurement.", metavar="N", min=1)] = 500,
+    repeats: Repeats = 5,
+    out: JsonFile = None,
+) -> None:
+    """Measure every trainer, compared with a bare PyTorch loop and a matrix product.
+
+    All methods are measured interleaved, on the same data.
+
+    \b
+    Examples:
+      rnn-zoos speed generation
+      rnn-zoos speed generation --backend native --repeats 9 --json speed.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.trainer_speed import measure_generation
+    from rnn_zoos.generation.trainers.backends import CPU_BACKENDS, choose_backend
+
+    measured = measure_generation([choose_backend(name)[0] for name in backend or CPU_BACKENDS], updates, repeats)
+    if out is not None:
+        write_json(out, measured)
+    print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
+
+
+@speed.command("loading")
+def speed_loading(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="Directory of a zoo.", metavar="DIR", show_default="a new zoo with random weights"),
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Runs of the new zoo, with 9 snapshots each.", metavar="N", min=1)] = 1000,
+    batch: Annotated[int, typer.Option(help="Rows per random batch.", metavar="N", min=1)] = 64,
+    repeats: Repeats = 5,
+    scratch: Scratch = None,
+    out: JsonFile = None,
+) -> None:
+    """Measure how fast weights are loaded, compared with other storage formats.
+
+    The same weights are also read from a numpy memmap, from one torch file per
+    network, and from Parquet by `datasets`. The copies take 4 times the space
+    of the weights.
+
+    \b
+    Examples:
+      rnn-zoos speed loading
+      rnn-zoos speed loading zoos/formal-languages --repeats 9 --json loading.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.loading_speed import measure_loading
+
+    measured = measure_loading(directory, runs, batch, repeats, scratch)
+    if out is not None:
+        write_json(out, measured)
+    for title in ("machine", "zoo", "index"):
+        print_properties(title, measured[title])
+    print_table(f"weights of the training split, random batches of {batch}", measured["results"])
+
+
+@speed.command("engines")
+def speed_engines(
+    updates: Annotated[int, typer.Option(help="Updates per run.", metavar="N", min=100)] = 1000,
+    repeats: Repeats = 3,
+    backend: Annotated[str, typer.Option(help="Trainer: auto, native or loop.", metavar="NAME")] = "auto",
+    out: JsonFile = None,
+) -> None:
+    """Measure the overhead of Ray, compared with the local engine.
+
+    Ray is measured on this machine, and as clusters of one and of two nodes
+    with one core each.
+
+    \b
+    Examples:
+      rnn-zoos speed engines
+      rnn-zoos speed engines --repeats 5 --json engines.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.engine_speed import measure_engines
+    from rnn_zoos.generation.trainers.backends import choose_backend
+    from rnn_zoos.machine import describe_machine
+    from rnn_zoos.processes import available_cores
+
+    results = measure_engines(updates, repeats, choose_backend(backend)[0])
+    if out is not None:
+        machine = describe_machine() | {"cores": available_cores()}
+        write_json(out, {"machine": machine, "repeats": repeats, "updates": updates, "results": results})
+    print_table("training of LSTMs of the paper's size", results)
+
+
+@speed.command("scale")
+def speed_scale(
+    runs: Annotated[int, typer.Option(help="Runs of the plan.", metavar="N", min=1)] = 1_000_000,
+    shards: Annotated[int, typer.Option(help="Shards of the simulated zoo.", metavar="N", min=1)] = 20_000,
+    scratch: Scratch = None,
+    out: JsonFile = None,
+) -> None:
+    """Measure the bookkeeping for very large zoos: plan, manifest, index, check.
+
+    The zoo is simulated: its weights are random, nothing is trained.
+
+    \b
+    Examples:
+      rnn-zoos speed scale
+      rnn-zoos speed scale --shards 2000 --json scale.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.scale import measure_scale
+    from rnn_zoos.machine import describe_machine
+
+    results = measure_scale(runs, shards, scratch)
+    if out is not None:
+        write_json(out, {"machine": describe_machine(), "results": results})
+    print_table("bookkeeping", results)
+
+
+@speed.command("encoders")
+def speed_encoders(
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an encoder, or module:Class of your own. Repeat it for several.",
+            metavar="NAME",
+            show_default="all",
+        ),
+    ] = None,
+    repeats: Repeats = 15,
+    out: JsonFile = None,
+) -> None:
+    """Measure a training update of every encoder, compared with the emulator alone.
+
+    The networks and the encoders have the sizes of the paper.
+
+    \b
+    Examples:
+      rnn-zoos speed encoders
+      rnn-zoos speed encoders --encoder interactive --encoder my_module:MyEncoder
+    """
+    from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
+    from rnn_zoos.baselines.encoders.registry import ENCODERS
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.machine import describe_machine
+
+    results = measure_encoders(encoder or list(ENCODERS), repeats)
+    if out is not None:
+        write_json(out, {"machine": describe_machine(), "repeats": repeats, "results": results})
+    print_table("one update of 64 networks", results)

@@ -1,0 +1,159 @@
+"""The check of the index rows: their order, their values, and the task and split of every run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.format.manifest import Manifest, index_path
+
+_ROWS_AT_ONCE = 10_000
+_FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy")
+"""Labels with values from 0 to 1."""
+
+
+def check_order(tables: Mapping[str, pa.Table]) -> Iterator[str]:
+    """Yield a finding per index whose rows are not strictly ascending by run and step."""
+    for split, table in tables.items():
+        runs, steps = (table[name].to_numpy().astype(np.int64) for name in ("run", "step"))
+        ascending = (np.diff(runs) > 0) | ((np.diff(runs) == 0) & (np.diff(steps) > 0))
+        if not ascending.all():
+            yield f"{index_path(split)}: the rows are not sorted by run and step, or a run and step occurs twice."
+
+
+def check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
+    """Yield findings about single rows, then about tasks and runs, then about the assignment of tasks to runs.
+
+    Args:
+        tables: Split -> index with the expected columns.
+        manifest: The zoo's manifest.
+        family: Its task family.
+    """
+    runs = _Runs()
+    for row in _rows(tables):
+        runs.add(row)
+        yield from _check_values(row, manifest)
+    yield from runs.findings(manifest)
+    if manifest.imported is None:
+        yield from _check_assignment(tables, manifest, family)
+    else:
+        yield from _check_imported_tasks(tables, family)
+
+
+def _rows(tables: Mapping[str, pa.Table]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all indexes, each with the split of its index as `file`.
+
+    Only some rows are in memory as dicts at a time, because a large zoo has millions.
+    """
+    for split, table in tables.items():
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield from ({**row, "file": split} for row in batch.to_pylist())
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"Run {row['run']}, step {row['step']}"
+
+
+class _Runs:
+    """What the rows of all indexes say about each task and each run, collected in one pass."""
+
+    def __init__(self) -> None:
+        self._splits: dict[str, set[str]] = defaultdict(set)  # of a task
+        self._places: dict[int, set[tuple[str, int]]] = defaultdict(set)  # split and shard of a run
+        self._steps: dict[int, tuple[int, ...]] = defaultdict(tuple)
+        self._diverged: dict[int, set[bool]] = defaultdict(set)
+        self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # nearly all runs have the same steps: stored once
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add one row."""
+        run = row["run"]
+        self._splits[row["task"]].add(row["file"])
+        self._places[run].add((row["file"], row["shard"]))
+        steps = (*self._steps[run], row["step"])
+        self._steps[run] = self._shared.setdefault(steps, steps)
+        self._diverged[run].add(row["diverged"])
+
+    def findings(self, manifest: Manifest) -> Iterator[str]:
+        """Yield tasks in several splits, runs in several shards, and runs whose steps contradict `diverged`."""
+        for task, splits in self._splits.items():
+            if len(splits) > 1:
+                yield f"Task {task!r} is in several splits: {', '.join(sorted(splits))}."
+        for run, places in self._places.items():
+            if len(places) > 1:
+                yield f"Run {run} is in several shards: {sorted(places)}."
+            steps = list(self._steps[run])
+            if self._diverged[run] != {steps != manifest.snapshots}:
+                flags = " and ".join(sorted(map(str, self._diverged[run])))
+                yield (
+                    f"Run {run}: diverged is {flags}, with snapshots at the steps {steps}; "
+                    f"it has to be True if and only if some of {manifest.snapshots} are missing."
+                )
+
+
+def _check_values(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
+    """Yield findings about the split, step and labels of one row."""
+    where = _name(row)
+    if row["split"] != row["file"]:
+        yield f"{where}: split is {row['split']!r} in {index_path(row['file'])}."
+    if row["step"] not in manifest.snapshots:
+        yield f"{where}: the zoo has no snapshots at this step, only at {manifest.snapshots}."
+    for name, value in row.items():
+        if isinstance(value, float) and not np.isfinite(value):
+            yield f"{where}: {name} is {value}; expected a finite number."
+        elif name in _FRACTIONS and not 0 <= value <= 1:
+            yield f"{where}: {name} is {value}; expected 0 to 1."
+        elif name.endswith("loss") and value < 0:
+            yield f"{where}: {name} is {value}; expected at least 0."
+    if "generalization_gap" in row:
+        gap = row["eval_loss"] - row["train_loss"]
+        if abs(row["generalization_gap"] - gap) > 1e-5 * (1 + abs(row["eval_loss"])):
+            yield f"{where}: generalization_gap is {row['generalization_gap']}; expected eval_loss - train_loss, {gap}."
+
+
+def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
+    """Yield rows whose task, split or weight decay differs from what the zoo's seed assigns to their run."""
+    assigned = _assigned_values(tables, manifest, family)
+    for row in _rows(tables):
+        for name, expected in assigned[row["run"]].items():
+            if row[name] != expected:
+                column = "split" if name == "file" else name
+                yield f"{_name(row)}: {column} is {row[name]!r}; seed {manifest.seed} assigns {expected!r}."
+
+
+def _assigned_values(
+    tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily
+) -> dict[int, dict[str, Any]]:
+    """Return run -> task, task columns, split (as `file`) and weight decay that follow from the zoo's seed."""
+    numbers = [table["run"].to_numpy() for table in tables.values()]
+    runs = torch.from_numpy(np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64))
+    tasks = family.assign_tasks(manifest.seed, runs, manifest.settings.get("stratified_tasks", False))
+    decays = family.draw_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
+    return {
+        run: {
+            "task": family.task_name(task),
+            **family.task_values(task),
+            "file": str(split),
+            "weight_decay": float(np.float32(decay)),
+        }
+        for run, task, split, decay in zip(runs.tolist(), tasks.tolist(), family.splits(tasks), decays, strict=True)
+    }
+
+
+def _check_imported_tasks(tables: Mapping[str, pa.Table], family: TaskFamily) -> Iterator[str]:
+    """Yield rows of an imported zoo whose task name or split differs from what their task columns determine."""
+    for row in _rows(tables):
+        try:
+            task = family.task_of(row)
+        except ValueError as error:
+            yield f"{_name(row)}: the task columns do not describe a task of {family.name} ({error})."
+            continue
+        expected = {"task": family.task_name(task), "split": str(family.splits(torch.tensor([task]))[0])}
+        for name, value in expected.items():
+            if row[name] != value:
+                yield f"{_name(row)}: {name} is {row[name]!r}; its task columns determine {value!r}."
