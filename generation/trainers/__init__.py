@@ -1,6 +1,8 @@
-"""Trainers: what trains runs, from the reference implementation `loop` to C++ (`native/`) and GPU kernels (`triton/`).
+"""Trainers: from the reference implementation (`loop.py`) to C++ for CPUs (`native/`) and GPU kernels (`triton/`).
 
-May import: `rnn_zoos` (networks, families); torch and numpy alone, so that a GPU machine needs nothing else.
-A new trainer: a class with `train` as in `trainer.Trainer`, a name in `backends.py`, a test that compares it with
-`loop`.
+`trainer.py` is the interface, `backends.py` the list of implementations, `groups.py` what trainers of many runs share.
+
+May import: `rnn_zoos` (networks, families), torch and numpy only, so that a GPU machine needs nothing else.
+A new trainer: a class with the members of `trainer.Trainer`, an entry in `backends.py`, and a test that compares it
+with `loop`.
 """

@@ -1,6 +1,6 @@
-"""The plain trainer: torch.nn modules, autograd and torch.optim.AdamW, one run at a time.
+"""The reference trainer: torch.nn modules, autograd and torch.optim.AdamW, one run at a time.
 
-It runs on any machine, and it is the truth that faster trainers are compared with.
+It runs on any machine. The faster trainers are tested against it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batc
 class LoopTrainer:
     """Trains one run after the other with autograd."""
 
-    at_once: int | None = None
+    runs_at_once: int | None = None
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
-        """Yield the trained runs, in order."""
+        """Yield the trained runs, in order; see `Trainer.train`."""
         for run in runs:
             yield _train_run(family, settings, run, report)
 
@@ -51,15 +51,10 @@ def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report:
     )
     snapshots = {0: flatten(architecture, network.weights())} if 0 in settings.snapshots else {}
     for step, (inputs, targets) in enumerate(_batches(family, settings, run), start=1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step - 1)
-        loss = F.cross_entropy(network(inputs).flatten(0, 1), targets.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss = _update(network, optimizer, inputs, targets, learning_rate(settings, step - 1))
         if step in settings.snapshots:
             snapshots[step] = flatten(architecture, network.weights())
-        if not math.isfinite(loss.item()) or (step in snapshots and not snapshots[step].isfinite().all()):
+        if not math.isfinite(loss) or (step in snapshots and not snapshots[step].isfinite().all()):
             snapshots.pop(step, None)
             report(settings.num_updates - step // REPORT_EVERY * REPORT_EVERY)
             return trained_run(architecture, run, snapshots, diverged=True)
@@ -69,7 +64,21 @@ def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report:
     return trained_run(architecture, run, snapshots, diverged=False)
 
 
+def _update(
+    network: RecurrentNetwork, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor, rate: float
+) -> float:
+    """Do one update on inputs [B, T, I] and targets [B, T]; return the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = F.cross_entropy(network(inputs).flatten(0, 1), targets.flatten())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
 def _batches(family: TaskFamily, settings: TrainingSettings, run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of a run, one per update: inputs [B, T, I], targets [B, T]."""
     sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
     for first in range(0, settings.num_updates, _DRAWN_AHEAD):
         for drawn in sampler.draw(first, min(_DRAWN_AHEAD, settings.num_updates - first)).unbind(dim=1):

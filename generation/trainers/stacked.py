@@ -1,19 +1,20 @@
-"""The stacked trainer: many runs at once, by batched matrix products of torch, on any device that torch knows.
+"""The stacked trainer: many runs at once, by batched matrix products of torch, on any device that torch supports.
 
-It is the readable version of "many at once". An update is thousands of small operations on tensors with a leading axis
-M, one after the other along the steps; on CUDA it is captured once and replayed as a CUDA graph, since launching them
-one by one would cost more than running them. On a CPU it is no faster than the loop trainer: it is only tested there.
+It is the readable version of "many runs at once". An update is thousands of small operations on tensors with a leading
+axis M, one after the other along the steps. On CUDA the update is captured once and replayed as a CUDA graph, because
+launching the operations one by one would cost more than running them. On a CPU it is no faster than the loop trainer,
+and is used there only for tests.
 
-Bits. What a run becomes must not depend on what it is stacked with. On a CPU, torch's batched operations alone do not
-promise that: where sizes are odd, MKL's products differ by 1e-7 with a matrix's place in the stack and with the size
-of the stack, and so do sigmoids of the last elements of a tensor that does not fill whole vectors (measured with torch
-2.13 and AVX-512; where they are multiples of 8, nothing differed). So sequences and hidden units are rounded up to
-multiples of 8: the additional sequences are left out of the loss; the additional units have weights of zero, put out
-zero and get gradients of exactly zero. Presets with such sizes (all of ours) pay nothing. Several threads would split
-long sums according to their number, so on a CPU one thread is used.
+Bits. The result of a run must not depend on the other runs in its group. On a CPU, torch's batched operations alone do
+not guarantee that: for odd sizes, MKL's products differ by 1e-7 with the position of a matrix in the stack and with the
+size of the stack, and so do sigmoids of the last elements of a tensor that does not fill whole vectors (measured with
+torch 2.13 and AVX-512; for multiples of 8, nothing differed). So sequences and hidden units are rounded up to multiples
+of 8: the additional sequences are left out of the loss; the additional units have zero weights, output zero and get
+gradients of exactly zero. Multiples of 8 (the sizes of all presets) cost nothing extra. Several threads would split
+long sums according to their number, so one thread is used on a CPU.
 
-Not yet run on a GPU: this was written and tested without one, so `_captured` never ran, and whether cuBLAS gives a run
-the same bits in a stack of another size is not known.
+Not yet run on a GPU: this was written and tested without one, so `_captured` never ran, and it is not known whether
+cuBLAS gives a run the same bits in a stack of another size.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from torch import Tensor
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.groups import (
     RunGroup,
-    best_at_once,
+    default_runs_at_once,
     existing_device,
     in_groups,
     initial_parameters,
@@ -42,34 +43,40 @@ from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten
 
 _ALIGNED = 8  # sequences and units: a product of two such sizes fills whole vectors
-_WARM_UP = 3  # updates before a capture, so that cuBLAS and the allocator have what they need
+_WARM_UP = 3  # updates before a capture, so that cuBLAS and the allocator have reserved their memory
 
 
 class StackedTrainer:
-    """Trains all runs that it is given at once, or `at_once` of them at a time (by default 1,000 on a GPU).
+    """Trains all given runs at once, or `runs_at_once` of them at a time (by default 1,000 on a GPU).
 
-    `device` is a torch device, by default cuda where there is one, else cpu. Raises DeviceError if it is not there.
-    A run of the paper's size needs 2.7 MiB (formal-languages) or 3.3 MiB (sequential-mnist) for what autograd saves,
-    measured; with what is in work, expect (not measured) 6 to 8 GiB for 1,000 runs.
+    A run of the paper's size needs 2.7 MiB (formal-languages) or 3.3 MiB (sequential-mnist) for what autograd saves
+    (measured). With temporary tensors, expect 6 to 8 GiB for 1,000 runs (not measured).
+
+    Args:
+        device: A torch device; by default "cuda" if there is a GPU, else "cpu".
+        runs_at_once: See above.
+
+    Raises:
+        DeviceError: If this machine does not have the device.
     """
 
-    def __init__(self, device: str | None = None, at_once: int | None = None) -> None:
+    def __init__(self, device: str | None = None, runs_at_once: int | None = None) -> None:
         self.device = existing_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.at_once = at_once or best_at_once(self.device)
+        self.runs_at_once = runs_at_once or default_runs_at_once(self.device)
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
-        """Yield the trained runs, in order."""
-        for group in in_groups(runs, self.at_once):
+        """Yield the trained runs, in order; see `Trainer.train`."""
+        for group in in_groups(runs, self.runs_at_once):
             with _one_thread():
-                trained = train_group(TrainingStack(family, settings, group, self.device), group, report)
+                trained = train_group(StackedRunGroup(family, settings, group, self.device), group, report)
             yield from trained
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch use one CPU thread, so that sums are added in an order that no machine or caller decides."""
+    """Let torch use one CPU thread, so that the order of additions depends neither on the machine nor on the caller."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -78,64 +85,70 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class TrainingStack(RunGroup):
-    """M runs in training on a device. Every tensor here keeps its place in memory: a captured update reads them there.
+class StackedRunGroup(RunGroup):
+    """M runs in training on a device, as stacked tensors.
 
-    parameters, first_moment, second_moment: [M, P] with the additional units. step []: updates done. drawn [M, B, ...]
-    and rates [3] (`adamw_rates`): what the next update reads.
+    Every tensor keeps its place in memory, where a captured update reads and writes it.
+
+    Attributes:
+        padded: The architecture with the additional units.
+        parameter_indices: int64 [P], the positions of the architecture's parameters in the flat weights of `padded`.
+        parameters, first_moment, second_moment: Flat weights of `padded` [M, P'] and moments of AdamW.
+        step: int64 [], updates done.
+        drawn, rates: What the next update reads: a drawn batch [M, B, ...] and rates [3] (`adamw_rates`).
     """
 
     def __init__(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], device: torch.device
     ) -> None:
         super().__init__(family, settings, runs, device)
-        named = self.named
-        self.architecture = replace(named, hidden_size=named.hidden_size + _missing(named.hidden_size))
-        self.places = _places(named, self.architecture).to(device)
-        self.parameters = torch.zeros(len(runs), self.architecture.num_parameters, device=device)
-        self.parameters[:, self.places] = initial_parameters(named, settings, runs).to(device)
+        hidden = self.architecture.hidden_size
+        self.padded = replace(self.architecture, hidden_size=hidden + _padding(hidden))
+        self.parameter_indices = _parameter_indices(self.architecture, self.padded).to(device)
+        self.parameters = torch.zeros(len(runs), self.padded.num_parameters, device=device)
+        self.parameters[:, self.parameter_indices] = initial_parameters(self.architecture, settings, runs).to(device)
         self.first_moment, self.second_moment = torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)
         self.weight_decay = torch.tensor([[run.weight_decay] for run in runs], device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.drawn = self.sampler.draw(0, 1)[:, 0].contiguous()
         self.rates = adamw_rates(settings, [0]).to(device)[0]
-        self.coming = self.batches()
-        self.fast_update = _captured(self) if device.type == "cuda" else self.update
+        self._remaining = self.batches()
+        self._update = _captured(self) if device.type == "cuda" else self.update
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what every update reads, in order: `drawn` and `rates`; many updates are drawn at a time."""
-        for updates in self.ahead(self.drawn.numel() * self.drawn.element_size()):
+        """Yield `drawn` and `rates` of every update, in order; many updates are drawn at a time."""
+        for updates in self.updates_drawn_together(self.drawn.numel() * self.drawn.element_size()):
             drawn = self.sampler.draw(updates.start, len(updates))
             rates = adamw_rates(self.settings, updates).to(self.rates.device)
             yield from zip(drawn.unbind(dim=1), rates, strict=True)
 
     def load(self, drawn: Tensor, rates: Tensor) -> None:
-        """Put what the next update reads where it reads it."""
+        """Copy the data of the next update to where the update reads it."""
         self.drawn.copy_(drawn)
         self.rates.copy_(rates)
 
     def advance(self, updates: int) -> None:
         """Do the next updates of all runs."""
-        for drawn, rates in islice(self.coming, updates):
+        for drawn, rates in islice(self._remaining, updates):
             self.load(drawn, rates)
-            self.fast_update()
+            self._update()
 
     @property
     def state(self) -> tuple[Tensor, ...]:
-        """All that an update changes."""
+        """All tensors that an update changes."""
         return self.parameters, self.first_moment, self.second_moment, self.step, self.diverged_at
 
     def losses_and_gradients(self) -> tuple[Tensor, Tensor]:
-        """Return, for `drawn`, the loss [M] of every run (mean cross-entropy of all B*T) and its gradient [M, P]."""
+        """Return, for `drawn`, the loss [M] of every run (mean cross-entropy of all B*T) and its gradient [M, P']."""
         inputs, targets = self.sampler.batch(self.drawn)
         count, sequences = inputs.shape[:2]
-        if _missing(sequences):
-            inputs = F.pad(inputs, (0, 0, 0, 0, 0, _missing(sequences)))
+        if _padding(sequences):
+            inputs = F.pad(inputs, (0, 0, 0, 0, 0, _padding(sequences)))
         parameters = self.parameters.detach().requires_grad_()
-        outputs, _ = NetworkStack(self.architecture, unflatten(self.architecture, parameters))(inputs)
+        outputs, _ = NetworkStack(self.padded, unflatten(self.padded, parameters))(inputs)
         logits = outputs[:, :sequences].flatten(0, 2)
         losses = F.cross_entropy(logits, targets.flatten(), reduction="none").view(count, -1).mean(dim=1)
-        # No loss depends on another run's parameters, so the gradient of the sum holds each run's own.
+        # No loss depends on the parameters of another run, so the gradient of the sum holds the gradient of each.
         (gradient,) = torch.autograd.grad(losses.sum(), parameters)
         return losses.detach(), gradient
 
@@ -143,48 +156,50 @@ class TrainingStack(RunGroup):
         """Do one update of AdamW with `drawn` and `rates`, without waiting for the device."""
         losses, gradient = self.losses_and_gradients()
         self.step += 1
-        self.mark(~losses.isfinite(), self.step)
+        self.mark_diverged(~losses.isfinite(), self.step)
         self.first_moment.lerp_(gradient, 1 - BETAS[0])
         self.second_moment.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         rate, step_size, correction = self.rates.unbind()
         change = step_size * self.first_moment / ((self.second_moment.sqrt() / correction).add_(EPSILON))
         moved = self.parameters * (1 - rate * self.weight_decay) - change
-        # A mask and no product with zero: zero times what a diverged run holds would be NaN.
+        # A mask instead of a product with zero: zero times the NaN of a diverged run would be NaN.
         self.parameters.copy_(torch.where(self.alive[:, None], moved, self.parameters))
 
     def weights(self) -> Tensor:
-        """Return a copy of the weights [M, P] of all runs, without additional units."""
-        return self.parameters[:, self.places]
+        """Return a copy of the flat weights [M, P] of all runs, without the additional units."""
+        return self.parameters[:, self.parameter_indices]
 
 
-def _missing(size: int) -> int:
+def _padding(size: int) -> int:
+    """Return how much is missing to a multiple of `_ALIGNED`."""
     return -size % _ALIGNED
 
 
-def _places(architecture: Architecture, larger: Architecture) -> Tensor:
-    """Return where in the flat weights of a network with more hidden units those of the smaller one are: [P]."""
-    places = []
-    numbers = unflatten(larger, torch.arange(larger.num_parameters))
+def _parameter_indices(architecture: Architecture, padded: Architecture) -> Tensor:
+    """Return the positions [P] of a network's parameters in the flat weights of a network with more hidden units."""
+    indices = []
+    positions = unflatten(padded, torch.arange(padded.num_parameters))
+    recurrent = {name for layer in range(architecture.num_layers) for name in architecture.layer_shapes(layer)}
     for name, shape in architecture.parameter_shapes.items():
-        blocks = 1 if name.startswith("linear") else GATES[architecture.cell]
-        rows = numbers[name].unflatten(0, (blocks, -1))[:, : shape[0] // blocks].flatten(0, 1)
-        places.append(rows[..., : shape[-1]].flatten())
-    return torch.cat(places)
+        blocks = GATES[architecture.cell] if name in recurrent else 1
+        kept = positions[name].unflatten(0, (blocks, -1))[:, : shape[0] // blocks].flatten(0, 1)
+        indices.append(kept[..., : shape[-1]].flatten())
+    return torch.cat(indices)
 
 
-def _captured(stack: TrainingStack) -> Callable[[], None]:
-    """Return `stack.update` as a CUDA graph: forward, loss, backward and AdamW in one launch. Not yet run on a GPU."""
-    before = [tensor.clone() for tensor in stack.state]
-    with torch.cuda.device(stack.parameters.device):
+def _captured(group: StackedRunGroup) -> Callable[[], None]:
+    """Return `group.update` as a CUDA graph: forward, loss, backward and AdamW in one launch. Not yet run on a GPU."""
+    before = [tensor.clone() for tensor in group.state]
+    with torch.cuda.device(group.parameters.device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
-                stack.update()
+                group.update()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            stack.update()
-    for tensor, value in zip(stack.state, before, strict=True):
+            group.update()
+    for tensor, value in zip(group.state, before, strict=True):
         tensor.copy_(value)
     return graph.replay

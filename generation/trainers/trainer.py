@@ -1,4 +1,9 @@
-"""What every trainer is given and gives back, whatever it runs on."""
+"""The interface of trainers: what a trainer receives, what it returns, and what all of them compute alike.
+
+A new trainer is a class with the members of `Trainer`. It takes its batches from the family's `Sampler`, its initial
+weights from `initial_weights`, and its learning rates from `learning_rate`, so that it trains the same networks as all
+others up to rounding. `loop.py` is the shortest example and the reference implementation.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,10 @@ from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import unflatten
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""Of AdamW."""
+"""Hyperparameters of AdamW: decay rates of the two moments, and the term that keeps the denominator positive."""
 
 Report = Callable[[int], None]
-"""Called with the number of updates done since it was last called."""
+"""Receives progress: called with the number of updates done since the last call, over all runs."""
 
 REPORT_EVERY = 50
 """Updates of a run between two reports."""
@@ -26,7 +31,13 @@ REPORT_EVERY = 50
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its number, its task (a number that the family understands), its hyperparameters."""
+    """One training run.
+
+    Attributes:
+        run: Its number; with the seed of the zoo it determines the initial weights and the data.
+        task: The number of its task, as defined by the task family.
+        weight_decay: The weight decay of AdamW.
+    """
 
     run: int
     task: int
@@ -34,21 +45,24 @@ class Run:
 
 
 class TrainingSettings(Protocol):
-    """What a trainer reads of `presets.Settings`; training needs torch and numpy alone, presets pydantic and YAML."""
+    """The part of `presets.Settings` that trainers read.
+
+    A protocol, because training needs only torch and numpy, and presets need pydantic and YAML.
+    """
 
     @property
     def seed(self) -> int:
-        """Of the zoo."""
+        """The seed of the zoo."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """Sequences in an update."""
+        """B, sequences per update."""
         ...
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """Steps at which weights are kept, ascending."""
+        """Steps [S] at which weights are kept, ascending; step 0 is the initial network."""
         ...
 
     @property
@@ -62,15 +76,19 @@ class TrainingSettings(Protocol):
         ...
 
     def architecture(self, family: TaskFamily) -> Architecture:
-        """Return the architecture of every network."""
+        """Return the architecture that all networks of the zoo share."""
         ...
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The snapshots of one run: steps [S], weights name -> [S, *shape], all finite.
+    """The snapshots of one run; all weights are finite.
 
-    If the run diverged (a non-finite loss or weight), the snapshots stop before that.
+    Attributes:
+        run: The run.
+        steps: The steps [S] of its snapshots, ascending: those of the settings, or fewer if the run diverged.
+        weights: Stacked weights, name -> float32 [S, *shape], on the CPU.
+        diverged: Whether the run met a non-finite loss or weight. The snapshots stop before that.
     """
 
     run: Run
@@ -79,26 +97,60 @@ class TrainedRun:
     diverged: bool
 
 
-def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
-    """Return the result of a run from its snapshots: step -> flat weights [P], steps ascending, all finite."""
-    flat = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
-    return TrainedRun(run, tuple(snapshots), unflatten(architecture, flat), diverged)
-
-
 class Trainer(Protocol):
-    """Trains runs of one zoo; a run's result depends on its own name alone, never on what it is trained beside.
+    """Trains the runs of a zoo on one kind of hardware; `make_trainer` returns the trainer of a backend.
 
-    at_once: how many runs it trains best together, in one process for the whole machine; None if it is best used by a
-    process per core.
+    The result of a run depends only on the settings, the family and the run itself: not on the runs trained with it,
+    their order, the number of runs at once, or the other snapshots. Engines rely on this when they distribute, resume
+    and verify runs.
+
+    Attributes:
+        runs_at_once: How many runs it trains best together, in one process for the whole device. None if it trains
+            best with one process per core.
+
+    Example:
+        >>> from rnn_zoos.generation import make_plan, make_trainer
+        >>> plan = make_plan("formal-languages", "demo")
+        >>> settings = plan.settings.model_copy(update={"snapshots": (0, 10)})
+        >>> run, _ = next(iter(plan.runs()))
+        >>> trainer = make_trainer("loop")
+        >>> (trained,) = trainer.train(plan.family, settings, [run], report=lambda updates: None)
+        >>> trained.steps
+        (0, 10)
     """
 
-    at_once: int | None
+    runs_at_once: int | None
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
-        """Yield the trained runs, in order."""
+        """Train runs and yield their results in the given order, each as soon as it is available.
+
+        Every run does `settings.num_updates` updates of AdamW with `BETAS` and `EPSILON` on the mean cross-entropy of
+        all B * T targets of a batch. Update k (counted from 0) uses batch k of the run's sampler and the rate
+        `learning_rate(settings, k)`. A run that meets a non-finite loss, or non-finite weights at a snapshot, has
+        diverged: it keeps its earlier snapshots and needs no further updates.
+
+        Args:
+            family: The task family, which provides the data and the sizes of inputs and outputs.
+            settings: The settings of the zoo.
+            runs: The runs to train; may be empty.
+            report: Called as training proceeds, with the number of updates done since the last call. The numbers add
+                up to `len(runs) * settings.num_updates`: updates that a diverged run no longer needs count as done.
+
+        Yields:
+            One result per run.
+
+        Raises:
+            BackendError: If the trainer does not support these sizes.
+        """
         ...
+
+
+def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Tensor], *, diverged: bool) -> TrainedRun:
+    """Return the result of a run from its snapshots: step -> finite flat weights [P], steps ascending."""
+    flat = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
+    return TrainedRun(run, tuple(snapshots), unflatten(architecture, flat), diverged)
 
 
 def learning_rate(settings: TrainingSettings, update: int) -> float:
@@ -108,7 +160,7 @@ def learning_rate(settings: TrainingSettings, update: int) -> float:
 
 
 def adamw_rates(settings: TrainingSettings, updates: Sequence[int]) -> Tensor:
-    """Return what AdamW needs at each of K updates, [K, 3]: rate; rate / (1 - beta1^t); sqrt(1 - beta2^t)."""
+    """Return factors of AdamW at K updates t - 1, [K, 3]: rate, rate / (1 - beta1^t), sqrt(1 - beta2^t)."""
     rates = []
     for update in updates:
         rate, step = learning_rate(settings, update), update + 1
@@ -117,7 +169,7 @@ def adamw_rates(settings: TrainingSettings, updates: Sequence[int]) -> Tensor:
 
 
 def segments(settings: TrainingSettings, longest: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of updates (first, end) that end at every snapshot and are no longer than `longest`."""
+    """Yield consecutive ranges of updates [first, end) of at most `longest` updates that end at every snapshot."""
     first = 0
     for snapshot in settings.snapshots:
         while first < snapshot:

@@ -1,4 +1,5 @@
-// rnn_zoos.generation.trainers.native._native: networks that train on one core without the GIL. Used by native.py, which says more.
+// The Python module `_native`: networks that train on one core, without holding the GIL. `trainer.py` uses it;
+// `_native.pyi` declares it.
 #include "native.h"
 
 #include <pybind11/numpy.h>
@@ -19,6 +20,13 @@ namespace {
 
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
+using Rates = std::vector<double>;
+
+void expect(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+// --- Instruction sets ------------------------------------------------------------------------------------------------
 
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> sets;
@@ -32,7 +40,7 @@ std::vector<std::string> instruction_sets() {
     return sets;
 }
 
-const Kernel& kernel_of(const std::string& set) {
+const Kernel& kernel_for(const std::string& set) {
     for (const std::string& known : instruction_sets())
         if (known == set) {
 #if defined(__x86_64__)
@@ -41,117 +49,50 @@ const Kernel& kernel_of(const std::string& set) {
 #endif
             return base::kernel;
         }
-    throw std::invalid_argument("this machine has no instruction set " + set);
+    throw std::invalid_argument("instruction_set: this machine does not have " + set);
 }
 
-void expect(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
+Array<float> apply(const std::string& name, const std::string& set, const Array<float>& values) {
+    expect(name == "exp" || name == "sigmoid" || name == "tanh", "function: exp, sigmoid or tanh");
+    expect(values.size() % 16 == 0, "values: a multiple of 16");
+    const Function function = name == "exp" ? EXPONENTIAL : name == "sigmoid" ? SIGMOID : TANGENT;
+    Array<float> out(values.size(), values.data());
+    kernel_for(set).apply(function, out.mutable_data(), out.size());
+    return out;
 }
 
-// A network, its optimizer, and the number of updates that it has done.
-class Trainee {
-  public:
-    Trainee(const std::string& cell, int layers, int inputs, int hidden, int outputs, int batch, int steps,
-            const std::string& set)
-        : shape{cell == "lstm" ? LSTM : cell == "gru" ? GRU : RNN, layers, inputs, hidden, outputs, batch, steps} {
-        expect(cell == "lstm" || cell == "gru" || cell == "rnn", "cell: lstm, gru or rnn");
-        expect(layers >= 1 && layers <= MAX_LAYERS, "layers: 1 to 16");
-        expect(inputs > 0 && hidden > 0 && outputs > 0 && batch > 0 && steps > 0, "sizes: at least 1");
-        const int gates = shape.cell == LSTM ? 4 : shape.cell == GRU ? 3 : 1;
-        for (int l = 0; l < layers; l++) parameters += gates * hidden * ((l ? hidden : inputs) + hidden + 2);
-        parameters += outputs * (hidden + 1);
-        network.reset(kernel_of(set).make(shape));
-    }
+// --- Sizes and data --------------------------------------------------------------------------------------------------
 
-    void set_weights(Array<float> flat) {
-        expect(flat.size() == parameters, "weights: as many as the network has");
-        network->start(flat.data());
-        updates = 0;
-    }
+Shape make_shape(const std::string& cell, int layers, int inputs, int hidden, int outputs, int batch, int steps) {
+    expect(cell == "lstm" || cell == "gru" || cell == "rnn", "cell: lstm, gru or rnn");
+    expect(layers >= 1 && layers <= MAX_LAYERS, "layers: 1 to 16");
+    expect(inputs > 0 && hidden > 0 && outputs > 0 && batch > 0 && steps > 0, "sizes: at least 1");
+    return {cell == "lstm" ? LSTM : cell == "gru" ? GRU : RNN, layers, inputs, hidden, outputs, batch, steps};
+}
 
-    Array<float> flat(bool gradients) {
-        Array<float> out(parameters);
-        network->copy(out.mutable_data(), gradients);
-        return out;
-    }
+long num_parameters(const Shape& shape) {
+    long count = long(shape.outputs) * (shape.hidden + 1);
+    for (int l = 0; l < shape.layers; l++)
+        count += num_gates(shape.cell) * shape.hidden * ((l ? shape.hidden : shape.inputs) + shape.hidden + 2);
+    return count;
+}
 
-    py::list train_symbols(Array<unsigned char> symbols, const std::vector<double>& rates, const AdamW& adamw) {
-        expect(symbols.ndim() == 3 && symbols.shape(0) == long(rates.size()) && symbols.shape(1) == shape.batch &&
-                   symbols.shape(2) == shape.steps + 1, "symbols: [updates, batch, steps + 1]");
-        const unsigned char* data = symbols.data();
-        for (long k = 0; k < symbols.size(); k++) expect(data[k] < shape.inputs && data[k] < shape.outputs, "symbols: below inputs and outputs");
-        Batch batch;
-        const long size = long(shape.batch) * (shape.steps + 1);
-        return train(rates, adamw, [&](long k) { batch.symbols = data + k * size; return batch; });
-    }
+// All images of a family, and how a network reads one. `Batch` describes the four arrays.
+struct Images {
+    Array<unsigned char> images;
+    Array<long> labels, table;
+    Array<float> brightness;
 
-    py::list train_images(Array<long> chosen, Array<unsigned char> images, Array<long> labels, Array<long> table,
-                          Array<float> brightness, const std::vector<double>& rates, const AdamW& adamw) {
-        expect(chosen.ndim() == 2 && chosen.shape(0) == long(rates.size()) && chosen.shape(1) == shape.batch, "chosen: [updates, batch]");
-        Batch batch = pictures(chosen, images, labels, table, brightness);
-        return train(rates, adamw, [&](long k) { batch.chosen = chosen.data() + k * shape.batch; return batch; });
-    }
-
-    // Any number of images. Returns the sum of the cross-entropies of all steps, and how many are right at the last.
-    // Digits begin with black tiles (about 9 of 49): up to the first that is not, they share their steps.
-    std::pair<double, long> measure_images(Array<long> chosen, Array<unsigned char> images, Array<long> labels,
-                                           Array<long> table, Array<float> brightness) {
-        expect(chosen.ndim() == 1, "chosen: [N]");
-        Batch batch = pictures(chosen, images, labels, table, brightness);
-        py::gil_scoped_release release;
-        std::vector<std::pair<int, long>> order;
-        for (long k = 0; k < chosen.size(); k++) order.emplace_back(shared_steps(batch, chosen.data()[k]), chosen.data()[k]);
-        std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-        remember_black(batch);
-        Measured sum = {0, 0};
-        std::vector<long> together(shape.batch);
-        batch.chosen = together.data();
-        for (size_t first = 0; first < order.size(); first += shape.batch) {
-            const int count = int(std::min(order.size() - first, size_t(shape.batch)));
-            for (int b = 0; b < shape.batch; b++) together[b] = order[first + std::min(b, count - 1)].second;
-            const Measured part = network->measure(batch, count, order[first].first);
-            sum.loss += part.loss;
-            sum.right += part.right;
-        }
-        return {sum.loss, sum.right};
-    }
-
-    py::list train_dense(Array<float> inputs, Array<long> targets, const std::vector<double>& rates, const AdamW& adamw) {
-        check_dense(inputs, long(rates.size()));
-        expect(targets.ndim() == 3 && targets.shape(0) == inputs.shape(0) && targets.shape(1) == shape.batch && targets.shape(2) == shape.steps, "targets: [updates, batch, steps]");
-        for (long k = 0; k < targets.size(); k++) expect(targets.data()[k] >= 0 && targets.data()[k] < shape.outputs, "targets: below outputs");
-        Batch batch;
-        const long size = long(shape.batch) * shape.steps;
-        return train(rates, adamw, [&](long k) {
-            batch.dense = inputs.data() + k * size * shape.inputs;
-            batch.targets = targets.data() + k * size;
-            return batch;
-        });
-    }
-
-    Array<float> predict(Array<float> inputs) {
-        check_dense(inputs, 1);
-        Array<float> out({shape.batch, shape.steps, shape.outputs});
-        Batch batch;
-        batch.dense = inputs.data();
-        float* to = out.mutable_data();
-        py::gil_scoped_release release;
-        network->predict(batch, to);
-        return out;
-    }
-
-    long bytes() const { return network->bytes(); }
-
-  private:
-    // The pictures that `chosen` may choose from; which of them is left open.
-    Batch pictures(const Array<long>& chosen, const Array<unsigned char>& images, const Array<long>& labels,
-                   const Array<long>& table, const Array<float>& brightness) const {
+    // Return a batch of these images in which `chosen` is not set; check all arrays, and the indices [*] in use.
+    Batch batch(const Shape& shape, const Array<long>& indices) const {
         expect(images.ndim() == 2 && labels.size() == images.shape(0), "images: [N, pixels], labels: [N]");
-        expect(table.size() == long(shape.steps - 1) * shape.inputs && brightness.size() == 256, "table: [(steps - 1) * inputs], brightness: [256]");
-        for (long k = 0; k < table.size(); k++) expect(table.data()[k] >= 0 && table.data()[k] < images.shape(1), "table: pixels of an image");
-        for (long k = 0; k < chosen.size(); k++) {
-            const long image = chosen.data()[k];
-            expect(image >= 0 && image < images.shape(0), "chosen: rows of images");
+        expect(table.size() == long(shape.steps - 1) * shape.inputs && brightness.size() == 256,
+               "table: [(steps - 1) * inputs], brightness: [256]");
+        for (long k = 0; k < table.size(); k++)
+            expect(table.data()[k] >= 0 && table.data()[k] < images.shape(1), "table: pixels of an image");
+        for (long k = 0; k < indices.size(); k++) {
+            const long image = indices.data()[k];
+            expect(image >= 0 && image < images.shape(0), "chosen: indices of images");
             expect(labels.data()[image] >= 0 && labels.data()[image] < shape.outputs, "labels: below outputs");
         }
         Batch batch;
@@ -162,31 +103,141 @@ class Trainee {
         batch.brightness = brightness.data();
         return batch;
     }
+};
 
-    // Steps of an image up to its first tile that is not black; the first step is BOS.
-    int shared_steps(const Batch& batch, long image) const {
+// --- Training and evaluation -----------------------------------------------------------------------------------------
+
+// A network, its optimizer, and the number of updates done.
+class TrainableNetwork {
+  public:
+    TrainableNetwork(const Shape& shape, const std::string& set)
+        : shape(shape), parameters(num_parameters(shape)), network(kernel_for(set).make(shape)) {}
+
+    void set_weights(const Array<float>& flat) {
+        expect(flat.size() == parameters, "weights: as many as the network has");
+        network->set_weights(flat.data());
+        updates = 0;
+    }
+
+    Array<float> weights() const {
+        Array<float> flat(parameters);
+        network->copy_weights(flat.mutable_data());
+        return flat;
+    }
+
+    Array<float> gradients() const {
+        Array<float> flat(parameters);
+        network->copy_gradients(flat.mutable_data());
+        return flat;
+    }
+
+    long bytes() const { return network->bytes(); }
+
+    py::list train_symbols(const Array<unsigned char>& symbols, const Rates& rates, const AdamW& adamw) {
+        expect(symbols.ndim() == 3 && symbols.shape(0) == long(rates.size()) && symbols.shape(1) == shape.batch &&
+                   symbols.shape(2) == shape.steps + 1,
+               "symbols: [updates, batch, steps + 1]");
+        const unsigned char* data = symbols.data();
+        for (long k = 0; k < symbols.size(); k++)
+            expect(data[k] < shape.inputs && data[k] < shape.outputs, "symbols: below inputs and outputs");
+        const long size = long(shape.batch) * (shape.steps + 1);
+        Batch batch;
+        return train(rates, adamw, [&](long update) {
+            batch.symbols = data + update * size;
+            return batch;
+        });
+    }
+
+    py::list train_images(const Array<long>& chosen, const Images& images, const Rates& rates, const AdamW& adamw) {
+        expect(chosen.ndim() == 2 && chosen.shape(0) == long(rates.size()) && chosen.shape(1) == shape.batch,
+               "chosen: [updates, batch]");
+        Batch batch = images.batch(shape, chosen);
+        return train(rates, adamw, [&](long update) {
+            batch.chosen = chosen.data() + update * shape.batch;
+            return batch;
+        });
+    }
+
+    py::list train_dense(const Array<float>& inputs, const Array<long>& targets, const Rates& rates,
+                         const AdamW& adamw) {
+        check_dense(inputs, long(rates.size()));
+        expect(targets.ndim() == 3 && targets.shape(0) == inputs.shape(0) && targets.shape(1) == shape.batch &&
+                   targets.shape(2) == shape.steps,
+               "targets: [updates, batch, steps]");
+        for (long k = 0; k < targets.size(); k++)
+            expect(targets.data()[k] >= 0 && targets.data()[k] < shape.outputs, "targets: below outputs");
+        const long size = long(shape.batch) * shape.steps;
+        Batch batch;
+        return train(rates, adamw, [&](long update) {
+            batch.dense = inputs.data() + update * size * shape.inputs;
+            batch.targets = targets.data() + update * size;
+            return batch;
+        });
+    }
+
+    Array<float> predict(const Array<float>& inputs) {
+        check_dense(inputs, 1);
+        Array<float> outputs({shape.batch, shape.steps, shape.outputs});
+        Batch batch;
+        batch.dense = inputs.data();
+        float* to = outputs.mutable_data();
+        py::gil_scoped_release release;
+        network->predict(batch, to);
+        return outputs;
+    }
+
+    // Evaluate any number of images. Returns the sum of the cross-entropies of all steps, and how many images are
+    // classified correctly at the last step. Digits begin with black tiles (about 9 of 49), for which all of them have
+    // the same states; those are computed once. Images are sorted by the length of that beginning.
+    std::pair<double, long> evaluate_images(const Array<long>& chosen, const Images& images) {
+        expect(chosen.ndim() == 1, "chosen: [N]");
+        Batch batch = images.batch(shape, chosen);
+        py::gil_scoped_release release;
+        std::vector<std::pair<int, long>> order;
+        for (long k = 0; k < chosen.size(); k++)
+            order.emplace_back(black_steps(batch, chosen.data()[k]), chosen.data()[k]);
+        std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+        remember_black_image(batch);
+        Evaluation sum = {0, 0};
+        std::vector<long> together(shape.batch);
+        batch.chosen = together.data();
+        for (size_t first = 0; first < order.size(); first += shape.batch) {
+            const int count = int(std::min(order.size() - first, size_t(shape.batch)));
+            for (int b = 0; b < shape.batch; b++) together[b] = order[first + std::min(b, count - 1)].second;
+            const Evaluation part = network->evaluate(batch, count, order[first].first);
+            sum.loss += part.loss;
+            sum.correct += part.correct;
+        }
+        return {sum.loss, sum.correct};
+    }
+
+  private:
+    void check_dense(const Array<float>& inputs, long updates) const {
+        expect(inputs.ndim() == 4 && inputs.shape(0) == updates && inputs.shape(1) == shape.batch &&
+                   inputs.shape(2) == shape.steps && inputs.shape(3) == shape.inputs,
+               "inputs: [updates, batch, steps, inputs]");
+    }
+
+    // Steps of an image before its first tile that is not black; the first step is BOS.
+    int black_steps(const Batch& batch, long image) const {
         const long pixels = long(shape.steps - 1) * shape.inputs;
         long black = 0;
         while (black < pixels && !batch.images[image * batch.image_size + batch.table[black]]) black++;
         return 1 + int(black / shape.inputs);
     }
 
-    void remember_black(Batch batch) {
+    void remember_black_image(Batch batch) {
         const std::vector<unsigned char> image(batch.image_size, 0);
         const std::vector<long> chosen(shape.batch, 0);
         batch.images = image.data();
         batch.chosen = chosen.data();
-        network->remember(batch);
+        network->remember_prefix(batch);
     }
 
-    void check_dense(const Array<float>& inputs, long updates) const {
-        expect(inputs.ndim() == 4 && inputs.shape(0) == updates && inputs.shape(1) == shape.batch &&
-                   inputs.shape(2) == shape.steps && inputs.shape(3) == shape.inputs, "inputs: [updates, batch, steps, inputs]");
-    }
-
-    // Returns the losses, up to and with the first that is not finite: there the run has diverged and stops.
-    template <class Get>
-    py::list train(const std::vector<double>& rates, AdamW adamw, Get get) {
+    // Do one update per rate, on batch_of(number of the update). Returns the losses, up to and including the first that
+    // is not finite: there the run has diverged, and training stops.
+    template <class BatchOf>
+    py::list train(const Rates& rates, AdamW adamw, BatchOf batch_of) {
         std::vector<double> losses;
         {
             py::gil_scoped_release release;
@@ -195,7 +246,7 @@ class Trainee {
                 adamw.rate = rates[k];
                 adamw.correction1 = 1 - std::pow(adamw.beta1, double(updates));
                 adamw.correction2 = 1 - std::pow(adamw.beta2, double(updates));
-                losses.push_back(network->update(get(long(k)), adamw));
+                losses.push_back(network->update(batch_of(long(k)), adamw));
                 if (!std::isfinite(losses.back())) break;
             }
         }
@@ -203,34 +254,39 @@ class Trainee {
     }
 
     Shape shape;
-    long parameters = 0, updates = 0;
-    std::unique_ptr<NativeNetwork> network;
+    long parameters, updates = 0;
+    std::unique_ptr<Network> network;
 };
 
 }  // namespace
 
 PYBIND11_MODULE(_native, m) {
-    m.def("instruction_sets", &instruction_sets, "Those that this machine has, the best first.");
-    m.def("apply", [](const std::string& function, const std::string& set, Array<float> values) {
-        expect(function == "exp" || function == "sigmoid" || function == "tanh", "function: exp, sigmoid or tanh");
-        expect(values.size() % 16 == 0, "values: a multiple of 16");
-        Array<float> out(values.size(), values.data());
-        kernel_of(set).apply(function == "exp" ? EXPONENTIAL : function == "sigmoid" ? SIGMOID : TANGENT, out.mutable_data(), out.size());
-        return out;
-    }, "The vector functions of the kernel, for tests.");
+    m.def("instruction_sets", &instruction_sets, "Return the instruction sets that this machine has, the best first.");
+    m.def("apply", &apply, "Apply a vector function of the kernel, for tests.");
+    py::class_<Shape>(m, "Shape")
+        .def(py::init(&make_shape), py::arg("cell"), py::arg("layers"), py::arg("inputs"), py::arg("hidden"),
+             py::arg("outputs"), py::arg("batch"), py::arg("steps"));
     py::class_<AdamW>(m, "AdamW").def(py::init([](double weight_decay, double beta1, double beta2, double epsilon) {
-        return AdamW{0, weight_decay, beta1, beta2, epsilon, 1, 1};
+        AdamW adamw{};
+        adamw.weight_decay = weight_decay;
+        adamw.beta1 = beta1;
+        adamw.beta2 = beta2;
+        adamw.epsilon = epsilon;
+        return adamw;
     }));
-    py::class_<Trainee>(m, "Trainee")
-        .def(py::init<const std::string&, int, int, int, int, int, int, const std::string&>(), py::arg("cell"), py::arg("layers"),
-             py::arg("inputs"), py::arg("hidden"), py::arg("outputs"), py::arg("batch"), py::arg("steps"), py::arg("instruction_set"))
-        .def("set_weights", &Trainee::set_weights)
-        .def("weights", [](Trainee& t) { return t.flat(false); })
-        .def("gradients", [](Trainee& t) { return t.flat(true); })
-        .def("train_symbols", &Trainee::train_symbols)
-        .def("train_images", &Trainee::train_images)
-        .def("measure_images", &Trainee::measure_images)
-        .def("train_dense", &Trainee::train_dense)
-        .def("predict", &Trainee::predict)
-        .def_property_readonly("bytes", &Trainee::bytes);
+    py::class_<Images>(m, "Images")
+        .def(py::init([](const Array<unsigned char>& images, const Array<long>& labels, const Array<long>& table,
+                         const Array<float>& brightness) { return Images{images, labels, table, brightness}; }),
+             py::arg("images"), py::arg("labels"), py::arg("table"), py::arg("brightness"));
+    py::class_<TrainableNetwork>(m, "TrainableNetwork")
+        .def(py::init<const Shape&, const std::string&>(), py::arg("shape"), py::arg("instruction_set"))
+        .def("set_weights", &TrainableNetwork::set_weights)
+        .def("weights", &TrainableNetwork::weights)
+        .def("gradients", &TrainableNetwork::gradients)
+        .def("train_symbols", &TrainableNetwork::train_symbols)
+        .def("train_images", &TrainableNetwork::train_images)
+        .def("train_dense", &TrainableNetwork::train_dense)
+        .def("predict", &TrainableNetwork::predict)
+        .def("evaluate_images", &TrainableNetwork::evaluate_images)
+        .def_property_readonly("bytes", &TrainableNetwork::bytes);
 }

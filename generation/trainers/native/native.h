@@ -1,4 +1,4 @@
-// What native.cpp (Python) and the copies of native_kernel.h (one per instruction set) know of each other.
+// The interface between `module.cpp` (the Python binding) and the copies of `kernel.h`, one per instruction set.
 #pragma once
 
 #include <stdlib.h>
@@ -8,51 +8,60 @@
 enum Cell { LSTM, GRU, RNN };
 constexpr int MAX_LAYERS = 16;
 
+// Gates of PyTorch's weights.
+inline int num_gates(Cell cell) { return cell == LSTM ? 4 : cell == GRU ? 3 : 1; }
+
 struct Shape {
     Cell cell;
     int layers, inputs, hidden, outputs, batch, steps;
 };
 
-// One update's data, in one of three forms; the pointers of the other two are null.
+// The data of one update, in one of three forms; the pointers of the other two are null.
 struct Batch {
-    const unsigned char* symbols = nullptr;  // [batch, steps + 1]: one-hot inputs, and the next symbol as target
-    const long* chosen = nullptr;            // [batch]: rows of `images`
+    // Symbols
+    const unsigned char* symbols = nullptr;  // [batch, steps + 1]: one-hot inputs; the target is the next symbol
+    // Images
+    const long* chosen = nullptr;            // [batch]: indices into `images`
     const unsigned char* images = nullptr;   // [*, image_size] pixels
     long image_size = 0;
-    const long* labels = nullptr;       // [*]: the target at every step
-    const long* table = nullptr;        // [(steps - 1) * inputs]: which pixel is which input, from step 1 on
-    const float* brightness = nullptr;  // [256]: input for each value of a pixel
-    const float* dense = nullptr;       // [batch, steps, inputs]
-    const long* targets = nullptr;      // [batch, steps]
+    const long* labels = nullptr;            // [*]: the target at every step
+    const long* table = nullptr;             // [(steps - 1) * inputs]: the pixel that each input reads, from step 1 on
+    const float* brightness = nullptr;       // [256]: the input for each value of a pixel
+    // Dense
+    const float* dense = nullptr;            // [batch, steps, inputs]
+    const long* targets = nullptr;           // [batch, steps]
 };
 
+// Hyperparameters of AdamW, and what changes with the update; the corrections are 1 - beta ** (number of the update).
 struct AdamW {
-    double rate, weight_decay, beta1, beta2, epsilon, correction1, correction2;  // corrections: 1 - beta ** updates
+    double rate, weight_decay, beta1, beta2, epsilon, correction1, correction2;
 };
 
-struct Measured {
-    double loss;  // sum of the cross-entropies of all steps
-    long right;   // sequences whose target has the largest output at the last step
+struct Evaluation {
+    double loss;   // sum of the cross-entropies of all steps
+    long correct;  // sequences whose target has the largest output at the last step
 };
 
-class NativeNetwork {
+// A network with its optimizer. Flat weights and gradients are in PyTorch's order.
+class Network {
   public:
-    virtual ~NativeNetwork() = default;
-    virtual void start(const float* flat) = 0;  // weights, in PyTorch's order; AdamW's moments become zero
-    virtual void copy(float* flat, bool gradients) = 0;
+    virtual ~Network() = default;
+    virtual void set_weights(const float* flat) = 0;  // the moments of AdamW become zero
+    virtual void copy_weights(float* flat) const = 0;
+    virtual void copy_gradients(float* flat) const = 0;  // those of the last update
     virtual double update(const Batch& batch, const AdamW& adamw) = 0;  // returns the loss before the update
-    virtual void predict(const Batch& batch, float* out) = 0;
-    // Keep what the first sequence does to the network, for sequences that begin as it does.
-    virtual void remember(const Batch& batch) = 0;
-    // Of the first `count` sequences, whose first `shared` steps are those of the sequence remembered.
-    virtual Measured measure(const Batch& batch, int count, int shared) = 0;
-    virtual long bytes() const = 0;
+    virtual void predict(const Batch& batch, float* outputs) = 0;  // [batch, steps, outputs]
+    // Keep all states and outputs of the first sequence, for `evaluate` of sequences that begin with the same inputs.
+    virtual void remember_prefix(const Batch& batch) = 0;
+    // Evaluate the first `count` sequences. Their first `shared` steps have the inputs of the remembered sequence.
+    virtual Evaluation evaluate(const Batch& batch, int count, int shared) = 0;
+    virtual long bytes() const = 0;  // of all buffers
 };
 
-// What a copy of native_kernel.h offers. `apply` replaces values, a multiple of 16 many, by a function of them.
+// What one copy of `kernel.h` offers. `apply` replaces `count` values, a multiple of 16, by a function of them.
 enum Function { EXPONENTIAL, SIGMOID, TANGENT };
 struct Kernel {
-    NativeNetwork* (*make)(const Shape&);
+    Network* (*make)(const Shape&);
     void (*apply)(Function, float* values, long count);
 };
 namespace avx512 { extern const Kernel kernel; }

@@ -1,18 +1,17 @@
-"""The trainer for CPUs: C++ that does many whole updates per call, one run on one core, all of it in cache.
+"""The trainer for CPUs: C++ that does many whole updates per call, one run on one core, with all of its data in cache.
 
-Forward, loss, backward through time and AdamW are vector code of our own (native_kernel.h), compiled for AVX-512, AVX2
-and any other machine; the best that this one has is chosen when it runs. A run takes a few MB. Results are equal to
-those of `loop` up to rounding, and equal bit for bit on the same instruction set.
+Forward, loss, backward through time and AdamW are vector code (`kernel.h`), compiled for AVX-512, for AVX2 and for any
+other machine; the best that this machine has is chosen at run time. A run takes a few MB. Results are equal to those of
+`loop` up to rounding, and equal bit for bit on the same instruction set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from functools import singledispatch
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,17 +36,16 @@ from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.networks.weights import flatten
 
 _DRAWN_AHEAD = 200  # updates
-_MEASURED_AT_ONCE = 32  # digits: their activations stay in the second-level cache
+_EVALUATED_AT_ONCE = 32  # digits: their activations stay in the second-level cache
 
-Pictures = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.float32]]
-Feed = Callable[[Tensor, list[float], _native.AdamW], list[float]]
-"""Trains on drawn updates [K, B, ...] with K learning rates; returns losses, the last of which may not be finite."""
+Train = Callable[[Tensor, list[float], _native.AdamW], list[float]]
+"""Trains on drawn updates [K, B, ...] with K learning rates. Returns the losses; only the last may be non-finite."""
 
 
 class NativeTrainer:
     """Trains one run after the other. `instruction_set` is one of `instruction_sets()`, by default the best."""
 
-    at_once: int | None = None
+    runs_at_once: int | None = None
 
     def __init__(self, instruction_set: str | None = None) -> None:
         self.instruction_set = instruction_set or instruction_sets()[0]
@@ -55,7 +53,7 @@ class NativeTrainer:
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
-        """Yield the trained runs, in order."""
+        """Yield the trained runs, in order; see `Trainer.train`."""
         for run in runs:
             yield self._train_run(family, settings, run, report)
 
@@ -63,53 +61,35 @@ class NativeTrainer:
         architecture = settings.architecture(family)
         sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
         _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
-        trainee = _trainee(architecture, settings.batch_size, targets.shape[-1], self.instruction_set)
-        trainee.set_weights(flatten(architecture, initial_weights(architecture, settings.seed, run.run)).numpy())
-        feed = _feed(trainee, sampler)
+        initial = flatten(architecture, initial_weights(architecture, settings.seed, run.run))
+        network = _network(architecture, initial, (settings.batch_size, targets.shape[-1]), self.instruction_set)
+        train = _training_on(sampler, network)
         adamw = _native.AdamW(run.weight_decay, *BETAS, EPSILON)
-        snapshots = {0: torch.from_numpy(trainee.weights())} if 0 in settings.snapshots else {}
-        for first, last in segments(settings, _DRAWN_AHEAD):
-            rates = [learning_rate(settings, update) for update in range(first, last)]
-            losses = feed(sampler.draw(first, last - first)[0], rates, adamw)
-            weights = torch.from_numpy(trainee.weights())
+        snapshots = {0: torch.from_numpy(network.weights())} if 0 in settings.snapshots else {}
+        for first, end in segments(settings, _DRAWN_AHEAD):
+            rates = [learning_rate(settings, update) for update in range(first, end)]
+            losses = train(sampler.draw(first, end - first)[0], rates, adamw)
+            weights = torch.from_numpy(network.weights())
             diverged = not math.isfinite(losses[-1])
-            if last in settings.snapshots and not diverged:
+            if end in settings.snapshots and not diverged:
                 diverged = not bool(weights.isfinite().all())
-                snapshots |= {} if diverged else {last: weights}
-            report(settings.num_updates - first if diverged else last - first)
+                snapshots |= {} if diverged else {end: weights}
+            report(settings.num_updates - first if diverged else end - first)
             if diverged:
                 return trained_run(architecture, run, snapshots, diverged=True)
         return trained_run(architecture, run, snapshots, diverged=False)
 
 
 class NativeNetwork(RecurrentNetwork):
-    """A network that is measured on digits by the code that trains; in all else a RecurrentNetwork."""
+    """A `RecurrentNetwork` whose `measure_digits` runs in the C++ code of the trainer."""
 
     def measure_digits(self, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor) -> tuple[float, float]:
         """Return what `rnn_zoos.families.sequential_mnist.measure_digits` returns, up to rounding."""
-        network = _trainee(self.architecture, _MEASURED_AT_ONCE, NUM_TILES + 1, instruction_sets()[0])
-        network.set_weights(flatten(self.architecture, self.state_dict()).numpy())
-        loss, right = network.measure_images(positions.numpy(), *_pictures(images, labels, table))
-        return loss / (len(positions) * (NUM_TILES + 1)), right / len(positions)
-
-
-def _trainee(architecture: Architecture, batch_size: int, steps: int, instruction_set: str) -> _native.Trainee:
-    return _native.Trainee(
-        cell=architecture.cell,
-        layers=architecture.num_layers,
-        inputs=architecture.input_size,
-        hidden=architecture.hidden_size,
-        outputs=architecture.output_size,
-        batch=batch_size,
-        steps=steps,
-        instruction_set=instruction_set,
-    )
-
-
-def _pictures(images: Tensor, labels: Tensor, table: Tensor) -> Pictures:
-    """Return images, labels, which pixel each input is from, and the input for each value of a pixel."""
-    brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
-    return images.numpy(), labels.numpy(), to_tiles(table).flatten().numpy(), brightness
+        steps = NUM_TILES + 1
+        weights = flatten(self.architecture, self.state_dict())
+        network = _network(self.architecture, weights, (_EVALUATED_AT_ONCE, steps), instruction_sets()[0])
+        loss, correct = network.evaluate_images(positions.numpy(), _images(images, labels, table))
+        return loss / (len(positions) * steps), correct / len(positions)
 
 
 def instruction_sets() -> list[str]:
@@ -117,17 +97,51 @@ def instruction_sets() -> list[str]:
     return _native.instruction_sets()
 
 
-def _feed(trainee: _native.Trainee, sampler: Sampler) -> Feed:
-    """Return how to train on what the sampler draws: symbols and digits as drawn, all else as float inputs."""
-    if isinstance(sampler, LanguageSampler):
-        return lambda drawn, rates, adamw: trainee.train_symbols(drawn.numpy(), rates, adamw)
-    if isinstance(sampler, DigitSampler):
-        pictures = _pictures(sampler.images, sampler.labels, sampler.tables[0])
-        return lambda drawn, rates, adamw: trainee.train_images(drawn.contiguous().numpy(), *pictures, rates, adamw)
+def _network(
+    architecture: Architecture, weights: Tensor, batch_shape: tuple[int, int], instruction_set: str
+) -> _native.TrainableNetwork:
+    """Return a network with flat weights [P] for batches of shape (B, T)."""
+    batch, steps = batch_shape
+    shape = _native.Shape(
+        cell=architecture.cell,
+        layers=architecture.num_layers,
+        inputs=architecture.input_size,
+        hidden=architecture.hidden_size,
+        outputs=architecture.output_size,
+        batch=batch,
+        steps=steps,
+    )
+    network = _native.TrainableNetwork(shape, instruction_set)
+    network.set_weights(weights.numpy())
+    return network
 
-    def dense(drawn: Tensor, rates: list[float], adamw: _native.AdamW) -> list[float]:
+
+def _images(images: Tensor, labels: Tensor, table: Tensor) -> _native.Images:
+    """Return the digits, the pixel that each input reads, and the input for each value of a pixel."""
+    brightness = ((torch.arange(256, dtype=torch.uint8) / 255 - MEAN) / STD).numpy().astype(np.float32)
+    return _native.Images(images.numpy(), labels.numpy(), to_tiles(table).flatten().numpy(), brightness)
+
+
+@singledispatch
+def _training_on(sampler: Sampler, network: _native.TrainableNetwork) -> Train:
+    """Return how to train a network on what a sampler draws. In general: on float inputs."""
+
+    def train(drawn: Tensor, rates: list[float], adamw: _native.AdamW) -> list[float]:
         batches = [sampler.batch(update[None]) for update in drawn]
         inputs, targets = (torch.cat(part).contiguous().numpy() for part in zip(*batches, strict=True))
-        return trainee.train_dense(inputs, targets, rates, adamw)
+        return network.train_dense(inputs, targets, rates, adamw)
 
-    return dense
+    return train
+
+
+@_training_on.register
+def _(_sampler: LanguageSampler, network: _native.TrainableNetwork) -> Train:
+    """Symbols are passed as drawn: one-hot inputs need no product."""
+    return lambda drawn, rates, adamw: network.train_symbols(drawn.numpy(), rates, adamw)
+
+
+@_training_on.register
+def _(sampler: DigitSampler, network: _native.TrainableNetwork) -> Train:
+    """Digits are passed as drawn, by their indices."""
+    images = _images(sampler.images, sampler.labels, sampler.tables[0])
+    return lambda drawn, rates, adamw: network.train_images(drawn.contiguous().numpy(), images, rates, adamw)

@@ -1,4 +1,7 @@
-"""The cells in Triton: what a step makes of its gates, and back. `triton_kernel` says where they are used."""
+"""The recurrent cells of the Triton kernel: one step forward from the sums of the gates, and its gradients.
+
+`layers.py` uses them; `s` is always the `KernelShape`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import triton.language as tl
 
 @triton.jit
 def sigmoid(x: tl.tensor) -> tl.tensor:
-    """Return the logistic function; exp sees no positive number, so nothing overflows. NaN stays NaN."""
+    """Return the logistic function. The argument of exp is never positive, so nothing overflows. NaN stays NaN."""
     small = tl.exp(-tl.abs(x))
     return tl.where(x < 0, small, 1.0) / (1.0 + small)
 
 
 @triton.jit
 def tanh(x: tl.tensor) -> tl.tensor:
-    """Return the hyperbolic tangent, relative error about 1e-6; NaN stays NaN.
+    """Return the hyperbolic tangent with a relative error of about 1e-6. NaN stays NaN.
 
-    Near zero 1 - exp(-2|x|) would cancel, so there it is a Taylor polynomial.
+    Near zero it is a Taylor polynomial, because 1 - exp(-2|x|) would cancel.
     """
     small = tl.exp(-2.0 * tl.abs(x))
     far = (1.0 - small) / (1.0 + small)
@@ -30,7 +33,7 @@ def tanh(x: tl.tensor) -> tl.tensor:
 def cell_forward(
     sums: tl.tuple, state: tl.tensor, cell: tl.tensor, s: tl.constexpr
 ) -> tuple[tl.tuple, tl.tensor, tl.tensor]:
-    """Return the gates after their functions, the next state and the next cell, [B, H] each, from the gates' sums."""
+    """Return the activated gates, the next state and the next cell, [B, H] each, from the sums of the gates."""
     if s.cell == "lstm":
         i, f, g, o = sigmoid(sums[0]), sigmoid(sums[1]), tanh(sums[2]), sigmoid(sums[3])
         cell = f * cell + i * g
@@ -53,20 +56,25 @@ def cell_backward(
     d_cell: tl.tensor,
     s: tl.constexpr,
 ) -> tuple[tl.tuple, tl.tensor, tl.tensor]:
-    """Return the gradients of the gates' sums, and of the state and the cell before the step past the products.
+    """Return the gradients of the sums of the gates, of the state and of the cell before the step; all [B, H].
 
-    before, after: the cell (lstm) or the state (gru, rnn) before and after the step. d_state, d_cell: gradients of
-    the state and the cell after the step; all [B, H].
+    The gradient of the state does not include what reaches it through the products with the weights.
+
+    Args:
+        gates: The activated gates.
+        before, after: The cell (lstm) or the state (gru, rnn) before and after the step.
+        d_state, d_cell: Gradients of the state and the cell after the step.
+        s: The `KernelShape`.
     """
     if s.cell == "lstm":
         i, f, g, o = gates
-        squashed = tanh(after)
-        d_cell += d_state * o * (1.0 - squashed * squashed)
+        tanh_cell = tanh(after)
+        d_cell += d_state * o * (1.0 - tanh_cell * tanh_cell)
         d_gates = (
             d_cell * g * i * (1.0 - i),
             d_cell * before * f * (1.0 - f),
             d_cell * i * (1.0 - g * g),
-            d_state * squashed * o * (1.0 - o),
+            d_state * tanh_cell * o * (1.0 - o),
         )
         return d_gates, tl.zeros_like(d_state), d_cell * f
     elif s.cell == "gru":

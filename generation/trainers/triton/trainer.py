@@ -1,13 +1,13 @@
-"""The Triton trainer: many runs at once on an NVIDIA GPU, one program a run, many updates a launch.
+"""The Triton trainer: many runs at once on an NVIDIA GPU, one program per run, many updates per launch.
 
-A program does whole updates by itself (triton_kernel.py): forward, loss, backward through time and AdamW. It reads
-batches that the family's sampler drew ahead on the same device, so Python is called once in 50 updates of all runs.
+A program does whole updates by itself (`kernel.py`): forward, loss, backward through time and AdamW. It reads batches
+that the family's sampler drew ahead on the same device, so Python is called only once per 50 updates of all runs.
 
-Not yet run on a GPU: this was written and tested without one, in Triton's interpreter, which runs kernels by numpy and
-is far too slow for anything but tests. Speed, and how close tf32x3 comes on the tensor cores, are not known.
+Not yet run on a GPU: this was written and tested without one, in Triton's interpreter, which runs kernels with numpy
+and is far too slow for anything but tests. Its speed, and the accuracy of tf32x3 on the tensor cores, are not known.
 
-What it needs on the device for a run of the paper's size: 2.1 MiB (formal-languages) or 2.5 MiB (sequential-mnist) of
-scratch buffer (`KernelShape.scratch`) and 0.2 MiB of parameters, moments and gradients.
+Memory on the device per run of the paper's size: 2.1 MiB (formal-languages) or 2.5 MiB (sequential-mnist) for the
+scratch buffer (`KernelShape.scratch`), and 0.2 MiB for parameters, moments and gradients.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import singledispatch
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from rnn_zoos.families.rotation import to_tiles
 from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.groups import (
     RunGroup,
-    best_at_once,
+    default_runs_at_once,
     existing_device,
     in_groups,
     initial_parameters,
@@ -42,34 +43,40 @@ INTERPRETED = not isinstance(train_runs, JITFunction)
 
 
 class TritonTrainer:
-    """Trains all runs that it is given at once, or `at_once` of them at a time (by default 1,000 on a GPU).
+    """Trains all given runs at once, or `runs_at_once` of them at a time (by default 1,000 on a GPU).
 
-    `device` is a CUDA device, by default the first; in Triton's interpreter, the CPU. `precision` of the matrix
-    products: tf32x3 (tensor cores, nearly float32) or ieee (float32). `num_warps`: of a program, by default what
-    compiles best for the sizes. Raises DeviceError if there is no such device, BackendError for another precision.
+    Args:
+        device: A CUDA device, by default the first; in Triton's interpreter, the CPU.
+        runs_at_once: See above.
+        precision: Of the matrix products: "tf32x3" (tensor cores, nearly float32) or "ieee" (float32).
+        num_warps: Warps per program, by default what compiles best for the sizes.
+
+    Raises:
+        DeviceError: If this machine does not have the device.
+        BackendError: If the precision is unknown.
     """
 
     def __init__(
         self,
         device: str | None = None,
-        at_once: int | None = None,
+        runs_at_once: int | None = None,
         precision: str = PRECISIONS[0],
         num_warps: int | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise BackendError(f"Backend 'triton' has no precision {precision!r}; possible: {', '.join(PRECISIONS)}.")
         self.device = _device(device)
-        self.at_once = at_once or best_at_once(self.device)
+        self.runs_at_once = runs_at_once or default_runs_at_once(self.device)
         self.precision = precision
         self.num_warps = num_warps
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
-        """Yield the trained runs, in order. Raises BackendError if the sizes are too large for the kernel."""
-        for group in in_groups(runs, self.at_once):
-            stack = TritonStack(family, settings, group, self.device, self.precision, self.num_warps)
-            yield from train_group(stack, group, report)
+        """Yield the trained runs, in order; see `Trainer.train`."""
+        for some in in_groups(runs, self.runs_at_once):
+            group = TritonRunGroup(family, settings, some, self.device, self.precision, self.num_warps)
+            yield from train_group(group, some, report)
 
 
 def _device(name: str | None) -> torch.device:
@@ -77,30 +84,35 @@ def _device(name: str | None) -> torch.device:
         return existing_device(name or "cpu")
     if not torch.cuda.is_available() or torch.version.cuda is None:
         raise DeviceError(
-            "Backend 'triton' needs an NVIDIA GPU and a torch built for CUDA; here is none. Possible: --backend "
+            "Backend 'triton' needs an NVIDIA GPU and a torch built for CUDA; this machine has none. Use --backend "
             "native, stacked or loop."
         )
     device = existing_device(name or "cuda")
     if device.type != "cuda":
-        raise DeviceError(f"Backend 'triton' runs on CUDA devices, not on {name!r}. Possible there: --backend native.")
+        raise DeviceError(f"Backend 'triton' runs on CUDA devices, not on {name!r}. Use --backend native there.")
     return device
 
 
 @dataclass(frozen=True)
-class Feed:
-    """What the kernel reads of the data, see `triton_kernel.train_runs`; `drawn` and `targets` of some updates."""
+class KernelData:
+    """The data arguments of the kernel in one mode, see `kernel.train_runs`; `drawn` and `targets` of some updates."""
 
+    mode: str
     drawn: Tensor
     targets: Tensor
     images: Tensor
     tables: Tensor
 
 
-class TritonStack(RunGroup):
+class TritonRunGroup(RunGroup):
     """M runs in training on a device.
 
-    parameters, first_moments, second_moments, gradients: [M, row], of which the first P are in use
-    (`KernelShape.row`); gradients and losses [M] are those of the last update. scratch: [M, KernelShape.scratch].
+    Attributes:
+        shape: What the kernel is specialised on.
+        parameters, first_moments, second_moments, gradients: [M, row], of which the first P are in use
+            (`KernelShape.row`). The gradients are those of the last update.
+        losses: [M], of the last update.
+        scratch: [M, KernelShape.scratch].
     """
 
     def __init__(
@@ -113,86 +125,89 @@ class TritonStack(RunGroup):
         num_warps: int | None = None,
     ) -> None:
         super().__init__(family, settings, runs, device)
-        self.mode, self.images, self.labels, self.tables = _mode(self.sampler, device)
-        first = self.feed(range(1))
-        self.update_bytes = first.drawn.nbytes + (first.targets.nbytes if self.mode == DENSE else 0)
-        self.shape = KernelShape.of(
-            self.named, settings.batch_size, self._steps(), self.mode, precision, self.images.shape[-1]
-        )
+        first = _kernel_data(self.sampler, range(1))
+        self.shape = self._shape(first, precision)
         self.options = self.shape.options(num_warps)
         self.parameters = torch.zeros(len(runs), self.shape.row, device=device)
-        self.parameters[:, : self.shape.num_parameters] = initial_parameters(self.named, settings, runs).to(device)
+        initial = initial_parameters(self.architecture, settings, runs)
+        self.parameters[:, : self.shape.num_parameters] = initial.to(device)
         self.first_moments, self.second_moments = torch.zeros_like(self.parameters), torch.zeros_like(self.parameters)
         self.gradients, self.losses = torch.zeros_like(self.parameters), torch.zeros(len(runs), device=device)
         self.scratch = torch.empty(len(runs), self.shape.scratch, device=device)
         self.weight_decay = torch.tensor([run.weight_decay for run in runs], device=device)
-        self.done = 0
-        self.coming = self.ahead(self.update_bytes)
-        self.updates = range(0)  # those that are drawn
+        self._done = 0
+        update_bytes = first.drawn.nbytes + (first.targets.nbytes if first.mode == DENSE else 0)
+        self._remaining = self.updates_drawn_together(update_bytes)
+        self._drawn = range(0)  # updates whose data is in self._data and self._rates
 
-    def _steps(self) -> int:
+    def _shape(self, data: KernelData, precision: str) -> KernelShape:
         _, targets = self.sampler.batch(self.sampler.draw(0, 1)[:, 0])
-        return targets.shape[-1]
-
-    def feed(self, updates: range) -> Feed:
-        """Draw the batches of some updates, as the kernel reads them."""
-        drawn = self.sampler.draw(updates.start, len(updates))
-        if self.mode == DENSE:
-            batches = [self.sampler.batch(batch) for batch in drawn.unbind(dim=1)]
-            inputs, targets = (torch.stack(part, dim=1) for part in zip(*batches, strict=True))
-            return Feed(inputs.contiguous(), targets.int().contiguous(), self.images, self.tables)
-        drawn = drawn if self.mode == SYMBOLS else drawn.int()
-        return Feed(drawn.contiguous(), self.labels, self.images, self.tables)
+        batch, steps = self.settings.batch_size, targets.shape[-1]
+        return KernelShape.of(self.architecture, batch, steps, data.mode, precision, data.images.shape[-1])
 
     def advance(self, updates: int) -> None:
         """Do the next updates of all runs."""
         while updates:
-            if self.done == self.updates.stop:
-                self.updates = next(self.coming)
-                self.drawn = self.feed(self.updates)
-                self.rates = adamw_rates(self.settings, self.updates).to(self.parameters.device)
-            count = min(updates, self.updates.stop - self.done)
+            if self._done == self._drawn.stop:
+                self._drawn = next(self._remaining)
+                self._data = _kernel_data(self.sampler, self._drawn)
+                self._rates = adamw_rates(self.settings, self._drawn).to(self.parameters.device)
+            count = min(updates, self._drawn.stop - self._done)
             self._launch(count)
-            self.done += count
+            self._done += count
             updates -= count
 
     def _launch(self, updates: int) -> None:
         """Do some of the drawn updates in one launch."""
         with torch.cuda.device(self.parameters.device) if self.parameters.is_cuda else nullcontext():
             train_runs[(len(self.parameters),)](
-                self.parameters,
-                self.first_moments,
-                self.second_moments,
-                self.gradients,
-                self.losses,
-                self.diverged_at,
-                self.scratch,
-                self.weight_decay,
-                self.rates,
-                self.drawn.drawn,
-                self.drawn.targets,
-                self.drawn.images,
-                self.drawn.tables,
-                self.done,
-                updates,
-                len(self.updates),
-                self.done - self.updates.start,
-                self.shape,
+                parameters=self.parameters,
+                first_moments=self.first_moments,
+                second_moments=self.second_moments,
+                gradients=self.gradients,
+                losses=self.losses,
+                diverged_at=self.diverged_at,
+                scratch=self.scratch,
+                weight_decay=self.weight_decay,
+                rates=self._rates,
+                drawn=self._data.drawn,
+                targets=self._data.targets,
+                images=self._data.images,
+                tables=self._data.tables,
+                first_update=self._done,
+                updates=updates,
+                ahead=len(self._drawn),
+                skip=self._done - self._drawn.start,
+                s=self.shape,
                 **self.options,
             )
 
     def weights(self) -> Tensor:
-        """Return a copy of the weights [M, P] of all runs."""
+        """Return a copy of the flat weights [M, P] of all runs."""
         return self.parameters[:, : self.shape.num_parameters].clone()
 
 
-def _mode(sampler: Sampler, device: torch.device) -> tuple[str, Tensor, Tensor, Tensor]:
-    """Return how the kernel gets its data, and what does not change from update to update: images, labels, tables.
+@singledispatch
+def _kernel_data(sampler: Sampler, updates: range) -> KernelData:
+    """Draw the batches of some updates in the form that the kernel reads. In general: as float inputs."""
+    drawn = sampler.draw(updates.start, len(updates))
+    batches = [sampler.batch(batch) for batch in drawn.unbind(dim=1)]
+    inputs, targets = (torch.stack(part, dim=1) for part in zip(*batches, strict=True))
+    unused = torch.zeros(1, 1, dtype=torch.uint8, device=drawn.device)
+    return KernelData(DENSE, inputs.contiguous(), targets.int().contiguous(), unused, unused.int())
 
-    Symbols and digits go to the kernel as drawn, all else as float inputs.
-    """
-    if isinstance(sampler, DigitSampler):
-        tables = to_tiles(sampler.tables).flatten(1).int().contiguous()
-        return IMAGES, sampler.images, sampler.labels.int(), tables
-    none = torch.zeros(1, 1, dtype=torch.uint8, device=device)
-    return SYMBOLS if isinstance(sampler, LanguageSampler) else DENSE, none, none.int(), none.int()
+
+@_kernel_data.register
+def _(sampler: LanguageSampler, updates: range) -> KernelData:
+    """Symbols are passed as drawn."""
+    drawn = sampler.draw(updates.start, len(updates)).contiguous()
+    unused = torch.zeros(1, 1, dtype=torch.uint8, device=drawn.device)
+    return KernelData(SYMBOLS, drawn, unused.int(), unused, unused.int())
+
+
+@_kernel_data.register
+def _(sampler: DigitSampler, updates: range) -> KernelData:
+    """Digits are passed as drawn, by their indices."""
+    drawn = sampler.draw(updates.start, len(updates)).int().contiguous()
+    tables = to_tiles(sampler.tables).flatten(1).int().contiguous()
+    return KernelData(IMAGES, drawn, sampler.labels.int(), sampler.images, tables)

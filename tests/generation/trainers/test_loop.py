@@ -1,4 +1,4 @@
-"""The loop trainer against a second implementation that shares none of its code."""
+"""The loop trainer against a second implementation that shares no code with it."""
 
 import math
 
@@ -24,7 +24,7 @@ def train(made: Plan, runs: list[int], report=lambda updates: None) -> list[Trai
 
 
 def plain_training(made: Plan, number: int, updates: int) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """torch.nn, F.cross_entropy, torch.optim.AdamW and a learning rate written out; returns losses and weights."""
+    """Train with torch.nn, F.cross_entropy, AdamW and an explicit learning rate; return losses and weights."""
     settings, family = made.settings, made.family
     run = next(run for run, _ in made.runs() if run.run == number)
     sizes = settings.architecture(family)
@@ -59,7 +59,7 @@ def test_twenty_updates_equal_a_plain_implementation(zoo, cell, tiny_preset, mon
     monkeypatch.setattr(
         F,
         "cross_entropy",
-        lambda *args: losses.append(loss := cross_entropy(*args)) or loss,  # what the trainer sees
+        lambda *args: losses.append(loss := cross_entropy(*args)) or loss,  # the losses of the trainer
     )
     made = plan(zoo, tiny_preset(cell), snapshots=(0, 19, 20), hidden_size=13)
     trained = train(made, [3])[0]
@@ -73,10 +73,10 @@ def test_twenty_updates_equal_a_plain_implementation(zoo, cell, tiny_preset, mon
     for name, tensor in trained.weights.items():
         torch.testing.assert_close(tensor[2], weights[name], rtol=1e-3, atol=1e-5, msg=name)
         assert torch.equal(tensor[0], start[name])
-        assert (tensor[2] - tensor[0]).abs().max() > 0.01, "the comparison would be empty if nothing moved"
+        assert (tensor[2] - tensor[0]).abs().max() > 0.01, "without changes, the comparison would prove nothing"
 
 
-def test_a_run_depends_on_its_name_alone(tiny_preset):
+def test_a_run_does_not_depend_on_other_runs_or_snapshots(tiny_preset):
     made = plan("formal-languages", tiny_preset())
     together = {trained.run.run: trained for trained in train(made, [0, 1, 2])}
     alone = train(made, [1])[0]
@@ -87,7 +87,7 @@ def test_a_run_depends_on_its_name_alone(tiny_preset):
         assert not torch.equal(tensor, together[0].weights[name])
 
 
-def test_a_diverging_run_keeps_its_finite_snapshots_and_leaves_the_others_alone(tiny_preset, monkeypatch):
+def test_a_diverging_run_keeps_its_finite_snapshots_and_does_not_affect_other_runs(tiny_preset, monkeypatch):
     made = plan("formal-languages", tiny_preset())
     healthy = train(made, [0, 2])
     sampler = type(made.family).sampler
@@ -113,13 +113,13 @@ def test_a_diverging_run_keeps_its_finite_snapshots_and_leaves_the_others_alone(
     first, diverged, last = train(made, [0, 1, 2], done.append)
     assert diverged.diverged and diverged.steps == (0, 2)
     assert all(tensor.shape[0] == 2 and tensor.isfinite().all() for tensor in diverged.weights.values())
-    assert sum(done) == 3 * made.settings.num_updates, "progress counts the updates that are not needed any more"
+    assert sum(done) == 3 * made.settings.num_updates, "progress counts updates that are no longer needed"
     for trained, expected in zip((first, last), healthy, strict=True):
         assert not trained.diverged
         assert all(torch.equal(trained.weights[name], expected.weights[name]) for name in trained.weights)
 
 
-def test_weights_that_overflow_are_divergence_too(tiny_preset):
+def test_overflowing_weights_count_as_divergence(tiny_preset):
     trained = train(plan("formal-languages", tiny_preset(), learning_rate={0: 1e38}, snapshots=(0, 1, 2, 3)), [0])[0]
     assert trained.diverged and trained.steps[0] == 0 and len(trained.steps) < 4
 
@@ -131,8 +131,8 @@ def test_a_run_that_diverges_before_its_first_snapshot_has_none(tiny_preset):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zoo", ZOOS)
-def test_training_learns(zoo):
-    """300 updates on real data are enough to see it."""
+def test_training_improves_accuracy(zoo):
+    """300 updates on real data are enough to show it."""
     made = plan(zoo, "demo", snapshots=(0, 300))
     run = next(run for run, _ in made.runs())
     trained = train(made, [run.run])[0]

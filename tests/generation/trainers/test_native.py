@@ -18,8 +18,8 @@ from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
 from rnn_zoos.generation.trainers.native.trainer import (
     NativeNetwork,
     NativeTrainer,
+    _images,
     _native,
-    _pictures,
     instruction_sets,
 )
 from rnn_zoos.networks.architecture import Architecture
@@ -31,11 +31,16 @@ B, T, H, I, O = 5, 7, 13, 3, 4  # noqa: E741 - the axis letters
 ADAMW = (0.1, 0.9, 0.999, 1e-8)
 
 
-def trainee(architecture: Architecture, instruction_set: str, run: int = 0) -> _native.Trainee:
+def digit_network(hidden: int = H, batch: int = B) -> _native.TrainableNetwork:
+    return _native.TrainableNetwork(_native.Shape("lstm", 2, 16, hidden, 10, batch, 50), SETS[0])
+
+
+def native_network(architecture: Architecture, instruction_set: str) -> _native.TrainableNetwork:
     a = architecture
-    made = _native.Trainee(a.cell, a.num_layers, a.input_size, a.hidden_size, a.output_size, B, T, instruction_set)
-    made.set_weights(flatten(a, initial_weights(a, 0, run)).numpy())
-    return made
+    shape = _native.Shape(a.cell, a.num_layers, a.input_size, a.hidden_size, a.output_size, B, T)
+    network = _native.TrainableNetwork(shape, instruction_set)
+    network.set_weights(flatten(a, initial_weights(a, 0, 0)).numpy())
+    return network
 
 
 def data(updates: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,14 +54,16 @@ def relative(found: np.ndarray, expected: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("angle", [0, 77_000_000, 135_000_000])
 @pytest.mark.parametrize("cell", CELLS)
-def test_digits_are_measured_as_by_the_torch_network(cell, angle, monkeypatch):
-    """Digits that share their first black tiles and digits that do not, batches that are not full, one black digit."""
+def test_evaluating_digits_equals_the_torch_network(cell, angle, monkeypatch):
+    """Digits that share their first black tiles, digits that do not, batches that are not full, a black digit."""
     family = SequentialMnist()
     shape = family.architecture(cell, 2, 13)
-    weights = {name: 3 * tensor for name, tensor in initial_weights(shape, 0, 0).items()}  # or all would be class 3
+    weights = {
+        name: 3 * tensor for name, tensor in initial_weights(shape, 0, 0).items()
+    }  # unscaled, all outputs are class 3
     images, labels, table = family.digits.images.clone(), family.digits.labels, family.table(angle)
     images[7] = 0
-    monkeypatch.setattr("rnn_zoos.generation.trainers.native.trainer._MEASURED_AT_ONCE", 9)
+    monkeypatch.setattr("rnn_zoos.generation.trainers.native.trainer._EVALUATED_AT_ONCE", 9)
     network = NativeNetwork(shape, weights)
     for positions in (torch.arange(100, 231), torch.tensor([7]), torch.tensor([12, 7, 12, 99])):
         loss, accuracy = network.measure_digits(images, labels, positions, table)
@@ -64,35 +71,35 @@ def test_digits_are_measured_as_by_the_torch_network(cell, angle, monkeypatch):
         assert (loss, accuracy) == (pytest.approx(expected[0], rel=1e-5), expected[1])
 
 
-def test_a_network_that_measured_can_train_as_if_it_had_not():
+def test_evaluating_a_network_does_not_change_its_training():
     shape = Architecture("lstm", 2, 16, H, 10)
-    measured, fresh = (_native.Trainee("lstm", 2, 16, H, 10, B, 50, SETS[0]) for _ in range(2))
+    evaluated, fresh = digit_network(), digit_network()
     digits = SequentialMnist().digits
-    pictures = _pictures(digits.images, digits.labels, SequentialMnist().table(77_000_000))
+    images = _images(digits.images, digits.labels, SequentialMnist().table(77_000_000))
     chosen = np.arange(2 * B).reshape(2, B)
-    for one in (measured, fresh):
-        one.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
-        if one is measured:
-            one.measure_images(np.arange(17), *pictures)
-        one.train_images(chosen, *pictures, [0.01, 0.01], _native.AdamW(*ADAMW))
-    assert np.array_equal(measured.weights(), fresh.weights())
+    for network in (evaluated, fresh):
+        network.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
+        if network is evaluated:
+            network.evaluate_images(np.arange(17), images)
+        network.train_images(chosen, images, [0.01, 0.01], _native.AdamW(*ADAMW))
+    assert np.array_equal(evaluated.weights(), fresh.weights())
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("instruction_set", SETS)
-def test_outputs_loss_and_every_gradient_equal_autograds(instruction_set, cell, layers):
+def test_outputs_loss_and_every_gradient_equal_autograd(instruction_set, cell, layers):
     shape = Architecture(cell, layers, I, H, O)
     network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
     inputs, targets = data(1)
     outputs = network(inputs[0])
     loss = F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
     loss.backward()
-    ours = trainee(shape, instruction_set)
-    assert relative(ours.predict(inputs.numpy()), outputs.detach()) < 1e-5
-    losses = ours.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
+    native = native_network(shape, instruction_set)
+    assert relative(native.predict(inputs.numpy()), outputs.detach()) < 1e-5
+    losses = native.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
     assert losses == pytest.approx([loss.item()], rel=1e-5)
-    gradients = dict(zip(shape.parameter_shapes, unpack(shape, ours.gradients()), strict=True))
+    gradients = dict(zip(shape.parameter_shapes, unpack(shape, native.gradients()), strict=True))
     for name, parameter in network.named_parameters():
         assert relative(gradients[name].numpy(), parameter.grad) < 1e-5, name
 
@@ -106,7 +113,7 @@ def unpack(shape: Architecture, flat: np.ndarray) -> list[torch.Tensor]:
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("instruction_set", SETS)
-def test_fifty_updates_equal_torchs_adamw(instruction_set, cell, layers):
+def test_fifty_updates_equal_adamw_of_torch(instruction_set, cell, layers):
     shape = Architecture(cell, layers, I, H, O)
     network = RecurrentNetwork(shape, initial_weights(shape, 0, 0))
     optimizer = torch.optim.AdamW(network.parameters(), betas=ADAMW[1:3], eps=ADAMW[3], weight_decay=ADAMW[0])
@@ -118,22 +125,24 @@ def test_fifty_updates_equal_torchs_adamw(instruction_set, cell, layers):
         F.cross_entropy(network(x).flatten(0, 1), y.flatten()).backward()
         optimizer.step()
     expected = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-    ours = trainee(shape, instruction_set)
-    ours.train_dense(inputs.numpy(), targets.numpy(), rates, _native.AdamW(*ADAMW))
-    assert relative(ours.weights(), expected) < 1e-3
-    assert relative(trainee(shape, instruction_set).weights(), expected) > 0.1, "training must have moved the weights"
+    native = native_network(shape, instruction_set)
+    native.train_dense(inputs.numpy(), targets.numpy(), rates, _native.AdamW(*ADAMW))
+    assert relative(native.weights(), expected) < 1e-3
+    assert relative(native_network(shape, instruction_set).weights(), expected) > 0.1, (
+        "training must have moved the weights"
+    )
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
 @pytest.mark.parametrize("zoo", ZOOS)
 def test_both_zoos_equal_the_loop_trainer(zoo, instruction_set, tiny_preset):
-    """Symbols and digits go another way into the kernel than float inputs do."""
+    """Symbols and digits are passed to the kernel in other forms than float inputs."""
     for cell in CELLS:
         made = plan(zoo, tiny_preset(cell), snapshots=(0, 2, 50), hidden_size=13)
         runs = [run for run, _ in made.runs()][2:4]
         expected = train(made, [run.run for run in runs])
-        ours = list(NativeTrainer(instruction_set).train(made.family, made.settings, runs, lambda updates: None))
-        for trained, reference in zip(ours, expected, strict=True):
+        native = list(NativeTrainer(instruction_set).train(made.family, made.settings, runs, lambda updates: None))
+        for trained, reference in zip(native, expected, strict=True):
             assert (trained.run, trained.steps, trained.diverged) == (
                 reference.run,
                 reference.steps,
@@ -141,13 +150,14 @@ def test_both_zoos_equal_the_loop_trainer(zoo, instruction_set, tiny_preset):
             )
             for name, tensor in trained.weights.items():
                 assert torch.equal(tensor[0], reference.weights[name][0])
-                # AdamW's first steps have the size of the learning rate whatever the gradient: rounding shows there.
+                # The first steps of AdamW have the size of the learning rate whatever the gradient, which amplifies
+                # rounding.
                 torch.testing.assert_close(tensor[1], reference.weights[name][1], rtol=1e-4, atol=1e-5, msg=name)
                 assert (tensor[2] - reference.weights[name][2]).abs().max() < 1e-3 * tensor[2].abs().max() + 1e-4, name
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-def test_vector_functions_stay_within_their_bounds(instruction_set):
+def test_vector_functions_stay_within_their_error_bounds(instruction_set):
     x = np.concatenate([np.linspace(-87, 87, 400_000), np.linspace(-0.3, 0.3, 100_000), [0, 1e-30, -1e-30, 1e-40] * 4])
     x = x.astype(np.float32)[: len(x) // 16 * 16]
     exact = x.astype(np.float64)
@@ -162,10 +172,10 @@ def test_vector_functions_stay_within_their_bounds(instruction_set):
     edges = np.array([np.nan, np.inf, -np.inf, 200] * 4, np.float32)
     tanh = _native.apply("tanh", instruction_set, edges)
     assert np.isnan(tanh[0]) and tanh[1] == 1 and tanh[2] == -1 and tanh[3] == 1
-    assert np.isnan(_native.apply("exp", instruction_set, edges)[0]), "a NaN that vanishes would hide a divergence"
+    assert np.isnan(_native.apply("exp", instruction_set, edges)[0]), "a lost NaN would hide that a run diverged"
 
 
-def test_importing_the_extension_leaves_denormal_numbers_alone():
+def test_importing_the_extension_does_not_switch_off_denormal_numbers():
     script = (
         "import numpy as np; from rnn_zoos.generation.trainers.native import _native\n"
         "print(float(np.float32(1e-40) * np.float32(1)) > 0)"
@@ -174,20 +184,20 @@ def test_importing_the_extension_leaves_denormal_numbers_alone():
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
-def test_buffers_that_hold_nonsense_do_not_reach_a_result(instruction_set):
+def test_earlier_contents_of_buffers_do_not_affect_results(instruction_set):
     shape = Architecture("gru", 2, I, H, O)
     inputs, targets = data(1)
-    clean, dirty = trainee(shape, instruction_set), trainee(shape, instruction_set)
+    clean, dirty = native_network(shape, instruction_set), native_network(shape, instruction_set)
     dirty.set_weights(np.full(shape.num_parameters, np.nan, np.float32))
     assert not np.isfinite(dirty.train_dense(inputs.numpy(), targets.numpy(), [0.0], _native.AdamW(*ADAMW))[0])
     dirty.set_weights(flatten(shape, initial_weights(shape, 0, 0)).numpy())
     assert np.array_equal(clean.predict(inputs.numpy()), dirty.predict(inputs.numpy()))
-    for each in (clean, dirty):
-        each.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
+    for network in (clean, dirty):
+        network.train_dense(inputs.numpy(), targets.numpy(), [0.01], _native.AdamW(*ADAMW))
     assert np.array_equal(clean.gradients(), dirty.gradients())
 
 
-def test_the_bits_depend_neither_on_neighbours_nor_on_snapshots_nor_on_drawing_ahead(tiny_preset, monkeypatch):
+def test_weights_do_not_depend_on_other_runs_snapshots_or_how_many_updates_are_drawn_ahead(tiny_preset, monkeypatch):
     from rnn_zoos.generation.trainers.native import trainer as native
 
     made = plan("sequential-mnist", tiny_preset(), snapshots=(0, 3, 30))
@@ -204,7 +214,7 @@ def test_the_bits_depend_neither_on_neighbours_nor_on_snapshots_nor_on_drawing_a
         assert not torch.equal(tensor[0], together[0].weights[name][2])
 
 
-def test_a_diverging_run_stops_keeps_its_finite_snapshots_and_counts_as_done(tiny_preset):
+def test_a_diverging_run_stops_keeps_its_finite_snapshots_and_is_reported_as_done(tiny_preset):
     made = plan("formal-languages", tiny_preset(), learning_rate={0: 1e38}, snapshots=(0, 1, 2, 300))
     done: list[int] = []
     run = next(run for run, _ in made.runs())
@@ -216,32 +226,32 @@ def test_a_diverging_run_stops_keeps_its_finite_snapshots_and_counts_as_done(tin
     assert trained.diverged and trained.steps == ()
 
 
-def test_wrong_arrays_are_refused_before_anything_is_read():
+def test_arrays_of_wrong_shape_or_content_are_refused():
     shape = Architecture("lstm", 1, I, H, O)
-    ours, adamw = trainee(shape, SETS[0]), _native.AdamW(*ADAMW)
+    native, adamw = native_network(shape, SETS[0]), _native.AdamW(*ADAMW)
+    sizes = (1, I, H, O, B, T)
     inputs, targets = (tensor.numpy() for tensor in data(2))
     for wrong, message in (
-        (lambda: ours.set_weights(np.zeros(3, np.float32)), "weights"),
-        (lambda: ours.train_dense(inputs[:, :, :-1], targets, [0.1, 0.1], adamw), "inputs"),
-        (lambda: ours.train_dense(inputs, targets[:1], [0.1, 0.1], adamw), "targets"),
-        (lambda: ours.train_dense(inputs, targets + O, [0.1, 0.1], adamw), "below outputs"),
-        (lambda: ours.train_symbols(np.full((1, B, T + 1), 9, np.uint8), [0.1], adamw), "symbols"),
-        (lambda: ours.train_symbols(np.zeros((1, B, T), np.uint8), [0.1], adamw), "symbols"),
-        (lambda: _native.Trainee("lstn", 1, I, H, O, B, T, SETS[0]), "cell"),
-        (lambda: _native.Trainee("lstm", 1, I, H, O, B, T, "mmx"), "mmx"),
+        (lambda: native.set_weights(np.zeros(3, np.float32)), "weights"),
+        (lambda: native.train_dense(inputs[:, :, :-1], targets, [0.1, 0.1], adamw), "inputs"),
+        (lambda: native.train_dense(inputs, targets[:1], [0.1, 0.1], adamw), "targets"),
+        (lambda: native.train_dense(inputs, targets + O, [0.1, 0.1], adamw), "below outputs"),
+        (lambda: native.train_symbols(np.full((1, B, T + 1), 9, np.uint8), [0.1], adamw), "symbols"),
+        (lambda: native.train_symbols(np.zeros((1, B, T), np.uint8), [0.1], adamw), "symbols"),
+        (lambda: _native.Shape("lstn", *sizes), "cell"),
+        (lambda: _native.TrainableNetwork(_native.Shape("lstm", *sizes), "mmx"), "mmx"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()
 
 
 def test_a_run_takes_little_memory():
-    paper = _native.Trainee("lstm", 2, 16, 32, 10, 32, 50, SETS[0])
-    assert 1e6 < paper.bytes < 16e6
+    assert 1e6 < digit_network(hidden=32, batch=32).bytes < 16e6
 
 
-def test_auto_takes_the_native_trainer_and_falls_back_to_the_loop(monkeypatch):
+def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
     assert choose_backend("auto")[0] == "native"
-    assert choose_backend("loop") == ("loop", "as asked for")
+    assert choose_backend("loop") == ("loop", "as requested")
     monkeypatch.setitem(sys.modules, "rnn_zoos.generation.trainers.native.trainer", None)
     backend, why = choose_backend("auto")
     assert backend == "loop" and "no C++ compiler" in why
@@ -253,8 +263,8 @@ def test_auto_takes_the_native_trainer_and_falls_back_to_the_loop(monkeypatch):
 
 
 @pytest.mark.slow
-def test_without_a_compiler_the_package_installs_all_the_same(tmp_path):
-    """`optional` in setup.py: pip ends well, and only the native trainer is missing."""
+def test_without_a_compiler_the_package_still_installs(tmp_path):
+    """`optional` in setup.py: pip succeeds, and only the native trainer is missing."""
     from test_packaging import ROOT, committed
 
     for path in committed():
@@ -263,5 +273,5 @@ def test_without_a_compiler_the_package_installs_all_the_same(tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path / "installed"]
     environment = os.environ | {"CC": "no-such-compiler", "CXX": "no-such-compiler"}
     subprocess.run([*command, tmp_path / "source"], env=environment, check=True, capture_output=True)
-    assert (tmp_path / "installed" / "rnn_zoos" / "generation" / "native.py").is_file()
-    assert not list((tmp_path / "installed" / "rnn_zoos" / "generation").glob("_native*.so"))
+    assert (tmp_path / "installed" / "rnn_zoos" / "generation" / "trainers" / "native" / "trainer.py").is_file()
+    assert not list((tmp_path / "installed").rglob("_native*.so"))

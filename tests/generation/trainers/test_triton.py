@@ -14,11 +14,11 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from comparing import FAMILY, assert_close, assert_equal_to_loop, assert_same_bits, train
 from conftest import CELLS, ZOOS
 from synthetic import synthetic_runs, synthetic_settings
+from trainer_comparison import FAMILY, assert_close, assert_equal_to_loop, assert_same_bits, train
 
-pytest.importorskip("triton", reason="triton is there for Linux on x86-64 alone")
+pytest.importorskip("triton", reason="triton exists only for Linux on x86-64")
 
 import triton
 import triton.language as tl
@@ -29,23 +29,23 @@ from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.triton.cells import sigmoid, tanh
 from rnn_zoos.generation.trainers.triton.shape import LARGEST
-from rnn_zoos.generation.trainers.triton.trainer import INTERPRETED, TritonStack, TritonTrainer
+from rnn_zoos.generation.trainers.triton.trainer import INTERPRETED, TritonRunGroup, TritonTrainer
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.networks.weights import unflatten
 
-# A GPU overflows in silence; the interpreter's numpy says so.
+# A GPU overflows silently; numpy, which the interpreter uses, warns.
 silently = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in:RuntimeWarning")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.fixture
 def few_steps(monkeypatch) -> None:
-    """Make the sequences shorter where many updates are needed: the interpreter takes a time per step."""
+    """Shorten the sequences where many updates are needed: the time of the interpreter grows with the steps."""
     monkeypatch.setattr("synthetic.STEPS", 3)
 
 
-def stack_of(settings, runs, **options) -> TritonStack:
-    return TritonStack(FAMILY, settings, runs, DEVICE, **options)
+def group_of(settings, runs, **options) -> TritonRunGroup:
+    return TritonRunGroup(FAMILY, settings, runs, DEVICE, **options)
 
 
 @pytest.mark.parametrize(("batch", "hidden", "layers"), [(5, 13, 1), (5, 13, 2), (5, 13, 3), (19, 18, 2)])
@@ -54,19 +54,19 @@ def test_loss_and_every_gradient_equal_autograd(cell, batch, hidden, layers):
     """The last sizes have two chunks of sequences and 32 units on chip."""
     settings = synthetic_settings(cell, layers, batch_size=batch, hidden_size=hidden)
     runs, shape = synthetic_runs(2 if layers == 1 else 1), settings.architecture(FAMILY)
-    stack = stack_of(settings, runs)
-    stack.scratch.fill_(math.nan)
-    stack.advance(1)
+    group = group_of(settings, runs)
+    group.scratch.fill_(math.nan)
+    group.advance(1)
     for number, run in enumerate(runs):
         network = RecurrentNetwork(shape, initial_weights(shape, settings.seed, run.run))
         sampler = FAMILY.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
         inputs, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
         loss = F.cross_entropy(network(inputs[0]).flatten(0, 1), targets.flatten())
         loss.backward()
-        assert stack.losses[number].item() == pytest.approx(loss.item(), rel=1e-5)
-        own = unflatten(shape, stack.gradients[number, : shape.num_parameters].cpu())
+        assert group.losses[number].item() == pytest.approx(loss.item(), rel=1e-5)
+        unflattened = unflatten(shape, group.gradients[number, : shape.num_parameters].cpu())
         for name, parameter in network.named_parameters():
-            assert_close(own[name], parameter.grad, 1e-5, name)
+            assert_close(unflattened[name], parameter.grad, 1e-5, name)
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_fifty_updates_equal_the_loop_trainer(cell, few_steps):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("zoo", ZOOS)
 def test_both_zoos_equal_the_loop_trainer(zoo, cell, tiny_preset):
-    """Symbols and digits go another way into the kernel than float inputs do."""
+    """Symbols and digits are passed to the kernel in other forms than float inputs."""
     plan = make_plan(zoo, tiny_preset(cell))
     settings = plan.settings.model_copy(update={"num_layers": 1, "snapshots": (0, 1)})
     runs = [run for run, _ in plan.runs()][2 : 4 if cell == "rnn" else 3]
@@ -87,33 +87,33 @@ def test_both_zoos_equal_the_loop_trainer(zoo, cell, tiny_preset):
     assert_equal_to_loop(trained, train(LoopTrainer(), settings, runs, plan.family))
 
 
-def test_a_run_has_the_same_bits_in_every_group_and_however_it_is_launched(monkeypatch, few_steps):
+def test_a_run_has_the_same_bits_in_every_group_and_for_every_division_into_launches(monkeypatch, few_steps):
     settings, runs = synthetic_settings("rnn", 2, snapshots=(3,)), synthetic_runs(3)
     together = train(TritonTrainer(), settings, runs)
-    stack = stack_of(settings, runs)
-    stack.advance(1)
-    stack.advance(2)
-    assert torch.equal(stack.weights()[:, -3:].cpu(), torch.stack([run.weights["linear.bias"][0] for run in together]))
-    for trained in train(TritonTrainer(at_once=2), settings, runs[:0:-1]):
+    group = group_of(settings, runs)
+    group.advance(1)
+    group.advance(2)
+    assert torch.equal(group.weights()[:, -3:].cpu(), torch.stack([run.weights["linear.bias"][0] for run in together]))
+    for trained in train(TritonTrainer(runs_at_once=2), settings, runs[:0:-1]):
         assert_same_bits(trained, together[trained.run.run])
     monkeypatch.setattr("rnn_zoos.generation.trainers.groups.DRAWN_BYTES", 1)
     assert_same_bits(train(TritonTrainer(), settings, runs[1:2])[0], together[1])
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_scratch_buffers_hold_before_does_not_reach_a_result(cell):
-    clean, dirty = (stack_of(synthetic_settings(cell), synthetic_runs(1)) for _ in range(2))
+def test_earlier_contents_of_buffers_do_not_affect_results(cell):
+    clean, dirty = (group_of(synthetic_settings(cell), synthetic_runs(1)) for _ in range(2))
     clean.scratch.fill_(0)
     for buffer in (dirty.scratch, dirty.gradients, dirty.losses):
         buffer.fill_(math.nan)
-    for stack in (clean, dirty):
-        stack.advance(1)
+    for group in (clean, dirty):
+        group.advance(1)
     assert torch.equal(clean.weights(), dirty.weights()) and clean.weights().isfinite().all()
-    assert not dirty.parameters[:, clean.shape.num_parameters :].any(), "what only fills rows up stays zero"
+    assert not dirty.parameters[:, clean.shape.num_parameters :].any(), "padding stays zero"
 
 
 @silently
-def test_diverging_runs_keep_what_loop_keeps_and_leave_the_others_alone(few_steps):
+def test_diverging_runs_keep_the_same_snapshots_as_loop_and_do_not_affect_other_runs(few_steps):
     """NaN at the first update, at a snapshot, right after one, and at the last update."""
     settings = synthetic_settings("rnn", 1, snapshots=(0, 1, 3, 5))
     mixed, healthy = synthetic_runs(6, {1: 1, 2: 3, 4: 4, 5: 5}), synthetic_runs(6)
@@ -122,26 +122,26 @@ def test_diverging_runs_keep_what_loop_keeps_and_leave_the_others_alone(few_step
     assert sum(done) == len(mixed) * settings.num_updates
     assert [run.steps for run in trained if run.diverged] == [(0,), (0, 1), (0, 1, 3), (0, 1, 3)]
     assert_equal_to_loop(trained, train(LoopTrainer(), settings, mixed))
-    for own, expected in zip(trained, train(TritonTrainer(), settings, healthy), strict=True):
-        for name, tensor in own.weights.items():
-            assert torch.equal(tensor, expected.weights[name][: len(own.steps)])
+    for run, expected in zip(trained, train(TritonTrainer(), settings, healthy), strict=True):
+        for name, tensor in run.weights.items():
+            assert torch.equal(tensor, expected.weights[name][: len(run.steps)])
 
 
 @silently
-def test_a_diverged_run_does_not_change_any_more():
-    stack = stack_of(synthetic_settings("rnn", 1), synthetic_runs(2, {1: 2}))
-    stack.advance(1)
-    before = [tensor.clone() for tensor in (stack.parameters, stack.first_moments, stack.second_moments)]
-    stack.advance(1)
-    stack.advance(2)
-    assert stack.diverged_at.tolist() == [51, 2]
-    for tensor, value in zip((stack.parameters, stack.first_moments, stack.second_moments), before, strict=True):
+def test_the_weights_and_moments_of_a_diverged_run_do_not_change():
+    group = group_of(synthetic_settings("rnn", 1), synthetic_runs(2, {1: 2}))
+    group.advance(1)
+    before = [tensor.clone() for tensor in (group.parameters, group.first_moments, group.second_moments)]
+    group.advance(1)
+    group.advance(2)
+    assert group.diverged_at.tolist() == [51, 2]
+    for tensor, value in zip((group.parameters, group.first_moments, group.second_moments), before, strict=True):
         assert torch.equal(tensor[1], value[1]) and not torch.equal(tensor[0], value[0])
 
 
 @silently
 @pytest.mark.parametrize("rate", [1e30, 1e38])
-def test_weights_that_overflow_are_divergence_as_in_loop(rate):
+def test_overflowing_weights_count_as_divergence_as_in_loop(rate):
     settings = synthetic_settings("rnn", 1, learning_rate={0: rate}, snapshots=(0, 1, 2, 4))
     runs, done = synthetic_runs(2), []
     trained = train(TritonTrainer(), settings, runs, report=done.append)
@@ -164,7 +164,7 @@ def _apply(x, sigmoids, tangents, count: tl.constexpr):
 
 
 @silently
-def test_functions_stay_within_their_bounds():
+def test_sigmoid_and_tanh_stay_within_their_error_bounds():
     count = 2**14
     edges = torch.tensor([math.nan, math.inf, -math.inf, 200.0, -200.0, 1e30, 0.0, 1e-30])
     x = torch.cat([torch.linspace(-30, 30, count // 2), torch.linspace(-0.3, 0.3, count // 2 - 8), edges]).to(DEVICE)
@@ -176,21 +176,21 @@ def test_functions_stay_within_their_bounds():
 
 
 @pytest.mark.parametrize(("name", "size"), [("hidden_size", LARGEST + 1), ("hidden_size", 1000)])
-def test_sizes_that_do_not_fit_on_the_chip_are_refused(name, size):
-    with pytest.raises(BackendError, match=f"can do {name} up to {LARGEST}.*asked for {size}.*--backend stacked"):
+def test_sizes_that_are_too_large_for_the_kernel_are_refused(name, size):
+    with pytest.raises(BackendError, match=f"supports {name} up to {LARGEST}.*got {size}.*--backend stacked"):
         train(TritonTrainer(), synthetic_settings(**{name: size}), synthetic_runs(1))
     with pytest.raises(BackendError, match="no precision 'tf32'; possible: tf32x3, ieee"):
         TritonTrainer(precision="tf32")
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=own | environment)
+    inherited = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=inherited | environment)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [pytest.param(cell, marks=[pytest.mark.long] * (cell != "lstm")) for cell in CELLS])
-def test_every_kernel_of_the_presets_compiles_for_sm_90_and_two_programs_fit_on_a_multiprocessor(cell, tmp_path):
+def test_kernels_at_the_sizes_of_the_presets_compile_for_sm_90_and_two_programs_fit_on_a_multiprocessor(cell, tmp_path):
     path, cache = tmp_path / "compiled.json", str(tmp_path / "cache")
     command = ("-m", "rnn_zoos.generation.trainers.triton.compile", "--cell", cell, "--json", str(path))
     done = run_python(*command, TRITON_CACHE_DIR=cache)
@@ -201,8 +201,8 @@ def test_every_kernel_of_the_presets_compiles_for_sm_90_and_two_programs_fit_on_
     assert all(row["programs_per_multiprocessor"] >= 2 and row["spill_loads"] < 150 for row in rows)
 
 
-def test_trainers_need_torch_numpy_and_triton_alone():
-    """On a GPU machine nothing else may be installed; presets, zoos and tables are made elsewhere."""
+def test_training_needs_only_torch_numpy_and_triton():
+    """A GPU machine may have nothing else installed: presets, zoos and tables are made elsewhere."""
     missing = ("pydantic", "yaml", "datasets", "pyarrow", "rich", "typer", "safetensors", "huggingface_hub", "PIL")
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
@@ -216,8 +216,8 @@ def test_trainers_need_torch_numpy_and_triton_alone():
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr
 
 
-def test_it_is_used_only_when_it_is_asked_for_and_can_be(monkeypatch):
-    assert choose_backend("triton") == ("triton", "as asked for") and choose_backend("auto")[0] != "triton"
+def test_triton_is_used_only_on_request_and_where_it_is_available(monkeypatch):
+    assert choose_backend("triton") == ("triton", "as requested") and choose_backend("auto")[0] != "triton"
     script = "from rnn_zoos.generation.trainers.backends import make_trainer; make_trainer('triton')"
     if INTERPRETED:
         refused = run_python("-c", script).stderr
@@ -232,11 +232,11 @@ def test_it_is_used_only_when_it_is_asked_for_and_can_be(monkeypatch):
 @pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("zoo", ZOOS)
-def test_on_a_gpu_it_equals_loop_on_the_cpu(zoo, cell, precision):
+def test_training_on_a_gpu_equals_loop_on_the_cpu(zoo, cell, precision):
     plan = make_plan(zoo, "demo")
     settings = plan.settings.model_copy(update={"cell": cell, "snapshots": (0, 1, 50)})
     runs = [run for run, _ in plan.runs()][:5]
     together = train(TritonTrainer(precision=precision), settings, runs, plan.family)
     assert_equal_to_loop(together[:2], train(LoopTrainer(), settings, runs[:2], plan.family))
-    for trained in train(TritonTrainer(precision=precision, at_once=2), settings, runs, plan.family):
+    for trained in train(TritonTrainer(precision=precision, runs_at_once=2), settings, runs, plan.family):
         assert_same_bits(trained, together[trained.run.run])

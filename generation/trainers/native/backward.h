@@ -1,0 +1,134 @@
+// The backward pass of a `VectorNetwork`: the readout with the loss, then one layer after the other, back in time.
+#pragma once
+
+#include "network.h"
+
+namespace ISA {
+
+constexpr int CHUNK = 128;  // rows whose gradients are put to all uses before they leave the second-level cache
+
+// --- Sums over rows --------------------------------------------------------------------------------------------------
+
+// out[width, columns] += A^T B over `count` rows, in chunks of rows that stay in the first-level cache.
+static void add_weight_gradient(ConstMatrix A, int width, ConstMatrix B, int columns, long count, float* out) {
+    for (long row = 0; row < count; row += CHUNK) {
+        const int rows = int(count - row < CHUNK ? count - row : CHUNK);
+        multiply_transposed(Product(width, columns, {out, columns})
+                                .plus_old()
+                                .plus({A.data + row * A.stride, A.stride}, {B.data + row * B.stride, B.stride}, rows));
+    }
+}
+
+static void add_column_sums(const float* A, int columns, long count, float* out) {
+    for (int n = 0; n < columns; n += LANES) {
+        vec sum[4] = {};
+        for (long row = 0; row < count; row++) sum[row % 4] += load(A + row * columns + n);
+        store(out + n, load(out + n) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+    }
+}
+
+// to[columns, to.stride] = from[rows, columns] transposed; columns of `to` from `rows` on stay as they are.
+static void transpose(ConstMatrix from, int rows, int columns, Matrix to) {
+    for (int c = 0; c < columns; c++)
+        for (int r = 0; r < rows; r++) to.data[c * to.stride + r] = from.data[r * from.stride + c];
+}
+
+// --- Readout ---------------------------------------------------------------------------------------------------------
+
+// Return the mean cross-entropy; compute its gradient on the readout and on the states of the top layer.
+inline double VectorNetwork::readout_backward(const Batch& batch) {
+    const long rows = row(s.steps);
+    CrossEntropy entropy;
+    const float scale = 1.0f / float(rows);
+    for (int t = 0; t < s.steps; t++)
+        for (int b = 0; b < s.batch; b++)
+            softmax_gradient(logits_at(t, b), s.outputs, target(batch, t, b), scale, entropy);
+    __builtin_memset(state.gradient + p.readout_weights, 0, 4 * (p.size - p.readout_weights));
+    const ConstMatrix states = {layers[s.layers - 1].states + s.batch * p.Hp, p.Hp}, d_logits = {logits, p.Op};
+    add_weight_gradient(states, s.hidden, d_logits, p.Op, rows, state.gradient + p.readout_weights);
+    add_column_sums(logits, p.Op, rows, state.gradient + p.readout_biases);
+    transpose({state.weights + p.readout_weights, p.Op}, s.hidden, s.outputs, {wo_transposed, p.Hp});
+    multiply(Product(int(rows), p.Hp, {d_output, p.Hp}).plus(d_logits, {wo_transposed, p.Hp}, s.outputs));
+    return entropy.sum() / double(rows);
+}
+
+// --- One layer -------------------------------------------------------------------------------------------------------
+
+// A few steps at a time: the gradients of their gates are put to all uses while they are in cache.
+inline void VectorNetwork::layer_backward(int l, const Batch& batch) {
+    const LayerParameters& layer = p.layers[l];
+    transpose({weights(l, STATE), p.N}, s.hidden, p.N, {wh_transposed, p.Hp});
+    if (l) transpose({weights(l, INPUTS), p.N}, layer.inputs, p.N, {wi_transposed, p.Hp});
+    __builtin_memset(d_state, 0, 4L * s.batch * p.Hp);
+    __builtin_memset(d_cell, 0, 4L * s.batch * p.Hp);
+    // Weights and the first bias; the second bias has the same gradient and is copied below.
+    float* gradient = state.gradient;
+    const long first_position = layer.weights[INPUTS];
+    __builtin_memset(gradient + first_position, 0, 4 * (layer.biases[STATE] - first_position));
+    const int together = s.batch < CHUNK ? CHUNK / s.batch : 1;
+    for (int last = s.steps; last > 0; last -= together) {
+        const int first = last > together ? last - together : 0;
+        for (int t = last - 1; t >= first; t--) step_backward(l, t);
+        add_gradients(l, batch, first, last);
+    }
+    __builtin_memcpy(gradient + layer.biases[STATE], gradient + layer.biases[INPUTS], 4 * p.N);
+    if (s.cell == GRU) clear_unconnected_blocks(l);
+}
+
+// Turn the gates of step t into the gradients of their sums, and carry the gradient to the step before.
+inline void VectorNetwork::step_backward(int l, int t) {
+    const Step one = step(l, t, ALL_STEPS);
+    Product product(s.batch, p.Hp, {d_state, p.Hp});
+    if (s.cell == LSTM) {
+        lstm_backward(one);
+    } else if (s.cell == GRU) {
+        gru_backward(one);
+        product.plus_old();
+    } else {
+        rnn_backward(one);
+    }
+    multiply(product.plus({one.gates, p.N}, {wh_transposed, p.Hp}, p.N));
+}
+
+// Add the gradients from steps [first, last) of a layer; leave in `d_output` those of the output of the layer below.
+inline void VectorNetwork::add_gradients(int l, const Batch& batch, int first, int last) {
+    const LayerParameters& layer = p.layers[l];
+    const int count = int(row(last - first));
+    const ConstMatrix gates = {layers[l].gates + row(first) * p.N, p.N}, below = layer_inputs(l);
+    const ConstMatrix states = {layers[l].states + row(first) * p.Hp, p.Hp};
+    const ConstMatrix read = {below.data + row(first) * below.stride, below.stride};
+    float* gradient = state.gradient;
+    add_weight_gradient(states, s.hidden, gates, p.N, count, gradient + layer.weights[STATE]);
+    if (l == 0 && batch.symbols) add_symbol_gradients(batch, first, last);
+    else add_weight_gradient(read, layer.inputs, gates, p.N, count, gradient + layer.weights[INPUTS]);
+    add_column_sums(gates.data, p.N, count, gradient + layer.biases[INPUTS]);
+    if (l) {
+        const Matrix d_below = {d_output + row(first) * p.Hp, p.Hp};
+        multiply(Product(count, p.Hp, d_below).plus(gates, {wi_transposed, p.Hp}, p.N));
+    }
+}
+
+// With one-hot inputs, the gradient of a symbol's weights is the sum of the gates' gradients at its occurrences.
+inline void VectorNetwork::add_symbol_gradients(const Batch& batch, int first, int last) {
+    for (int t = first; t < last; t++)
+        for (int b = 0; b < s.batch; b++) {
+            float* out = state.gradient + p.layers[0].weights[INPUTS] + symbol(batch, t, b) * p.N;
+            const float* gates = layers[0].gates + row(t, b) * p.N;
+            for (int n = 0; n < p.N; n += LANES) store(out + n, load(out + n) + load(gates + n));
+        }
+}
+
+// In a GRU, inputs do not reach block m, and the state does not reach block n: see `parameters.h`.
+inline void VectorNetwork::clear_unconnected_blocks(int l) {
+    const LayerParameters& layer = p.layers[l];
+    const auto clear = [&](long position, int rows, int block) {
+        float* first = state.gradient + position + block * p.Hp;
+        for (int r = 0; r < rows; r++) __builtin_memset(first + r * p.N, 0, 4 * p.Hp);
+    };
+    clear(layer.weights[INPUTS], layer.inputs, 3);
+    clear(layer.biases[INPUTS], 1, 3);
+    clear(layer.weights[STATE], s.hidden, 2);
+    clear(layer.biases[STATE], 1, 2);
+}
+
+}  // namespace ISA

@@ -1,0 +1,84 @@
+// How the parameters of a network are arranged in memory, and their order in PyTorch.
+//
+// Weights are stored transposed, [inputs, N], so that a row of gates is a sum of rows of weights. The N columns are
+// `blocks` blocks of Hp columns, one per gate; Hp is H rounded up to whole vectors. Padded weights are zero, so padded
+// states, gradients and moments of AdamW are zero as well, and stay so.
+//
+// The blocks are: lstm i f g o; rnn h; gru r z n m. The candidate of a GRU has two blocks, n from the inputs and m from
+// the state, because r multiplies m alone: inputs do not reach m, and the state does not reach n.
+#pragma once
+
+#include "native.h"
+
+namespace ISA {
+
+static int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
+
+enum Source { INPUTS, STATE };
+
+struct LayerParameters {
+    int inputs;
+    long weights[2], biases[2];  // positions by Source: [inputs, N] or [H, N]; [N]
+};
+
+struct Parameters {
+    Shape shape;
+    int blocks, Hp, Op, N;
+    LayerParameters layers[MAX_LAYERS];
+    long readout_weights, readout_biases;  // positions: [H, Op], [Op]
+    long size = 0;                         // floats of all parameters, a whole number of vectors
+
+    explicit Parameters(const Shape& s) : shape(s) {
+        blocks = s.cell == RNN ? 1 : 4;
+        Hp = padded(s.hidden);
+        Op = padded(s.outputs);
+        N = blocks * Hp;
+        for (int l = 0; l < s.layers; l++) {
+            LayerParameters& layer = layers[l];
+            layer.inputs = l ? s.hidden : s.inputs;
+            layer.weights[INPUTS] = reserve(layer.inputs * N);
+            layer.weights[STATE] = reserve(s.hidden * N);
+            layer.biases[INPUTS] = reserve(N);
+            layer.biases[STATE] = reserve(N);
+        }
+        readout_weights = reserve(s.hidden * Op);
+        readout_biases = reserve(Op);
+        size = padded(size);
+    }
+
+    // Call visit(position) for every parameter, in the order of PyTorch's flat weights.
+    template <class Visit>
+    void for_each(Visit visit) const {
+        for (int l = 0; l < shape.layers; l++) {
+            for (Source source : {INPUTS, STATE}) for_each_weight(layers[l], source, visit);
+            for (Source source : {INPUTS, STATE})
+                for (int gate = 0; gate < num_gates(shape.cell); gate++)
+                    for (int h = 0; h < shape.hidden; h++) visit(layers[l].biases[source] + column(gate, source) + h);
+        }
+        for (int o = 0; o < shape.outputs; o++)
+            for (int h = 0; h < shape.hidden; h++) visit(readout_weights + h * Op + o);
+        for (int o = 0; o < shape.outputs; o++) visit(readout_biases + o);
+    }
+
+  private:
+    long reserve(long floats) {
+        const long position = size;
+        size += floats;
+        return position;
+    }
+
+    template <class Visit>
+    void for_each_weight(const LayerParameters& layer, Source source, Visit& visit) const {
+        const int width = source == STATE ? shape.hidden : layer.inputs;
+        for (int gate = 0; gate < num_gates(shape.cell); gate++)
+            for (int h = 0; h < shape.hidden; h++)
+                for (int k = 0; k < width; k++) visit(layer.weights[source] + long(k) * N + column(gate, source) + h);
+    }
+
+    // The first column of PyTorch's gate. The third gate of a GRU is block n for the inputs, block m for the state.
+    int column(int gate, Source source) const {
+        return (shape.cell == GRU && gate == 2 && source == STATE ? 3 : gate) * Hp;
+    }
+};
+
+}  // namespace ISA
