@@ -1,6 +1,6 @@
-"""Makes zoos: presets and plans here, then trainers, engines, writing, publishing and measuring, a package each.
+"""Generating zoos: presets and plans in this folder; trainers, engines, writing, publishing and measuring in packages.
 
-May import: `rnn_zoos`, `rnn_zoos.loaders`; never `rnn_zoos.baselines`.
+May import: `rnn_zoos` and `rnn_zoos.loaders`, but not `rnn_zoos.baselines`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rnn_zoos.generation.engines.ray_engine import RayEngine
     from rnn_zoos.generation.plan import Plan, make_plan
     from rnn_zoos.generation.presets import Settings, load_preset, preset_names
-    from rnn_zoos.generation.publishing.publish import export_parquet, prepare_publication, publish
+    from rnn_zoos.generation.publishing.export import export_parquet
+    from rnn_zoos.generation.publishing.publish import prepare_publication, publish
     from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
     from rnn_zoos.generation.trainers.trainer import Trainer
     from rnn_zoos.generation.writing.merge import merge
@@ -49,7 +50,8 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.generation.engines.ray_engine": ("RayEngine",),
         "rnn_zoos.generation.plan": ("Plan", "make_plan"),
         "rnn_zoos.generation.presets": ("Settings", "load_preset", "preset_names"),
-        "rnn_zoos.generation.publishing.publish": ("export_parquet", "prepare_publication", "publish"),
+        "rnn_zoos.generation.publishing.export": ("export_parquet",),
+        "rnn_zoos.generation.publishing.publish": ("prepare_publication", "publish"),
         "rnn_zoos.generation.trainers.backends": ("choose_backend", "make_trainer"),
         "rnn_zoos.generation.trainers.trainer": ("Trainer",),
         "rnn_zoos.generation.writing.merge": ("merge",),

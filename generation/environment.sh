@@ -1,7 +1,7 @@
-# Sourced by generation/run.sh and tests/run.sh, in the root of the checkout: an environment with rnn-zoos in it.
+# Sourced by generation/run.sh and tests/run.sh in the root of the checkout: prepares an environment with rnn-zoos.
 #   prepare_environment EXTRAS
-# Uses the active virtual environment, or makes .venv. Installs only if what is to be installed has changed since; the
-# extra `test` holds the others.
+# Uses the active virtual environment, or creates .venv. Installs only if pyproject.toml, constraints.txt or the path of
+# the checkout have changed since these extras were installed; the extra `test` includes all others.
 
 prepare_environment() {
     local extras=$1
@@ -9,12 +9,12 @@ prepare_environment() {
         if [ ! -f .venv/bin/activate ] || [ ! -x .venv/bin/pip ]; then
             local python=${PYTHON:-python3}
             if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-                echo "Error: $python is missing or older than Python 3.10. Name a newer one: PYTHON=python3.12 $0" >&2
+                echo "Error: $python is missing or older than Python 3.10. Choose a newer one: PYTHON=python3.12 $0" >&2
                 return 1
             fi
-            echo "Making a virtual environment in .venv"
+            echo "Creating a virtual environment in .venv"
             "$python" -m venv --clear .venv || {
-                echo "Error: no virtual environment could be made. On Debian: apt-get install python3-venv" >&2
+                echo "Error: the virtual environment could not be created. On Debian: apt-get install python3-venv" >&2
                 return 1
             }
         fi
@@ -24,7 +24,7 @@ prepare_environment() {
     local stamp="$VIRTUAL_ENV/rnn-zoos-installed" wanted
     wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
     if ! grep -qsxF "$wanted" "$stamp-$extras" "$stamp-test"; then
-        echo "Installing rnn-zoos[$extras] with the versions of constraints.txt"
+        echo "Installing rnn-zoos[$extras] with the versions in constraints.txt"
         python -m pip install --quiet --disable-pip-version-check -e ".[$extras]" -c constraints.txt || return 1
         echo "$wanted" > "$stamp-$extras"
     fi

@@ -1,7 +1,7 @@
-"""The plan: what would be trained, as plain data, before anything is.
+"""Plans: which runs a zoo consists of and in which shard each run is stored, as plain data.
 
-Every run's task, hyperparameters, split and shard follow from the settings and the seed; a plan of more runs begins
-with the plan of fewer, so a zoo can be extended.
+Task, hyperparameters, split and shard of every run follow from the settings and the seed. A plan of more runs starts
+with the plan of fewer, so that a zoo can be extended.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _COLUMNS = np.dtype([("run", np.int64), ("task", np.int64), ("weight_decay", np.
 
 @dataclass(frozen=True, eq=False)
 class ShardPlan:
-    """The unit of work: some runs of one split, and the place of their shard among the `count` of the split.
+    """The unit of work: the runs of one shard, which is number `number` of the `count` shards of its split.
 
-    The runs are rows [R] of a table of all runs, so that a plan of a million takes little memory.
+    The runs are records of `table`, a view of the table of all runs, so that a plan of a million runs takes little
+    memory.
     """
 
     split: str
@@ -45,50 +46,69 @@ class ShardPlan:
 
     @property
     def name(self) -> str:
-        """Name that does not change when the zoo is extended."""
+        """A name that does not change when the zoo is extended."""
         return f"{self.split}-{self.number:05d}"
 
     def path(self, kind: str) -> str:
-        """Path inside the zoo; `kind` is shards or rollouts."""
+        """Return the path of a file inside the zoo; `kind` is shards or rollouts."""
         return shard_path(kind, self.split, self.number, self.count)
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Its runs, in order."""
+        """The runs, in order."""
         return tuple(Run(*row) for row in self.table.tolist())
 
     @property
     def run_numbers(self) -> list[int]:
-        """The numbers of its runs, ascending."""
+        """The numbers of the runs, ascending."""
         return [int(number) for number in self.table["run"]]
 
 
 class Shards(Sequence[ShardPlan]):
-    """All shards of a plan, in order; each is made when it is asked for."""
+    """All shards of a plan, in order. A `ShardPlan` is created only when it is accessed."""
 
-    def __init__(self, tables: Mapping[str, npt.NDArray[np.void]], size: int) -> None:
-        self._tables, self._size = tables, size
-        self._places = [(split, number) for split in tables for number in range(-(-len(tables[split]) // size))]
+    def __init__(self, tables: Mapping[str, npt.NDArray[np.void]], runs_per_shard: int) -> None:
+        self._tables, self._runs_per_shard = tables, runs_per_shard
+        self._positions = [(split, number) for split, table in tables.items() for number in range(self._count(table))]
+
+    def _count(self, table: npt.NDArray[np.void]) -> int:
+        """Return the number of shards of a split from the table of its runs."""
+        return -(-len(table) // self._runs_per_shard)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     @overload
-    def __getitem__(self, place: int) -> ShardPlan: ...
+    def __getitem__(self, index: int) -> ShardPlan: ...
     @overload
-    def __getitem__(self, place: slice) -> list[ShardPlan]: ...
-    def __getitem__(self, place: int | slice) -> ShardPlan | list[ShardPlan]:
-        if isinstance(place, slice):
-            return [self[index] for index in range(*place.indices(len(self)))]
-        split, number = self._places[place]
+    def __getitem__(self, index: slice) -> list[ShardPlan]: ...
+    def __getitem__(self, index: int | slice) -> ShardPlan | list[ShardPlan]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        split, number = self._positions[index]
         table = self._tables[split]
-        rows = table[number * self._size : (number + 1) * self._size]
-        return ShardPlan(split, number, -(-len(table) // self._size), rows)
+        own = table[number * self._runs_per_shard : (number + 1) * self._runs_per_shard]
+        return ShardPlan(split, number, self._count(table), own)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides what a zoo holds. `mnist` is where this machine finds the digits; their hash is what counts."""
+    """Everything that determines the content of a zoo.
+
+    Attributes:
+        zoo: the name of the task family, "formal-languages" or "sequential-mnist".
+        preset: the name of the preset.
+        settings: the settings of the zoo.
+        backend: the trainer, one of `trainers.backends.BACKENDS`.
+        mnist: where this machine finds the digits: "hub", "embedded", or a directory. Only their hash is part of the
+            plan's identity.
+
+    Example:
+        >>> from rnn_zoos.generation import make_plan
+        >>> plan = make_plan("formal-languages", "demo", runs=3)
+        >>> len(list(plan.runs()))
+        3
+    """
 
     zoo: str
     preset: str
@@ -98,7 +118,7 @@ class Plan:
 
     @cached_property
     def family(self) -> TaskFamily:
-        """The task family."""
+        """The task family of the zoo."""
         return task_family(self.zoo, self.mnist)
 
     @property
@@ -108,7 +128,7 @@ class Plan:
 
     @cached_property
     def _table(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.str_]]:
-        """Number, task and weight decay of every run [M], and its split [M]."""
+        """Number, task and weight decay of every run, and its split: two arrays with one entry per run."""
         runs = torch.arange(self.settings.runs)
         tasks = self.family.assign_tasks(self.settings.seed, runs, self.settings.stratified_tasks)
         table = np.empty(self.settings.runs, _COLUMNS)
@@ -117,24 +137,33 @@ class Plan:
         return table, self.family.splits(tasks)
 
     def runs(self) -> Iterator[tuple[Run, str]]:
-        """Yield every run with its split, in order."""
-        for row, split in zip(*self._table, strict=True):
-            yield Run(*row.item()), str(split)
+        """Return an iterator over all runs.
+
+        Yields:
+            Every run with its split, in order of the runs' numbers.
+        """
+        for entry, split in zip(*self._table, strict=True):
+            yield Run(*entry.item()), str(split)
 
     @cached_property
     def shards(self) -> Shards:
-        """The work: the runs of each split, `runs_per_shard` at a time."""
+        """The shards of the zoo: the runs of each split, `runs_per_shard` at a time."""
         table, splits = self._table
         return Shards({split: table[splits == split] for split in SPLITS}, self.settings.runs_per_shard)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what a worker does not need: it is given its shard."""
+        """Leave out the table of all runs: a worker gets its shard, and needs nothing else."""
         return {name: value for name, value in vars(self).items() if name not in ("_table", "shards")}
 
     def digits(self) -> dict[str, str] | None:
-        """Return the origin and hash of the digits, or None for a zoo without.
+        """Load the digits of the zoo, if it needs any, and identify them.
 
-        Loads them. Raises DigitsError, and PresetError if the evaluation asks for more than there are.
+        Returns:
+            "origin" ("embedded" or "mnist") and "sha256"; None for a zoo without digits.
+
+        Raises:
+            DigitsError: the digits are missing, out of reach or damaged.
+            PresetError: the evaluation needs more digits than there are.
         """
         if not isinstance(self.family, SequentialMnist):
             return None
@@ -143,19 +172,35 @@ class Plan:
         return {"origin": origin, "sha256": self.family.digits.sha256}
 
     def settings_data(self) -> dict[str, Any]:
-        """Return the settings as JSON data."""
+        """Return the settings of the plan.
+
+        Returns:
+            JSON data, as `Settings.as_data` gives them.
+        """
         return self.settings.as_data()
 
     def identity(self) -> dict[str, Any]:
-        """Return what two generations must share to write into one directory (the number of runs may grow)."""
+        """Return what two plans must have in common to be generated in one directory, as JSON data.
+
+        Returns:
+            Zoo, backend, digits and all settings. The number of runs is part of it, but may grow.
+
+        Raises:
+            DigitsError: the digits are missing, out of reach or damaged.
+            PresetError: the evaluation needs more digits than there are.
+        """
         return {"zoo": self.zoo, "backend": self.backend, "digits": self.digits(), **self.settings_data()}
 
     def run_rows(self) -> Iterator[dict[str, Any]]:
-        """Yield run, split, shard, task and hyperparameters of every run, in order: what `rnn-zoos plan` shows."""
-        counted = dict.fromkeys(SPLITS, 0)
+        """Describe all runs, as `rnn-zoos plan` shows them.
+
+        Yields:
+            Run, split, shard, task and hyperparameters of every run, in order of the runs' numbers.
+        """
+        num_earlier = dict.fromkeys(SPLITS, 0)
         for run, split in self.runs():
-            shard = counted[split] // self.settings.runs_per_shard
-            counted[split] += 1
+            shard = num_earlier[split] // self.settings.runs_per_shard
+            num_earlier[split] += 1
             yield {
                 "run": run.run,
                 "split": split,
@@ -175,26 +220,56 @@ def make_plan(
     backend: str = "loop",
     mnist: str = "embedded",
 ) -> Plan:
-    """Return the plan of a zoo of a preset; `runs` and `seed` replace the preset's. Raises ZooError children."""
+    """Return the plan of a zoo.
+
+    Args:
+        zoo: the name of the zoo, "formal-languages" or "sequential-mnist".
+        preset: a name of `preset_names()`, or the path of a YAML file.
+        runs: the number of runs; None for the preset's.
+        seed: the seed; None for the preset's.
+        backend: the trainer, one of `trainers.backends.BACKENDS`; see `choose_backend`.
+        mnist: where this machine finds the digits: "hub", "embedded", or a directory with the four IDX files.
+
+    Returns:
+        The plan. Nothing has been loaded or written yet.
+
+    Raises:
+        UnknownNameError: the zoo or the preset does not exist.
+        PresetError: a value of the preset, `runs` or `seed` is not allowed.
+
+    Example:
+        >>> from rnn_zoos.generation import make_plan
+        >>> plan = make_plan("formal-languages", "demo")
+        >>> plan.settings.runs
+        20
+    """
     return Plan(zoo, Path(preset).stem, load_preset(preset, zoo, runs=runs, seed=seed), backend, mnist)
 
 
-def plan_of(made: Mapping[str, Any], backend: str | None = None, mnist: str | None = None) -> Plan:
-    """Return the plan that a zoo was made with: `made` has zoo, preset, backend, digits and all settings.
+def rebuild_plan(stored: Mapping[str, Any], backend: str | None = None, mnist: str | None = None) -> Plan:
+    """Return the plan that an output directory or a zoo was generated with.
 
-    `backend` replaces its backend; the digits are those inside the package if it had them, else `mnist` (by default
-    the Hub's). Raises PresetError for settings that cannot be.
+    Args:
+        stored: zoo, preset, backend, digits and all settings.
+        backend: replaces the stored backend.
+        mnist: where this machine finds the digits; by default inside the package if the zoo was made with those, else
+            the Hub.
+
+    Raises PresetError if a stored setting is not allowed.
     """
-    values = {name: made[name] for name in Settings.model_fields if name in made}
+    values = {name: stored[name] for name in Settings.model_fields if name in stored}
     values["learning_rate"] = {int(update): rate for update, rate in values["learning_rate"].items()}
-    source = mnist or ("embedded" if (made["digits"] or {}).get("origin") == "embedded" else "hub")
-    settings = check_settings(values, task_family(made["zoo"]), f"the zoo's settings: {made['zoo']}")
-    return Plan(made["zoo"], made["preset"], settings, backend or made["backend"], source)
+    source = mnist or ("embedded" if (stored["digits"] or {}).get("origin") == "embedded" else "hub")
+    settings = check_settings(values, task_family(stored["zoo"]), f"the settings of the zoo: {stored['zoo']}")
+    return Plan(stored["zoo"], stored["preset"], settings, backend or stored["backend"], source)
 
 
 def plan_of_zoo(manifest: Manifest, backend: str | None = None, mnist: str | None = None) -> Plan:
-    """Return the plan of a finished zoo, as `plan_of` does. Raises FormatError for an imported one: it has none."""
+    """Return the plan of a finished zoo; `backend` and `mnist` as in `rebuild_plan`.
+
+    Raises FormatError for an imported zoo, which has no plan.
+    """
     if manifest.imported is not None:
-        raise FormatError("This zoo was imported, not generated: there is no plan by which it could be made again.")
-    made = {"zoo": manifest.zoo, "preset": manifest.preset, "digits": manifest.digits, **manifest.settings}
-    return plan_of({**made, "backend": manifest.made["backend"]}, backend, mnist)
+        raise FormatError("This zoo was imported, not generated: it has no plan by which it could be generated again.")
+    identity = {"zoo": manifest.zoo, "preset": manifest.preset, "digits": manifest.digits, **manifest.settings}
+    return rebuild_plan({**identity, "backend": manifest.made["backend"]}, backend, mnist)

@@ -1,4 +1,4 @@
-"""Presets: every number that a zoo is made with, in YAML, checked before anything is trained."""
+"""Presets: all settings of a zoo, in YAML files, validated before anything is trained."""
 
 from __future__ import annotations
 
@@ -23,12 +23,28 @@ Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class Settings(BaseModel):
-    """How one zoo of a preset is made.
+    """The settings of one zoo of a preset.
 
-    `learning_rate` gives points (update, rate) between which the rate is linear; `weight_decay` the values of which
-    every run draws one; `snapshots` the steps at which weights are kept, of which the last is the number of updates;
-    `evaluation` the sizes of the evaluation of a snapshot (`LanguageEvaluation` or `DigitEvaluation`);
-    `stratified_tasks` deals the tasks evenly over the runs instead of drawing each independently.
+    Attributes:
+        seed: the seed of the zoo, from which all random draws follow.
+        runs: the number of runs.
+        runs_per_shard: the number of runs that are stored in one file.
+        cell: the cell of the networks, "lstm", "gru" or "rnn".
+        num_layers: the number of recurrent layers.
+        hidden_size: the number of hidden units per layer.
+        batch_size: sequences per update.
+        snapshots: the steps at which weights are kept, ascending. The last one is the number of updates.
+        learning_rate: points update -> rate, between which the rate is linear.
+        weight_decay: the values from which every run draws one.
+        evaluation: the sizes of the evaluation of a snapshot, by the names of `LanguageEvaluation` or
+            `DigitEvaluation`.
+        stratified_tasks: whether tasks are assigned evenly to runs, instead of drawn independently for each.
+
+    Example:
+        >>> from rnn_zoos.generation import load_preset
+        >>> settings = load_preset("demo", "formal-languages")
+        >>> settings.num_updates
+        1000
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,47 +66,90 @@ class Settings(BaseModel):
     @classmethod
     def _ascending(cls, snapshots: tuple[int, ...]) -> tuple[int, ...]:
         if list(snapshots) != sorted(set(snapshots)):
-            raise ValueError("steps should be ascending, each once")
+            raise ValueError("steps should be ascending and different")
         return snapshots
 
     @property
     def num_updates(self) -> int:
-        """Updates of one run."""
+        """The number of updates of one run."""
         return self.snapshots[-1]
 
     def as_data(self) -> dict[str, Any]:
-        """Return the settings as JSON data; settings that version 0.1 did not have only where they differ from it."""
+        """Return the settings as JSON data.
+
+        Returns:
+            Name -> value. Settings that version 0.1 did not have are left out if they have the value that was implied
+            then, so that manifests of the same zoo stay equal.
+        """
         data = self.model_dump(mode="json")
         if not self.stratified_tasks:
             del data["stratified_tasks"]
         return data
 
     def architecture(self, family: TaskFamily) -> Architecture:
-        """Return the architecture of every network of the zoo."""
+        """Return the architecture of all networks of the zoo.
+
+        Args:
+            family: the task family, which determines the sizes of input and output.
+
+        Returns:
+            The architecture, with the cell, layers and hidden units of these settings.
+        """
         return family.architecture(self.cell, self.num_layers, self.hidden_size)
 
     def evaluation_sizes(self, family: TaskFamily) -> Any:  # noqa: ANN401 - the family's own dataclass
-        """Return the sizes as the family's dataclass."""
+        """Return `evaluation` as the dataclass of the family.
+
+        Args:
+            family: the task family of the zoo.
+
+        Returns:
+            An instance of `family.evaluation_type`.
+        """
         return family.evaluation_type(**self.evaluation)
 
 
 def preset_names() -> list[str]:
-    """Return the names of the presets that the package brings."""
+    """Return the names of the presets that are part of the package.
+
+    Returns:
+        The names, sorted.
+
+    Example:
+        >>> from rnn_zoos.generation import preset_names
+        >>> "paper" in preset_names()
+        True
+    """
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
 def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
-    """Return the settings of a zoo in a preset: a name of `preset_names()`, or the path of a YAML file like them.
+    """Return the settings of a zoo in a preset.
 
-    `changes` replace values of the preset, where they are not None.
+    Args:
+        preset: a name of `preset_names()`, or the path of a YAML file (.yaml or .yml) of the same form.
+        zoo: the name of the zoo, "formal-languages" or "sequential-mnist".
+        **changes: values that replace those of the preset; None replaces nothing.
 
-    Raises UnknownNameError for an unknown preset or zoo, PresetError (key, value, what is allowed) for a bad value.
+    Returns:
+        The settings, validated.
+
+    Raises:
+        UnknownNameError: the preset or the zoo does not exist.
+        PresetError: the file cannot be read, or a value is missing, unknown or not allowed.
+
+    Example:
+        >>> from rnn_zoos.generation import load_preset
+        >>> load_preset("paper", "sequential-mnist", runs=10).runs
+        10
     """
     family = task_family(zoo)
     if preset.endswith(_SUFFIXES):
         path = Path(preset)
         if not path.is_file():
-            raise PresetError(f"There is no preset file {path}. Give the path of a YAML file, or {preset_names()}.")
+            raise PresetError(
+                f"There is no preset file {path}. Give the path of a YAML file, or one of {preset_names()}."
+            )
     elif preset in preset_names():
         path = _FOLDER / f"{preset}.yaml"
     else:
@@ -105,10 +164,10 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that is given twice is an error, not the end of the first."""
+    """YAML in which a duplicate key is an error, instead of silently replacing the first one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping of a node."""
+        """Return the mapping of a node. Raises YAMLError for a duplicate key."""
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -127,7 +186,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def check_settings(values: object, family: TaskFamily, where: str) -> Settings:
-    """Return plain data as settings. Raises PresetError, which names every wrong key, its value and what is allowed."""
+    """Return plain data as settings; `where` names their source in messages.
+
+    Raises PresetError, which names every wrong key, its value and what is allowed.
+    """
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

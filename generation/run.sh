@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Sets up, generates both zoos of a preset, checks them and draws them.
+# Prepares an environment, generates both zoos of a preset, checks them and plots them. See usage() below.
 set -euo pipefail
 
 usage() {
     cat <<'EOF'
 Usage: generation/run.sh [--preset NAME] [--out DIR] [OPTIONS OF rnn-zoos generate]
 
-Makes a virtual environment in .venv if none is active, installs rnn-zoos there, trains both zoos of the preset,
-checks them, and draws them. Stop it when you like: the same command goes on where it was.
+Creates a virtual environment in .venv if none is active, installs rnn-zoos in it, generates both zoos of the preset,
+checks them, and plots them. You can stop it at any time: the same command resumes where it was.
 
-  --preset NAME    demo (minutes on 2 cores), small, paper, or a YAML file like them   [demo]
-  --out DIR        the zoos go to DIR/formal-languages and DIR/sequential-mnist        [zoos]
-  --zoo ZOO        only this zoo: formal-languages or sequential-mnist                 [both]
-  --mnist SOURCE   hub, a directory with the four IDX files, or embedded               [demo: embedded, else: hub]
-  --runs N, --seed S, --workers N, --backend B    as in: rnn-zoos generate --help
-  --engine ray     by Ray, which is installed then: on this machine, or on a cluster with --address HOST:PORT
+  --preset NAME    demo (minutes on 2 cores), small, medium, paper, or a YAML file   [demo]
+  --out DIR        write zoos to DIR/formal-languages and DIR/sequential-mnist       [zoos]
+  --zoo ZOO        generate only formal-languages or only sequential-mnist           [both]
+  --mnist SOURCE   digits: hub, a directory with the four IDX files, or embedded     [demo: embedded, else: hub]
+  --engine ray     use Ray, which is then installed: on this machine, or on a cluster with --address HOST:PORT
+  --runs N, --seed S, --workers N, --backend B    see: rnn-zoos generate --help
 
 Examples:
   generation/run.sh --preset demo
@@ -25,7 +25,7 @@ EOF
 }
 
 preset=demo out=zoos mnist="" zoos=(formal-languages sequential-mnist) options=()
-absolute() {  # paths are meant from where the script is called, not from the checkout
+absolute() {  # relative paths are relative to the caller, not to the checkout
     case $1 in
         /*) echo "$1" ;;
         *) echo "$PWD/$1" ;;
@@ -63,7 +63,7 @@ case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
 prepare_environment "$extras"
 
 for zoo in "${zoos[@]}"; do
-    echo "== $zoo, preset $preset -> $out/$zoo"
+    echo "== $zoo, preset $preset, in $out/$zoo"
     rnn-zoos generate "$zoo" --preset "$preset" --out "$out/$zoo" ${options[@]+"${options[@]}"}
     rnn-zoos check "$out/$zoo"
 done
@@ -74,4 +74,4 @@ echo "Figures:"
 for zoo in "${zoos[@]}"; do
     rnn-zoos plot "$out/$zoo"
 done
-echo "Next: rnn-zoos sample $out/${zoos[0]} --run 0    (first: source ${VIRTUAL_ENV}/bin/activate)"
+echo "To look at a network: source ${VIRTUAL_ENV}/bin/activate; rnn-zoos sample $out/${zoos[0]} --run 0"

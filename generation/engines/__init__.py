@@ -1,5 +1,5 @@
-"""Engines: what has the shards of a plan made, by processes of this machine or by Ray on many.
+"""Engines: they have the shards of a plan computed, by processes of this machine or by Ray on many machines.
 
 May import: `rnn_zoos.generation.trainers`, `.writing`, `.plan`.
-A new engine: a class with `make` as in `engine.Engine`, and its name in the command `generate`.
+To add an engine: write a class with the method `make` of `engine.Engine`, and add its name to the command `generate`.
 """

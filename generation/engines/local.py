@@ -1,4 +1,4 @@
-"""The engine of one machine: a worker process per core, or per GPU and core, and a shard at a time for each."""
+"""The engine of one machine: a worker process per core makes one shard at a time; a process per GPU trains for them."""
 
 from __future__ import annotations
 
@@ -6,145 +6,147 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rnn_zoos.errors import WorkerError
-from rnn_zoos.format.files import Array
+from rnn_zoos.generation.engines.groups import RunArrays, ShardGroup, group_shards, train_together
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, training_devices
-from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.processes import SILENCE_LIMIT, Worker, WorkerPool, available_cores
 
-Packed = tuple[Run, tuple[int, ...], dict[str, Array], bool]
-"""A TrainedRun on its way to another process."""
-Trained = list[list[Packed]]
-"""The runs of every shard of a group."""
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Makes shards with worker processes of this machine, each with one thread.
+
+    For small networks, processes are faster than threads within one process. With a backend for GPUs, one more process
+    per device trains the runs of many shards together; the workers evaluate and write them. A process that dies, or
+    hangs, is replaced, and its shards are started again, up to three times.
+
+    Attributes:
+        workers: the number of worker processes; None for one per core.
+        devices: the devices on which runs are trained together; None for all that the backend can use.
+        runs_at_once: how many runs are trained together on a device; None for what suits the device.
+        silence_limit: seconds without a heartbeat after which a process is considered hung.
+        store: None; only Ray writes to stores.
+
+    Example:
+        >>> from rnn_zoos.generation import LocalEngine
+        >>> engine = LocalEngine(workers=2)  # for generate(plan, directory, engine)
+    """
+
+    workers: int | None = None
+    devices: tuple[str, ...] | None = None
+    runs_at_once: int | None = None
+    silence_limit: float = SILENCE_LIMIT
+    store: Store | None = None
+
+    def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
+        """Make shards and write them, with their records, into the workspace.
+
+        Args:
+            workspace: the output directory and its plan, locked by the caller.
+            pending: the shards to be made.
+            progress: receives the updates and finished runs.
+
+        Raises:
+            WorkerError: a shard could not be made, or lost its worker three times.
+            DeviceError: a device does not exist.
+            StorageError: a file could not be written.
+        """
+        workers = min(self.workers or available_cores(), len(pending))
+        devices = training_devices(workspace.plan.backend) if self.devices is None else self.devices
+
+        def advance(task: object, updates: int) -> None:
+            progress.advance(updates)
+
+        options: dict[str, Any] = {"silence_limit": self.silence_limit, "notify": progress.print_line}
+        counted = {**options, "advance": advance}  # updates are counted by the processes that train
+        source = self._train_on_devices(workspace, pending, devices, counted) if devices else _UntrainedJobs(pending)
+        shared = workspace.plan, workspace.directory
+        pool = WorkerPool[ShardJob, None](workers, make_job, *shared, **(options if devices else counted))
+        with source, pool:
+            while pool.num_busy or not source.empty:
+                while pool.num_idle and (job := source.next_job()) is not None:
+                    pool.submit(job)
+                for job, future in pool.collect():
+                    _raise_failure(future, job.shard, workers)
+                    progress.finished(len(job.shard.table))
+
+    def _train_on_devices(
+        self, workspace: Workspace, pending: Sequence[ShardPlan], devices: tuple[str, ...], options: dict[str, Any]
+    ) -> _TrainedJobs:
+        plan = workspace.plan
+        largest = max(len(shard.table) for shard in pending)
+        runs_at_once = self.runs_at_once or make_trainer(plan.backend).runs_at_once or largest
+        shared = plan, workspace.directory, devices, runs_at_once
+        pool = WorkerPool[ShardGroup, GroupResult](len(devices), train_group, *shared, **options)
+        return _TrainedJobs(pool, group_shards(pending, runs_at_once), plan.backend)
 
 
 @dataclass(frozen=True)
-class Job:
-    """A shard to be made, with its trained runs if a GPU has trained them."""
+class ShardJob:
+    """A shard to be made by a worker, with its trained runs if a GPU has trained them."""
 
     shard: ShardPlan
-    trained: list[Packed] | None = None
+    trained: list[RunArrays] | None = None
 
     def __str__(self) -> str:
         return str(self.shard)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Shards whose runs a GPU trains at once."""
-
-    shards: tuple[ShardPlan, ...]
-
-    @property
-    def num_runs(self) -> int:
-        """Runs of all its shards."""
-        return sum(len(shard.table) for shard in self.shards)
-
-    def __str__(self) -> str:
-        return f"{self.shards[0]} and {len(self.shards) - 1} more"
-
-
-@dataclass(frozen=True)
-class LocalEngine:
-    """Processes of this machine: `workers` that make shards (by default one per core), each with one thread.
-
-    On small networks that is faster than threads within a process. A backend for GPUs has one more process per device
-    (`devices`, by default all that it can use), which trains the runs of many shards at once (`at_once`, by default
-    what suits the device); the workers measure and write them. A process that dies, or reports nothing for
-    `silence_limit` seconds, is replaced and its shards are begun again, up to three times.
-    """
-
-    workers: int | None = None
-    devices: tuple[str, ...] | None = None
-    at_once: int | None = None
-    silence_limit: float = SILENCE_LIMIT
-    store: Store | None = None
-
-    def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
-        """Have all these shards made and recorded in the workspace. Raises WorkerError, and what the shards raise."""
-        plan, workers = workspace.plan, min(self.workers or available_cores(), len(pending))
-        devices = training_devices(plan.backend) if self.devices is None else self.devices
-        shared = plan, workspace.directory
-        options: dict[str, Any] = {"silence_limit": self.silence_limit, "say": progress.say}
-
-        def advance(task: object, updates: int) -> None:
-            progress.advance(updates)
-
-        def source() -> _FromPlan | _FromDevices:
-            if not devices:
-                return _FromPlan(pending)
-            at_once = self.at_once or make_trainer(plan.backend).at_once or max(len(shard.table) for shard in pending)
-            pool = WorkerPool[Group, Trained](
-                len(devices), train_group, *shared, devices, at_once, advance=advance, **options
-            )
-            return _FromDevices(pool, groups(pending, at_once), plan.backend)
-
-        counted = options if devices else {**options, "advance": advance}
-        with source() as shards, WorkerPool[Job, None](workers, make_job, *shared, **counted) as makers:
-            while makers.busy or not shards.empty:
-                while makers.idle and (job := shards.take()) is not None:
-                    makers.give(job)
-                for job, future in makers.collect():
-                    _raise_failure(future, job.shard, workers)
-                    progress.finished(len(job.shard.table))
-
-
-def make_job(plan: Plan, directory: Path, job: Job, worker: Worker) -> None:
+def make_job(plan: Plan, directory: Path, job: ShardJob, worker: Worker) -> None:
     """Make a shard, in a worker process."""
-    trained = None if job.trained is None else map(unpack, job.trained)
+    trained = None if job.trained is None else (run.as_trained_run() for run in job.trained)
     make_shard(directory, plan, job.shard, worker.report, trained)
 
 
+GroupResult = list[list[RunArrays]]
+"""The trained runs of every shard of a group."""
+
+
 def train_group(
-    plan: Plan, directory: Path, devices: Sequence[str], at_once: int, group: Group, worker: Worker
-) -> Trained:
-    """Train the runs of some shards at once, in the process of a device; return those of every shard."""
+    plan: Plan, directory: Path, devices: Sequence[str], runs_at_once: int, group: ShardGroup, worker: Worker
+) -> GroupResult:
+    """Train the runs of a group together, in the process of a device."""
     workspace = Workspace(directory, plan)
     missing = [workspace.missing_runs(shard) for shard in group.shards]
-    trainer = make_trainer(plan.backend, devices[worker.number], at_once)
-    trained = trainer.train(plan.family, plan.settings, [run for runs in missing for run in runs], worker.report)
-    return [[pack(run) for run in islice(trained, len(runs))] for runs in missing]
+    return train_together(plan, missing, worker.report, devices[worker.number], runs_at_once)
 
 
-class _FromPlan:
-    """Shards whose runs the workers train themselves."""
+class _UntrainedJobs:
+    """Jobs whose runs the workers train themselves."""
 
     def __init__(self, pending: Iterable[ShardPlan]) -> None:
         self._waiting = deque(pending)
 
-    def __enter__(self) -> _FromPlan:
+    def __enter__(self) -> _UntrainedJobs:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing is to be closed."""
+        """There is nothing to close."""
 
     @property
     def empty(self) -> bool:
         return not self._waiting
 
-    def take(self) -> Job | None:
-        return Job(self._waiting.popleft()) if self._waiting else None
+    def next_job(self) -> ShardJob | None:
+        return ShardJob(self._waiting.popleft()) if self._waiting else None
 
 
-class _FromDevices:
-    """Shards whose runs a process per device trains; they are dealt as devices have finished."""
+class _TrainedJobs:
+    """Jobs whose runs one process per device trains, group by group. Use it as a context manager."""
 
-    def __init__(self, pool: WorkerPool[Group, Trained], waiting: Iterator[Group], backend: str) -> None:
-        self._pool, self._waiting, self._backend = pool, deque(waiting), backend
-        self._ready: deque[Job] = deque()
+    def __init__(self, pool: WorkerPool[ShardGroup, GroupResult], groups: Iterator[ShardGroup], backend: str) -> None:
+        self._pool, self._waiting, self._backend = pool, deque(groups), backend
+        self._trained: deque[ShardJob] = deque()
 
-    def __enter__(self) -> _FromDevices:
+    def __enter__(self) -> _TrainedJobs:
         self._pool.__enter__()
         return self
 
@@ -153,56 +155,31 @@ class _FromDevices:
 
     @property
     def empty(self) -> bool:
-        return not (self._waiting or self._ready or self._pool.busy)
+        return not (self._waiting or self._trained or self._pool.num_busy)
 
-    def take(self) -> Job | None:
-        """Return a shard whose runs are trained, if there is one; keep the devices busy."""
+    def next_job(self) -> ShardJob | None:
+        """Return a job whose runs are trained, None if there is none yet; keep the devices busy."""
         for group, future in self._pool.collect(timeout=0):
-            self._ready += map(Job, group.shards, self._trained(group, future))
-        while self._waiting and self._pool.idle:
-            self._pool.give(self._waiting.popleft())
-        return self._ready.popleft() if self._ready else None
+            self._trained += map(ShardJob, group.shards, self._result(group, future))
+        while self._waiting and self._pool.num_idle:
+            self._pool.submit(self._waiting.popleft())
+        return self._trained.popleft() if self._trained else None
 
-    def _trained(self, group: Group, future: Future[Trained]) -> Trained:
+    def _result(self, group: ShardGroup, future: Future[GroupResult]) -> GroupResult:
         try:
             return future.result()
         except RuntimeError as error:  # out of memory, or whatever else a device reports
             raise WorkerError(
                 f"Backend {self._backend} could not train {group.num_runs} runs at once: {error}. Finished shards are "
-                "kept; use a smaller --at-once, make the networks of the preset smaller, or use --backend native."
+                "kept; use a smaller --at-once, smaller networks in the preset, or --backend native."
             ) from error
-
-
-def groups(pending: Sequence[ShardPlan], at_once: int) -> Iterator[Group]:
-    """Yield shards in groups of at most `at_once` runs, but at least one shard."""
-    group: list[ShardPlan] = []
-    for shard in pending:
-        if group and sum(len(s.table) for s in [*group, shard]) > at_once:
-            yield Group(tuple(group))
-            group = []
-        group.append(shard)
-    if group:
-        yield Group(tuple(group))
 
 
 def _raise_failure(future: Future[None], shard: ShardPlan, workers: int) -> None:
     try:
         future.result()
-    except (RuntimeError, MemoryError) as error:  # torch reports want of memory as a RuntimeError
+    except (RuntimeError, MemoryError) as error:  # torch reports a lack of memory as RuntimeError
         raise WorkerError(
-            f"Shard {shard.name} could not be made: {error}. Finished shards are kept; if memory "
-            f"was short, run the same command again with fewer --workers than {workers}, or make the "
-            "networks of the preset smaller."
+            f"Shard {shard.name} could not be made: {error}. Finished shards are kept; if there was not enough memory, "
+            f"run the same command again with fewer --workers than {workers}, or use smaller networks in the preset."
         ) from error
-
-
-def pack(trained: TrainedRun) -> Packed:
-    """Turn tensors into arrays: torch would send tensors by shared memory, of which containers have little."""
-    weights = {name: tensor.numpy() for name, tensor in trained.weights.items()}
-    return trained.run, trained.steps, weights, trained.diverged
-
-
-def unpack(packed: Packed) -> TrainedRun:
-    """Turn arrays back into tensors. Inverse of `pack`."""
-    run, steps, weights, diverged = packed
-    return TrainedRun(run, steps, {name: torch.from_numpy(array) for name, array in weights.items()}, diverged)

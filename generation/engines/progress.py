@@ -1,4 +1,4 @@
-"""Progress of a generation: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of a generation: a bar on a terminal, otherwise a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-_PLAIN_EVERY = 10.0  # seconds between lines when the output is no terminal
+_PLAIN_INTERVAL = 10.0  # seconds between lines when stderr is not a terminal
 
 
 class Progress:
-    """Counts updates and runs, on stderr. Use it as a context manager.
+    """Counts updates and runs, and shows them on stderr. Use it as a context manager.
 
-    `runs` and `runs_before` are of the whole zoo; `updates` are those that this call has to do.
+    Args:
+        runs: the number of runs to be written in all.
+        finished_runs: how many of them were written before.
+        updates: the number of updates that this call has to do.
     """
 
-    def __init__(self, runs: int, runs_before: int, updates: int) -> None:
-        self.runs, self.runs_done = runs, runs_before
+    def __init__(self, runs: int, finished_runs: int, updates: int) -> None:
+        self.runs, self.runs_done = runs, finished_runs
         self.updates, self.updates_done = updates, 0
-        # The clock runs from the first report: workers take seconds to start.
+        # The clock starts with the first report, because workers take seconds to start.
         self._started: float | None = None
-        self._before_start = 0
+        self._updates_before_start = 0
         self._last_line = time.monotonic()
         console = Console(file=sys.stderr)
         self._bar = RichProgress(
@@ -34,63 +37,63 @@ class Progress:
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("left {task.fields[text]}"),
+            TextColumn("left {task.fields[status]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._text = ""
-        self._task = self._bar.add_task("", total=updates, runs=f"{runs_before}/{runs}", rate="starting", text="")
+        self._status = ""
+        self._task = self._bar.add_task("", total=updates, runs=f"{finished_runs}/{runs}", rate="starting", status="")
 
     def __enter__(self) -> Progress:
         self._bar.start()
-        self._plain(force=True)
+        self._print_plain(force=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
-        self._plain(force=True)
+        self._print_plain(force=True)
 
     def advance(self, updates: int) -> None:
-        """Count updates done."""
+        """Count updates; a negative number takes lost ones back."""
         if self._started is None and updates:
-            self._started, self._before_start = time.monotonic(), updates
+            self._started, self._updates_before_start = time.monotonic(), updates
         self.updates_done += updates
         self._show()
 
     def finished(self, runs: int) -> None:
-        """Count runs whose shard is written."""
+        """Count runs whose shard has been written."""
         self.runs_done += runs
         self._show()
 
-    def describe(self, text: str) -> None:
-        """Show a text beside the numbers: what works at it."""
-        self._text = text
+    def set_status(self, text: str) -> None:
+        """Show a text after the numbers, such as the nodes of a cluster."""
+        self._status = text
         self._show()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line above the bar."""
         self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def rate(self) -> float:
-        """Updates per second, all workers together; 0 while that is not known."""
+        """Updates per second of all workers together; 0 as long as it is unknown."""
         if self._started is None:
             return 0
-        return (self.updates_done - self._before_start) / max(time.monotonic() - self._started, 1e-9)
+        return (self.updates_done - self._updates_before_start) / max(time.monotonic() - self._started, 1e-9)
 
     def _show(self) -> None:
         runs = f"{self.runs_done}/{self.runs}"
         rate = f"{self.rate:,.0f} updates/s" if self.rate else "starting"
-        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=rate, text=self._text)
-        self._plain()
+        self._bar.update(self._task, completed=self.updates_done, runs=runs, rate=rate, status=self._status)
+        self._print_plain()
 
-    def _plain(self, *, force: bool = False) -> None:
+    def _print_plain(self, *, force: bool = False) -> None:
         now = time.monotonic()
-        if self._bar.disable and (force or now - self._last_line >= _PLAIN_EVERY):
+        if self._bar.disable and (force or now - self._last_line >= _PLAIN_INTERVAL):
             self._last_line = now
             line = f"{self.runs_done}/{self.runs} runs written"
             if self.rate:
-                share = self.updates_done / self.updates
+                fraction = self.updates_done / self.updates
                 left = timedelta(seconds=round((self.updates - self.updates_done) / self.rate))
-                line += f", {share:.0%} of updates, {self.rate:,.0f} updates/s, {left} left"
-            print(line + (f" ({self._text})" if self._text else ""), file=sys.stderr, flush=True)
+                line += f", {fraction:.0%} of updates, {self.rate:,.0f} updates/s, {left} left"
+            print(line + (f" ({self._status})" if self._status else ""), file=sys.stderr, flush=True)

@@ -1,11 +1,12 @@
-"""How much Ray costs: the same zoo by the local engine, by a Ray of this machine, and by nodes of one core each."""
+"""The overhead of Ray: the same zoo made by different engines. `rnn-zoos speed engines`."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from rnn_zoos.errors import WorkerError
@@ -15,46 +16,40 @@ from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_cluster import loopback_nodes
 from rnn_zoos.generation.engines.ray_engine import RayEngine
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
-from rnn_zoos.generation.writing.workspace import Workspace, locked
+from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.processes import available_cores
 
-WAYS: Mapping[str, Callable[[], tuple[Engine, int | None]]] = {
-    "local": lambda: (LocalEngine(), None),
-    "ray": lambda: (RayEngine(), None),
-    "ray, one node of one core": lambda: (RayEngine(), 1),
-    "ray, two nodes of one core": lambda: (RayEngine(), 2),
-}
-"""Name -> engine, and the number of nodes of a cluster that is started for it."""
+_ONE_NODE, _TWO_NODES = "ray, one node of one core", "ray, two nodes of one core"
+_BASELINES: Mapping[str, str] = MappingProxyType(
+    {"local": "local", "ray": "local", _ONE_NODE: _ONE_NODE, _TWO_NODES: _ONE_NODE}
+)
+"""Engine -> the engine that it is compared with."""
 
 
 def measure_engines(updates: int, repeats: int, backend: str) -> list[dict[str, Any]]:
-    """Return updates/s of every way, medians over `repeats` rounds, and the ratios that matter.
+    """Return the updates/s of every engine, medians over `repeats` rounds, and ratios to baselines.
 
-    Every round makes a zoo of LSTMs of the paper's size in each way, in turn; the clock runs from the first reported
-    update to the last shard written.
+    In every round each engine makes a zoo of LSTMs of the paper's size. The time from the first reported update to the
+    last written shard counts.
     """
     plan = _plan(updates, backend)
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    rates: dict[str, list[float]] = {engine: [] for engine in _BASELINES}
     for _ in range(repeats):
-        for way in WAYS:
-            rates[way].append(_rate(plan, way))
-    medians = {way: median(values) for way, values in rates.items()}
-    base = {
-        "ray": "local",
-        "ray, one node of one core": "ray, one node of one core",
-        "ray, two nodes of one core": "ray, one node of one core",
-    }
+        for engine in _BASELINES:
+            rates[engine].append(_rate(plan, engine))
+    medians = {engine: median(values) for engine, values in rates.items()}
     return [
         {
-            "engine": way,
-            "updates/s": medians[way],
-            "lowest": min(rates[way]),
-            "highest": max(rates[way]),
-            "of": base.get(way, way),
-            "ratio": medians[way] / medians[base.get(way, way)],
+            "engine": engine,
+            "updates/s": medians[engine],
+            "lowest": min(rates[engine]),
+            "highest": max(rates[engine]),
+            "of": baseline,
+            "ratio": medians[engine] / medians[baseline],
         }
-        for way in WAYS
+        for engine, baseline in _BASELINES.items()
     ]
 
 
@@ -64,30 +59,32 @@ def _plan(updates: int, backend: str) -> Plan:
     return Plan(plan.zoo, plan.preset, plan.settings.model_copy(update=changes), backend, plan.mnist)
 
 
-def _rate(plan: Plan, way: str) -> float:
-    engine, nodes = WAYS[way]()
+def _rate(plan: Plan, engine: str) -> float:
+    """Return the updates/s of an engine, on a cluster that is started for it where it needs one."""
+    num_nodes = {_ONE_NODE: 1, _TWO_NODES: 2}.get(engine)
     with tempfile.TemporaryDirectory() as folder:
-        if nodes is None:
-            return _made_at(engine, plan, Path(folder) / "zoo")
-        with loopback_nodes(nodes) as cluster:
-            return _made_at(RayEngine(cluster.address), plan, Path(folder) / "zoo")
+        directory = Path(folder) / "zoo"
+        if num_nodes is None:
+            return _rate_of_engine(LocalEngine() if engine == "local" else RayEngine(), plan, directory)
+        with loopback_nodes(num_nodes) as cluster:
+            return _rate_of_engine(RayEngine(cluster.address), plan, directory)
 
 
-def _made_at(engine: Engine, plan: Plan, directory: Path) -> float:
+def _rate_of_engine(engine: Engine, plan: Plan, directory: Path) -> float:
     workspace = Workspace(directory, plan)
     with locked(directory):
-        pending = workspace.prepare() or []
-        progress = _Watch(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates)
+        pending = workspace.begin_or_resume() or []
+        progress = _RateRecorder(plan.settings.runs, 0, plan.settings.runs * plan.settings.num_updates)
         with progress:
             engine.make(workspace, pending, progress)
         finish(workspace)
     if not progress.last_rate:
-        raise WorkerError("Nothing was measured: give more --updates.")
+        raise WorkerError("There was too little to measure: give more --updates.")
     return progress.last_rate
 
 
-class _Watch(Progress):
-    """Remembers the rate at which it stood when the last shard was written: stopping an engine is not its work."""
+class _RateRecorder(Progress):
+    """Remembers the rate at the moment when the last shard was written: stopping an engine must not count."""
 
     last_rate = 0.0
 

@@ -1,4 +1,4 @@
-"""How fast a zoo loads, beside the same weights as others ship them: one array, a file a network, plain parquet."""
+"""The speed of loading a zoo, compared with the same weights in other formats: `rnn-zoos speed loading`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import datasets
 import numpy as np
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.generation.measuring.random_zoo import write_random_zoo
-from rnn_zoos.generation.publishing.publish import export_parquet
+from rnn_zoos.generation.publishing.export import export_parquet
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.loaders.zoo import PLACE, open_zoo
 from rnn_zoos.machine import describe_machine
@@ -30,161 +31,174 @@ from rnn_zoos.processes import available_cores
 
 SPLIT = "train"
 _MEMMAP, _FILES, _PARQUET, _CACHE = "weights.npy", "networks", "parquet", "cache"
-_BATCHES = 50  # in one measurement of random reading
+_BATCHES = 50  # per measurement of random reading
+_PASS_BATCH = 64  # rows per batch of the first pass
+
+
+def measure_loading(
+    directory: Path | None, runs: int, batch: int, repeats: int, scratch: Path | None
+) -> dict[str, Any]:
+    """Return the machine, the size of the zoo, and medians for every method to read its training split.
+
+    The methods are named in the column `way`. `open, s` is the time from a call to the first row. `first pass, s` is
+    the time to read all rows in order (methods of rnn-zoos also hash the shards). `rows/s` is measured on random
+    batches, as torch tensors unless the method says numpy, or on a stream that is read in batches. `private MB` and
+    `mapped MB` are the growth of the process; mapped memory consists of pages of files, which the system can take back.
+
+    Args:
+        directory: a zoo; None for a new one of `runs` runs with random weights.
+        runs: the number of runs of the new zoo.
+        batch: rows per batch.
+        repeats: the number of measurements, of which the medians are reported.
+        scratch: the folder in which copies of the weights, and the new zoo, are written and removed at the end; None
+            for the system's folder for temporary files.
+
+    Raises StorageError if the folder does not exist or is too small.
+    """
+    if scratch is not None and not scratch.is_dir():
+        raise StorageError(f"{scratch} is not a directory. Give --scratch one with space for copies of the weights.")
+    with (
+        tempfile.TemporaryDirectory(prefix="rnn-zoos-", dir=scratch) as temporary,
+        Console(stderr=True).status("starting") as status,
+    ):
+        source = CopiedZoo(directory or Path(temporary, "zoo"), Path(temporary, "copies"))
+        if directory is None:
+            status.update(f"writing a zoo of {runs:,} runs")
+            write_random_zoo(source.zoo, runs)
+        status.update("writing copies of its weights")
+        source.write_copies()
+        status.update("reading")
+        return {
+            "machine": {"cores": available_cores(), **describe_machine()},
+            "batch": batch,
+            "repeats": repeats,
+            "zoo": _zoo_size(source.zoo),
+            "index": _measure_index(source.zoo, repeats),
+            "results": _measure_methods(source, batch, repeats),
+        }
+
+
+@dataclass(frozen=True)
+class CopiedZoo:
+    """A zoo, and a folder with copies of the weights of its training split in formats that are common elsewhere."""
+
+    zoo: Path
+    copies: Path
+
+    def write_copies(self) -> None:
+        """Write the copies: one .npy file, one torch file per network, parquet."""
+        zoo = open_zoo(self.zoo)
+        if SPLIT not in zoo.splits():
+            raise FormatError(f"{self.zoo} has no snapshots in the split {SPLIT}, so there is nothing to read.")
+        rows = zoo.index(SPLIT)
+        weights = zoo.stack(rows).weights
+        (self.copies / _FILES).mkdir(parents=True)
+        np.save(self.copies / _MEMMAP, flatten(zoo.manifest.architecture, weights).numpy())
+        for row in range(len(rows)):
+            torch.save({name: tensor[row].clone() for name, tensor in weights.items()}, self.network_file(row))
+        export_parquet(self.zoo, self.copies / _PARQUET)
+
+    def network_file(self, row: int) -> Path:
+        """Return the torch file of a row."""
+        return self.copies / _FILES / f"{row}.pt"
+
 
 Take: TypeAlias = Callable[[list[int]], object]
 """Returns the weights of the rows with these numbers."""
 
 
-@dataclass(frozen=True)
-class Places:
-    """A zoo and a folder with the copies of its weights that `write_copies` made."""
-
-    zoo: Path
-    copies: Path
-
-
-def measure(directory: Path | None, runs: int, batch: int, repeats: int, scratch: Path | None) -> dict[str, Any]:
-    """Return the machine and what `measure_loading` finds on a zoo; without one, on `runs` runs of random weights.
-
-    Copies, and the zoo, go to a temporary folder in `scratch` (None: the system's) and are removed at the end.
-    Raises StorageError if there is no such folder or no room.
-    """
-    if scratch is not None and not scratch.is_dir():
-        raise StorageError(f"{scratch} is not a directory. Give --scratch one with room for copies of the weights.")
-    with (
-        tempfile.TemporaryDirectory(prefix="rnn-zoos-", dir=scratch) as temporary,
-        Console(stderr=True).status("starting") as status,
-    ):
-        places = Places(directory or Path(temporary, "zoo"), Path(temporary, "copies"))
-        if directory is None:
-            status.update(f"writing a zoo of {runs:,} runs")
-            write_random_zoo(places.zoo, runs)
-        status.update("writing copies of its weights")
-        write_copies(places)
-        status.update("reading")
-        machine = {"cores": available_cores(), **describe_machine()}
-        return {"machine": machine, "batch": batch, "repeats": repeats, **measure_loading(places, batch, repeats)}
-
-
-def write_copies(places: Places) -> None:
-    """Write the weights of a split as others ship them: one .npy, one torch file per network, parquet."""
-    zoo = open_zoo(places.zoo)
-    if SPLIT not in zoo.splits():
-        raise FormatError(f"{places.zoo} has no snapshots to read in {SPLIT}.")
-    rows = zoo.index(SPLIT)
-    weights = zoo.stack(rows).weights
-    (places.copies / _FILES).mkdir(parents=True)
-    np.save(places.copies / _MEMMAP, flatten(zoo.manifest.architecture, weights).numpy())
-    for row in range(len(rows)):
-        torch.save({name: tensor[row].clone() for name, tensor in weights.items()}, _file(places, row))
-    export_parquet(places.zoo, places.copies / _PARQUET)
-
-
-def _file(places: Places, row: int) -> Path:
-    return places.copies / _FILES / f"{row}.pt"
-
-
-def _ours(places: Places) -> Take:
-    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT)
+def _load_dataset(source: CopiedZoo, tensors: Literal["torch", "numpy"] = "torch") -> Take:
+    loaded: datasets.Dataset = load_dataset(source.zoo, split=SPLIT, tensors=tensors)
     return lambda rows: loaded[rows]["weights"]
 
 
-def _ours_in_numpy(places: Places) -> Take:
-    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT, tensors="numpy")
+def _load_dataset_without_labels(source: CopiedZoo) -> Take:
+    loaded: datasets.Dataset = load_dataset(source.zoo, split=SPLIT).select_columns(PLACE)
     return lambda rows: loaded[rows]["weights"]
 
 
-def _ours_without_labels(places: Places) -> Take:
-    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT).select_columns(PLACE)
-    return lambda rows: loaded[rows]["weights"]
-
-
-def _only_labels(places: Places) -> Take:
-    loaded: datasets.Dataset = load_dataset(places.zoo, split=SPLIT).with_format(None)
+def _load_dataset_labels_only(source: CopiedZoo) -> Take:
+    loaded: datasets.Dataset = load_dataset(source.zoo, split=SPLIT).with_format(None)
     return lambda rows: loaded[rows]
 
 
-def _take(places: Places) -> Take:
-    zoo = open_zoo(places.zoo)
+def _zoo_take(source: CopiedZoo) -> Take:
+    zoo = open_zoo(source.zoo)
     index = zoo.index(SPLIT).select(PLACE)
     return lambda rows: zoo.take("shards", index.take(rows).to_pydict())
 
 
-def _memmap(places: Places) -> Take:
-    array = np.load(places.copies / _MEMMAP, mmap_mode="r")
+def _numpy_memmap(source: CopiedZoo) -> Take:
+    array = np.load(source.copies / _MEMMAP, mmap_mode="r")
     return lambda rows: torch.from_numpy(array[rows])
 
 
-def _files(places: Places) -> Take:
-    return lambda rows: [torch.load(_file(places, row), weights_only=True) for row in rows]
-
-
-def _plain(places: Places) -> Take:
-    parquet, cache = str(places.copies / _PARQUET), str(places.copies / _CACHE)
+def _parquet(source: CopiedZoo) -> Take:
+    parquet, cache = str(source.copies / _PARQUET), str(source.copies / _CACHE)
     loaded = datasets.load_dataset(parquet, split=SPLIT, cache_dir=cache).with_format("torch")
     return lambda rows: loaded[rows]
 
 
-def _our_stream(places: Places) -> datasets.IterableDataset:
-    return load_dataset(places.zoo, split=SPLIT, streaming=True)
+def _torch_files(source: CopiedZoo) -> Take:
+    return lambda rows: [torch.load(source.network_file(row), weights_only=True) for row in rows]
 
 
-def _plain_stream(places: Places) -> datasets.IterableDataset:
-    return datasets.load_dataset(str(places.copies / _PARQUET), split=SPLIT, streaming=True).with_format("torch")
+def _load_dataset_stream(source: CopiedZoo) -> datasets.IterableDataset:
+    return load_dataset(source.zoo, split=SPLIT, streaming=True)
 
 
-RANDOM: Mapping[str, Callable[[Places], Take]] = MappingProxyType(
+def _parquet_stream(source: CopiedZoo) -> datasets.IterableDataset:
+    return datasets.load_dataset(str(source.copies / _PARQUET), split=SPLIT, streaming=True).with_format("torch")
+
+
+RANDOM_METHODS: Mapping[str, Callable[[CopiedZoo], Take]] = MappingProxyType(
     {
-        "load_dataset": _ours,
-        "load_dataset, numpy": _ours_in_numpy,
-        "load_dataset, no labels": _ours_without_labels,
-        "load_dataset, labels alone": _only_labels,
-        "Zoo.take, numpy": _take,
-        "numpy memmap": _memmap,
-        "datasets, parquet": _plain,
-        "a torch file a network": _files,
+        "load_dataset": _load_dataset,
+        "load_dataset, numpy": partial(_load_dataset, tensors="numpy"),
+        "load_dataset, no labels": _load_dataset_without_labels,
+        "load_dataset, labels alone": _load_dataset_labels_only,
+        "Zoo.take, numpy": _zoo_take,
+        "numpy memmap": _numpy_memmap,
+        "datasets, parquet": _parquet,
+        "a torch file a network": _torch_files,
     }
 )
-STREAMS: Mapping[str, Callable[[Places], datasets.IterableDataset]] = MappingProxyType(
-    {"load_dataset, streaming": _our_stream, "datasets, parquet, streaming": _plain_stream}
+"""Methods to read rows in any order. The names are those in result files, which do not change."""
+STREAM_METHODS: Mapping[str, Callable[[CopiedZoo], datasets.IterableDataset]] = MappingProxyType(
+    {"load_dataset, streaming": _load_dataset_stream, "datasets, parquet, streaming": _parquet_stream}
 )
+"""Methods to read all rows in order."""
 
 
-def measure_loading(places: Places, batch: int, repeats: int) -> dict[str, Any]:
-    """Return the zoo's size and, for every way to read the weights of its training split, medians in one run.
-
-    `open, s` is from a call to the first row; `first pass, s` reads all rows in order (ours also hashes the shards);
-    rows/s are of random batches, as torch tensors unless the way says numpy, or of a stream read in batches. Each way
-    has its own process; `private MB` and `mapped MB` are what it grew by, the latter pages of files that the system
-    takes back when it needs them.
-    """
-    rows = open_zoo(places.zoo).manifest.splits[SPLIT]["rows"]
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in (*RANDOM, *STREAMS)}
+def _measure_methods(source: CopiedZoo, batch: int, repeats: int) -> list[dict[str, Any]]:
+    """Return a table with one row per method; each method has a process of its own."""
+    num_rows = open_zoo(source.zoo).manifest.splits[SPLIT]["rows"]
+    measured: dict[str, list[dict[str, float]]] = {method: [] for method in (*RANDOM_METHODS, *STREAM_METHODS)}
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
-        readers = {way: stack.enter_context(ProcessPoolExecutor(1, context)) for way in found}
-        opened = {way: reader.submit(_open, way, places, rows).result() for way, reader in readers.items()}
-        # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
+        processes = {method: stack.enter_context(ProcessPoolExecutor(1, context)) for method in measured}
+        opened = {m: process.submit(_open_method, m, source, num_rows).result() for m, process in processes.items()}
+        # Methods are interleaved within a repeat, so that slow phases of the machine affect all of them.
         for repeat in range(repeats):
-            for way, reader in readers.items():
-                found[way].append(reader.submit(_read, way, rows, batch, repeat).result())
+            for method, process in processes.items():
+                measured[method].append(process.submit(_read_batches, num_rows, batch, repeat).result())
+    baselines = measured["numpy memmap"]
     results = []
-    for way, measured in found.items():
-        medians = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
-        relative = [one["rows/s"] / base["rows/s"] for one, base in zip(measured, found["numpy memmap"], strict=True)]
-        results.append({"way": way, **opened[way], **medians, "times memmap": statistics.median(relative)})
-    return {"zoo": zoo_size(places.zoo), "index": measure_index(places.zoo, repeats), "results": results}
+    for method, found in measured.items():
+        medians = {name: statistics.median(one[name] for one in found) for name in found[0]}
+        ratios = [one["rows/s"] / baseline["rows/s"] for one, baseline in zip(found, baselines, strict=True)]
+        results.append({"way": method, **opened[method], **medians, "times memmap": statistics.median(ratios)})
+    return results
 
 
-def zoo_size(directory: Path) -> dict[str, Any]:
-    """Return the zoo's name, rows and bytes."""
+def _zoo_size(directory: Path) -> dict[str, Any]:
+    """Return the name of a zoo, its number of rows, and its megabytes."""
     manifest = open_zoo(directory).manifest
     rows = sum(split["rows"] for split in manifest.splits.values())
     return {"zoo": manifest.zoo, "rows": rows, "MB": sum(entry.bytes for entry in manifest.files.values()) / 1e6}
 
 
-def measure_index(directory: Path, repeats: int) -> dict[str, float]:
+def _measure_index(directory: Path, repeats: int) -> dict[str, float]:
     """Return median seconds of opening all splits of a zoo, and of filtering its index by a label."""
     seconds: dict[str, list[float]] = {"open all splits, s": [], "filter by accuracy, s": []}
     for _ in range(repeats):
@@ -193,66 +207,91 @@ def measure_index(directory: Path, repeats: int) -> dict[str, float]:
         zoo = open_zoo(directory)
         with _stopwatch(seconds["filter by accuracy, s"]):
             zoo.index(where=[("accuracy", ">", 0.5)])
-    return {what: statistics.median(times) for what, times in seconds.items()}
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-class _stopwatch:  # noqa: N801 - used as a function
-    """Appends the seconds that its block took."""
-
-    def __init__(self, seconds: list[float]) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        self.started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
+@contextmanager
+def _stopwatch(seconds: list[float]) -> Iterator[None]:
+    """Append the seconds that the block takes."""
+    started = time.perf_counter()
+    yield
+    seconds.append(time.perf_counter() - started)
 
 
-_reader: Any = None  # what this process opened
-_before: dict[str, float] = {}  # its memory before that
+@dataclass
+class _RandomReader:
+    """An opened method to read rows in any order."""
+
+    take: Take
+
+    def read_first(self) -> None:
+        self.take([0])
+
+    def all_batches(self, num_rows: int, batch: int) -> Iterator[object]:
+        return (self.take(list(range(first, min(first + batch, num_rows)))) for first in range(0, num_rows, batch))
+
+    def measured_batches(self, num_rows: int, batch: int, seed: int) -> tuple[int, Iterator[object]]:
+        """Return the batches on which rows/s is measured, and their number of rows."""
+        random = np.random.default_rng(seed)
+        orders = [random.integers(num_rows, size=batch).tolist() for _ in range(_BATCHES)]
+        return batch * _BATCHES, map(self.take, orders)
 
 
-def _open(way: str, places: Places, rows: int) -> dict[str, float]:
-    """Open a way in this process; return the seconds to the first row and of the first pass."""
+@dataclass
+class _StreamReader:
+    """An opened method to read all rows in order."""
+
+    stream: datasets.IterableDataset
+
+    def read_first(self) -> None:
+        next(iter(self.stream))
+
+    def all_batches(self, num_rows: int, batch: int) -> Iterator[object]:
+        yield from self.stream.iter(batch)
+
+    def measured_batches(self, num_rows: int, batch: int, seed: int) -> tuple[int, Iterator[object]]:
+        """Return the same as `_RandomReader.measured_batches`: here, all rows."""
+        return num_rows, self.all_batches(num_rows, batch)
+
+
+_reader: _RandomReader | _StreamReader | None = None  # what this process of a method has opened
+_memory_before: dict[str, float] = {}  # of this process, before that
+
+
+def _open_method(method: str, source: CopiedZoo, num_rows: int) -> dict[str, float]:
+    """Open a method in this process; return the seconds to the first row and of the first pass."""
     global _reader
-    _before.update(_memory())
+    _memory_before.update(_memory())
     opening: list[float] = []
     passing: list[float] = []
     with _stopwatch(opening):
-        _reader = RANDOM[way](places) if way in RANDOM else STREAMS[way](places)
-        _reader([0]) if way in RANDOM else next(iter(_reader))
+        if method in RANDOM_METHODS:
+            _reader = _RandomReader(RANDOM_METHODS[method](source))
+        else:
+            _reader = _StreamReader(STREAM_METHODS[method](source))
+        _reader.read_first()
     with _stopwatch(passing):
-        for _ in _all(rows, 64):
+        for _ in _reader.all_batches(num_rows, _PASS_BATCH):
             pass
     return {"open, s": opening[0], "first pass, s": passing[0]}
 
 
-def _all(rows: int, batch: int) -> Iterator[object]:
-    if callable(_reader):
-        yield from (_reader(list(range(first, min(first + batch, rows)))) for first in range(0, rows, batch))
-    else:
-        yield from _reader.iter(batch)
-
-
-def _read(way: str, rows: int, batch: int, seed: int) -> dict[str, float]:
-    """Return rows/s of random batches, or of the whole stream, and what memory has grown by since opening."""
-    random = np.random.default_rng(seed)
-    orders = [random.integers(rows, size=batch).tolist() for _ in range(_BATCHES)]
+def _read_batches(num_rows: int, batch: int, seed: int) -> dict[str, float]:
+    """Return rows/s of the opened method, and by how much memory has grown since it was opened."""
+    assert _reader is not None, "_open_method opens it"
     seconds: list[float] = []
+    count, batches = _reader.measured_batches(num_rows, batch, seed)
     with _stopwatch(seconds):
-        batches: Iterable[object] = map(_reader, orders) if way in RANDOM else _all(rows, batch)
         for _ in batches:
             pass
-    count = batch * _BATCHES if way in RANDOM else rows
-    grown = {name: (now - _before[name]) / 1e6 for name, now in _memory().items()}
-    return {"rows/s": count / seconds[0], **grown}
+    growth = {name: (now - _memory_before[name]) / 1e6 for name, now in _memory().items()}
+    return {"rows/s": count / seconds[0], **growth}
 
 
 def _memory() -> dict[str, float]:
-    """Return the bytes of this process in memory: its own, and pages of files; none where /proc does not tell."""
+    """Return the bytes of this process in memory, private ones and pages of files; {} where there is no /proc."""
     status, kinds = Path("/proc/self/status"), {"private MB": ("RssAnon",), "mapped MB": ("RssFile", "RssShmem")}
     if not status.is_file():
         return {}
-    told = dict(line.split(":", 1) for line in status.read_text().splitlines() if line.startswith("Rss"))
-    return {name: 1024.0 * sum(int(told[key].split()[0]) for key in keys) for name, keys in kinds.items()}
+    sizes = dict(line.split(":", 1) for line in status.read_text().splitlines() if line.startswith("Rss"))
+    return {name: 1024.0 * sum(int(sizes[key].split()[0]) for key in keys) for name, keys in kinds.items()}

@@ -1,4 +1,4 @@
-"""How fast zoos are made: every trainer beside the loop that anyone would write, on the same data, in one run."""
+"""The speed of trainers, compared with a plain torch loop and with matrix products: `rnn-zoos speed generation`."""
 
 from __future__ import annotations
 
@@ -23,40 +23,52 @@ from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.processes import available_cores
 
 _WARM_UP = 50  # updates
-_MATMUL = 2048
+_MATMUL = 2048  # size of the multiplied matrices
 
 
 def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> dict[str, Any]:
-    """Return the machine and, for both zoos, medians for each way to train.
+    """Return the machine and, for both zoos, medians for every training method.
 
-    `bare` is torch.nn, autograd and torch.optim.AdamW in one process with default threads, batches already drawn;
-    `bare, one process a core` the same with one thread in each; a backend's name its trainer, drawing included, one
-    process a core, and `1 of` it a single such process (one that trains many runs at once is measured so, in one
-    process). updates/s are of all processes together; GFLOP/s count 6 for every multiply-add of the forward pass
-    (`machine.update_flop`); `of matmul` is their share of what float32 products of 2048 x 2048 matrices reach in as
-    many processes, measured in turn with the rest.
+    The methods are named in the column `way`:
+
+    - `bare`: torch.nn, autograd and torch.optim.AdamW in one process with the default threads; the drawing of batches
+      does not count;
+    - `bare, one process a core`: the same in one process per core with one thread each;
+    - the name of a backend: its trainer, including the drawing of batches, in one process per core; `1 of` it: in one
+      such process. A backend that trains many runs at once is measured in one process only, with that many runs.
+
+    `updates/s` is the sum over all processes. `GFLOP/s` counts 6 operations for every multiply-add of the forward pass
+    (`machine.update_flop`). `of matmul` is the fraction of what float32 products of 2048 x 2048 matrices reach in as
+    many processes as there are cores.
     """
     cores, results = available_cores(), []
-    with SynchronisedPool(cores) as pool:
+    with MeasurementPool(cores) as pool:
         for zoo in ZOOS:
-            plan = _plan(zoo, updates)
-            ways: dict[str, Callable[[], float]] = {
-                "matmul": partial(pool.together, matmul_rate, plan),
-                "bare": partial(bare_rate, plan),
-                "bare, one process a core": partial(pool.together, bare_rate, plan),
-            }
-            for backend in backends:
-                at_once = make_trainer(backend).at_once
-                ours = replace(_plan(zoo, updates, at_once or 1), backend=backend)
-                if at_once is None:
-                    ways[f"1 of {backend}"] = partial(pool.alone, trainer_rate, ours)
-                    ways[backend] = partial(pool.together, trainer_rate, ours)
-                else:
-                    ways[f"{backend}, {at_once:,} runs at once"] = partial(pool.alone, trainer_rate, ours)
-            # Ways in turn within a repeat, so that a slow minute of the machine meets all of them.
-            rates = [{way: measure() for way, measure in ways.items()} for _ in range(repeats)]
-            results += _rows(plan, rates)
+            methods = _methods(zoo, backends, updates, pool)
+            # Methods are interleaved within a repeat, so that slow phases of the machine affect all of them.
+            rates = [{name: measure() for name, measure in methods.items()} for _ in range(repeats)]
+            results += _rows(_plan(zoo, updates), rates)
     return {"machine": _machine(cores, backends), "updates": updates, "repeats": repeats, "results": results}
+
+
+def _methods(zoo: str, backends: Sequence[str], updates: int, pool: MeasurementPool) -> dict[str, Callable[[], float]]:
+    """Return every method by name: a function that measures its updates/s once."""
+    plan = _plan(zoo, updates)
+    methods: dict[str, Callable[[], float]] = {
+        "matmul": partial(pool.sum_over_processes, matmul_rate, plan),
+        "bare": partial(bare_rate, plan),
+        "bare, one process a core": partial(pool.sum_over_processes, bare_rate, plan),
+    }
+    for backend in backends:
+        runs_at_once = make_trainer(backend).runs_at_once
+        backend_plan = replace(_plan(zoo, updates, runs_at_once or 1), backend=backend)
+        if runs_at_once is None:
+            methods[f"1 of {backend}"] = partial(pool.in_one_process, trainer_rate, backend_plan)
+            methods[backend] = partial(pool.sum_over_processes, trainer_rate, backend_plan)
+        else:
+            name = f"{backend}, {runs_at_once:,} runs at once"
+            methods[name] = partial(pool.in_one_process, trainer_rate, backend_plan)
+    return methods
 
 
 def _machine(cores: int, backends: Sequence[str]) -> dict[str, Any]:
@@ -65,18 +77,18 @@ def _machine(cores: int, backends: Sequence[str]) -> dict[str, Any]:
 
 
 def _rows(plan: Plan, rates: list[dict[str, float]]) -> list[dict[str, Any]]:
-    """Return the medians, and medians of the ratios within a repeat."""
+    """Return medians of the rates, and medians of their ratios within a repeat."""
     rows = []
-    for way in rates[0]:
-        rate = statistics.median(repeat[way] for repeat in rates)
+    for method in rates[0]:
+        rate = statistics.median(repeat[method] for repeat in rates)
         rows.append(
             {
                 "zoo": plan.zoo,
-                "way": way,
+                "way": method,
                 "updates/s": rate,
                 "GFLOP/s": rate * _update_flop(plan) / 1e9,
-                "of matmul": statistics.median(repeat[way] / repeat["matmul"] for repeat in rates),
-                "times bare": statistics.median(repeat[way] / repeat["bare"] for repeat in rates),
+                "of matmul": statistics.median(repeat[method] / repeat["matmul"] for repeat in rates),
+                "times bare": statistics.median(repeat[method] / repeat["bare"] for repeat in rates),
             }
         )
     return rows
@@ -93,13 +105,14 @@ def _plan(zoo: str, updates: int, runs: int = 1) -> Plan:
 
 
 def _batches(plan: Plan, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return the first batches of the plan's first run."""
     run, _ = next(plan.runs())
     sampler = plan.family.sampler(plan.settings.seed, [run.run], [run.task], plan.settings.batch_size)
     return [sampler.batch(drawn) for drawn in sampler.draw(0, count).unbind(dim=1)]
 
 
 def bare_rate(plan: Plan) -> float:
-    """Return updates/s of the plain torch loop on the plan's first run."""
+    """Return the updates/s of a plain torch loop on the plan's first run."""
     batches = _batches(plan, plan.settings.num_updates + _WARM_UP)
     network = RecurrentNetwork(plan.architecture)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
@@ -115,10 +128,10 @@ def bare_rate(plan: Plan) -> float:
 
 
 def trainer_rate(plan: Plan) -> float:
-    """Return updates/s of the plan's backend on all runs of the plan, its drawing of data included."""
+    """Return the updates/s of the plan's backend on all runs of the plan, including the drawing of batches."""
     runs = [run for run, _ in plan.runs()]
-    trainer, warm = make_trainer(plan.backend), _plan(plan.zoo, _WARM_UP)
-    list(trainer.train(warm.family, warm.settings, runs, lambda updates: None))
+    trainer, warm_up = make_trainer(plan.backend), _plan(plan.zoo, _WARM_UP)
+    list(trainer.train(warm_up.family, warm_up.settings, runs, lambda updates: None))
     started = time.perf_counter()
     list(trainer.train(plan.family, plan.settings, runs, lambda updates: None))
     return len(runs) * plan.settings.num_updates / (time.perf_counter() - started)
@@ -134,39 +147,39 @@ def matmul_rate(plan: Plan) -> float:
     return 5 * 2 * _MATMUL**3 / (time.perf_counter() - started) / _update_flop(plan)
 
 
-class SynchronisedPool:
-    """Single-threaded processes, one a core, that measure side by side. Use it as a context manager."""
+class MeasurementPool:
+    """Processes with one thread each that measure at the same time. Use it as a context manager."""
 
     def __init__(self, size: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.size = size
-        self._pool = ProcessPoolExecutor(size, context, _start, (context.Barrier(size),))
+        self._pool = ProcessPoolExecutor(size, context, _start_process, (context.Barrier(size),))
 
-    def __enter__(self) -> SynchronisedPool:
+    def __enter__(self) -> MeasurementPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def together(self, rate: Callable[[Plan], float], plan: Plan) -> float:
-        """Return the sum of the rates of all processes at the same time."""
-        return sum(self._pool.map(_with_the_others, [rate] * self.size, [plan] * self.size))
+    def sum_over_processes(self, rate: Callable[[Plan], float], plan: Plan) -> float:
+        """Return the sum of the rates of all processes, measured at the same time."""
+        return sum(self._pool.map(_measure_together, [rate] * self.size, [plan] * self.size))
 
-    def alone(self, rate: Callable[[Plan], float], plan: Plan) -> float:
+    def in_one_process(self, rate: Callable[[Plan], float], plan: Plan) -> float:
         """Return the rate of one process while the others wait."""
         return self._pool.submit(rate, plan).result()
 
 
-_barrier: Barrier | None = None  # of this process of a pool
+_barrier: Barrier | None = None  # of the pool that this process belongs to
 
 
-def _start(barrier: Barrier) -> None:
+def _start_process(barrier: Barrier) -> None:
     global _barrier
     _barrier = barrier
     torch.set_num_threads(1)
 
 
-def _with_the_others(rate: Callable[[Plan], float], plan: Plan) -> float:
-    assert _barrier is not None, "processes of a pool start with _start"
-    _barrier.wait()  # or one process could do the work of two, one after the other
+def _measure_together(rate: Callable[[Plan], float], plan: Plan) -> float:
+    assert _barrier is not None, "_start_process is the pool's initializer"
+    _barrier.wait()  # otherwise one process could do the work of two, one after the other
     return rate(plan)

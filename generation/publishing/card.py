@@ -1,4 +1,4 @@
-"""The card of a zoo, README.md of a published directory: YAML for the Hub, this zoo's numbers, then DATASET_CARD.md."""
+"""The dataset card, README.md of a published zoo: YAML metadata for the Hub, the zoo's numbers, DATASET_CARD.md."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def make_card(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
-    """Return the card of a zoo that is called `name` (OWNER/NAME, or a directory); `figures` are paths inside it."""
+    """Return the card of a zoo.
+
+    `name` (OWNER/NAME or a directory) is what its examples load; `figures` are paths relative to the card.
+    """
     text = _template().replace(_PLACE, _numbers(zoo, name, figures))
     return f"---\n{_metadata(zoo).to_yaml()}\n---\n\n{text}"
 
 
 def preset_yaml(manifest: Manifest) -> str:
-    """Return a preset file that has every setting of a zoo: what regenerates it, whatever the package's presets say."""
+    """Return a preset file with every setting of a zoo: it regenerates the zoo even if the package's presets change."""
     settings: dict[str, Any] = {
         key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings.items()
     }
@@ -39,7 +42,7 @@ def preset_yaml(manifest: Manifest) -> str:
 
 
 def _template() -> str:
-    """Read DATASET_CARD.md: of the checkout, or where the wheel put it."""
+    """Read DATASET_CARD.md from the checkout, or from where the wheel installed it."""
     installed = Path(sysconfig.get_path("data")) / "share" / "rnn-zoos"
     places = [folder / _TEMPLATE for folder in (Path(__file__).parents[2], installed)]
     for place in places:
@@ -49,9 +52,9 @@ def _template() -> str:
 
 
 def _metadata(zoo: Zoo) -> DatasetCardData:
-    """Return the YAML: what plain `datasets` reads.
+    """Return the YAML metadata, from which plain `datasets` learns configs, splits and files.
 
-    It does not give the numbers of rows: `datasets` would compare them after `filters=`, too, and refuse.
+    Without numbers of rows: `datasets` would compare them after `filters=` too, and raise an error.
     """
     paths = {"full": "data/{}-*.parquet", "index": "index/{}.parquet"}
     rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
@@ -72,28 +75,27 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
 
 
 def _licenses(manifest: Manifest) -> list[str]:
-    """Return the licences, by the Hub's names: ours for what we made; digits are MNIST's, in whatever form."""
+    """Return the licences by the Hub's names: CC BY for generated zoos, and MNIST's own where digits are included."""
     ours = ["unknown" if manifest.imported else "cc-by-4.0"]
     return ours if manifest.zoo != SequentialMnist.name else [*ours, "cc-by-sa-3.0"]
 
 
 def _numbers(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
-    """Return what is this zoo's own: how to load it, its numbers and pictures, how to make it again."""
+    """Return the section about this zoo: how to load it, its numbers and figures, how to regenerate it."""
     info = zoo_info(zoo)
     example, facts = _EXAMPLE.format(name=name), [{"": key, "this zoo": value} for key, value in info["zoo"].items()]
     files = {split: len(file_rows(zoo, split)) for split in zoo.splits()}
     splits = [{**row, "parquet files": files.get(row["split"], 0)} for row in info["splits"]]
     pictures = "\n".join(f"![{Path(path).stem}]({path})" for path in figures)
     made = zoo.manifest.made["seconds"]
-    again = (
-        _IMPORTED if zoo.manifest.imported else _AGAIN.format(command=regenerate_command(zoo.manifest), seconds=made)
-    )
+    command = regenerate_command(zoo.manifest)
+    origin = _IMPORTED if zoo.manifest.imported else _GENERATED.format(command=command, seconds=made)
     tables = (_table(rows) for rows in (facts, splits, info["steps"]))
-    return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, again])
+    return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, origin])
 
 
 def regenerate_command(manifest: Manifest) -> str:
-    """Return the command that makes a zoo again from the `preset.yaml` beside its card."""
+    """Return the command that regenerates a zoo from the `preset.yaml` beside its card."""
     digits = manifest.digits
     source = "" if digits is None else f" --mnist {'embedded' if digits['origin'] == 'embedded' else 'hub'}"
     backend = f" --backend {manifest.made['backend']}"
@@ -120,11 +122,13 @@ zoo = rnn_zoos.load_dataset("{name}", split="train")  # weights as named tensors
 network = rnn_zoos.load_model("{name}", run=zoo[-1]["run"], step=zoo[-1]["step"])
 ```"""
 
-_IMPORTED = "Read by `rnn-zoos import` from .npy files of the paper's code; `zoo.json` says which, and what was mended."
+_IMPORTED = (
+    "Converted by `rnn-zoos import` from .npy files of the paper's code; `zoo.json` lists the files and the repairs."
+)
 
-_AGAIN = """\
+_GENERATED = """\
 Made by this command, with the [preset.yaml](preset.yaml) beside this card, in {seconds:,.0f} core seconds; `zoo.json`
-names the versions and the sha256 of every file:
+has the versions and the sha256 of every file:
 
 ```sh
 {command}

@@ -1,4 +1,4 @@
-"""A zoo as parquet files with the weights inside: what plain `datasets` reads, without this package."""
+"""A zoo as parquet files that contain the weights: readable by plain `datasets`, without this package."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rnn_zoos.format.index import index_schema
 from rnn_zoos.loaders.zoo import PLACE, Zoo
 
 DATA = "data"
-_GROUP_ROWS = 500  # a row group: what a reader of a few columns or rows has to fetch at least
-_FILE_BYTES = 256_000_000  # at most; a reader holds a file's worth in memory
+_GROUP_ROWS = 500  # rows per row group, the smallest unit that a reader fetches
+_FILE_BYTES = 256_000_000  # upper bound per file; readers hold a file in memory
 
 
 def data_path(split: str, number: int, count: int) -> str:
-    """Return the path of a parquet file with weights inside an exported or published zoo."""
+    """Return the path of a parquet file with weights, relative to the exported or published zoo."""
     return f"{DATA}/{split}-{number:05d}-of-{count:05d}.parquet"
 
 
 def data_schema(zoo: Zoo) -> pa.Schema:
-    """Return the index's columns, then a flat float32 list of fixed length per parameter, named as in `state_dict`.
+    """Return the schema: the columns of the index, then one float32 list of fixed length per parameter.
 
-    Flat: `datasets`, pandas and polars read lists of one level tens of times faster than nested ones; zoo.json and
-    the schema's metadata `shapes` have the shapes.
+    Parameters have the names of `state_dict`; their shapes are in zoo.json. The lists are flat because `datasets`,
+    pandas and polars read lists of one level tens of times faster than nested ones.
     """
     columns = index_schema({name: Column(**column) for name, column in zoo.manifest.columns.items()})
     sizes = {name: int(np.prod(shape)) for name, shape in zoo.manifest.architecture.parameter_shapes.items()}
@@ -40,7 +40,7 @@ def data_schema(zoo: Zoo) -> pa.Schema:
 
 
 def file_rows(zoo: Zoo, split: str) -> list[range]:
-    """Return which rows of a split, in order of run and step, go into each of its parquet files."""
+    """Return the rows of each parquet file of a split, as ranges over its rows sorted by run and step."""
     rows = zoo.manifest.splits[split]["rows"]
     groups = max(1, _FILE_BYTES // (4 * zoo.manifest.architecture.num_parameters * _GROUP_ROWS))
     size = groups * _GROUP_ROWS
@@ -48,9 +48,9 @@ def file_rows(zoo: Zoo, split: str) -> list[range]:
 
 
 def write_data(zoo: Zoo, split: str, out: Path) -> Iterator[tuple[str, FileEntry]]:
-    """Write the parquet files of a split below a directory; yield path and entry of each when it is there.
+    """Write the parquet files of a split below the directory `out`; yield path and entry of each written file.
 
-    Equal zoos give equal bytes. Raises IntegrityError for a damaged zoo, StorageError if there is no room.
+    Equal zoos give equal bytes. Raises IntegrityError for a damaged zoo, StorageError if the disk is full.
     """
     index = zoo.index(split).sort_by([("run", "ascending"), ("step", "ascending")])
     parts = file_rows(zoo, split)
@@ -68,7 +68,7 @@ def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:
         sink,
         schema,
         compression="zstd",
-        use_dictionary=False,  # floats hardly repeat: a dictionary would make them larger
+        use_dictionary=False,  # floats rarely repeat: a dictionary would make the file larger
         use_byte_stream_split=[f"{name}.list.element" for name in weights],
         write_page_checksum=True,
     ) as writer:
@@ -78,7 +78,7 @@ def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:
 
 
 def _with_weights(zoo: Zoo, index: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return index rows with their weights."""
+    """Return index rows joined with their weights."""
     taken = zoo.take("shards", index.select(PLACE).to_pydict())
     columns = [index[name].combine_chunks() for name in index.column_names]
     for name in zoo.manifest.architecture.parameter_shapes:

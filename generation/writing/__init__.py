@@ -1,4 +1,4 @@
-"""Writing a zoo: the output directory while it is made, shards, records, the manifest; merging and verifying zoos.
+"""Writing zoos: the output directory, its shards and their records, the manifest; merging and verifying zoos.
 
-May import: `rnn_zoos.format`, `rnn_zoos.generation.trainers`, `.plan`, and `rnn_zoos.loaders` to read what is there.
+May import: `rnn_zoos.format`, `rnn_zoos.generation.trainers`, `.plan`, and `rnn_zoos.loaders` to read finished zoos.
 """

@@ -1,4 +1,4 @@
-"""From finished shards to a zoo: the index, the digits and, last of all, zoo.json."""
+"""Finishing: from complete shards to a zoo. Writes the index, the digits and, last of all, zoo.json."""
 
 from __future__ import annotations
 
@@ -19,70 +19,79 @@ from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
 from rnn_zoos.generation.plan import ShardPlan
-from rnn_zoos.generation.writing.records import KINDS, ShardRecord, joined_making, read_record
+from rnn_zoos.generation.writing.records import KINDS, ShardRecord, merge_provenance, read_record
 from rnn_zoos.generation.writing.workspace import Workspace
 
-_ROWS_A_TABLE = 2000
+_ROWS_PER_TABLE = 2000
 
 
 def finish(workspace: Workspace) -> Manifest:
-    """Make a zoo of a workspace whose shards are all there, then drop what only unfinished zoos have.
+    """Turn a workspace whose shards are all finished into a zoo, and remove what only unfinished zoos have.
 
     Records are read one at a time: the rows of a large zoo would not fit into memory.
     """
     files: dict[str, FileEntry] = {}
-    splits, seen = {}, _Seen()
+    splits, reader = {}, _RecordReader(workspace)
     for split in SPLITS:
         shards = [shard for shard in workspace.plan.shards if shard.split == split]
         rows = 0
         if shards:
-            entry = _write_rows(workspace, split, seen.records(workspace, shards))
-            files |= {index_path(split): entry, **seen.files}
+            entry = _write_rows(workspace, split, reader.records(shards))
+            files |= {index_path(split): entry, **reader.files}
             rows = entry.rows
         splits[split] = {"runs": sum(len(shard.table) for shard in shards), "rows": rows, "shards": len(shards)}
-    if digits := _shown_digits(workspace):
+    if digits := _digits_of_rollouts(workspace):
         files[DIGITS] = write_tensors(workspace.directory / DIGITS, digits, {"format": FORMAT})
-    made = {**joined_making(seen.makings), "seconds": round(seen.seconds, 1)}
-    if workspace.store is not None:
-        made["store"] = workspace.store.url
-    manifest = _manifest(workspace, splits, files, made)
-    _remove_unlisted(workspace, files)
+    manifest = _manifest(workspace, splits, files, reader.made())
+    _remove_unlisted_shards(workspace, files)
     manifest.write(workspace.directory)
-    if workspace.store is not None:
-        for path in (*(files.keys() - set(workspace.elsewhere(files))), MANIFEST):
-            workspace.store.write(path, (workspace.directory / path).read_bytes())
-    shutil.rmtree(workspace.unfinished)
+    _upload(workspace, files)
+    shutil.rmtree(workspace.paths.unfinished)
     return manifest
 
 
 @dataclass
-class _Seen:
-    """What is kept of records that were read: the files of a split, and of all how long they took and who made them."""
+class _RecordReader:
+    """Reads the records of a workspace, and collects what the manifest needs of them.
 
+    Attributes:
+        files: the files of the shards of the last split that was read.
+        seconds: how long all shards took.
+        provenances: the different provenances of all shards.
+    """
+
+    workspace: Workspace
     files: dict[str, FileEntry] = field(default_factory=dict)
     seconds: float = 0.0
-    makings: list[dict[str, Any]] = field(default_factory=list)
+    provenances: list[dict[str, Any]] = field(default_factory=list)
 
-    def records(self, workspace: Workspace, shards: list[ShardPlan]) -> Iterator[ShardRecord]:
-        """Yield the records of a split's shards, in order."""
+    def records(self, shards: list[ShardPlan]) -> Iterator[ShardRecord]:
+        """Yield the records of the shards of a split, in order."""
         self.files = {}
         for shard in shards:
-            record = read_record(workspace.record_path(shard))
+            record = read_record(self.workspace.paths.record(shard))
             self.files |= {shard.path(kind): record.files[kind] for kind in KINDS}
             self.seconds += record.seconds
-            if record.made not in self.makings:
-                self.makings.append(record.made)
+            if record.made not in self.provenances:
+                self.provenances.append(record.made)
             yield record
+
+    def made(self) -> dict[str, Any]:
+        """Return the entry `made` of the manifest, when all records were read."""
+        made = {**merge_provenance(self.provenances), "seconds": round(self.seconds, 1)}
+        store = self.workspace.store
+        return made if store is None else {**made, "store": store.url}
 
 
 def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]) -> FileEntry:
+    """Write the index of a split."""
     schema = index_schema(workspace.plan.family.columns)
 
     def tables() -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
-        for record in records:  # a table for every record would cost more than the rows of a small shard
+        for record in records:  # a table per record would cost more than the rows of a small shard
             rows += record.rows
-            if len(rows) >= _ROWS_A_TABLE:
+            if len(rows) >= _ROWS_PER_TABLE:
                 yield pa.Table.from_pylist(rows, schema=schema)
                 rows = []
         yield pa.Table.from_pylist(rows, schema=schema)
@@ -90,31 +99,38 @@ def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]
     return write_index(workspace.directory / index_path(split), tables(), schema)
 
 
-def _remove_unlisted(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:
-    """Remove shards left by a process that was killed while it renamed."""
+def _remove_unlisted_shards(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:
+    """Remove shards left by a process that was killed while it renamed them."""
     for kind in KINDS:
         for path in (workspace.directory / kind).glob("*"):
             if f"{kind}/{path.name}" not in files:
                 path.unlink()
 
 
-def _shown_digits(workspace: Workspace) -> dict[str, Array] | None:
-    """Return the digits that rollouts point to (by their number in MNIST), if the zoo has any."""
+def _upload(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:
+    """Copy to the store, if there is one, what it does not have yet; the manifest last."""
+    if workspace.store is not None:
+        for path in (*(files.keys() - set(workspace.files_in_store(files))), MANIFEST):
+            workspace.store.write(path, (workspace.directory / path).read_bytes())
+
+
+def _digits_of_rollouts(workspace: Workspace) -> dict[str, Array] | None:
+    """Return the digits that rollouts refer to (by their number in MNIST), None for a zoo without digits."""
     family = workspace.plan.family
     if not isinstance(family, SequentialMnist):
         return None
-    shown = np.zeros(0, np.int32)
+    numbers = np.zeros(0, np.int32)
     for shard in workspace.plan.shards:
-        shown = np.union1d(shown, _rollouts(workspace, shard)["images"])
-    places = torch.searchsorted(family.digits.numbers, torch.from_numpy(shown.astype(np.int64)))
+        numbers = np.union1d(numbers, _read_rollouts(workspace, shard)["images"])
+    positions = torch.searchsorted(family.digits.numbers, torch.from_numpy(numbers.astype(np.int64)))
     return {
-        "images": family.digits.images[places, :PIXELS].view(-1, SIDE, SIDE).numpy(),
-        "labels": family.digits.labels[places].to(torch.uint8).numpy(),
-        "numbers": shown,
+        "images": family.digits.images[positions, :PIXELS].view(-1, SIDE, SIDE).numpy(),
+        "labels": family.digits.labels[positions].to(torch.uint8).numpy(),
+        "numbers": numbers,
     }
 
 
-def _rollouts(workspace: Workspace, shard: ShardPlan) -> Mapping[str, Array]:
+def _read_rollouts(workspace: Workspace, shard: ShardPlan) -> Mapping[str, Array]:
     path = shard.path("rollouts")
     if workspace.store is None:
         return map_tensors(workspace.directory / path)

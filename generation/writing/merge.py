@@ -1,4 +1,4 @@
-"""Bringing together what was generated apart: parts of one plan, from other machines or at other times."""
+"""Merging: parts of one plan that were generated on other machines or at other times become one zoo."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import pyarrow as pa
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError
 from rnn_zoos.format.files import check_bytes, map_tensors, read_sealed_json, write_atomically
 from rnn_zoos.format.index import index_schema
-from rnn_zoos.format.manifest import MANIFEST, UNFINISHED, read_manifest, shard_path
-from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of, plan_of_zoo
+from rnn_zoos.format.manifest import read_manifest, shard_path
+from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of_zoo, rebuild_plan
+from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.records import KINDS, ShardRecord, read_record
-from rnn_zoos.generation.writing.workspace import Workspace, locked, records_of_zoo
+from rnn_zoos.generation.writing.resuming import records_of_zoo
+from rnn_zoos.generation.writing.workspace import Workspace
 
 _REMEDY = "Generate it again, or leave this directory out."
-_NAMED = 5  # missing shards that are named
+_MAX_NAMED = 5  # missing shards that are named
 
 
 @dataclass(frozen=True)
 class Part:
-    """A directory with some shards of a plan: name of the shard -> its record, or where the record is."""
+    """A directory with some shards of a plan: name of the shard -> its record, or the record's path."""
 
     directory: Path
     plan: Plan
@@ -37,59 +39,82 @@ class Part:
         return read_record(record) if isinstance(record, Path) else record
 
     def file(self, shard: ShardPlan, kind: str) -> Path:
-        """Return the path of a shard's file here, where the number of shards may be another."""
+        """Return the path of a shard's file in this directory, whose plan may have another number of shards."""
         count = sum(own.split == shard.split for own in self.plan.shards)
         return self.directory / shard_path(kind, shard.split, shard.number, count)
 
 
 def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> list[str]:
-    """Copy the shards of all directories, finished zoos or parts of one, into `out`, and finish it if none is missing.
+    """Merge directories with shards of one plan, finished zoos or parts of one, into a new directory.
 
-    The plan with the most runs is that of the whole. Stopped, the same call goes on. Returns what to tell the user.
-    Raises PlanMismatchError if they are not of one plan, MergeError if a shard is in two of them with different bytes,
-    IntegrityError for damaged files; then `out` is not finished, and no directory is changed.
+    The zoo has the runs of the largest plan. It is finished if no shard is missing. The given directories are not
+    changed. If the merge is stopped, the same call resumes it.
+
+    Args:
+        directories: output directories of `generate`.
+        out: the directory for the whole zoo.
+        mnist: where this machine finds the digits: "hub", "embedded", or a directory; None for the zoo's own source.
+
+    Returns:
+        Lines for the user: what `out` contains, or which shards are missing.
+
+    Raises:
+        PlanMismatchError: the directories were generated with different settings.
+        MergeError: two directories have different bytes of the same run.
+        IntegrityError: a file is damaged.
+        FormatError: a directory is neither a zoo nor a part of one.
+        BusyError: another process is writing to `out`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnn_zoos.generation import merge
+        >>> lines = merge([Path("zoos/formal-languages")], Path("merged"))
     """
     parts = [_read_part(directory, mnist) for directory in directories]
     plan = max((part.plan for part in parts), key=lambda plan: plan.settings.runs)
-    _refuse_strangers(parts, plan)
+    _check_same_plan(parts, plan)
     workspace = Workspace(out, plan)
-    workspace.look()
+    workspace.check_directory()
     with locked(out):
-        pending = workspace.prepare()
-        missing = [shard for shard in pending or [] if not _copy(workspace, shard, parts)]
+        pending = workspace.begin_or_resume()
+        missing = [shard for shard in pending or [] if not _copy_shard(workspace, shard, parts)]
         if missing:
-            return _unfinished(plan, missing, out)
+            return _describe_missing(plan, missing, out)
         manifest = read_manifest(out) if pending is None else finish(workspace)
     rows = sum(split["rows"] for split in manifest.splits.values())
-    return [f"{out}: {manifest.runs} runs, {rows} snapshots of {len(parts)} directories."]
+    return [f"{out}: {manifest.runs} runs, {rows} snapshots, merged from {len(parts)} directories."]
 
 
 def _read_part(directory: Path, mnist: str | None) -> Part:
-    plan_path = directory / UNFINISHED / "plan.json"
-    if plan_path.is_file():
-        begun = read_sealed_json(plan_path, "Run the `rnn-zoos generate` that began it once more.")
-        if begun.get("store"):
-            raise FormatError(f"The shards of {directory} are at {begun['store']}, not there; merge needs them here.")
-        paths = {path.stem: path for path in (directory / UNFINISHED).glob("*-*.json")}
-        return Part(directory, plan_of(begun, mnist=mnist), paths)
-    if not (directory / MANIFEST).is_file():
-        raise FormatError(f"{directory} is no zoo and no part of one. Expected the --out of `rnn-zoos generate`.")
+    paths = OutputPaths(directory)
+    if paths.plan.is_file():
+        stored = read_sealed_json(paths.plan, "Run the `rnn-zoos generate` that started it again.")
+        if stored.get("store"):
+            raise FormatError(f"The shards of {directory} are in {stored['store']}; merge needs them in the directory.")
+        return Part(
+            directory, rebuild_plan(stored, mnist=mnist), {path.stem: path for path in paths.existing_records()}
+        )
+    if not paths.manifest.is_file():
+        raise FormatError(
+            f"{directory} is neither a zoo nor a part of one. Expected an --out directory of `rnn-zoos generate`."
+        )
     manifest = read_manifest(directory)
     plan = plan_of_zoo(manifest, mnist=mnist)
-    return Part(directory, plan, {s.name: record for s, record in records_of_zoo(directory, manifest, plan)})
+    return Part(directory, plan, {shard.name: record for shard, record in records_of_zoo(directory, manifest, plan)})
 
 
-def _refuse_strangers(parts: Sequence[Part], plan: Plan) -> None:
+def _check_same_plan(parts: Sequence[Part], plan: Plan) -> None:
+    """Raise PlanMismatchError unless all parts have the settings of a plan, except the number of runs."""
     expected, lines = _identity(plan), []
-    whole = next(part for part in parts if part.plan is plan)
+    largest = next(part for part in parts if part.plan is plan)
     for part in parts:
         for key, value in _identity(part.plan).items():
             if value != expected[key]:
-                lines.append(f"  {key}: {value!r} in {part.directory}, {expected[key]!r} in {whole.directory}")
+                lines.append(f"  {key}: {value!r} in {part.directory}, {expected[key]!r} in {largest.directory}")
     if lines:
         raise PlanMismatchError(
-            "These are not of one plan; nothing was written:\n" + "\n".join(lines) + "\nGive directories that were "
-            "generated with the same settings."
+            "The directories have different plans; nothing was written:\n" + "\n".join(lines) + "\nGive directories "
+            "that were generated with the same settings."
         )
 
 
@@ -97,55 +122,61 @@ def _identity(plan: Plan) -> dict[str, Any]:
     return {"preset": plan.preset, **{key: value for key, value in plan.identity().items() if key != "runs"}}
 
 
-def _copy(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool:
-    """Copy a shard from where the most runs of it are; tell whether those are all. All who have it have to agree."""
-    having = [part for part in parts if shard.name in part.records]
-    records = {part.directory: part.record(shard.name) for part in having}
-    having.sort(key=lambda part: -len(records[part.directory].runs))
-    if not having:
+def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool:
+    """Copy a shard from the part that has most of its runs; return whether it has all of them.
+
+    Raises MergeError unless all parts that have the shard agree.
+    """
+    holders = [part for part in parts if shard.name in part.records]
+    records = {part.directory: part.record(shard.name) for part in holders}
+    holders.sort(key=lambda part: -len(records[part.directory].runs))
+    if not holders:
         return False
-    best = having[0]
-    record = records[best.directory]
-    for part in having:
+    largest, record = holders[0], records[holders[0].directory]
+    for part in holders:
         for kind in KINDS:
             check_bytes(part.file(shard, kind), records[part.directory].files[kind], _REMEDY)
-    for other in having[1:]:
-        _compare(shard, best, record, other, records[other.directory])
-    whole = record.runs == shard.run_numbers
+    for other in holders[1:]:
+        _check_agreement(shard, (largest, record), (other, records[other.directory]))
+    complete = record.runs == shard.run_numbers
     for kind in KINDS:
-        target = workspace.directory / shard.path(kind) if whole else workspace.partial_path(shard, kind)
-        write_atomically(target, best.file(shard, kind).read_bytes())
-    record.write(workspace.record_path(shard) if whole else workspace.partial_path(shard, "record"))
-    return whole
+        target = workspace.directory / shard.path(kind) if complete else workspace.paths.partial(shard, kind)
+        write_atomically(target, largest.file(shard, kind).read_bytes())
+    record.write(workspace.paths.record(shard) if complete else workspace.paths.partial(shard, "record"))
+    return complete
 
 
-def _compare(shard: ShardPlan, best: Part, record: ShardRecord, other: Part, fewer: ShardRecord) -> None:
-    """Raise MergeError unless the runs that both have are the same, row by row and byte by byte."""
-    places = f"{shard} differs in {best.directory} and {other.directory}"
-    if record.runs[: len(fewer.runs)] != fewer.runs:
-        raise MergeError(f"{places}: it has other runs there. Nothing is merged; leave one of them out.")
-    schema = index_schema(best.plan.family.columns)  # as the index has them: a record's numbers are longer
-    rows, same = (pa.Table.from_pylist(made, schema=schema) for made in (record.rows, fewer.rows))
-    if not rows[: len(same)].equals(same):
-        raise MergeError(f"{places}: the labels of equal runs are not the same. {_choose(record, fewer)}")
+def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: tuple[Part, ShardRecord]) -> None:
+    """Raise MergeError unless the runs that both parts have are equal, row by row and byte by byte.
+
+    The second part has at most as many runs as the first.
+    """
+    (large, large_record), (small, small_record) = first, second
+    problem = f"{shard} differs in {large.directory} and {small.directory}"
+    if large_record.runs[: len(small_record.runs)] != small_record.runs:
+        raise MergeError(f"{problem}: it has different runs. Nothing was merged; leave one of the directories out.")
+    schema = index_schema(large.plan.family.columns)  # compared as in the index: numbers in records have more digits
+    large_rows, small_rows = (pa.Table.from_pylist(r.rows, schema=schema) for r in (large_record, small_record))
+    if not large_rows[: len(small_rows)].equals(small_rows):
+        raise MergeError(f"{problem}: labels of the same runs differ. {_remedy(large_record, small_record)}")
     for kind in KINDS:
-        large, small = (map_tensors(part.file(shard, kind)) for part in (best, other))
-        for name, tensor in small.items():
-            if not np.array_equal(large[name][: len(tensor)].view(np.uint8), tensor.view(np.uint8)):
-                raise MergeError(f"{places}: {name} of equal runs is not the same. {_choose(record, fewer)}")
+        large_tensors, small_tensors = (map_tensors(part.file(shard, kind)) for part in (large, small))
+        for name, tensor in small_tensors.items():
+            if not np.array_equal(large_tensors[name][: len(tensor)].view(np.uint8), tensor.view(np.uint8)):
+                raise MergeError(f"{problem}: {name} of the same runs differs. {_remedy(large_record, small_record)}")
 
 
-def _choose(record: ShardRecord, fewer: ShardRecord) -> str:
+def _remedy(first: ShardRecord, second: ShardRecord) -> str:
     return (
-        f"They were made by {record.made} and {fewer.made}. A zoo holds one of them: delete the other's record and "
-        "files, or leave its directory out; `rnn-zoos verify` tells which can be reproduced here."
+        f"They were made by {first.made} and {second.made}. A zoo can hold only one of them: delete the record and the "
+        "files of the other, or leave its directory out; `rnn-zoos verify` shows which can be reproduced here."
     )
 
 
-def _unfinished(plan: Plan, missing: Sequence[ShardPlan], out: Path) -> list[str]:
-    names = ", ".join(shard.name for shard in missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+def _describe_missing(plan: Plan, missing: Sequence[ShardPlan], out: Path) -> list[str]:
+    names = ", ".join(shard.name for shard in missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
     return [
         f"{out} is unfinished: {len(missing)} of {len(plan.shards)} shards are in none of the directories: {names}.",
-        "Merge again with the parts that have them, or make them: rnn-zoos generate "
+        "Merge again with the parts that contain them, or make them: rnn-zoos generate "
         f"{plan.zoo} --preset {plan.preset} --runs {plan.settings.runs} --seed {plan.settings.seed} --out {out}",
     ]

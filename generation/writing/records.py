@@ -1,4 +1,4 @@
-"""What is known of a finished shard before the zoo has its index and manifest, and of the machines that made it."""
+"""Records of finished shards, kept until the zoo has its index and manifest, and the provenance of results."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from rnn_zoos.format.files import FileEntry, read_sealed_json, write_sealed_json
 from rnn_zoos.generation.trainers.backends import backend_details
 
 KINDS = ("shards", "rollouts")
-REMEDY = "Delete it and run the same command again: its runs are made anew."
+"""The two files of a shard: weights, rollouts."""
+REMEDY = "Delete it and run the same command again: its runs are trained again."
 
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """A finished shard: its runs, the promise for its two files, the seconds of work, its index rows, plan and maker.
+    """Everything about a finished shard except its tensors.
 
-    The plan (`Plan.identity`) stands in every record, so that the loss of plan.json loses nothing; `made` is what
-    `making` returned where the shard was made.
+    Attributes:
+        plan: the identity of the plan (`Plan.identity`). Every record has it, so that plan.json can be lost.
+        runs: the numbers of the shard's runs.
+        files: kind -> size and hash of the shard's files.
+        seconds: how long the shard took.
+        rows: the shard's rows of the index.
+        made: the provenance of the shard (`provenance`).
     """
 
     plan: dict[str, Any]
@@ -47,15 +53,15 @@ def read_record(path: Path) -> ShardRecord:
 
 
 @dataclass(frozen=True)
-class MadeShard:
+class ComputedShard:
     """A shard that is not written yet: its record, and the content of its files, kind -> bytes."""
 
     record: ShardRecord
     files: Mapping[str, bytes]
 
 
-def making(backend: str) -> dict[str, Any]:
-    """Return what decides the bits of a backend's results here: backend, versions, machine."""
+def provenance(backend: str) -> dict[str, Any]:
+    """Return what determines the bits of a backend's results on this machine: backend, versions, machine."""
     versions = {"rnn-zoos": __version__, "torch": torch.__version__, "numpy": np.__version__}
     return {
         "backend": backend,
@@ -64,13 +70,13 @@ def making(backend: str) -> dict[str, Any]:
     }
 
 
-def joined_making(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the making of a whole from that of its parts; where they differ, all of what they say: "2.12 / 2.13"."""
-    values: dict[str, dict[str, None]] = {}  # dicts keep the order of what was met
+def merge_provenance(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the provenance of a whole from that of its parts; different values are listed: "2.12 / 2.13"."""
+    values: dict[str, dict[str, None]] = {}  # dicts as sets that keep the order of insertion
     for part in parts:
         for key, value in {**part, **part["versions"]}.items():
             if key != "versions":
                 values.setdefault(key, {}).update(dict.fromkeys(str(value).split(" / ")))
-    joined = {key: " / ".join(found) for key, found in values.items()}
-    backend, machine = joined.pop("backend"), joined.pop("machine")
-    return {"backend": backend, "versions": joined, "machine": machine}
+    merged = {key: " / ".join(distinct) for key, distinct in values.items()}
+    backend, machine = merged.pop("backend"), merged.pop("machine")
+    return {"backend": backend, "versions": merged, "machine": machine}

@@ -1,4 +1,4 @@
-"""Making one shard: train its runs, measure every snapshot, write weights, rollouts and record."""
+"""Making one shard: train its runs, evaluate every snapshot, write weights, rollouts and record."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_zoos.families.family import Measured
+from rnn_zoos.families.family import Measurement
 from rnn_zoos.format.files import DTYPES, Array, tensor_bytes
 from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, network_type
 from rnn_zoos.generation.trainers.trainer import Report, TrainedRun
-from rnn_zoos.generation.writing.records import KINDS, MadeShard, ShardRecord, joined_making, making
-from rnn_zoos.generation.writing.workspace import KeptRuns, Workspace
+from rnn_zoos.generation.writing.records import KINDS, ComputedShard, ShardRecord, merge_provenance, provenance
+from rnn_zoos.generation.writing.resuming import PartialShard
+from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.networks.weights import unstack_weights
 
 Tensors = dict[str, dict[str, Array]]
@@ -27,55 +28,64 @@ Tensors = dict[str, dict[str, Array]]
 def make_shard(
     directory: Path, plan: Plan, shard: ShardPlan, report: Report, trained: Iterable[TrainedRun] | None = None
 ) -> None:
-    """Make a shard of the plan in an output directory; the record that is written last makes it count.
+    """Compute a shard of the plan and write it into an output directory.
 
-    Runs that a partial shard already holds (a zoo that is being extended) are copied from it, not trained again; the
-    others are trained here unless they are given as `trained`, in order.
+    Args:
+        directory: the output directory.
+        plan: the plan of the zoo.
+        shard: the shard of the plan.
+        report: called with the number of updates done since the last call; 0 is a heartbeat.
+        trained: the runs of the shard in order, without those that a partial shard holds; None to train them here.
     """
     workspace = Workspace(directory, plan)
-    workspace.write(shard, compute_shard(plan, shard, report, workspace.kept_runs(shard), trained))
+    workspace.write(shard, compute_shard(plan, shard, report, workspace.partial_shard(shard), trained))
 
 
 def compute_shard(
     plan: Plan,
     shard: ShardPlan,
     report: Report,
-    kept: KeptRuns | None = None,
+    partial: PartialShard | None = None,
     trained: Iterable[TrainedRun] | None = None,
-) -> MadeShard:
-    """Return a shard of the plan, unwritten: `kept` are its first runs, if they need not be trained again."""
+) -> ComputedShard:
+    """Return a shard of the plan without writing it.
+
+    The runs of a partial shard (of a zoo that is being extended) are copied, not trained again. `report` and `trained`
+    as in `make_shard`.
+    """
     started = time.monotonic()
     parts, rows, seconds, missing = [_empty(plan)], [], 0.0, shard.runs
-    if kept is not None:
-        rows, seconds, missing = list(kept.record.rows), kept.record.seconds, kept.missing(shard)
-        parts.append({kind: dict(tensors) for kind, tensors in kept.tensors.items()})
+    made = provenance(plan.backend)
+    if partial is not None:
+        rows, seconds, missing = list(partial.record.rows), partial.record.seconds, partial.missing_runs(shard)
+        parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
+        made = merge_provenance([partial.record.made, made])
     if trained is None:
         trained = make_trainer(plan.backend).train(plan.family, plan.settings, missing, report)
     for trained_run in trained:
-        run_rows, tensors = measure_run(plan, shard.split, trained_run, report)
+        run_rows, tensors = evaluate_run(plan, shard.split, trained_run, report)
         for row in run_rows:
             rows.append(row | {"shard": shard.number, "row": len(rows)})
         parts.append(tensors)
     about = {"format": FORMAT, "zoo": plan.zoo, "split": shard.split, "runs": shard.run_numbers}
     content = {kind: tensor_bytes(_concatenate([part[kind] for part in parts]), about) for kind in KINDS}
-    seconds += time.monotonic() - started
-    made = making(plan.backend) if kept is None else joined_making([kept.record.made, making(plan.backend)])
     entries = {kind: entry for kind, (_, entry) in content.items()}
+    seconds += time.monotonic() - started
     record = ShardRecord(plan.identity(), shard.run_numbers, entries, seconds, rows, made)
-    return MadeShard(record, {kind: data for kind, (data, _) in content.items()})
+    return ComputedShard(record, {kind: data for kind, (data, _) in content.items()})
 
 
-def measure_run(
+def evaluate_run(
     plan: Plan, split: str, trained: TrainedRun, report: Report = lambda updates: None
 ) -> tuple[list[dict[str, Any]], Tensors]:
-    """Return the index rows of a run (without their place) and its tensors; every snapshot is a sign of life."""
-    steps, measured = [], []
-    for step, snapshot in _snapshots(plan, trained):
+    """Return the index rows of a run, without shard and row, and its tensors; every snapshot is a heartbeat."""
+    steps, measurements = [], []
+    for step, measurement in _evaluate_snapshots(plan, trained):
         report(0)
-        if not _finite(snapshot):
-            break  # finite weights whose outputs overflow: the run counts as diverged from here on
+        if not _is_finite(measurement):
+            break  # finite weights whose outputs overflow: the run counts as diverged from this step on
         steps.append(step)
-        measured.append(snapshot)
+        measurements.append(measurement)
     run = trained.run
     shared = {
         "run": run.run,
@@ -85,30 +95,32 @@ def measure_run(
         "diverged": trained.diverged or len(steps) < len(trained.steps),
         **plan.family.task_values(run.task),
     }
-    rows = [{**shared, "step": step, **snapshot.labels} for step, snapshot in zip(steps, measured, strict=True)]
+    rows = [
+        {**shared, "step": step, **measurement.labels} for step, measurement in zip(steps, measurements, strict=True)
+    ]
     weights = {name: tensor[: len(steps)].numpy() for name, tensor in trained.weights.items()}
     rollouts = {
-        name: np.stack([snapshot.rollouts[name].numpy() for snapshot in measured]) if measured else empty
+        name: np.stack([measurement.rollouts[name].numpy() for measurement in measurements]) if measurements else empty
         for name, empty in _empty(plan)["rollouts"].items()
     }
     return rows, {"shards": weights, "rollouts": rollouts}
 
 
-def _snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measured]]:
-    """Yield the measured snapshots of a run, in order of their steps."""
+def _evaluate_snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measurement]]:
+    """Yield step and measurement of the snapshots of a run, in order of their steps."""
     sizes, run, make_network = plan.settings.evaluation_sizes(plan.family), trained.run, network_type(plan.backend)
     for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True):
         network = make_network(plan.architecture, weights)
         yield step, plan.family.evaluate(network, plan.settings.seed, run.run, run.task, step, sizes)
 
 
-def _finite(measured: Measured) -> bool:
-    labels = torch.tensor(list(measured.labels.values()))
-    return bool(labels.isfinite().all()) and all(bool(t.isfinite().all()) for t in measured.rollouts.values())
+def _is_finite(measurement: Measurement) -> bool:
+    labels = torch.tensor(list(measurement.labels.values()))
+    return bool(labels.isfinite().all()) and all(bool(t.isfinite().all()) for t in measurement.rollouts.values())
 
 
 def _empty(plan: Plan) -> Tensors:
-    """Return the tensors of a shard without rows: they fix names, order, dtypes and shapes."""
+    """Return the tensors of a shard without rows, which determine names, order, dtypes and shapes."""
     rollouts = plan.family.rollout_shapes(plan.settings.evaluation_sizes(plan.family))
     return {
         "shards": {n: np.empty((0, *shape), np.float32) for n, shape in plan.architecture.parameter_shapes.items()},

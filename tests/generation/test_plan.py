@@ -11,7 +11,7 @@ from rnn_zoos.generation.plan import make_plan, plan_of_zoo
 
 
 @pytest.mark.parametrize("zoo", ZOOS)
-def test_a_plan_of_fewer_runs_begins_the_plan_of_more(zoo):
+def test_a_plan_of_more_runs_starts_with_the_plan_of_fewer(zoo):
     few, many = make_plan(zoo, "paper", runs=37), make_plan(zoo, "paper", runs=300)
     assert list(many.runs())[:37] == list(few.runs())
     for small in few.shards:
@@ -20,11 +20,11 @@ def test_a_plan_of_fewer_runs_begins_the_plan_of_more(zoo):
 
 
 @pytest.mark.parametrize("zoo", ZOOS)
-def test_every_run_is_in_one_shard_of_its_split(zoo):
+def test_every_run_is_in_exactly_one_shard_of_its_split(zoo):
     plan = make_plan(zoo, "small")
     splits = {run.run: split for run, split in plan.runs()}
-    placed = [(number, shard.split) for shard in plan.shards for number in shard.run_numbers]
-    assert sorted(placed) == sorted(splits.items())
+    found = [(number, shard.split) for shard in plan.shards for number in shard.run_numbers]
+    assert sorted(found) == sorted(splits.items())
     assert [shard.split for shard in plan.shards] == sorted((s.split for s in plan.shards), key=SPLITS.index)
     for shard in plan.shards:
         assert shard.count == sum(other.split == shard.split for other in plan.shards)
@@ -46,18 +46,18 @@ def test_weight_decay_is_drawn_evenly():
     assert set(counts) == {0, 0.001, 0.01, 0.1} and min(counts.values()) > 200
 
 
-def test_the_demo_has_runs_of_every_split():
+def test_the_demo_preset_has_runs_in_every_split():
     for zoo in ZOOS:
         assert {split for _, split in make_plan(zoo, "demo").runs()} == set(SPLITS)
 
 
-def test_rows_are_plain_data():
+def test_the_rows_of_a_plan_are_plain_data():
     row = next(iter(make_plan("formal-languages", "demo").run_rows()))
     assert list(row) == ["run", "split", "shard", "task", "m_b", "m_c", "m_d", "weight_decay"]
     assert row["shard"].startswith(row["split"])
 
 
-def test_a_zoo_of_stratified_tasks_is_checked_as_such_and_planned_again_from_its_manifest(edited_zoo):
+def test_stratified_tasks_are_checked_and_can_be_planned_again_from_the_manifest(edited_zoo):
     edits = {"  seed: 4\n": "  seed: 4\n  stratified_tasks: true\n"}
     directory = edited_zoo("sequential-mnist", edits)
     assert check_zoo(directory) == []

@@ -9,7 +9,7 @@ from rnn_zoos.generation.presets import load_preset, preset_names
 from rnn_zoos.generation.trainers.trainer import learning_rate
 
 
-def test_the_shipped_presets_are_valid():
+def test_the_presets_of_the_package_are_valid():
     assert preset_names() == ["demo", "medium", "paper", "small"]
     for preset in preset_names():
         for zoo in ZOOS:
@@ -17,7 +17,7 @@ def test_the_shipped_presets_are_valid():
 
 
 @pytest.mark.parametrize("zoo", ZOOS)
-def test_the_paper_preset_says_what_the_paper_says(zoo):
+def test_the_paper_preset_has_the_settings_of_the_paper(zoo):
     settings = load_preset("paper", zoo)
     assert settings.runs == 1000 and settings.batch_size == 32 and settings.num_updates == 20_000
     assert settings.snapshots == (0, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -52,7 +52,7 @@ def test_the_paper_preset_says_what_the_paper_says(zoo):
         ({"weight_decay": [True]}, r"weight_decay.0 is True"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(tiny_preset, tmp_path, changes, message):
+def test_a_wrong_value_is_reported_with_what_is_allowed(tiny_preset, tmp_path, changes, message):
     content = yaml.safe_load(Path(tiny_preset()).read_text())
     content["formal-languages"] |= changes
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
@@ -60,7 +60,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(tiny_preset, tmp_path, chan
         load_preset(str(tmp_path / "mine.yaml"), "formal-languages")
 
 
-def test_a_missing_key_a_missing_file_and_broken_yaml_are_explained(tiny_preset, tmp_path):
+def test_missing_keys_missing_files_and_broken_yaml_are_reported(tiny_preset, tmp_path):
     content = yaml.safe_load(Path(tiny_preset()).read_text())
     del content["formal-languages"]["cell"], content["sequential-mnist"]
     path = tmp_path / "mine.yaml"
@@ -91,6 +91,6 @@ def test_a_missing_key_a_missing_file_and_broken_yaml_are_explained(tiny_preset,
         load_preset("demo", "formal")
 
 
-def test_settings_that_version_0_1_did_not_have_are_stored_only_where_they_are_used():
+def test_settings_that_are_new_since_version_0_1_are_stored_only_where_they_are_used():
     paper, medium = (load_preset(preset, "sequential-mnist") for preset in ("paper", "medium"))
     assert "stratified_tasks" not in paper.as_data() and medium.as_data()["stratified_tasks"] is True

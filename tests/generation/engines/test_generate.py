@@ -1,4 +1,4 @@
-"""Contract 1 (same name, same network) and contract 4 (a crash loses at most the shard in work)."""
+"""A run is the same network however it is generated, and a crash loses at most the shards being computed."""
 
 import contextlib
 import multiprocessing
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CELLS, ZOOS, contents, make_in_process
-from faulty import assert_nothing_runs, descendants, errors_of, stop, wait_for, workers_of
+from conftest import CELLS, ZOOS, contents, generate_in_process
+from faults import assert_nothing_runs, descendants, send_signal, stderr_of, wait_for, workers_of
 
 from rnn_zoos.errors import (
     BusyError,
@@ -28,10 +28,13 @@ from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.engines import local
 from rnn_zoos.generation.engines.engine import generate
-from rnn_zoos.generation.engines.local import LocalEngine, groups
+from rnn_zoos.generation.engines.groups import group_shards
+from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.writing.directory import locked
+from rnn_zoos.generation.writing.resuming import reopen_zoo
 from rnn_zoos.generation.writing.shards import make_shard
-from rnn_zoos.generation.writing.workspace import Workspace, locked
+from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.loaders.zoo import open_zoo
 
 
@@ -41,18 +44,18 @@ def generate_command(zoo: str, preset: str, out: Path, *options: str) -> list[st
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_one_worker_two_workers_and_none_give_the_same_bytes(name, zoo, tiny_preset, tmp_path):
+def test_one_worker_two_workers_and_no_worker_give_the_same_bytes(name, zoo, tiny_preset, tmp_path):
     for workers in (1, 2):
         manifest = generate(make_plan(name, tiny_preset()), tmp_path / str(workers), LocalEngine(workers))
         assert contents(tmp_path / str(workers)) == contents(zoo(name))
         assert check_zoo(tmp_path / str(workers)) == []
     assert manifest == read_manifest(tmp_path / "2")
     before = contents(tmp_path / "2")
-    assert generate(make_plan(name, tiny_preset()), tmp_path / "2") == manifest, "a second call has nothing to do"
+    assert generate(make_plan(name, tiny_preset()), tmp_path / "2") == manifest, "a second call has nothing left to do"
     assert contents(tmp_path / "2") == before
 
 
-def test_the_native_trainer_gives_the_same_bytes_under_any_number_of_workers(tiny_preset, tmp_path):
+def test_the_native_trainer_gives_the_same_bytes_with_any_number_of_workers(tiny_preset, tmp_path):
     for workers in (1, 2):
         generate(
             make_plan("formal-languages", tiny_preset(), backend="native"),
@@ -63,32 +66,32 @@ def test_the_native_trainer_gives_the_same_bytes_under_any_number_of_workers(tin
     assert check_zoo(tmp_path / "1") == []
 
 
-@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.long), 3])
-def test_a_process_per_device_gives_the_same_bytes_in_any_groups(at_once, tiny_preset, tmp_path):
-    """Two devices that are both the CPU."""
+@pytest.mark.parametrize("runs_at_once", [pytest.param(1, marks=pytest.mark.long), 3])
+def test_a_process_per_device_gives_the_same_bytes_whatever_the_groups(runs_at_once, tiny_preset, tmp_path):
+    """Both devices are the CPU."""
     plan = make_plan("formal-languages", tiny_preset(), backend="stacked")
-    make_in_process(tmp_path / "alone", plan)
-    devices = LocalEngine(2, ("cpu", "cpu"), at_once)
+    generate_in_process(tmp_path / "alone", plan)
+    devices = LocalEngine(2, ("cpu", "cpu"), runs_at_once)
     generate(make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked"), tmp_path / "zoo", devices)
-    generate(plan, tmp_path / "zoo", devices)  # extended: one shard has a run already
+    generate(plan, tmp_path / "zoo", devices)  # extended: one shard already has a run
     assert contents(tmp_path / "zoo") == contents(tmp_path / "alone")
     assert check_zoo(tmp_path / "zoo") == []
 
 
-def test_groups_hold_every_shard_once_and_no_more_runs_than_asked_for(tiny_preset):
+def test_groups_contain_every_shard_once_and_no_more_runs_than_allowed(tiny_preset):
     shards = make_plan("formal-languages", tiny_preset(), runs=40).shards
-    for at_once in (1, 3, 8, 99):
-        made = list(groups(shards, at_once))
-        assert [shard.name for group in made for shard in group.shards] == [shard.name for shard in shards]
-        assert all(group.num_runs <= at_once or len(group.shards) == 1 for group in made)
-    assert len(made) == 1 and len(list(groups(shards, 8))) < len(shards) / 3
+    for runs_at_once in (1, 3, 8, 99):
+        groups = list(group_shards(shards, runs_at_once))
+        assert [shard.name for group in groups for shard in group.shards] == [shard.name for shard in shards]
+        assert all(group.num_runs <= runs_at_once or len(group.shards) == 1 for group in groups)
+    assert len(groups) == 1 and len(list(group_shards(shards, 8))) < len(shards) / 3
 
 
-def out_of_memory(plan, directory, devices, at_once, group, worker):
+def out_of_memory(plan, directory, devices, runs_at_once, group, worker):
     raise RuntimeError("CUDA out of memory")
 
 
-def test_a_device_that_fails_is_reported(tiny_preset, tmp_path, monkeypatch):
+def test_the_failure_of_a_device_is_reported(tiny_preset, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "train_group", out_of_memory)
     with pytest.raises(WorkerError, match=r"Backend stacked could not train 7 runs at once: CUDA out of memory\. Fini"):
         generate(
@@ -99,7 +102,7 @@ def test_a_device_that_fails_is_reported(tiny_preset, tmp_path, monkeypatch):
     wait_for(lambda: not multiprocessing.active_children(), 10)
 
 
-def test_a_device_that_is_not_there_is_named(tiny_preset, tmp_path):
+def test_a_device_that_does_not_exist_is_reported(tiny_preset, tmp_path):
     with pytest.raises(DeviceError, match="no device 'cuda:7'"):
         generate(make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path, LocalEngine(1, ("cuda:7",)))
 
@@ -111,39 +114,39 @@ def test_every_cell_gives_a_zoo_that_conforms(name, cell, zoo):
 
 
 @pytest.mark.parametrize("first", range(1, 7))
-def test_runs_taken_in_two_halves_give_the_same_bytes_and_train_nothing_twice(
+def test_a_zoo_made_in_two_calls_has_the_same_bytes_and_trains_no_run_twice(
     first, zoo, tiny_preset, tmp_path, monkeypatch
 ):
-    expected = contents(zoo("formal-languages"))  # made before trained runs are counted
+    expected = contents(zoo("formal-languages"))  # made before the trained runs are counted
     trained = []
     from rnn_zoos.generation.trainers import loop
 
     train_run = loop._train_run
     monkeypatch.setattr(loop, "_train_run", lambda *args: trained.append(args[2].run) or train_run(*args))
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset(), runs=first))
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset(), runs=first))
     assert check_zoo(tmp_path / "zoo") == []
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
     assert contents(tmp_path / "zoo") == expected
     assert check_zoo(tmp_path / "zoo") == []
     assert sorted(trained) == list(range(7))
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_an_extension_that_is_given_up_gives_the_old_zoo_back(name, zoo, tiny_preset, tmp_path, monkeypatch):
-    """After every number of shards that the extension has made."""
+def test_abandoning_an_extension_restores_the_old_zoo(name, zoo, tiny_preset, tmp_path, monkeypatch):
+    """Tried after every possible number of shards of the extension."""
     small, large = make_plan(name, tiny_preset(), runs=3), make_plan(name, tiny_preset())
-    make_in_process(tmp_path / "small", small)
+    generate_in_process(tmp_path / "small", small)
     expected = contents(tmp_path / "small")
     for made in range(len(large.shards)):
         out = shutil.copytree(tmp_path / "small", tmp_path / f"zoo{made}")
-        pending = Workspace(out, large).prepare()
+        pending = Workspace(out, large).begin_or_resume()
         for shard in pending[:made]:
             make_shard(out, large, shard, lambda updates: None)
         monkeypatch.setattr("rnn_zoos.generation.trainers.loop._train_run", None)  # nothing is trained again
-        make_in_process(out, small)
+        generate_in_process(out, small)
         monkeypatch.undo()
         assert contents(out) == expected
-        make_in_process(out, large)
+        generate_in_process(out, large)
         assert contents(out) == contents(zoo(name))
 
 
@@ -153,29 +156,29 @@ def test_a_lost_or_damaged_plan_loses_nothing(zoo, tiny_preset, tmp_path):
         unfinish(out, tiny_preset)
         damage(out / "unfinished" / "plan.json")
         with pytest.raises(PlanMismatchError):
-            make_in_process(out, make_plan("formal-languages", tiny_preset(), seed=1))
-        make_in_process(out, make_plan("formal-languages", tiny_preset()))
+            generate_in_process(out, make_plan("formal-languages", tiny_preset(), seed=1))
+        generate_in_process(out, make_plan("formal-languages", tiny_preset()))
         assert contents(out) == contents(zoo("formal-languages"))
         shutil.rmtree(out)
 
 
-def test_a_damaged_file_of_a_finished_zoo_is_reported_when_it_is_made_again(zoo, tiny_preset, tmp_path):
+def test_a_damaged_file_of_a_finished_zoo_is_reported_by_the_next_generate(zoo, tiny_preset, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     shard = sorted((out / "shards").iterdir())[0]
     os.truncate(shard, 100)
     with pytest.raises(IntegrityError, match=rf"{shard.name} has 100 bytes.*Delete it and run the same command again"):
-        make_in_process(out, make_plan("formal-languages", tiny_preset()))
+        generate_in_process(out, make_plan("formal-languages", tiny_preset()))
     shard.unlink()
-    make_in_process(out, make_plan("formal-languages", tiny_preset()))
+    generate_in_process(out, make_plan("formal-languages", tiny_preset()))
     assert contents(out) == contents(zoo("formal-languages"))
 
 
 class Crash(BaseException):
-    """Stands for the end of the process: no `except` of ours may catch it."""
+    """Stands for the end of the process; no `except` of the package may catch it."""
 
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int, *, after: bool) -> list[int]:
-    """Let the moment-th change of the file system be the last one; return a list that grows with every change."""
+    """Make the moment-th change of the file system the last one; return a list that grows with every change."""
     moments: list[int] = []
 
     def dying(function):
@@ -200,34 +203,34 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int, *, after: bool) -> li
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("extend", [False, True])
-def test_a_crash_at_any_change_of_the_file_system_is_survived(extend, after, zoo, tiny_preset, tmp_path):
-    """Every moment in turn; then the same command again; then the bytes are those of the undisturbed zoo.
+def test_a_crash_at_any_change_of_the_file_system_loses_nothing(extend, after, zoo, tiny_preset, tmp_path):
+    """After a crash at any moment, the same command gives the bytes of an undisturbed zoo.
 
-    Before every second change, and after the others: between two changes there is nothing but a temporary file.
+    The crash comes before every second change and after the others: between two changes there is only a temporary file.
     """
     plan = make_plan("formal-languages", tiny_preset())
-    begun = tmp_path / "begun"
+    start = tmp_path / "start"
     if extend:
-        make_in_process(begun, make_plan("formal-languages", tiny_preset(), runs=4))
+        generate_in_process(start, make_plan("formal-languages", tiny_preset(), runs=4))
     else:
-        begun.mkdir()
+        start.mkdir()
     for moment in range(int(after), 1000, 2):
-        out = shutil.copytree(begun, tmp_path / "zoo")
+        out = shutil.copytree(start, tmp_path / "zoo")
         with pytest.MonkeyPatch.context() as patch:
             moments = crash_at(patch, moment, after=after)
             with contextlib.suppress(Crash):
-                make_in_process(out, plan)
+                generate_in_process(out, plan)
         if len(moments) <= moment:
             break
-        make_in_process(out, plan)
+        generate_in_process(out, plan)
         assert contents(out) == contents(zoo("formal-languages")), f"crash at change {moment}"
         assert check_zoo(out) == []
         shutil.rmtree(out)
-    assert moment > 15, "the crash was injected nowhere"
+    assert moment > 15, "no crash was injected"
 
 
 def long_preset(tiny_preset, tmp_path: Path) -> str:
-    """A preset that takes minutes: nobody waits for its end."""
+    """A preset that takes minutes; tests stop it."""
     path = tmp_path / "long.yaml"
     path.write_text(
         Path(tiny_preset()).read_text().replace("[0, 2, 11]", "[0, 2, 60000]").replace("runs: 7", "runs: 40")
@@ -236,18 +239,18 @@ def long_preset(tiny_preset, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_stop_at_once_and_say_how_to_go_on(how, tiny_preset, tmp_path):
-    """Ctrl-C reaches the workers too; what stops a service, the parent alone."""
+def test_ctrl_c_and_sigterm_stop_at_once_and_tell_how_to_resume(how, tiny_preset, tmp_path):
+    """Ctrl-C also reaches the workers; SIGTERM only the parent."""
     out = tmp_path / "zoo"
     command = generate_command("formal-languages", long_preset(tiny_preset, tmp_path), out)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: len(workers_of(process.pid)) == 2)
     time.sleep(4)
     family = descendants(process.pid)
-    stop(process, how)
-    errors = errors_of(process, 20)
+    send_signal(process, how)
+    errors = stderr_of(process, 20)
     assert process.returncode == 130
-    assert errors.rstrip().endswith("run the same command again to go on.") and "Traceback" not in errors
+    assert errors.rstrip().endswith("run the same command again to resume.") and "Traceback" not in errors
     assert_nothing_runs(family)
     assert (out / "unfinished" / "plan.json").is_file()
 
@@ -265,7 +268,7 @@ def test_a_second_process_is_refused(tiny_preset, tmp_path):
         first.kill()
         first.wait()
     with locked(out):
-        pass  # a dead process holds no lock
+        pass  # the lock of a dead process is free
 
 
 def test_another_plan_is_refused_and_nothing_is_overwritten(zoo, tiny_preset, tmp_path):
@@ -274,47 +277,54 @@ def test_another_plan_is_refused_and_nothing_is_overwritten(zoo, tiny_preset, tm
         if not finished:
             unfinish(out, tiny_preset)
         before = contents(out)
-        with pytest.raises(PlanMismatchError, match=r"seed: 13 there, 6 asked for"):
-            make_in_process(out, make_plan("formal-languages", tiny_preset(), seed=6))
-        with pytest.raises(PlanMismatchError, match=r"hidden_size: 7 there, 32 asked for") as caught:
-            make_in_process(out, make_plan("formal-languages", "demo"))
-        assert "batch_size: 3 there, 32 asked for" in str(caught.value)
-        with pytest.raises(PlanMismatchError, match=r"zoo: 'formal-languages' there, 'sequential-mnist' asked for"):
-            make_in_process(out, make_plan("sequential-mnist", tiny_preset()))
+        with pytest.raises(PlanMismatchError, match=r"seed: 13 in the directory, 6 requested"):
+            generate_in_process(out, make_plan("formal-languages", tiny_preset(), seed=6))
+        with pytest.raises(PlanMismatchError, match=r"hidden_size: 7 in the directory, 32 requested") as caught:
+            generate_in_process(out, make_plan("formal-languages", "demo"))
+        assert "batch_size: 3 in the directory, 32 requested" in str(caught.value)
         with pytest.raises(
-            PlanMismatchError, match=r"runs: 7 there, only 6 asked for \(a zoo can grow, (not shrink|or go back to 7)\)"
+            PlanMismatchError, match=r"zoo: 'formal-languages' in the directory, 'sequential-mnist' requested"
         ):
-            make_in_process(out, make_plan("formal-languages", tiny_preset(), runs=6))
+            generate_in_process(out, make_plan("sequential-mnist", tiny_preset()))
+        with pytest.raises(
+            PlanMismatchError,
+            match=r"runs: 7 in the directory, only 6 requested \(a zoo can grow, (not shrink|or go back to 7)\)",
+        ):
+            generate_in_process(out, make_plan("formal-languages", tiny_preset(), runs=6))
         assert contents(out) == before
 
 
 def unfinish(out: Path, tiny_preset) -> None:
-    """Bring a finished zoo of 7 runs back to the state before its manifest was written."""
+    """Return a finished zoo of 7 runs to the state before its manifest was written."""
     workspace = Workspace(out, make_plan("formal-languages", tiny_preset()))
-    workspace._reopen()
+    reopen_zoo(workspace.paths, workspace.plan, store_url=None)
 
 
-def test_other_digits_are_another_plan(zoo, tiny_preset, tmp_path, monkeypatch):
+def test_a_plan_with_other_digits_is_another_plan(zoo, tiny_preset, tmp_path, monkeypatch):
     out = shutil.copytree(zoo("sequential-mnist"), tmp_path / "zoo")
     monkeypatch.setattr(Plan, "digits", lambda plan: {"origin": "mnist", "sha256": "0" * 64})
     with pytest.raises(PlanMismatchError, match=r"digits: .*sha256"):
-        make_in_process(out, make_plan("sequential-mnist", tiny_preset()))
+        generate_in_process(out, make_plan("sequential-mnist", tiny_preset()))
 
 
-def test_a_directory_of_something_else_is_refused(tiny_preset, tmp_path):
+def test_a_directory_with_other_files_is_refused(tiny_preset, tmp_path):
     for precious in ("thesis.tex", "unfinished/novel.txt"):
         (tmp_path / "home" / precious).parent.mkdir(parents=True)
         (tmp_path / "home" / precious).write_text("precious")
-        with pytest.raises(FormatError, match="not empty and holds no zoo. Give --out a new or empty directory"):
+        with pytest.raises(
+            FormatError, match="not empty and contains no zoo. Choose a new or empty directory for --out"
+        ):
             generate(make_plan("formal-languages", tiny_preset()), tmp_path / "home")
-        assert [path.is_file() for path in (tmp_path / "home").rglob("*")].count(True) == 1, "not even a lock"
+        assert [path.is_file() for path in (tmp_path / "home").rglob("*")].count(True) == 1, (
+            "not even a lock was written"
+        )
         shutil.rmtree(tmp_path / "home")
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        make_in_process(tmp_path / "file", make_plan("formal-languages", tiny_preset()))
+        generate_in_process(tmp_path / "file", make_plan("formal-languages", tiny_preset()))
 
 
-def test_a_damaged_shard_stops_a_resume_and_is_made_again_once_deleted(zoo, tiny_preset, tmp_path):
+def test_a_damaged_shard_stops_a_resume_until_it_is_deleted_and_is_then_made_again(zoo, tiny_preset, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     unfinish(out, tiny_preset)
     shard = sorted((out / "shards").iterdir())[1]
@@ -322,24 +332,24 @@ def test_a_damaged_shard_stops_a_resume_and_is_made_again_once_deleted(zoo, tiny
     for damage in (bytes(data[:-5]), bytes([*data[:-1], data[-1] ^ 1])):
         shard.write_bytes(damage)
         with pytest.raises(IntegrityError, match=rf"{shard.name} has .*Delete it and run the same command again"):
-            make_in_process(out, make_plan("formal-languages", tiny_preset()))
+            generate_in_process(out, make_plan("formal-languages", tiny_preset()))
     shard.unlink()
-    make_in_process(out, make_plan("formal-languages", tiny_preset()))
+    generate_in_process(out, make_plan("formal-languages", tiny_preset()))
     assert contents(out) == contents(zoo("formal-languages"))
 
 
 def test_a_missing_shard_of_a_finished_zoo_is_made_again(zoo, tiny_preset, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     sorted((out / "rollouts").iterdir())[0].unlink()
-    make_in_process(out, make_plan("formal-languages", tiny_preset()))
+    generate_in_process(out, make_plan("formal-languages", tiny_preset()))
     assert contents(out) == contents(zoo("formal-languages"))
 
 
-def test_no_space_is_explained_and_what_was_written_stays(zoo, tiny_preset, tmp_path):
-    """A limit on the size of files stands for a full disk: the same OSError at the same place."""
+def test_a_full_disk_is_reported_and_finished_shards_are_kept(zoo, tiny_preset, tmp_path):
+    """A limit on the size of files replaces a full disk: it gives an OSError at the same place."""
     out = tmp_path / "zoo"
     smallest = min(path.stat().st_size for path in (zoo("formal-languages") / "shards").iterdir())
-    blocks = smallest // 1024  # of 1 KiB: index files fit, no shard does
+    blocks = smallest // 1024  # of 1 KiB: index files fit, shards do not
     command = " ".join(generate_command("formal-languages", tiny_preset(), out, "--workers", "1"))
     limited = subprocess.run(["bash", "-c", f"ulimit -f {blocks}; {command}"], capture_output=True, text=True)
     assert limited.returncode == 1
@@ -349,8 +359,8 @@ def test_no_space_is_explained_and_what_was_written_stays(zoo, tiny_preset, tmp_
     assert contents(out) == contents(zoo("formal-languages"))
 
 
-def test_runs_that_diverge_are_flagged_and_their_neighbours_untouched(zoo, tiny_preset, tmp_path, monkeypatch):
-    """Run 1 meets a non-finite loss at its fifth update, run 3 an output that overflows at its last snapshot."""
+def test_runs_that_diverge_are_flagged_and_do_not_affect_other_runs(zoo, tiny_preset, tmp_path, monkeypatch):
+    """Run 1 has a non-finite loss at its fifth update, run 3 an output that overflows at its last snapshot."""
     from rnn_zoos.families.formal_languages import FormalLanguages
     from rnn_zoos.generation.trainers import loop
 
@@ -370,7 +380,7 @@ def test_runs_that_diverge_are_flagged_and_their_neighbours_untouched(zoo, tiny_
 
     monkeypatch.setattr(loop, "_batches", poisoned)
     monkeypatch.setattr(FormalLanguages, "evaluate", overflowing)
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
     assert check_zoo(tmp_path / "zoo") == []
     rows = open_zoo(tmp_path / "zoo").index().to_pylist()
     assert {row["run"] for row in rows if row["diverged"]} == {1, 3}
@@ -384,8 +394,8 @@ def test_runs_that_diverge_are_flagged_and_their_neighbours_untouched(zoo, tiny_
             assert torch.equal(tensor, expected.weights(healthy)[name])
 
 
-def test_workers_stay_under_a_gigabyte(tiny_preset, tmp_path):
-    """Contract of the design: the largest child of a generation with digits."""
+def test_workers_use_less_than_a_gigabyte(tiny_preset, tmp_path):
+    """Measures the largest process of a generation with digits."""
     script = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"

@@ -1,4 +1,4 @@
-"""Zoos by Ray: the same bytes as without, from one machine or several nodes, whatever is lost on the way."""
+"""Zoos made by Ray have the same bytes as others, on one node or several, whatever is lost while they are made."""
 
 import os
 import signal
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import contents, make_in_process
-from faulty import (
+from conftest import contents, generate_in_process
+from faults import (
     PRESET,
     TALLY,
     assert_nothing_runs,
-    assert_undisturbed,
+    assert_same_zoo,
     command_line,
     descendants,
-    errors_of,
+    finished_shards,
     generate_command,
-    recorded,
     resume_and_compare,
-    start,
+    start_generation,
+    stderr_of,
     wait_for,
 )
 
@@ -38,14 +38,14 @@ from rnn_zoos.generation.engines.ray_cluster import loopback_nodes
 from rnn_zoos.generation.engines.ray_engine import RayEngine
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.writing.store import Store
-from rnn_zoos.processes import TRIES
+from rnn_zoos.processes import MAX_ATTEMPTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")]
 
 
 @pytest.fixture
 def two_nodes():
-    """A cluster of its own for every test: two in one process disturb each other."""
+    """A new cluster for every test: two in one process disturb each other."""
     with loopback_nodes(2) as cluster:
         yield cluster.address
 
@@ -54,27 +54,27 @@ def two_nodes():
 def test_two_nodes_give_the_same_bytes_and_extend_a_zoo(name, zoo, tiny_preset, two_nodes, tmp_path):
     generate(make_plan(name, tiny_preset(), runs=4), tmp_path / "zoo", RayEngine(two_nodes))
     generate(make_plan(name, tiny_preset()), tmp_path / "zoo", RayEngine(two_nodes))
-    assert_undisturbed(tmp_path / "zoo", contents(zoo(name)))
+    assert_same_zoo(tmp_path / "zoo", contents(zoo(name)))
     made, alone = (read_manifest(path).made for path in (tmp_path / "zoo", zoo(name)))
-    assert {**made, "seconds": 0} == {**alone, "seconds": 0}, "made in one way, not in two"
+    assert {**made, "seconds": 0} == {**alone, "seconds": 0}, "both were made with the same versions"
 
 
 @pytest.mark.parametrize("name", [pytest.param("formal-languages", marks=pytest.mark.long), "sequential-mnist"])
-def test_workers_write_to_a_store_and_the_whole_zoo_stands_there(name, zoo, tiny_preset, two_nodes, tmp_path):
+def test_workers_write_to_a_store_which_then_holds_the_whole_zoo(name, zoo, tiny_preset, two_nodes, tmp_path):
     store, out, plan = Store(f"file://{tmp_path}/store"), tmp_path / "out", make_plan(name, tiny_preset())
     manifest = generate(plan, out, RayEngine(two_nodes, store=store))
     assert contents(tmp_path / "store") == contents(zoo(name)) and check_zoo(tmp_path / "store") == []
     assert not (out / "shards").exists() and manifest.made["store"] == store.url
-    assert generate(plan, out, RayEngine(two_nodes, store=store)) == manifest, "there is nothing left to do"
-    with pytest.raises(PlanMismatchError, match="store: file:///.*/store there, None asked for"):
+    assert generate(plan, out, RayEngine(two_nodes, store=store)) == manifest, "nothing is left to do"
+    with pytest.raises(PlanMismatchError, match="store: file:///.*/store in the directory, None requested"):
         generate(plan, out)
     with pytest.raises(PlanMismatchError, match="a zoo in a store cannot grow"):
         generate(make_plan(name, tiny_preset(), runs=9), out, RayEngine(two_nodes, store=store))
 
 
 @pytest.mark.long
-def test_a_lost_file_of_a_store_is_made_again(zoo, tiny_preset, two_nodes, tmp_path):
-    """Of an unfinished zoo, and of a finished one."""
+def test_a_file_that_is_lost_from_a_store_is_made_again(zoo, tiny_preset, two_nodes, tmp_path):
+    """Both in an unfinished zoo and in a finished one."""
     engine = RayEngine(two_nodes, store=Store(f"file://{tmp_path}/store"))
     plan, out = make_plan("formal-languages", tiny_preset()), tmp_path / "out"
     assert generate(plan, out, engine, part=(1, 2)) is None
@@ -88,20 +88,20 @@ def test_a_lost_file_of_a_store_is_made_again(zoo, tiny_preset, two_nodes, tmp_p
     ("url", "why"),
     [("file:///proc/nowhere", "No such file|denied|not permitted"), ("nope://x/y", "Protocol not known")],
 )
-def test_a_store_that_cannot_be_written_is_said_before_anything_is_trained(url, why, tiny_preset, tmp_path):
+def test_a_store_that_cannot_be_written_is_reported_before_anything_is_trained(url, why, tiny_preset, tmp_path):
     with pytest.raises(StorageError, match=rf"{url}.* could not be reached or written: .*({why}).*Give --store a URL"):
         generate(make_plan("formal-languages", tiny_preset()), tmp_path / "out", RayEngine(store=Store(url)))
 
 
 @pytest.mark.long
-def test_nodes_with_gpus_train_many_runs_at_once(tiny_preset, tmp_path):
-    """GPUs that are only declared: the tasks that hold them train on the CPU, where there is nothing else."""
+def test_nodes_with_gpus_train_the_runs_of_several_shards_together(tiny_preset, tmp_path):
+    """The GPUs are only declared: tasks that hold one train on the CPU."""
     plan = make_plan("formal-languages", tiny_preset(), backend="stacked")
-    make_in_process(tmp_path / "alone", plan)
+    generate_in_process(tmp_path / "alone", plan)
     with loopback_nodes(2, num_gpus=1) as cluster:
         first = make_plan("formal-languages", tiny_preset(), runs=4, backend="stacked")
-        generate(first, tmp_path / "zoo", RayEngine(cluster.address, at_once=3))
-        generate(plan, tmp_path / "zoo", RayEngine(cluster.address, at_once=3))
+        generate(first, tmp_path / "zoo", RayEngine(cluster.address, runs_at_once=3))
+        generate(plan, tmp_path / "zoo", RayEngine(cluster.address, runs_at_once=3))
     assert contents(tmp_path / "zoo") == contents(tmp_path / "alone")
 
 
@@ -120,25 +120,25 @@ def expected(preset, tmp_path_factory) -> dict[str, bytes]:
 
 
 def processes_of(pid: int, name: str) -> list[int]:
-    """The processes below a process that Ray has given a name."""
+    """The descendants of a process to which Ray has given this name."""
     return [child for child in descendants(pid) if command_line(child).startswith(name)]
 
 
 def tasks_of(pid: int) -> list[int]:
-    """Those in which shards are made now."""
-    return processes_of(pid, "ray::_make")
+    """The processes in which shards are being made."""
+    return processes_of(pid, "ray::make_shard_task")
 
 
 def stopped_task(pid: int) -> int:
-    """Stop one of them, for certain while it makes a shard, and return it."""
+    """Stop a process while it makes a shard, and return its id."""
     return wait_for(lambda: next(filter(stopped_at_work, tasks_of(pid)), None), 90)
 
 
 def stopped_at_work(task: int) -> bool:
-    """Stop a process; let it go on, and say so, if it has meanwhile come to the end of its shard."""
+    """Stop a process, and return whether it is making a shard; if it has just finished one, let it continue."""
     os.kill(task, signal.SIGSTOP)
     wait_for(lambda: "\nState:\tT" in Path(f"/proc/{task}/status").read_text())
-    at_work = command_line(task).startswith("ray::_make")
+    at_work = command_line(task).startswith("ray::make_shard_task")
     if not at_work:
         os.kill(task, signal.SIGCONT)
     return at_work
@@ -146,8 +146,8 @@ def stopped_at_work(task: int) -> bool:
 
 @contextmanager
 def running(preset: Path, out: Path, *options: str):
-    """A generation by a Ray of its own, when it has begun its first shards."""
-    process = start(preset, out, "--engine", "ray", *options)
+    """A generation with its own Ray that has started its first shards."""
+    process = start_generation(preset, out, "--engine", "ray", *options)
     try:
         wait_for(lambda: process.poll() is not None or len(tasks_of(process.pid)) == 2, 90)
         assert process.poll() is None, process.communicate()
@@ -159,83 +159,85 @@ def running(preset: Path, out: Path, *options: str):
 
 
 @pytest.mark.long
-def test_kill_9_of_the_driver_leaves_nothing_running(preset, expected, tmp_path):
+def test_kill_9_of_the_driver_leaves_no_process_running(preset, expected, tmp_path):
     with running(preset, tmp_path / "zoo") as process:
-        wait_for(lambda: recorded(tmp_path / "zoo"))
+        wait_for(lambda: finished_shards(tmp_path / "zoo"))
         family = descendants(process.pid)
         process.kill()
         process.communicate()
-    assert_nothing_runs(family, 120)  # agents of Ray look for their head node once a minute
+    assert_nothing_runs(family, 120)  # agents of Ray check once a minute whether their head node exists
     TALLY["Ray: kill -9 of the driver"]["tried"] += 1
     resume_and_compare("Ray: kill -9 of the driver", preset, tmp_path / "zoo", expected)
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         (signal.SIGKILL, "lost its worker or node"),
-        pytest.param(signal.SIGSTOP, "no sign of life for 10 seconds", marks=pytest.mark.long),
+        pytest.param(signal.SIGSTOP, "it sent no heartbeat for 10 seconds", marks=pytest.mark.long),
     ],
 )
-def test_a_worker_that_is_killed_or_hangs_is_said_and_its_shard_begun_again(how, said, preset, expected, tmp_path):
-    """And the actor that gathers the reports is killed, too."""
+def test_a_worker_that_is_killed_or_hangs_is_reported_and_its_shard_is_started_again(
+    how, message, preset, expected, tmp_path
+):
+    """The actor that gathers the heartbeats is killed, too."""
     with running(preset, tmp_path / "zoo", "--timeout", "10") as process:
         family = descendants(process.pid)
         os.kill(stopped_task(process.pid), how)
-        for gatherer in processes_of(process.pid, "ray::_Pulses"):
+        for gatherer in processes_of(process.pid, "ray::Heartbeats"):
             os.kill(gatherer, signal.SIGKILL)
-        errors = errors_of(process)
-    assert process.returncode == 0 and said in errors, errors
+        errors = stderr_of(process)
+    assert process.returncode == 0 and message in errors, errors
     assert_nothing_runs(family)
-    assert_undisturbed(tmp_path / "zoo", expected)
+    assert_same_zoo(tmp_path / "zoo", expected)
     TALLY[f"Ray: worker, {how.name}"].update(tried=1, survived=1)
 
 
 @pytest.mark.long
-def test_a_worker_that_hangs_before_its_first_sign_is_not_waited_for(zoo, tiny_preset, tmp_path, monkeypatch, capsys):
-    """Nor counted as one of the losses after which a shard is given up: it may be the cluster that is slow."""
-    make, hung = ray_engine._make, tmp_path / "hung"
+def test_a_worker_that_hangs_before_its_first_heartbeat_is_replaced(zoo, tiny_preset, tmp_path, monkeypatch, capsys):
+    """It does not count as an attempt, because the cluster may just be slow."""
+    make, hung = ray_engine.make_shard_task, tmp_path / "hung"
 
     def stuck(*job):
         times = hung.stat().st_size if hung.exists() else 0
-        if job[1].name == "test-00000" and times < TRIES:
+        if job[1].name == "test-00000" and times < MAX_ATTEMPTS:
             hung.write_bytes(bytes(times + 1))
             time.sleep(1000)
         return make(*job)
 
-    monkeypatch.setattr(ray_engine, "_make", stuck)
+    monkeypatch.setattr(ray_engine, "make_shard_task", stuck)
     plan = make_plan("formal-languages", tiny_preset())
     generate(plan, tmp_path / "zoo", RayEngine(workers=2, silence_limit=12))
-    assert capsys.readouterr().err.count("no sign of life for 12 seconds") == hung.stat().st_size == TRIES
-    assert_undisturbed(tmp_path / "zoo", contents(zoo("formal-languages")))
+    assert capsys.readouterr().err.count("it sent no heartbeat for 12 seconds") == hung.stat().st_size == MAX_ATTEMPTS
+    assert_same_zoo(tmp_path / "zoo", contents(zoo("formal-languages")))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm(how, preset, expected, tmp_path):
+def test_ctrl_c_and_sigterm_stop_all_processes(how, preset, expected, tmp_path):
     with running(preset, tmp_path / "zoo") as process:
         family = descendants(process.pid)
         os.kill(process.pid, how)
-        errors = errors_of(process, 60)
+        errors = stderr_of(process, 60)
     TALLY[f"Ray: {how.name}"]["tried"] += 1
-    assert process.returncode == 130 and "run the same command again to go on" in errors, errors
+    assert process.returncode == 130 and "run the same command again to resume" in errors, errors
     assert "Traceback" not in errors
     assert_nothing_runs(family)
     resume_and_compare(f"Ray: {how.name}", preset, tmp_path / "zoo", expected, "--engine", "ray")
 
 
-def test_a_node_that_is_lost_mid_shard(preset, expected, tmp_path):
+def test_the_shards_of_a_lost_node_are_made_by_another(preset, expected, tmp_path):
     with loopback_nodes(1) as cluster:
         lost = cluster.add_node(num_cpus=1)
-        process = start(preset, tmp_path / "zoo", "--engine", "ray", "--address", cluster.address)
+        process = start_generation(preset, tmp_path / "zoo", "--engine", "ray", "--address", cluster.address)
         task = stopped_task(lost.all_processes["raylet"][0].process.pid)
         cluster.remove_node(lost, allow_graceful=False)
-        os.kill(task, signal.SIGKILL)  # stopped as it is, it does not notice that its node is gone
-        errors = errors_of(process, 180)
+        os.kill(task, signal.SIGKILL)  # being stopped, it does not notice that its node is gone
+        errors = stderr_of(process, 180)
     assert process.returncode == 0, errors
     assert "lost its worker or node" in errors
-    assert_undisturbed(tmp_path / "zoo", expected)
-    TALLY["Ray: lost node"].update(tried=1, survived=1, **{"shards begun again": errors.count("is begun again")})
+    assert_same_zoo(tmp_path / "zoo", expected)
+    TALLY["Ray: lost node"].update(tried=1, survived=1, **{"shards begun again": errors.count("is started again")})
 
 
 OLDER = "import rnn_zoos; rnn_zoos.__version__ = '0.0.1'"
@@ -246,12 +248,12 @@ NOT_INSTALLED = "import sys; sys.modules['rnn_zoos'] = None"
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (OLDER, r"rnn-zoos 0\.0\.1 there, .* here"),
+        (OLDER, r"rnn-zoos 0\.0\.1 on the node, .* here"),
         pytest.param(NO_COMPILER, "Backend 'native' was not built", marks=pytest.mark.long),
         pytest.param(NOT_INSTALLED, "rnn-zoos is not installed there", marks=pytest.mark.long),
     ],
 )
-def test_a_node_that_cannot_make_this_zoo_is_named(change, fault, tiny_preset, tmp_path):
+def test_a_node_that_cannot_make_the_zoo_is_reported(change, fault, tiny_preset, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(change)
     plan = make_plan("formal-languages", tiny_preset(), backend="native")
     with loopback_nodes(1) as cluster:
@@ -261,18 +263,18 @@ def test_a_node_that_cannot_make_this_zoo_is_named(change, fault, tiny_preset, t
     assert not (tmp_path / "zoo" / "zoo.json").exists()
 
 
-def test_a_cluster_without_gpus_is_said_to_one_who_asks_for_triton(two_nodes, tiny_preset, tmp_path):
+def test_triton_on_a_cluster_without_gpus_is_refused(two_nodes, tiny_preset, tmp_path):
     with pytest.raises(ClusterError, match="no node has a GPU, which triton needs"):
         generate(make_plan("formal-languages", tiny_preset(), backend="triton"), tmp_path, RayEngine(two_nodes))
 
 
-def test_a_cluster_out_of_reach_is_said(tiny_preset, tmp_path):
+def test_a_cluster_out_of_reach_is_reported(tiny_preset, tmp_path):
     with pytest.raises(ClusterError, match=r"The Ray cluster at '127.0.0.1:1' could not be joined.*Expected HOST:PORT"):
         generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", RayEngine("127.0.0.1:1"))
 
 
-def test_a_cluster_that_wants_another_token_is_said(tiny_preset, tmp_path, monkeypatch):
-    """Within seconds: Ray itself would try for minutes."""
+def test_a_cluster_that_requires_another_token_is_reported_within_seconds(tiny_preset, tmp_path, monkeypatch):
+    """Ray itself would try for minutes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -284,14 +286,16 @@ def test_a_cluster_that_wants_another_token_is_said(tiny_preset, tmp_path, monke
     try:
         wait_for(lambda: subprocess.run(check, env=secret, capture_output=True).returncode == 0)
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-        with pytest.raises(ClusterError, match="InvalidAuthToken.*RAY_AUTH_TOKEN if it asks for a token"):
+        with pytest.raises(
+            ClusterError, match="InvalidAuthToken.*If it requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        ):
             generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", RayEngine(f"127.0.0.1:{port}"))
     finally:
         process.terminate()
         process.wait()
 
 
-def test_without_ray_the_extra_is_named(tmp_path):
+def test_without_ray_the_missing_extra_is_reported(tmp_path):
     script = "import sys; sys.modules['ray'] = None; from rnn_zoos.cli.app import main; main()"
     command = ["generate", "formal-languages", "--preset", "demo", "--out", str(tmp_path / "zoo"), "--engine", "ray"]
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True)

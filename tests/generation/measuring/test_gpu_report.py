@@ -1,4 +1,4 @@
-"""The script for GPUs, as far as it goes without one: triton in its interpreter, stacked on the CPU."""
+"""The report of check_gpu.py, as far as it works without a GPU: triton in its interpreter, stacked on the CPU."""
 
 import json
 import os
@@ -9,24 +9,17 @@ from functools import partial
 import pytest
 import torch
 
-pytest.importorskip("triton", reason="triton is there for Linux on x86-64 alone")
+pytest.importorskip("triton", reason="triton exists for Linux on x86-64 only")
 
 from conftest import ROOT
 
-from rnn_zoos.generation.measuring.gpu_report import (
-    FAMILIES,
-    Report,
-    Sizes,
-    check_gradients,
-    check_training,
-    measure_speed,
-    profile,
-)
+from rnn_zoos.generation.measuring.gpu_checks import FAMILIES, Sizes, check_gradients, check_training
+from rnn_zoos.generation.measuring.gpu_report import Report, measure_speed, profile
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
 from rnn_zoos.generation.trainers.triton.trainer import TritonTrainer
 
-STACKED = {"stacked": partial(StackedTrainer, "cpu")}
-BARE = """
+STACKED_METHODS = {"stacked": partial(StackedTrainer, "cpu")}
+SCRIPT_WITHOUT_PACKAGES = """
 import sys, runpy
 missing = ("pydantic", "yaml", "datasets", "pyarrow", "rich", "typer", "safetensors", "huggingface_hub", "PIL")
 sys.modules.update(dict.fromkeys(missing))
@@ -42,27 +35,27 @@ def report(tmp_path) -> Report:
     return Report(600, tmp_path / "gpu.json")
 
 
-def test_both_trainers_are_found_right_and_a_wrong_one_is_not(report, capsys):
+def test_right_trainers_pass_the_checks_and_a_wrong_one_fails(report, capsys):
     class Wrong(StackedTrainer):
         def train(self, family, settings, runs, report):
             for trained in super().train(family, settings, runs, report):
                 trained.weights["linear.bias"] *= 1.1
                 yield trained
 
-    ways = {"triton": partial(TritonTrainer, "cpu"), "stacked": partial(StackedTrainer, "cpu")}
+    methods = {"triton": partial(TritonTrainer, "cpu"), "stacked": partial(StackedTrainer, "cpu")}
     tiny = [Sizes("rnn", 1, 5, 3, (2,))]
-    report.section("gradients", check_gradients(ways, tiny, FAMILIES[:1]))
-    report.section("training", check_training(ways, tiny, FAMILIES[:1]))
-    assert report.close() == 0 and "All right." in capsys.readouterr().out
+    report.section("gradients", check_gradients(methods, tiny, FAMILIES[:1]))
+    report.section("training", check_training(methods, tiny, FAMILIES[:1]))
+    assert report.close() == 0 and "All results are right." in capsys.readouterr().out
     report.section("wrong", check_training({"wrong": partial(Wrong, "cpu")}, tiny, FAMILIES))
     assert report.close() == 1
     sections = json.loads(report.out.read_text())["sections"]
     assert [row["right"] for name in sections for row in sections[name]] == [True] * 4 + [False] * 2
 
 
-def test_speed_and_profile_have_a_row_for_every_way(report):
-    report.section("speed", measure_speed(STACKED, (1, 2), seconds=0))
-    report.section("profile", profile(STACKED, 1, updates=2))
+def test_speed_and_profile_have_rows_for_every_method(report):
+    report.section("speed", measure_speed(STACKED_METHODS, (1, 2), seconds=0))
+    report.section("profile", profile(STACKED_METHODS, 1, updates=2))
     speed = report.data["sections"]["speed"]
     assert [(row["zoo"], row["runs"]) for row in speed] == [
         (family.name, runs) for family in FAMILIES for runs in (1, 2)
@@ -72,7 +65,7 @@ def test_speed_and_profile_have_a_row_for_every_way(report):
     assert {row["zoo"] for row in report.data["sections"]["profile"]} == {family.name for family in FAMILIES}
 
 
-def test_what_fails_is_a_row_and_what_there_is_no_time_for_is_named(report):
+def test_failures_are_rows_and_sections_without_time_are_listed(report):
     def fail():
         raise torch.OutOfMemoryError("too little")
 
@@ -86,8 +79,10 @@ def test_what_fails_is_a_row_and_what_there_is_no_time_for_is_named(report):
     assert report.data["left out"] == ["second, after 0 rows"] and report.close() == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_script_says_so_and_needs_no_installation():
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_the_script_reports_it_and_it_needs_no_installation():
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", BARE], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT_WITHOUT_PACKAGES], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 1 and done.stderr.startswith("Error: Backend 'triton' needs an NVIDIA GPU"), done.stderr

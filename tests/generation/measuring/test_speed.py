@@ -1,4 +1,4 @@
-"""What `rnn-zoos speed` reports; not how fast anything is."""
+"""`rnn-zoos speed` reports consistent numbers; how fast anything is, is not tested."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,14 @@ from rnn_zoos import machine
 from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
 from rnn_zoos.errors import StorageError
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.generation.measuring import loading_speed as reading
-from rnn_zoos.generation.measuring import trainer_speed as speed
-from rnn_zoos.generation.measuring.loading_speed import RANDOM, SPLIT, STREAMS, Places, write_copies
+from rnn_zoos.generation.measuring import loading_speed, trainer_speed
+from rnn_zoos.generation.measuring.loading_speed import (
+    RANDOM_METHODS,
+    SPLIT,
+    STREAM_METHODS,
+    CopiedZoo,
+    measure_loading,
+)
 from rnn_zoos.generation.measuring.random_zoo import write_random_zoo
 from rnn_zoos.generation.measuring.trainer_speed import measure_generation
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
@@ -20,16 +25,18 @@ from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import stack_weights
 
 
-def test_every_way_has_a_row_whose_numbers_agree(monkeypatch):
-    monkeypatch.setattr(speed, "available_cores", lambda: 1)
-    monkeypatch.setattr(speed, "_MATMUL", 64)
-    make = speed.make_trainer
+def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
+    monkeypatch.setattr(trainer_speed, "available_cores", lambda: 1)
+    monkeypatch.setattr(trainer_speed, "_MATMUL", 64)
+    make = trainer_speed.make_trainer
     monkeypatch.setattr(
-        speed, "make_trainer", lambda name: StackedTrainer("cpu", 3) if name == "stacked" else make(name)
+        trainer_speed, "make_trainer", lambda name: StackedTrainer("cpu", 3) if name == "stacked" else make(name)
     )
     measured = measure_generation(["loop", "stacked"], 2, 1)
-    ways = ["matmul", "bare", "bare, one process a core", "1 of loop", "loop", "stacked, 3 runs at once"]
-    assert [(row["zoo"], row["way"]) for row in measured["results"]] == [(zoo, way) for zoo in ZOOS for way in ways]
+    methods = ["matmul", "bare", "bare, one process a core", "1 of loop", "loop", "stacked, 3 runs at once"]
+    assert [(row["zoo"], row["way"]) for row in measured["results"]] == [
+        (zoo, method) for zoo in ZOOS for method in methods
+    ]
     for zoo in ZOOS:
         rows = {row["way"]: row for row in measured["results"] if row["zoo"] == zoo}
         for row in rows.values():
@@ -39,11 +46,12 @@ def test_every_way_has_a_row_whose_numbers_agree(monkeypatch):
             )
 
 
-def test_loading_is_measured_in_every_way_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "RANDOM", {way: RANDOM[way] for way in ("load_dataset", "numpy memmap")})
-    monkeypatch.setattr(reading, "STREAMS", {way: STREAMS[way] for way in ("load_dataset, streaming",)})
-    measured = reading.measure(None, 8, batch=5, repeats=1, scratch=tmp_path)
-    assert [row["way"] for row in measured["results"]] == [*reading.RANDOM, *reading.STREAMS]
+def test_loading_is_measured_with_every_method_and_leaves_no_files(tmp_path, monkeypatch):
+    random, streams = ("load_dataset", "numpy memmap"), ("load_dataset, streaming",)
+    monkeypatch.setattr(loading_speed, "RANDOM_METHODS", {name: RANDOM_METHODS[name] for name in random})
+    monkeypatch.setattr(loading_speed, "STREAM_METHODS", {name: STREAM_METHODS[name] for name in streams})
+    measured = measure_loading(None, 8, batch=5, repeats=1, scratch=tmp_path)
+    assert [row["way"] for row in measured["results"]] == [*random, *streams]
     assert measured["zoo"]["rows"] == 72 and measured["index"].keys() == {"open all splits, s", "filter by accuracy, s"}
     assert all(row["rows/s"] > 0 and row["first pass, s"] > 0 for row in measured["results"])
     base = next(row for row in measured["results"] if row["way"] == "numpy memmap")
@@ -51,43 +59,43 @@ def test_loading_is_measured_in_every_way_and_leaves_nothing(tmp_path, monkeypat
         assert row["times memmap"] == pytest.approx(row["rows/s"] / base["rows/s"])
     assert not list(tmp_path.iterdir())
     with pytest.raises(StorageError, match="nowhere is not a directory"):
-        reading.measure(None, 8, batch=5, repeats=1, scratch=tmp_path / "nowhere")
+        measure_loading(None, 8, batch=5, repeats=1, scratch=tmp_path / "nowhere")
 
 
-def test_every_way_to_load_gives_the_same_weights(tmp_path):
+def test_every_loading_method_gives_the_same_weights(tmp_path):
     write_random_zoo(tmp_path / "zoo", 6)
     assert check_zoo(tmp_path / "zoo") == []
-    places = Places(tmp_path / "zoo", tmp_path / "copies")
-    write_copies(places)
-    index, order = open_zoo(places.zoo).index(SPLIT), [3, 0, 20, 3]
-    names = open_zoo(places.zoo).manifest.architecture.parameter_shapes
-    expected = np.load(places.copies / "weights.npy")[order]
-    for way, make in RANDOM.items():
-        found = make(places)(order)
-        if way == "load_dataset, labels alone":
+    source = CopiedZoo(tmp_path / "zoo", tmp_path / "copies")
+    source.write_copies()
+    index, order = open_zoo(source.zoo).index(SPLIT), [3, 0, 20, 3]
+    names = open_zoo(source.zoo).manifest.architecture.parameter_shapes
+    expected = np.load(source.copies / "weights.npy")[order]
+    for method, open_method in RANDOM_METHODS.items():
+        found = open_method(source)(order)
+        if method == "load_dataset, labels alone":
             assert found["run"] == index.take(order)["run"].to_pylist()
             continue
         if isinstance(found, list):
             found = stack_weights(found)
         tensors = [found[name] for name in names] if isinstance(found, dict) else [found]
         flat = np.concatenate([np.asarray(tensor).reshape(4, -1) for tensor in tensors], axis=1)
-        assert np.array_equal(flat, expected), way
+        assert np.array_equal(flat, expected), method
 
 
-def test_flop_of_an_update_by_hand():
-    """Layers 3 -> 13 -> 13 of 4 gates, readout 13 -> 4: multiply-adds of one step, times 6, 7 steps and 5 sequences."""
+def test_the_flop_of_an_update_agree_with_a_calculation_by_hand():
+    """Layers 3 -> 13 -> 13 with 4 gates, readout 13 -> 4: multiply-adds of a step, times 6, 7 steps and 5 sequences."""
     by_hand = 4 * 13 * (3 + 13) + 4 * 13 * (13 + 13) + 13 * 4
     assert update_flop(Architecture("lstm", 2, 3, 13, 4), 5, 7) == 6 * 7 * 5 * by_hand
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout")
-def test_the_commit_is_that_of_the_checkout_and_unknown_elsewhere(tmp_path, monkeypatch):
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_the_commit_is_that_of_the_checkout_or_unknown(tmp_path, monkeypatch):
     assert len(commit().removesuffix("+")) == 40 and describe_machine()["commit"] == commit()
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
     assert commit() == "unknown"
 
 
-def test_encoders_are_measured_beside_the_emulator_alone():
+def test_encoders_are_compared_with_the_emulator_alone():
     rows = {row["update with"]: row for row in measure_encoders(["statistics", "self-rollout"], 1)}
     assert list(rows) == ["emulator alone", "statistics", "self-rollout"]
     assert rows["emulator alone"]["times emulator"] == 1 and rows["statistics"]["parameters"] == 32_656

@@ -1,4 +1,4 @@
-"""Publishing to a loopback Hub by the real client, and what plain `datasets` makes of it."""
+"""Publishing to a loopback Hub with the real client, and reading the result with plain `datasets`."""
 
 import hashlib
 import json
@@ -22,7 +22,8 @@ from rnn_zoos.format.manifest import PUBLISHED, read_manifest
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.presets import load_preset
 from rnn_zoos.generation.publishing import card, parquet, publish
-from rnn_zoos.generation.publishing.publish import export_parquet, prepare_publication
+from rnn_zoos.generation.publishing.export import export_parquet
+from rnn_zoos.generation.publishing.publish import prepare_publication
 from rnn_zoos.loaders.dataset import load_dataset
 
 REPO = "rnn-zoos/tiny"
@@ -43,7 +44,7 @@ def hub(tmp_path) -> Iterator[MiniHub]:
 
 @pytest.fixture(autouse=True)
 def _client(monkeypatch) -> None:
-    """Uploads go to the loopback Hub, with its token and without the storage that it does not have."""
+    """Uploads go to the loopback Hub, with its token, and without Xet storage, which it does not have."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
@@ -56,15 +57,15 @@ def contents(hub: MiniHub, ref: str = "main") -> dict[str, str]:
     return {path: blob.sha256 for path, blob in repo.commits[repo.refs[ref]].files.items()}
 
 
-def sent(hub: MiniHub, start: int) -> list[str]:
+def requests(hub: MiniHub, start: int) -> list[str]:
     return [f"{request.method} {request.path}" for request in hub.log[start:]]
 
 
 def without_this_package(script: str, hub: MiniHub, home: Path) -> str:
-    """Run what a user of plain `datasets` would; return what it prints."""
+    """Run a script as a user who does not have rnn_zoos; return what it prints."""
     preamble = (
         "import sys; sys.modules['rnn_zoos'] = None\n"
-        "import datasets; datasets.config.USE_PARQUET_EXPORT = False\n"  # which would ask another server
+        "import datasets; datasets.config.USE_PARQUET_EXPORT = False\n"  # it would query another server
     )
     command = [sys.executable, "-c", preamble + script]
     done = subprocess.run(command, env=hub.environment(home), capture_output=True, text=True)
@@ -74,7 +75,7 @@ def without_this_package(script: str, hub: MiniHub, home: Path) -> str:
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkeypatch):
-    """Several files and row groups a split, the last ones not full."""
+    """With several files per split and several row groups per file, the last of each not full."""
     monkeypatch.setattr(parquet, "_GROUP_ROWS", 2)
     monkeypatch.setattr(parquet, "_FILE_BYTES", 2 * 4 * read_manifest(zoo(name)).architecture.num_parameters)
     export_parquet(zoo(name), tmp_path / "out")
@@ -91,7 +92,7 @@ def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkey
     assert len(list((tmp_path / "out" / "data").glob("train-*"))) > 1
 
 
-def test_exporting_again_removes_what_a_larger_zoo_left(own_zoo, tmp_path):
+def test_exporting_again_removes_files_of_an_export_of_another_size(own_zoo, tmp_path):
     export_parquet(own_zoo, tmp_path / "out")
     (tmp_path / "out" / "data" / "train-00001-of-00002.parquet").write_bytes(b"old")
     (tmp_path / "out" / "data" / "mine.parquet").write_bytes(b"the user's")
@@ -102,7 +103,7 @@ def test_exporting_again_removes_what_a_larger_zoo_left(own_zoo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_the_card_is_this_zoos_and_its_command_makes_it_again(name, zoo, tmp_path):
+def test_the_card_has_the_zoos_numbers_and_a_command_that_regenerates_it(name, zoo, tmp_path):
     export_parquet(zoo(name), tmp_path / "out", REPO)
     text = (tmp_path / "out" / "README.md").read_text()
     _, metadata, body = text.split("---\n", 2)
@@ -121,18 +122,18 @@ def test_the_card_is_this_zoos_and_its_command_makes_it_again(name, zoo, tmp_pat
     assert plan.settings.runs == manifest.runs
 
 
-def test_publish_sends_all_once_and_then_nothing(own_zoo, hub, tmp_path):
+def test_publishing_uploads_all_files_once_and_nothing_the_second_time(own_zoo, hub, tmp_path):
     publication = prepare_publication(own_zoo, REPO)
-    assert check_zoo(own_zoo) == [], "what was prepared does not make the zoo another one"
+    assert check_zoo(own_zoo) == [], "preparing does not change the zoo"
     head = publish.publish(publication, REPO, "v1", endpoint=hub.url)
-    there = contents(hub)
+    on_hub = contents(hub)
     assert {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in publication.files.items()} == {
-        path: sha for path, sha in there.items() if path != ".gitattributes"
+        path: sha for path, sha in on_hub.items() if path != ".gitattributes"
     }
-    assert contents(hub, "v1") == there
+    assert contents(hub, "v1") == on_hub
     start = len(hub.log)
     assert publish.publish(prepare_publication(own_zoo, REPO), REPO, "v1", endpoint=hub.url) == head
-    assert not [line for line in sent(hub, start) if "/commit/" in line or "PUT" in line]
+    assert not [line for line in requests(hub, start) if "/commit/" in line or "PUT" in line]
     script = (
         f"d = datasets.load_dataset({REPO!r}); i = datasets.load_dataset({REPO!r}, 'index', split='train')\n"
         f"s = datasets.load_dataset({REPO!r}, split='train', streaming=True, revision='v1')\n"
@@ -150,9 +151,9 @@ def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, h
         Path(shutil.copytree(zoo("formal-languages", "gru"), own_zoo.parent / "gru")), REPO
     )
     extra = {path for path in old if path.startswith("shards/")} - set(publication.files)
-    with pytest.raises(HubError, match="has the tag v1 at .*give another --tag"):
+    with pytest.raises(HubError, match="already has the tag v1 at .*give another --tag"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
-    assert contents(hub) == old, "nothing was sent"
+    assert contents(hub) == old, "nothing was uploaded"
     second = publish.publish(publication, REPO, "v2", endpoint=hub.url)
     assert second != first and contents(hub, "v1") == old and not extra & set(contents(hub))
     assert set(contents(hub, "v2")) - {".gitattributes"} == set(publication.files)
@@ -174,36 +175,40 @@ def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, h
     ],
     ids=lambda fault: f"{fault.match} {fault.kind} {fault.status}",
 )
-def test_what_passes_is_survived(fault, own_zoo, hub):
+def test_transient_failures_are_retried(fault, own_zoo, hub):
     publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(fault)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert not fault.times and set(contents(hub, "v1")) - {".gitattributes"} == set(publication.files)
-    assert len(hub.repos["datasets", REPO].commits) == 2, "the lost commit was not made twice"
+    assert len(hub.repos["datasets", REPO].commits) == 2, "a commit whose response was lost is not made twice"
 
 
-def test_what_does_not_pass_leaves_nothing_half_and_the_next_call_goes_on(own_zoo, hub):
+def test_a_lasting_failure_leaves_no_partial_zoo_and_the_next_call_continues(own_zoo, hub):
     publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=500, times=99))
-    with pytest.raises(HubError, match=r"5 times, it answered 500. Nothing half is visible.*same command again"):
+    with pytest.raises(HubError, match=r"failed 5 times .*: status 500. No partial zoo is visible.*same command again"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert not [path for path in contents(hub) if path != ".gitattributes"]
     hub.faults.clear()
     start = len(hub.log)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert set(contents(hub, "v1")) - {".gitattributes"} == set(publication.files)
-    assert not [line for line in sent(hub, start) if line.startswith("PUT")], "files that arrived are not sent again"
+    assert not [line for line in requests(hub, start) if line.startswith("PUT")], (
+        "files that arrived are not uploaded again"
+    )
 
 
-def test_a_commit_of_somebody_else_in_between_is_not_overwritten(own_zoo, hub):
+def test_a_concurrent_commit_of_someone_else_is_not_overwritten(own_zoo, hub):
     publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=412))
-    with pytest.raises(HubError, match="Another commit to rnn-zoos/tiny came in between.*same command again"):
+    with pytest.raises(HubError, match="rnn-zoos/tiny got another commit in the meantime.*same command again"):
         publish.publish(publication, REPO, endpoint=hub.url)
 
 
 @pytest.mark.parametrize(("token", "hint"), [("hf_bad", "log in with `hf auth login`"), ("", "hf auth login")])
-def test_without_the_right_token_it_says_how_to_log_in_and_no_token(token, hint, own_zoo, hub, monkeypatch):
+def test_without_a_valid_token_the_error_says_how_to_log_in_and_does_not_show_the_token(
+    token, hint, own_zoo, hub, monkeypatch
+):
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(HubError, match=hint) as refused:
         publish.publish(prepare_publication(own_zoo, REPO), REPO, endpoint=hub.url)

@@ -1,10 +1,10 @@
-"""What was generated apart is one zoo, byte by byte, or is refused with the reason."""
+"""Parts that were generated separately become the same zoo, byte by byte, or are refused with a reason."""
 
 import shutil
 
 import pytest
-from conftest import ZOOS, contents, make_in_process
-from damage import replace_bytes, rewrite_index
+from conftest import ZOOS, contents, generate_in_process
+from damage import edit_index, replace_file
 
 from rnn_zoos.errors import FormatError, IntegrityError, MergeError, PlanMismatchError
 from rnn_zoos.format.check import check_zoo
@@ -12,23 +12,24 @@ from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.merge import merge
 from rnn_zoos.generation.writing.shards import make_shard
-from rnn_zoos.generation.writing.workspace import Workspace, locked
+from rnn_zoos.generation.writing.workspace import Workspace
 
 
 def make_parts(name, preset, folder, count):
-    """The parts of a zoo, as many machines would make them, but in this process."""
+    """Make the parts of a zoo, as several machines would, but in this process."""
     plan = make_plan(name, preset)
     for k in range(1, count + 1):
         with locked(folder / str(k)):
-            Workspace(folder / str(k), plan).prepare()
+            Workspace(folder / str(k), plan).begin_or_resume()
             for shard in plan.shards[k - 1 :: count]:
                 make_shard(folder / str(k), plan, shard, lambda updates: None)
     return [folder / str(k) for k in range(1, count + 1)]
 
 
-def test_a_part_has_every_nth_shard_and_the_last_one_finishes_the_zoo(zoo, tiny_preset, tmp_path):
+def test_a_part_is_every_nth_shard_and_the_last_part_finishes_the_zoo(zoo, tiny_preset, tmp_path):
     plan = make_plan("formal-languages", tiny_preset())
     assert generate(plan, tmp_path / "zoo", LocalEngine(1), (2, 2)) is None
     made = sorted(path.stem for path in (tmp_path / "zoo" / "unfinished").glob("*-*.json"))
@@ -38,38 +39,38 @@ def test_a_part_has_every_nth_shard_and_the_last_one_finishes_the_zoo(zoo, tiny_
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_parts_give_the_bytes_of_the_whole(name, zoo, tiny_preset, tmp_path):
+def test_merged_parts_have_the_bytes_of_a_zoo_made_in_one_go(name, zoo, tiny_preset, tmp_path):
     parts = make_parts(name, tiny_preset(), tmp_path, 2)
     before = [contents(part) for part in parts]
     (line,) = merge(parts[::-1], tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(zoo(name)) and check_zoo(tmp_path / "zoo") == []
     assert "runs" in line and [contents(part) for part in parts] == before
-    merge(parts, tmp_path / "zoo")  # there is nothing left to do
+    merge(parts, tmp_path / "zoo")  # a second merge changes nothing
     assert contents(tmp_path / "zoo") == contents(zoo(name))
 
 
-def test_missing_shards_are_named_and_come_later_or_are_made(zoo, tiny_preset, tmp_path):
+def test_missing_shards_are_listed_and_can_be_merged_later_or_generated(zoo, tiny_preset, tmp_path):
     first, second, third = make_parts("formal-languages", tiny_preset(), tmp_path, 3)
     lines = merge([first, second], tmp_path / "zoo")
     assert "is unfinished: 1 of 5 shards are in none of the directories: validation-00000." in lines[0]
     assert "rnn-zoos generate formal-languages" in lines[1]
     shutil.copytree(tmp_path / "zoo", tmp_path / "other")
     merge([third], tmp_path / "zoo")
-    make_in_process(tmp_path / "other", make_plan("formal-languages", tiny_preset()))
+    generate_in_process(tmp_path / "other", make_plan("formal-languages", tiny_preset()))
     for out in ("zoo", "other"):
         assert contents(tmp_path / out) == contents(zoo("formal-languages"))
 
 
 @pytest.mark.parametrize("first", range(1, 7))
-def test_a_smaller_zoo_and_a_larger_one_overlap_and_agree(first, zoo, tiny_preset, tmp_path):
-    make_in_process(tmp_path / "small", make_plan("formal-languages", tiny_preset(), runs=first))
+def test_a_smaller_zoo_can_be_merged_with_a_larger_one(first, zoo, tiny_preset, tmp_path):
+    generate_in_process(tmp_path / "small", make_plan("formal-languages", tiny_preset(), runs=first))
     merge([tmp_path / "small", zoo("formal-languages")], tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
 
 
-def test_a_part_of_a_shard_is_kept_for_the_rest_to_be_made(zoo, tiny_preset, tmp_path, monkeypatch):
-    """A finished zoo of fewer runs, and one shard of the larger plan."""
-    make_in_process(tmp_path / "small", make_plan("formal-languages", tiny_preset(), runs=5))
+def test_the_runs_of_a_partial_shard_are_kept_and_not_trained_again(zoo, tiny_preset, tmp_path, monkeypatch):
+    """Merges a finished zoo with fewer runs and one shard of the larger plan."""
+    generate_in_process(tmp_path / "small", make_plan("formal-languages", tiny_preset(), runs=5))
     part = make_parts("formal-languages", tiny_preset(), tmp_path, 4)[0]
     merge([tmp_path / "small", part], tmp_path / "zoo")
     trained = []
@@ -77,27 +78,27 @@ def test_a_part_of_a_shard_is_kept_for_the_rest_to_be_made(zoo, tiny_preset, tmp
 
     train_run = loop._train_run
     monkeypatch.setattr(loop, "_train_run", lambda *args: trained.append(args[2].run) or train_run(*args))
-    make_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", tiny_preset()))
     assert contents(tmp_path / "zoo") == contents(zoo("formal-languages"))
-    assert set(trained) <= {5, 6}, "what the small zoo has is not trained again"
+    assert set(trained) <= {5, 6}, "runs of the small zoo are not trained again"
 
 
-def test_other_bytes_of_the_same_runs_are_refused(zoo, tiny_preset, tmp_path):
+def test_parts_with_different_bytes_of_the_same_run_are_refused(zoo, tiny_preset, tmp_path):
     other = shutil.copytree(zoo("formal-languages"), tmp_path / "other")
     file = sorted(path.name for path in (other / "shards").iterdir())[1]
     tensors = {name: array.copy() for name, array in map_tensors(other / "shards" / file).items()}
     tensors["linear.bias"][1, 2] += 1
-    replace_bytes(other, f"shards/{file}", tensor_bytes(tensors, {})[0])
-    with pytest.raises(MergeError, match=r"shard test-00000 differs in .*: linear\.bias of equal runs is not the same"):
+    replace_file(other, f"shards/{file}", tensor_bytes(tensors, {})[0])
+    with pytest.raises(MergeError, match=r"shard test-00000 differs in .*: linear\.bias of the same runs differs"):
         merge([zoo("formal-languages"), other], tmp_path / "zoo")
     labels = shutil.copytree(zoo("formal-languages"), tmp_path / "labels")
-    rewrite_index(labels, "test", lambda rows: rows[0].update(loss=9.0))
-    with pytest.raises(MergeError, match="labels of equal runs are not the same"):
+    edit_index(labels, "test", lambda rows: rows[0].update(loss=9.0))
+    with pytest.raises(MergeError, match="labels of the same runs differ"):
         merge([labels, zoo("formal-languages")], tmp_path / "zoo2")
 
 
-def test_other_plans_are_refused_by_name(zoo, tiny_preset, tmp_path):
-    make_in_process(tmp_path / "other", make_plan("formal-languages", tiny_preset(), seed=6))
+def test_parts_of_different_plans_are_refused_with_the_differences(zoo, tiny_preset, tmp_path):
+    generate_in_process(tmp_path / "other", make_plan("formal-languages", tiny_preset(), seed=6))
     with pytest.raises(PlanMismatchError, match=r"seed: 6 in .*/other, 13 in "):
         merge([zoo("formal-languages"), tmp_path / "other"], tmp_path / "zoo")
     with pytest.raises(PlanMismatchError, match="zoo: 'sequential-mnist' in"):
@@ -105,8 +106,8 @@ def test_other_plans_are_refused_by_name(zoo, tiny_preset, tmp_path):
     assert not (tmp_path / "zoo").exists()
 
 
-def test_what_is_no_zoo_or_damaged_is_refused(zoo, tiny_preset, tmp_path):
-    with pytest.raises(FormatError, match="no zoo and no part of one"):
+def test_a_directory_without_a_zoo_and_a_damaged_zoo_are_refused(zoo, tiny_preset, tmp_path):
+    with pytest.raises(FormatError, match="neither a zoo nor a part of one"):
         merge([tmp_path], tmp_path / "zoo")
     damaged = shutil.copytree(zoo("formal-languages"), tmp_path / "damaged")
     shard = sorted((damaged / "rollouts").iterdir())[0]
