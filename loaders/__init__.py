@@ -1,4 +1,4 @@
-"""Reads zoos, from directories and from the Hub: `datasets` objects, batches, single networks, summaries, figures.
+"""Loading zoos from directories and from the Hub: `datasets` objects, batches, single networks, summaries, figures.
 
 May import: `rnn_zoos`; never `rnn_zoos.generation` or `rnn_zoos.baselines`.
 """

@@ -1,4 +1,7 @@
-"""Files of a zoo on the Hub: all of one commit, in the Hub client's own cache, each checked once."""
+"""Zoos on the Hugging Face Hub: files of one commit, in the cache of `huggingface_hub`, each verified once.
+
+Requests that fail for a transient reason are repeated; what remains becomes an error of `rnn_zoos.errors`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from huggingface_hub import cached_assets_path, constants, hf_hub_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of httpx or httpx2, as the client has
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError comes from httpx or httpx2
     EntryNotFoundError,
     FileMetadataError,
     GatedRepoError,
@@ -31,18 +34,22 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """OWNER/NAME."""
 
 TRIES = 5
-_FIRST_WAIT = 1.0  # seconds, doubled after every try
-_LONGEST_WAIT = 60.0  # seconds, whatever the server asks for
-PASSING = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may be others a moment later
-LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+"""How often a request is sent before its failure is reported."""
+TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
+"""HTTP statuses after which the same request may succeed later."""
+LOG_IN_HINT = "log in with `hf auth login`, or set HF_TOKEN"
+_FIRST_WAIT = 1.0  # seconds, doubled after every attempt
+_LONGEST_WAIT = 60.0  # seconds, even if the server asks for more
+_RETRY_LATER = "Run the same command again later; downloaded files are kept."
+_REPORT_DAMAGE = "report this to its owner, or give another revision."
 
 
 @dataclass(frozen=True)
 class HubRevision:
     """One commit of a dataset repository, as the source of a zoo.
 
-    Pickles name the commit and leave the token out, which must not end up in files: a process that unpickles one and
-    has to fetch something takes the token of its environment.
+    A pickle holds the repository and the commit, but not the token, which must not end up in files: a process that
+    unpickles it and has to download a file uses the token of its environment.
     """
 
     remote: ClassVar[bool] = True
@@ -57,178 +64,192 @@ class HubRevision:
         return HubRevision, (self.repo, self.commit)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HubRevision:
-        return self  # `datasets` copies transforms; those copies stay in this process and may keep the token
+        return self  # `datasets` copies transforms; these copies stay in this process and may keep the token
 
     def manifest(self) -> Manifest:
-        """Return the manifest. Raises FormatError, HubError."""
-        path = self._download(MANIFEST)
+        """Return the manifest; a damaged cached copy is downloaded again, once. Raises FormatError, HubError."""
+        path = _download(self._request(MANIFEST))
         try:
             return read_manifest(path.parent)
-        except FormatError as damaged:
-            path = self._download_again(MANIFEST, damaged)
+        except FormatError as damage:
+            path = self._download_again(MANIFEST, damage)
         try:
             return read_manifest(path.parent)
         except FormatError as error:
-            raise FormatError(
-                f"{self}: {error} It was fetched twice: tell its owner, or give another revision."
-            ) from error
+            raise FormatError(f"{self}: {error} It was downloaded twice: {_REPORT_DAMAGE}") from error
 
     def path(self, file: str, entry: FileEntry) -> Path:
-        """Return where the file is in the cache, fetched if need be; a damaged copy is fetched again, once.
+        """Return the cached path of a file, downloaded if necessary; a damaged copy is downloaded again, once.
 
-        Raises HubError if it cannot be had, IntegrityError if its bytes are not those that the manifest promises.
+        Raises:
+            HubError: if the file cannot be downloaded.
+            IntegrityError: if its bytes do not match the manifest.
         """
-        path = self._download(file)
+        path = _download(self._request(file))
         try:
-            _check_once(path, entry, f"It is the copy of {self} in the cache.")
+            _verify_once(path, entry, f"It is the copy of {self} in the cache.")
             return path
-        except IntegrityError as damaged:
-            path = self._download_again(file, damaged)
-        remedy = f"It was fetched twice from {self}: tell its owner, or give another revision."
-        _check_once(path, entry, remedy)
+        except IntegrityError as damage:
+            path = self._download_again(file, damage)
+        _verify_once(path, entry, f"It was downloaded twice from {self}: {_REPORT_DAMAGE}")
         return path
 
-    def _download(self, file: str) -> Path:
-        return _download(self.repo, file, self.commit, self.token)
+    def _request(self, file: str) -> _Request:
+        return _Request(self.repo, file, self.commit, self.token)
 
-    def _download_again(self, file: str, damaged: ZooError) -> Path:
+    def _download_again(self, file: str, damage: ZooError) -> Path:
         try:
-            return _download(self.repo, file, self.commit, self.token, force=True)
+            return _download(self._request(file), force=True)
         except HubError as error:
-            raise IntegrityError(f"{damaged} Fetching it again failed: {error}") from error
+            raise IntegrityError(f"{damage} Downloading it again failed: {error}") from error
 
 
 def find_revision(repo: str, revision: str | None = None, token: str | None = None) -> HubRevision:
-    """Return the commit that a branch, tag or sha (None: the main branch) of OWNER/NAME stands for now.
+    """Resolve a branch, tag or commit hash (None: the main branch) of OWNER/NAME to the commit that it points to now.
 
-    If the Hub does not answer, that is what it stood for when it was last asked. Raises HubError if repository or
-    revision are not there for this user, FormatError if it is no zoo.
+    If the Hub does not answer, the commit of the last successful request is used, from the cache.
+
+    Raises:
+        HubError: if the repository or revision does not exist or this user has no access.
+        FormatError: if the repository is not a zoo.
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # the HTTP client would quote it in its error
-        raise HubError("The token has white space or other characters that no token has. Pass it as it was issued.")
-    path = _download(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token)
+        raise HubError("The token contains whitespace or other characters that no token has. Pass it as it was issued.")
+    path = _download(_Request(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token))
     return HubRevision(repo, path.parent.name, token)  # cache/snapshots/COMMIT/zoo.json
 
 
-def _check_once(path: Path, entry: FileEntry, remedy: str) -> None:
-    """Compare a cached file with its entry, unless this very file was compared before, by any process."""
+def _verify_once(path: Path, entry: FileEntry, remedy: str) -> None:
+    """Compare a cached file with its manifest entry, unless any process has compared this very file before."""
     stat = path.stat()
-    what = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{entry.bytes}\0{entry.sha256}"
-    record = _records() / hashlib.sha256(what.encode()).hexdigest()
-    if record.exists():
+    identity = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{entry.bytes}\0{entry.sha256}"
+    marker = _verified_folder() / hashlib.sha256(identity.encode()).hexdigest()
+    if marker.exists():
         return
     check_bytes(path, entry, remedy)
-    with suppress(OSError):  # of a cache that cannot be written to, every process compares the files that it reads
-        record.touch()
+    with suppress(OSError):  # if the cache is read-only, every process verifies the files that it reads
+        marker.touch()
 
 
-def _records() -> Path:
-    """Return the folder with one empty file for every file that was compared: in the Hub client's place for such."""
+def _verified_folder() -> Path:
+    """Return the folder that holds one empty file per verified file, in the asset cache of `huggingface_hub`."""
     with suppress(OSError, ValueError):
         return cached_assets_path("rnn-zoos", "verified")
     return Path(constants.HF_ASSETS_CACHE, "rnn-zoos")
 
 
-def _download(repo: str, file: str, revision: str, token: str | None, force: bool = False) -> Path:
-    """Return the cached file, fetched if it is not there or `force`; what may pass is tried again."""
-    for tried in range(1, TRIES + 1):
+@dataclass(frozen=True)
+class _Request:
+    """A file of a dataset repository, at a branch, tag or commit."""
+
+    repo: str
+    file: str
+    revision: str
+    token: str | None = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.file} of {self.repo} (revision {self.revision})"
+
+
+def _download(request: _Request, force: bool = False) -> Path:
+    """Return the cached file, downloaded if it is not cached or `force` is set; transient failures are retried."""
+    for attempt in range(1, TRIES + 1):
         try:
-            found = hf_hub_download(
-                repo, file, repo_type="dataset", revision=revision, token=token, force_download=force
+            path = hf_hub_download(
+                request.repo,
+                request.file,
+                repo_type="dataset",
+                revision=request.revision,
+                token=request.token,
+                force_download=force,
             )
-            return Path(found)
+            return Path(path)
         except (OSError, ValueError, HTTPError) as error:
-            if tried == TRIES or not _may_pass(error):
-                raise _explain(error, repo, file, revision, token, tried) from error
-            time.sleep(wait_seconds(error, tried))
-    raise AssertionError("the last try returns or raises")
+            if attempt == TRIES or not _is_transient(error):
+                raise _explain(error, request, attempt) from error
+            time.sleep(wait_seconds(error, attempt))
+    raise AssertionError("the last attempt returns or raises")
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Return what the client's own wrappers are about: no answer and nothing cached, no answer to a forced fetch."""
+    """Return the cause of the client's wrappers for "no answer and not cached" and "no answer to a forced download"."""
     wrapped = isinstance(error, LocalEntryNotFoundError) or (
         isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError)
     )
     return error.__cause__ if wrapped and error.__cause__ is not None else error
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, LocalEntryNotFoundError):
-        return False  # the client has tried six times itself
+        return False  # the client itself has tried six times
     error = root_cause(error)
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in PASSING
+        return error.response.status_code in TRANSIENT_STATUSES
     if type(error) is OSError:
-        return error.errno is None  # the client's finding that a file came short
+        return error.errno is None  # how the client reports a file that was truncated
     return isinstance(error, HTTPError)  # no answer: refused, reset, timed out
 
 
-def wait_seconds(error: BaseException, tried: int) -> float:
-    """Return the seconds to wait: what the server asks for, or twice as long every time."""
+def wait_seconds(error: BaseException, attempt: int) -> float:
+    """Return the seconds to wait before the next attempt: what the server asks for, or exponential backoff."""
     error = root_cause(error)
     if isinstance(error, HfHubHTTPError):
-        asked = error.response.headers.get("Retry-After", "")
-        if asked.isdecimal():
-            return min(float(asked), _LONGEST_WAIT)
-    return float(min(_FIRST_WAIT * 2 ** (tried - 1), _LONGEST_WAIT))
+        retry_after = error.response.headers.get("Retry-After", "")
+        if retry_after.isdecimal():
+            return min(float(retry_after), _LONGEST_WAIT)
+    return float(min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT))
 
 
-def _explain(error: BaseException, repo: str, file: str, revision: str, token: str | None, tried: int) -> Exception:
-    """Return the error to raise instead. None of the client's text is in it: it may quote what was sent."""
-    gone_through = root_cause(error)
-    tries = "" if tried == 1 else f", {tried} times"
-    what = f"{file} of {repo} (revision {revision})"
-    if isinstance(gone_through, HfHubHTTPError):
-        return _explain_answer(gone_through, repo, file, revision, token, tries)
-    if isinstance(gone_through, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
+def _explain(error: BaseException, request: _Request, attempts: int) -> Exception:
+    """Return the error to raise instead. It never quotes the client's message, which may contain the token."""
+    cause = root_cause(error)
+    times = "" if attempts == 1 else f", {attempts} times"
+    if isinstance(cause, HfHubHTTPError):
+        return _explain_answer(cause, request, times)
+    if isinstance(cause, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
         return HubError(
-            f"{what} is not in the cache, and HF_HUB_OFFLINE forbids to ask the Hub. Load it once "
-            "without that, or give a directory."
+            f"{request} is not in the cache, and HF_HUB_OFFLINE forbids downloading it. Load it once without "
+            "HF_HUB_OFFLINE, or give a directory."
         )
-    if isinstance(gone_through, (HTTPError, FileMetadataError)):
-        reason = type(gone_through).__name__
+    if isinstance(cause, (HTTPError, FileMetadataError)):
         return HubError(
-            f"{what} could not be fetched from {constants.ENDPOINT}{tries} ({reason}), and is not in the cache. "
-            "Check the network, then run the same again: what was fetched is kept."
+            f"{request} could not be downloaded from {constants.ENDPOINT}{times} ({type(cause).__name__}), and is not "
+            "in the cache. Check the network, then run the same command again; downloaded files are kept."
         )
-    if isinstance(gone_through, OSError) and gone_through.errno is None:
-        return HubError(f"{what} came cut short{tries}. Run the same again later: what was fetched is kept.")
-    if isinstance(gone_through, OSError):
+    if isinstance(cause, OSError) and cause.errno is None:
+        return HubError(f"{request} was truncated{times}. {_RETRY_LATER}")
+    if isinstance(cause, OSError):
         return StorageError(
-            f"{what} could not be kept in {constants.HF_HUB_CACHE}: {gone_through.strerror}. Make room there, mend the "
-            "permission, or set HF_HOME to another folder."
+            f"{request} could not be stored in {constants.HF_HUB_CACHE}: {cause.strerror}. Free some space, fix the "
+            "permissions, or set HF_HOME to another folder."
         )
-    return HubError(f"{what} cannot be asked of the Hub. Expected OWNER/NAME, and a branch, a tag or a commit's sha.")
+    return HubError(
+        f"{request} is not a valid name on the Hub. Expected OWNER/NAME, and a branch, a tag or a commit hash."
+    )
 
 
-def _explain_answer(
-    error: HfHubHTTPError, repo: str, file: str, revision: str, token: str | None, tries: str
-) -> ZooError:
-    """Return the error for an answer of the Hub that is not the file."""
-    hub, status = constants.ENDPOINT, error.response.status_code
+def _explain_answer(error: HfHubHTTPError, request: _Request, times: str) -> ZooError:
+    """Return the error for an HTTP status other than success."""
+    repo, file, hub, status = request.repo, request.file, constants.ENDPOINT, error.response.status_code
     if isinstance(error, GatedRepoError):
-        return HubError(
-            f"{repo} is open to users who accepted its conditions. Do so at {hub}/datasets/{repo}, then {LOG_IN}."
-        )
+        return HubError(f"{repo} is gated: accept its terms at {hub}/datasets/{repo}, then {LOG_IN_HINT}.")
     if isinstance(error, RepositoryNotFoundError):
-        given = "the token given may not read it" if token else "it is private and not open to you"
+        access = "the given token has no access to it" if request.token else "it is private"
         return HubError(
-            f"{repo} is no directory here, and {hub} has no dataset of that name, or {given}. Check the spelling; to "
-            f"read a private zoo {LOG_IN}."
+            f"{repo} is not a local directory, and {hub} has no dataset of that name, or {access}. Check the spelling; "
+            f"to read a private zoo, {LOG_IN_HINT}."
         )
     if isinstance(error, RevisionNotFoundError):
-        return HubError(f"{repo} has no revision {revision!r}. Expected a branch, a tag or a commit's sha of it.")
+        return HubError(f"{repo} has no revision {request.revision!r}. Expected a branch, a tag or a commit hash.")
     if isinstance(error, EntryNotFoundError) and file == MANIFEST:
         return FormatError(
-            f"{repo} (revision {revision}) is not a zoo: it has no {MANIFEST}. Expected a published zoo."
+            f"{repo} (revision {request.revision}) is not a zoo: it has no {MANIFEST}. Expected a published zoo."
         )
     if isinstance(error, EntryNotFoundError):
         return IntegrityError(
-            f"{file} is missing from {repo} (revision {revision}), whose {MANIFEST} lists it. Tell its owner."
+            f"{file} is missing from {repo} (revision {request.revision}), although {MANIFEST} lists it. Report this "
+            "to its owner."
         )
     if status in (401, 403):
-        return HubError(f"{hub} refuses the token for {repo} (status {status}). To use another, {LOG_IN}.")
-    return HubError(
-        f"{file} of {repo} (revision {revision}) could not be fetched: {hub} answered with status {status}{tries}. "
-        "Run the same again later: what was fetched is kept."
-    )
+        return HubError(f"{hub} refuses the token for {repo} (status {status}). To use another, {LOG_IN_HINT}.")
+    return HubError(f"{request} could not be downloaded: {hub} answered with status {status}{times}. {_RETRY_LATER}")

@@ -1,4 +1,7 @@
-"""Rollouts as the networks saw them: digits are stored by their numbers, and turned into inputs when they are read."""
+"""Decoding stored rollouts into what the networks read.
+
+Digits are stored by their number in MNIST; rotation and tiling are computed when they are read.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,23 @@ from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS
 from rnn_zoos.loaders.zoo import Zoo
 
 
-def read_by_networks(zoo: Zoo, stored: dict[str, Array], angles: Sequence[float] | None) -> dict[str, Array]:
-    """Return stored rollouts [rows, B, ...] with `sequences`: for digits, inputs [rows, B, 50, 16] at the rows' angles.
+def decode_rollouts(zoo: Zoo, stored: dict[str, Array], angles: Sequence[float] | None) -> dict[str, Array]:
+    """Return the stored rollouts of M rows with `sequences` as the networks read them.
 
-    Raises FormatError if digits are asked for without angles, or are not among those that the zoo has.
+    Args:
+        zoo: the zoo that the rollouts come from.
+        stored: rollouts as stored, name -> [M, B, ...]. Those of languages are returned unchanged.
+        angles: the column `angle` of the M rows, in degrees; needed for digits that are stored by number.
+
+    Returns:
+        The rollouts; for digits, with `sequences` as inputs float32 [M, B, 50, 16].
+
+    Raises:
+        FormatError: if digits stored by number come without angles, or the zoo lacks a digit that its rollouts name.
     """
     others = dict(stored)
-    if "seen" in others:  # an imported zoo has the pixels as they were read: turned already
-        seen = _with_black(others.pop("seen"))
+    if "seen" in others:  # an imported zoo stores the pixels that the network read, already rotated
+        seen = _append_black(others.pop("seen"))
         return {"sequences": tile_inputs(seen, _table(0)[None]).numpy(), **others}
     if "images" not in others:
         return others
@@ -36,17 +48,17 @@ def read_by_networks(zoo: Zoo, stored: dict[str, Array], angles: Sequence[float]
 
 
 def _images(zoo: Zoo, numbers: Array) -> Tensor:
-    """Look digits [...] up by their number in MNIST: uint8 [..., 785] as `tile_inputs` takes them."""
-    digits = zoo.file(DIGITS, DIGIT_TENSORS).tensors
+    """Look up digits by their number in MNIST: [...] -> uint8 [..., 785], the layout of `tile_inputs`."""
+    digits = zoo.files.map(DIGITS, DIGIT_TENSORS).tensors
     known = digits["numbers"]
-    places = np.searchsorted(known, numbers)
-    if numbers.size and (not len(known) or (known.take(places, mode="clip") != numbers).any()):
-        raise FormatError(f"The rollouts show digits that {DIGITS} has not. `rnn-zoos check` lists all damage.")
-    return _with_black(digits["images"][places])
+    positions = np.searchsorted(known, numbers)
+    if numbers.size and (not len(known) or (known.take(positions, mode="clip") != numbers).any()):
+        raise FormatError(f"The rollouts name digits that {DIGITS} lacks. `rnn-zoos check` lists all damage.")
+    return _append_black(digits["images"][positions])
 
 
-def _with_black(images: Array) -> Tensor:
-    """Turn pixels [..., 28, 28] into [..., 785], the last one black, as `tile_inputs` takes them."""
+def _append_black(images: Array) -> Tensor:
+    """Turn pixels [..., 28, 28] into [..., 785], whose last pixel is black, the layout of `tile_inputs`."""
     return torch.nn.functional.pad(torch.from_numpy(images).flatten(-2), (0, 1))
 
 

@@ -1,4 +1,4 @@
-"""The .npy files that the paper's authors released: reading them into a zoo, and writing a zoo in their layout.
+"""The .npy files that the paper's authors released: importing them as a zoo, and exporting a zoo as such files.
 
 May import: the rest of `rnn_zoos.loaders`, `rnn_zoos.families`, `rnn_zoos.format`.
 """

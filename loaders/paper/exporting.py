@@ -1,4 +1,7 @@
-"""Writing a zoo as the .npy files of the paper's code. Inverse of `rnn_zoos.loaders.paper.importing`."""
+"""`export_paper`: write a zoo as .npy files in the layout of the paper's code. Inverse of `import_paper`.
+
+The files are described in `rnn_zoos.loaders.paper.layout`.
+"""
 
 from __future__ import annotations
 
@@ -14,38 +17,53 @@ from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLangua
 from rnn_zoos.families.rotation import TILE
 from rnn_zoos.format.files import Array, new_directory, write_json
 from rnn_zoos.format.manifest import Manifest
-from rnn_zoos.loaders.dataset import Gather
-from rnn_zoos.loaders.paper.layout import ARGUMENTS, JUDGED, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout
-from rnn_zoos.loaders.paper.npy import WHOLE, npy_writers
+from rnn_zoos.loaders.paper.layout import ARGUMENTS, NUM_STRINGS, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout
+from rnn_zoos.loaders.paper.npy import ANY_INTEGER, npy_writers
+from rnn_zoos.loaders.transform import Gather
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.networks.weights import flatten
 
-_HELD = {
+_EXPORTED_COLUMNS = {
     "formal-languages": {"run", "step", "task", "m_b", "m_c", "m_d", "shard", "row"},
     "sequential-mnist": {"run", "step", "task", "angle", "accuracy", "train_loss", "eval_loss", "generalization_gap",
                          "weight_decay", "shard", "row"},
 }  # fmt: skip
 
 
-def export_paper(directory: Path, out: Path) -> str:
-    """Write a zoo to the new directory `out` as the .npy files of the paper's code; return what these cannot hold.
+def export_paper(directory: str | Path, out: str | Path) -> str:
+    """Write a zoo as .npy files in the layout of the paper's code.
 
-    Files, dtypes and shapes: `rnn_zoos.loaders.paper.layout`. Rows are in order of run and step; the step is ours, that
-    is the number of updates, and args.json says so, so that `import_paper` is the inverse for weights, sequences,
-    outputs, tasks and steps, bit for bit (outputs of digits are read from float32 inputs, which are rounded to float16
-    here). An imported zoo keeps the source's steps. Raises FormatError for a zoo of other cells than LSTMs or without
-    snapshots, StorageError for what cannot be written; then nothing is left behind.
+    `rnn_zoos.loaders.paper.layout` describes the files. Rows are sorted by run and step. The step is the number of
+    updates done, and args.json records this, so that `import_paper` restores weights, sequences, outputs, tasks and
+    steps bit for bit. (The inputs of digits are rounded to float16 in the files; their outputs were computed from
+    float32 inputs.) The export of an imported zoo keeps the steps of its source.
+
+    Args:
+        directory: a zoo of LSTMs.
+        out: new directory for the files.
+
+    Returns:
+        One line that lists what the files cannot hold.
+
+    Raises:
+        FormatError: if the zoo has other cells than LSTMs, or no snapshots.
+        IntegrityError: if a file of the zoo is damaged.
+        StorageError: if `out` is not new or cannot be written. After an error nothing is left behind.
+
+    Example:
+        >>> from rnn_zoos.loaders import export_paper
+        >>> summary = export_paper("zoos/formal-languages", "languages-npy")
     """
     zoo = open_zoo(directory)
     manifest = zoo.manifest
     if manifest.architecture.cell != "lstm":
         raise FormatError(
-            f"{directory} has networks of the cell {manifest.architecture.cell}; the paper's layout holds lstm only."
+            f"{directory} has networks of the cell {manifest.architecture.cell}; the paper's layout holds only lstm."
         )
     rows = sorted(zoo.index().to_pylist(), key=lambda row: (row["run"], row["step"]))
     if not rows:
-        raise FormatError(f"{directory} has no snapshots; nothing to export.")
-    with new_directory(out) as temporary:
+        raise FormatError(f"{directory} has no snapshots, so there is nothing to export.")
+    with new_directory(Path(out)) as temporary:
         with npy_writers(temporary, len(rows), _types(manifest)) as writers:
             gather = Gather(zoo.source, rollouts=True, tensors="torch")
             for run_rows in _by_run(rows):
@@ -56,25 +74,25 @@ def export_paper(directory: Path, out: Path) -> str:
 
 
 def _types(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return file name -> (dtype, shape of a row), with the widths of whole numbers that the paper's code writes."""
+    """Return file name -> (dtype, shape of a row), with the integer widths that the paper's code writes."""
     num_rollouts = next(iter(manifest.rollouts.values()))[1][0]
     types = layout(manifest.zoo, manifest.architecture.num_parameters, num_rollouts)
     widths = {name: "int16" if name == "sequences" else "int64" for name in types}
     return {
-        name: (widths[name] if kind.dtype == WHOLE else kind.dtype, tuple(size or 0 for size in kind.row))
+        name: (widths[name] if kind.dtype == ANY_INTEGER else kind.dtype, tuple(size or 0 for size in kind.row))
         for name, kind in types.items()
     }
 
 
 def _by_run(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of one run after the other."""
-    starts = [place for place in range(len(rows)) if place == 0 or rows[place]["run"] != rows[place - 1]["run"]]
-    for first, last in zip(starts, [*starts[1:], len(rows)], strict=True):
-        yield rows[first:last]
+    """Yield the rows of each run, given rows sorted by run."""
+    starts = [i for i in range(len(rows)) if i == 0 or rows[i]["run"] != rows[i - 1]["run"]]
+    for first, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        yield rows[first:end]
 
 
 def _arrays(manifest: Manifest, gather: Gather, rows: list[dict[str, Any]]) -> dict[str, Array]:
-    """Return what the files hold of the snapshots of a run: file name -> [rows, ...]."""
+    """Return the rows of each file for the snapshots of one run: file name -> [rows, ...]."""
     batch = gather({name: [row[name] for row in rows] for name in rows[0]})
     steps = [row["original_step" if manifest.imported else "step"] for row in rows]
     numbers = np.array([[row["run"] for row in rows], steps], np.int64).T
@@ -84,11 +102,11 @@ def _arrays(manifest: Manifest, gather: Gather, rows: list[dict[str, Any]]) -> d
     }
     if manifest.zoo == FormalLanguages.name:
         label = "original_accuracy" if manifest.imported else "count_accuracy"
-        right = np.rint([[row[label] * JUDGED] for row in rows]).astype(np.int64)
+        correct = np.rint([[row[label] * NUM_STRINGS] for row in rows]).astype(np.int64)
         return arrays | {
             "logits": batch["log_probs"].numpy(),
             "tasks": np.array([[0, row["m_b"], row["m_c"], row["m_d"]] for row in rows], np.int64),
-            "num_step_correct": np.concatenate([numbers, right], axis=1),
+            "num_step_correct": np.concatenate([numbers, correct], axis=1),
         }
     measured = ("accuracy", "train_loss", "eval_loss", "weight_decay")
     return arrays | {
@@ -100,7 +118,7 @@ def _arrays(manifest: Manifest, gather: Gather, rows: list[dict[str, Any]]) -> d
 
 
 def _arguments(manifest: Manifest) -> dict[str, Any]:
-    """Return args.json: the arguments of the paper's scripts that apply, and what an import has to know besides."""
+    """Return the content of args.json: arguments of the paper's scripts, and the entries that `import_paper` needs."""
     architecture, imported = manifest.architecture, manifest.imported
     shared = {
         "num_training_runs": manifest.runs,
@@ -117,12 +135,10 @@ def _arguments(manifest: Manifest) -> dict[str, Any]:
 
 
 def _left_out(manifest: Manifest) -> str:
-    """Return one line: what the layout has no place for."""
-    columns = [name for name in manifest.columns if name not in _HELD[manifest.zoo]]
+    """Return one line that lists what the files cannot hold."""
+    columns = [name for name in manifest.columns if name not in _EXPORTED_COLUMNS[manifest.zoo]]
     if manifest.zoo == FormalLanguages.name:
-        also = f"num_step_correct has count_accuracy in {JUDGED}ths"
+        also = f"num_step_correct holds count_accuracy rounded to a multiple of 1/{NUM_STRINGS}"
     else:
-        also = "rollouts hold the inputs as float16, not the digits' numbers and classes"
-    return (
-        f"The paper's layout has no place for {', '.join(columns)}; {also}; the paper's code makes splits of its own."
-    )
+        also = "rollouts hold the inputs as float16, without the numbers and classes of the digits"
+    return f"The paper's layout cannot hold {', '.join(columns)}; {also}; the paper's code makes its own splits."

@@ -1,4 +1,4 @@
-"""Plain .npy files: mapped after their header was held against their size, written by appending rows."""
+"""Reading and writing .npy files: memory maps whose header is verified first, and writers that append rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-WHOLE = "whole numbers"
-"""Instead of a dtype: any width of integers."""
+ANY_INTEGER = "integers"
+"""Stands for any integer dtype in an `NpyType`."""
 
 
 @dataclass(frozen=True)
 class NpyType:
-    """What a file has to hold: a dtype (or WHOLE), and the shape of a row; None is any number of at least 1."""
+    """The required dtype (or ANY_INTEGER) and row shape of a file; None in the shape is any positive size."""
 
     dtype: str
     row: tuple[int | None, ...]
@@ -31,19 +31,20 @@ class NpyType:
     def __str__(self) -> str:
         return f"{self.dtype} [rows, {', '.join('any' if size is None else str(size) for size in self.row)}]"
 
-    def fits(self, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bool:
-        """Tell whether an array of this dtype and shape is what the file has to hold."""
-        right = dtype.kind in "iu" if self.dtype == WHOLE else dtype == np.dtype(self.dtype)
+    def matches(self, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bool:
+        """Return whether an array has the required dtype and shape."""
+        same_dtype = dtype.kind in "iu" if self.dtype == ANY_INTEGER else dtype == np.dtype(self.dtype)
         sizes = zip(shape[1:], self.row, strict=False)
-        same = all(found == size or (size is None and found > 0) for found, size in sizes)
-        return bool(right) and len(shape) == 1 + len(self.row) and same
+        same_sizes = all(found == size or (size is None and found > 0) for found, size in sizes)
+        return bool(same_dtype) and len(shape) == 1 + len(self.row) and same_sizes
 
 
 def map_npy(path: Path, expected: NpyType) -> Array:
-    """Map a .npy file, read-only; nothing is read but its header, and no memory is taken for what that says.
+    """Map a .npy file read-only. Only its header is read, and no memory is allocated for the sizes in the header.
 
-    Raises FormatError if the file is missing, is no .npy file, holds Python objects (which only pickle could read), is
-    shorter or longer than its header says, or holds another dtype or shape than `expected`.
+    Raises:
+        FormatError: if the file is missing, is not a .npy file, holds Python objects (which only pickle could read), is
+            shorter or longer than its header says, or has another dtype or shape than `expected`.
     """
     try:
         with open(path, "rb") as file:
@@ -51,16 +52,16 @@ def map_npy(path: Path, expected: NpyType) -> Array:
             start = file.tell()
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}. Expected {expected}.") from error
-    if not expected.fits(dtype, shape):
+    if not expected.matches(dtype, shape):
         hint = " Objects are never unpickled." if dtype.hasobject else ""
         raise FormatError(
-            f"{path} holds {dtype} {list(shape)}; expected {expected}.{hint} Give a directory of that layout."
+            f"{path} holds {dtype} {list(shape)}; expected {expected}.{hint} Give a directory in the paper's layout."
         )
     size = start + prod(shape) * dtype.itemsize
     if path.stat().st_size != size:
         raise FormatError(
             f"{path} has {path.stat().st_size:,} bytes; its header announces {list(shape)} of {dtype}, expected "
-            f"{size:,}. Fetch or make the file again: it is cut short, or was still being written."
+            f"{size:,}. Download or generate the file again: it was truncated, or was still being written."
         )
     if not prod(shape):
         return np.empty(shape, dtype)
@@ -75,11 +76,14 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.
             raise ValueError(f"version {version}")
         return _READERS[version](file)
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise FormatError(f"{path} is not a .npy file ({error}). Fetch or make the file again.") from error
+        raise FormatError(f"{path} is not a .npy file ({error}). Download or generate the file again.") from error
 
 
 class NpyWriter:
-    """Appends rows to a .npy file whose number of rows is known: a full disk is an OSError at once."""
+    """Appends rows to a .npy file whose number of rows is known in advance.
+
+    Unlike a memory map, writing to a full disk raises OSError immediately.
+    """
 
     def __init__(self, file: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
         self.file = file
@@ -89,7 +93,7 @@ class NpyWriter:
         np.lib.format.write_array_header_1_0(file, header)
 
     def append(self, rows: Array) -> None:
-        """Append rows [n, ...]; they take the dtype of the file."""
+        """Append rows [n, ...], cast to the dtype of the file."""
         if rows.shape[1:] != self.row:
             raise FormatError(f"Rows of shape {rows.shape[1:]} do not fit {self.file.name}; expected {self.row}.")
         self.file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
@@ -99,9 +103,9 @@ class NpyWriter:
 def npy_writers(
     directory: Path, num_rows: int, types: dict[str, tuple[str, tuple[int, ...]]]
 ) -> Iterator[dict[str, NpyWriter]]:
-    """Open `NAME.npy` for each name -> (dtype, shape of a row), to be given `num_rows` rows each; synced at the end."""
-    with ExitStack() as stack:
-        files = {name: stack.enter_context(open(directory / f"{name}.npy", "wb")) for name in types}
+    """Open `NAME.npy` for each name -> (dtype, shape of a row), for `num_rows` rows each; sync the files at the end."""
+    with ExitStack() as exit_stack:
+        files = {name: exit_stack.enter_context(open(directory / f"{name}.npy", "wb")) for name in types}
         yield {name: NpyWriter(files[name], dtype, (num_rows, *row)) for name, (dtype, row) in types.items()}
         for file in files.values():
             file.flush()

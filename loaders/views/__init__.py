@@ -1,4 +1,4 @@
-"""Looking at a zoo: summaries, samples of what a network does, figures. Behind `rnn-zoos info`, `sample` and `plot`.
+"""Summaries, sampled outputs and figures of a zoo: what `rnn-zoos info`, `sample` and `plot` show.
 
 May import: the rest of `rnn_zoos.loaders`, `rnn_zoos.families`.
 """

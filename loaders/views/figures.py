@@ -1,9 +1,9 @@
-"""Pictures of a zoo, as PNG files."""
+"""`draw_zoo`: figures of a zoo as PNG files, and helpers for other figures of this project."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,35 @@ from rnn_zoos.loaders.zoo import open_zoo
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.patches import Rectangle
 
-_COLOURS = dict(zip(SPLITS, ("#4477aa", "#ccbb44", "#228833", "#ee6677"), strict=True))  # told apart by all eyes
+_COLOURS = dict(
+    zip(SPLITS, ("#4477aa", "#ccbb44", "#228833", "#ee6677"), strict=True)
+)  # distinguishable with colour blindness
 
 
-def draw_zoo(name_or_dir: str | Path, out: Path, revision: str | None = None) -> list[Path]:
-    """Draw a zoo into the folder `out` and return the PNGs: accuracy against step, and the tasks' final accuracy."""
+def draw_zoo(name_or_dir: str | Path, out: str | Path, revision: str | None = None) -> list[Path]:
+    """Draw accuracy against training step, and the final accuracy per task.
+
+    Args:
+        name_or_dir: directory of a zoo, or OWNER/NAME of a dataset repository on the Hub.
+        out: folder for the figures; it is created if necessary.
+        revision: branch, tag or commit hash on the Hub; None is the main branch.
+
+    Returns:
+        The paths of accuracy.png and tasks.png.
+
+    Raises:
+        FormatError: if the directory or repository is not a zoo.
+        IntegrityError: if an index file is missing or damaged.
+        HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
+        StorageError: if the figures cannot be written.
+
+    Example:
+        >>> from rnn_zoos.loaders import draw_zoo
+        >>> paths = draw_zoo("zoos/formal-languages", "figures")
+    """
     zoo = open_zoo(name_or_dir, revision)
     index = zoo.index()
     last = _last_snapshots(index)
@@ -34,22 +56,23 @@ def draw_zoo(name_or_dir: str | Path, out: Path, revision: str | None = None) ->
         "accuracy": _accuracy_against_step(index, zoo.manifest.zoo),
         "tasks": _language_grid(last) if languages else _accuracy_against_angle(last),
     }
-    return save_figures(drawn, out)
+    return save_figures(drawn, Path(out))
 
 
 def save_figures(drawn: Mapping[str, Figure], out: Path, dpi: int = 120) -> list[Path]:
-    """Write figures, name -> figure, as PNGs into the folder `out`, and return their paths. Raises StorageError."""
+    """Write figures, name -> figure, as PNG files into the folder `out`; return their paths. Raises StorageError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
             figure.savefig(out / f"{name}.png", dpi=dpi)
     except OSError as error:
-        raise StorageError(f"Figures cannot go to {out}: {error.strerror or error}. Give another folder.") from error
+        reason = error.strerror or error
+        raise StorageError(f"Figures could not be written to {out}: {reason}. Give another folder.") from error
     return [out / f"{name}.png" for name in drawn]
 
 
-def figure_of(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - matplotlib's own
-    """Return a figure without pyplot, which would keep it in global state."""
+def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:  # noqa: ANN401 - matplotlib's own
+    """Return a figure of this size in inches and its axes, made without pyplot, which would keep it in global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -57,14 +80,14 @@ def figure_of(width: float, height: float, **subplots: Any) -> tuple[Figure, Any
 
 
 def _last_snapshots(index: pa.Table) -> list[dict[str, Any]]:
-    """Return the last row of every run."""
+    """Return the index row of the last snapshot of every run."""
     last = {row["run"]: row for row in index.sort_by([("run", "ascending"), ("step", "ascending")]).to_pylist()}
     return list(last.values())
 
 
-def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
-    """One thin line a run, one thick line a split: its mean."""
-    figure, axes = figure_of(7, 4.2)
+def _accuracy_against_step(index: pa.Table, name: str) -> Figure:
+    """Draw one thin line per run and one thick line per split, its mean."""
+    figure, axes = new_figure(7, 4.6)
     frame = index.select(["run", "step", "split", "accuracy"]).to_pandas()
     for _, run in frame.groupby("run"):
         axes.plot(run["step"], run["accuracy"], color=_COLOURS[run["split"].iloc[0]], alpha=0.3, linewidth=0.7)
@@ -72,70 +95,92 @@ def _accuracy_against_step(index: pa.Table, title: str) -> Figure:
         rows = frame[frame["split"] == split]
         if len(rows):
             mean = rows.groupby("step")["accuracy"].mean()
-            runs = rows["run"].nunique()
-            axes.plot(mean.index, mean, color=_COLOURS[split], linewidth=2.5, label=f"{split} (mean of {runs})")
+            label = f"{split} ({_count(rows['run'].nunique())})"
+            axes.plot(mean.index, mean, color=_COLOURS[split], linewidth=2.5, label=label)
     axes.set_xscale("symlog", linthresh=100)
     steps = sorted(set(frame["step"]))
     axes.set_xticks(steps, [f"{step:,}" for step in steps], rotation=45)
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="updates", ylabel="accuracy", ylim=(-0.02, 1.02), title=f"{title}: accuracy against training step")
-    finish(axes, loc="upper left")
+    axes.set(xlabel="training step (updates)", ylabel="accuracy", ylim=(-0.02, 1.02))
+    axes.set_title(f"{name}: accuracy during training\n(thin: single runs; thick: mean of a split)")
+    finish_axes(axes)
+    _legend_below(figure)
     return figure
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run" if runs == 1 else f"{runs} runs"
+
+
+def _legend_below(figure: Figure, handles: Sequence[Any] | None = None) -> None:
+    """Add a legend of one row below the axes, where it covers no data."""
+    handles = figure.axes[0].get_legend_handles_labels()[0] if handles is None else handles
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
 def _language_grid(last: list[dict[str, Any]]) -> Figure:
-    """One panel an m_b, one cell a language: the mean final accuracy of its runs, framed in the colour of its split."""
-    figure, panels = figure_of(12, 3.2, ncols=len(OFFSETS), sharey=True)
-    runs = defaultdict(list)
+    """Draw one panel per m_b, with one cell per language: the mean final accuracy of its runs, framed by its split."""
+    figure, panels = new_figure(12, 3.2, ncols=len(OFFSETS), sharey=True)
+    by_language = defaultdict(list)
     for row in last:
-        runs[row["m_b"], row["m_c"], row["m_d"], row["split"]].append(row["accuracy"])
+        by_language[row["m_b"], row["m_c"], row["m_d"], row["split"]].append(row["accuracy"])
     for m_b, axes in zip(OFFSETS, panels, strict=True):
-        grid = np.full((len(OFFSETS), len(OFFSETS)), np.nan)
-        for (b, c, d, split), accuracies in runs.items():
-            if b == m_b:
-                across, down, mean = OFFSETS.index(d), OFFSETS.index(c), float(np.mean(accuracies))
-                grid[down, across] = mean
-                axes.text(across, down, f"{mean:.2f}", ha="center", va="center", fontsize=6.5,
-                          color="white" if mean < 0.6 else "black")  # fmt: skip
-                axes.add_patch(_frame(across, down, _COLOURS[split]))
-        image = axes.imshow(grid, vmin=0, vmax=1, cmap="viridis")
-        axes.set_facecolor("#eeeeee")
-        axes.set_xticks(range(len(OFFSETS)), OFFSETS)
-        axes.set_yticks(range(len(OFFSETS)), OFFSETS)
-        axes.set(title=f"$m_b$ = {m_b}", xlabel="$m_d$")
+        cells = {key[1:]: float(np.mean(values)) for key, values in by_language.items() if key[0] == m_b}
+        image = _language_panel(axes, cells)
+        axes.set(title=f"$m_b = {m_b}$", xlabel="$m_d$")
     panels[0].set_ylabel("$m_c$")
-    figure.suptitle("formal-languages: final accuracy of every language (grey: no run; frame: split)")
+    figure.suptitle("formal-languages: final accuracy per language (mean over runs; grey: no run; frame: split)")
     figure.colorbar(image, ax=panels, label="final accuracy", fraction=0.02)
-    figure.legend(handles=[_frame(0, 0, _COLOURS[split], label=split) for split in SPLITS], loc="outside lower center",
-                  ncols=len(SPLITS), frameon=False)  # fmt: skip
+    _legend_below(figure, [_frame(0, 0, _COLOURS[split], label=split) for split in SPLITS])
     return figure
 
 
-def _frame(across: int, down: int, colour: str, label: str | None = None) -> Rectangle:
+def _language_panel(axes: Axes, cells: Mapping[tuple[int, int, str], float]) -> AxesImage:
+    """Draw the languages of one m_b; `cells` maps (m_c, m_d, split) to accuracy."""
+    grid = np.full((len(OFFSETS), len(OFFSETS)), np.nan)
+    for (m_c, m_d, split), accuracy in cells.items():
+        x, y = OFFSETS.index(m_d), OFFSETS.index(m_c)
+        grid[y, x] = accuracy
+        colour = "white" if accuracy < 0.6 else "black"
+        axes.text(x, y, f"{accuracy:.2f}", ha="center", va="center", fontsize=6.5, color=colour)
+        axes.add_patch(_frame(x, y, _COLOURS[split]))
+    axes.set_facecolor("#eeeeee")
+    labels = [str(offset) for offset in OFFSETS]
+    axes.set_xticks(range(len(OFFSETS)), labels)
+    axes.set_yticks(range(len(OFFSETS)), labels)
+    return axes.imshow(grid, vmin=0, vmax=1, cmap="viridis")
+
+
+def _frame(x: int, y: int, colour: str, label: str | None = None) -> Rectangle:
+    """Return the frame of the cell at column x and row y of a grid."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle((across - 0.45, down - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=1.8, label=label)
+    return Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=1.8, label=label)
 
 
 def _accuracy_against_angle(last: list[dict[str, Any]]) -> Figure:
-    """One dot a run, coloured by split; the angles that are out of distribution are shaded."""
-    figure, axes = figure_of(7, 4.2)
+    """Draw one dot per run, coloured by split; the out-of-distribution angles are shaded."""
+    figure, axes = new_figure(7, 4.6)
     for split in SPLITS:
         rows = [row for row in last if row["split"] == split]
         if rows:
             angles, accuracies = [row["angle"] for row in rows], [row["accuracy"] for row in rows]
-            axes.scatter(angles, accuracies, color=_COLOURS[split], label=f"{split} ({len(rows)})", s=28)
+            axes.scatter(
+                angles, accuracies, color=_COLOURS[split], label=f"{split} ({_count(len(rows))})", s=28, clip_on=False
+            )
     axes.axvspan(OOD_FROM, 360, color=_COLOURS["ood"], alpha=0.08, linewidth=0)
     axes.set_xticks(range(0, 361, 45))
-    axes.set(xlabel="angle (degrees)", ylabel="accuracy on held-out digits", xlim=(0, 360), ylim=(0, 1))
-    axes.set_title("sequential-mnist: final accuracy against angle")
-    finish(axes, loc="lower center", ncols=4)
+    axes.set(xlabel="rotation angle (degrees)", ylabel="final accuracy on validation digits", xlim=(0, 360))
+    axes.set(ylim=(0, 1), title="sequential-mnist: final accuracy per run\n(shaded: out-of-distribution angles)")
+    finish_axes(axes)
+    _legend_below(figure)
     return figure
 
 
-def finish(axes: Axes, **legend: Any) -> None:  # noqa: ANN401 - matplotlib's own
-    """Take away what distracts, and add the legend if there is something in it."""
+def finish_axes(axes: Axes, **legend: Any) -> None:  # noqa: ANN401 - matplotlib's own
+    """Hide the top and right spines, draw a light grid, and add a legend if `legend` arguments are given."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
+    if legend and axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, **legend)

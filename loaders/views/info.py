@@ -1,39 +1,43 @@
-"""What is in a zoo, as plain data."""
+"""`zoo_info`: a summary of a zoo as plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rnn_zoos.families.registry import task_family
+from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.loaders.zoo import Zoo
 
 
 def zoo_info(zoo: Zoo) -> dict[str, Any]:
-    """Summarise a zoo: `zoo` (key -> value), and lists of rows for `splits`, `steps` and `labels`."""
+    """Summarise a zoo.
+
+    Args:
+        zoo: an opened zoo.
+
+    Returns:
+        A dict of plain data: `zoo` (property -> value), and lists of dicts `splits` (numbers of runs, rows and shards
+        per split), `steps` (mean labels per step) and `labels` (range, unit and description per label).
+
+    Raises:
+        FormatError: if the index does not match the manifest.
+        IntegrityError: if an index file is missing or damaged.
+        HubError: if an index file cannot be downloaded.
+
+    Example:
+        >>> from rnn_zoos.loaders import open_zoo, zoo_info
+        >>> info = zoo_info(open_zoo("zoos/formal-languages"))
+        >>> runs = info["zoo"]["runs"]
+    """
     manifest, index = zoo.manifest, zoo.index()
+    labels = _numeric_labels(manifest)
     columns = manifest.columns
-    plan_columns = {"run", "step", "shard", "row"}
-    numeric = [n for n, column in columns.items() if column["dtype"] in ("int32", "float32", "float64")]
-    labels = [name for name in numeric if name not in plan_columns]
-    architecture = manifest.architecture
     return {
-        "zoo": {
-            "zoo": manifest.zoo,
-            "preset": manifest.preset,
-            **({"seed": manifest.seed} if manifest.imported is None else {"imported": manifest.imported["layout"]}),
-            "network": f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size}, "
-            f"{architecture.num_parameters:,} parameters",
-            "runs": manifest.runs,
-            "tasks": len(pc.unique(index["task"])),
-            "snapshots": len(index),
-            "steps": ", ".join(map(str, manifest.snapshots)),
-            "diverged runs": len(pc.unique(index.filter(index["diverged"])["run"])),
-            "size": f"{sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB",
-            "made": ", ".join(f"{key} {value}" for key, value in _made(manifest.made).items()),
-        },
+        "zoo": _properties(zoo, index),
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
         "steps": _means(index, [name for name in task_family(manifest.zoo).label_columns if name in labels]),
         "labels": [
@@ -43,13 +47,37 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
     }
 
 
-def _made(made: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def _numeric_labels(manifest: Manifest) -> list[str]:
+    """Return the numeric columns of the index, except those that identify a snapshot or locate its tensors."""
+    dtypes = {name: column["dtype"] for name, column in manifest.columns.items()}
+    numeric = [name for name, dtype in dtypes.items() if dtype in ("int32", "float32", "float64")]
+    return [name for name in numeric if name not in {"run", "step", "shard", "row"}]
+
+
+def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
+    """Return the properties of the zoo as a whole: name -> value."""
+    manifest, architecture = zoo.manifest, zoo.manifest.architecture
+    origin = {"seed": manifest.seed} if manifest.imported is None else {"imported": manifest.imported["layout"]}
     return {
-        "by": made["backend"],
-        **made["versions"],
-        "on": made["machine"],
-        "in": f"{made['seconds']:,.0f} core seconds",
+        "zoo": manifest.zoo,
+        "preset": manifest.preset,
+        **origin,
+        "network": f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size} units, "
+        f"{architecture.num_parameters:,} parameters",
+        "runs": manifest.runs,
+        "tasks": len(pc.unique(index["task"])),
+        "snapshots": len(index),
+        "steps": ", ".join(map(str, manifest.snapshots)),
+        "diverged runs": len(pc.unique(index.filter(index["diverged"])["run"])),
+        "size": f"{sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB",
+        "made": _made(manifest.made),
     }
+
+
+def _made(made: Mapping[str, Any]) -> str:
+    """Return one line that says how the zoo was made, from `Manifest.made`."""
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    return f"with {made['backend']}, {versions}, on {made['machine']}, in {made['seconds']:,.0f} core-seconds"
 
 
 def _means(index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Zoos loaded by their Hub name, from a Hub on loopback that fails when it is told to."""
+"""Loading zoos by their Hub name, from a local server that imitates the Hub and injects faults."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from rnn_zoos.format.files import write_json
 from rnn_zoos.format.manifest import read_manifest, seal
 from rnn_zoos.loaders.zoo import open_zoo
 
-pytestmark = pytest.mark.slow  # every scenario imports torch in a process of its own
+pytestmark = pytest.mark.slow  # every scenario imports torch in its own process
 
 CLIENT = ROOT / "tests" / "support" / "hub_client.py"
 
 
 @pytest.fixture
 def hub(zoo, tmp_path):
-    """A Hub with both tiny zoos."""
+    """Return a local Hub with both tiny zoos."""
     with MiniHub(tmp_path / "hub") as hub:
         hub.commits = {
             name: publish(hub, f"owner/{name}", zoo(family), tag="v1")
@@ -41,13 +41,13 @@ def contents(directory):
 
 
 def publish(hub, name, directory, tag=None, **access):
-    """Put a zoo on the Hub without a client; return the commit."""
+    """Store a zoo on the local Hub directly, without a client; return the commit."""
     hub.create(name, **access)
     return hub.commit(name, contents(directory), tag=tag)
 
 
 def client(hub, home, scenario, /, environment=None, **arguments):
-    """Run a scenario of hub_client.py against the Hub in a process of its own; return what it found and all it said."""
+    """Run a scenario of hub_client.py against the Hub in its own process; return its findings and all its output."""
     done = subprocess.run(
         [sys.executable, CLIENT, scenario, json.dumps(arguments)],
         capture_output=True,
@@ -59,7 +59,7 @@ def client(hub, home, scenario, /, environment=None, **arguments):
     return json.loads(done.stdout.splitlines()[-1]), done.stdout + done.stderr
 
 
-def test_rows_are_those_of_the_directory_and_stay_without_network(hub, zoo, tmp_path):
+def test_rows_equal_those_of_the_directory_and_stay_available_offline(hub, zoo, tmp_path):
     languages, digits = zoo("formal-languages"), zoo("sequential-mnist")
     kept = str(tmp_path / "train.pickle")
     found, _ = client(hub, tmp_path / "home", "same_rows", kept=kept)
@@ -67,17 +67,17 @@ def test_rows_are_those_of_the_directory_and_stay_without_network(hub, zoo, tmp_
     assert found["languages"] == expected and found["digits"] == digests(digits, rollouts=True)
     assert found["pickled"] < 20_000
     assert found["stream"] and found["nodes"] and found["workers"] and found["model"]
-    asked, commit = len(hub.log), hub.commits["languages"]
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    for environment in ({"HF_HUB_OFFLINE": "1"}, nowhere):
+    num_requests, commit = len(hub.log), hub.commits["languages"]
+    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    for environment in ({"HF_HUB_OFFLINE": "1"}, unreachable):
         again, _ = client(hub, tmp_path / "home", "without_network", environment, kept=kept, commit=commit)
         assert again["languages"] == again["commit"] == expected
         assert again["pickled"] == again["train"] == digest(load_dataset(languages, split="train"))
-        assert environment == nowhere or all("HF_HUB_OFFLINE forbids" in message for message in again["errors"])
-    assert len(hub.log) == asked
+        assert environment == unreachable or all("HF_HUB_OFFLINE forbids" in message for message in again["errors"])
+    assert len(hub.log) == num_requests
 
 
-def test_only_what_is_needed_is_fetched(hub, zoo, tmp_path):
+def test_only_needed_files_are_downloaded(hub, zoo, tmp_path):
     directory = zoo("formal-languages")
     manifest, train = read_manifest(directory), open_zoo(directory).index("train").to_pylist()
     row, places = train[-1], {row["shard"] for row in train}
@@ -103,7 +103,7 @@ def test_only_what_is_needed_is_fetched(hub, zoo, tmp_path):
     assert "owner/languages" in found["info"][1] and "run 2, step 11" in found["sample"][1]
 
 
-def test_a_zoo_that_was_opened_stays_what_it_was_when_its_branch_moves(hub, zoo, tmp_path):
+def test_an_opened_zoo_stays_at_its_commit_when_the_branch_moves(hub, zoo, tmp_path):
     first, second = zoo("formal-languages"), zoo("formal-languages", "gru")
     commit = publish(hub, "owner/moving", first, tag="v1")
     hub.steps["move"] = lambda: hub.commit("owner/moving", contents(second))
@@ -113,7 +113,7 @@ def test_a_zoo_that_was_opened_stays_what_it_was_when_its_branch_moves(hub, zoo,
     assert found["moved"] == digest(load_dataset(second, split="train")) != expected
 
 
-def test_faults_that_pass_are_waited_for_and_others_are_named(hub, zoo, tmp_path):
+def test_transient_faults_are_retried_and_permanent_ones_reported(hub, zoo, tmp_path):
     languages, digits = zoo("formal-languages"), zoo("sequential-mnist")
 
     def body(directory, path):
@@ -145,15 +145,17 @@ def test_faults_that_pass_are_waited_for_and_others_are_named(hub, zoo, tmp_path
     assert not any(fault.times for fault in passing)
     status, corrupt, reset = found["staying"]
     assert status.startswith("HubError") and f"{damaged['train']} of owner/digits" in status
-    assert "answered with status 500, 5 times. Run the same again later" in status
+    assert "answered with status 500, 5 times. Run the same command again later" in status
     assert (
-        corrupt.startswith("IntegrityError") and damaged["ood"] in corrupt and "fetched twice from owner/dig" in corrupt
+        corrupt.startswith("IntegrityError")
+        and damaged["ood"] in corrupt
+        and "downloaded twice from owner/dig" in corrupt
     )
     assert reset.startswith("HubError") and "ReadError" in reset and "5 times" in reset and "network" in reset
-    assert found["not healed"].startswith("IntegrityError") and "Fetching it again failed" in found["not healed"]
+    assert found["not healed"].startswith("IntegrityError") and "Downloading it again failed" in found["not healed"]
 
 
-def test_what_is_not_there_or_not_open_is_said_without_any_token(hub, zoo, tmp_path):
+def test_missing_or_inaccessible_repositories_are_reported_without_printing_a_token(hub, zoo, tmp_path):
     languages = zoo("formal-languages")
     publish(hub, "owner/private", languages, private=True)
     publish(hub, "owner/secret", languages, private=True)
@@ -164,15 +166,15 @@ def test_what_is_not_there_or_not_open_is_said_without_any_token(hub, zoo, tmp_p
     repo = hub.repos["datasets", "owner/lacking"]
     lost = read_manifest(languages).paths("shards", "train")[0]
     del repo.commits[repo.refs["main"]].files[lost]
-    found, said = client(hub, tmp_path / "home", "refusals")
-    assert not any(token in said for token in ("hf_good", "hf_bad", "bad_2"))
+    found, output = client(hub, tmp_path / "home", "refusals")
+    assert not any(token in output for token in ("hf_good", "hf_bad", "bad_2"))
     for name, kind, message in (
         ("missing", "HubError", "has no dataset of that name, or it is private.*Check the spelling.*hf auth login"),
         ("languages", "HubError", "owner/languages has no revision 'v9'. Expected a branch, a tag"),
         ("empty", "FormatError", "owner/empty .revision main. is not a zoo: it has no zoo.json"),
         ("hostile", "FormatError", "the file '../escaped' is not inside the zoo"),
         ("lacking", "IntegrityError", f"{lost} is missing from owner/lacking"),
-        ("gated", "HubError", "accepted its conditions"),
+        ("gated", "HubError", "is gated: accept its terms at"),
     ):
         assert re.match(f"{kind}: .*{message}", found[name]), found[name]
     none, bad, awkward = found["private"]
@@ -183,7 +185,7 @@ def test_what_is_not_there_or_not_open_is_said_without_any_token(hub, zoo, tmp_p
 
 
 def hostile(directory, out):
-    """A copy of a zoo whose manifest, sealed as it should be, names a file outside."""
+    """Make a copy of a zoo whose manifest has a valid seal but names a file outside the zoo."""
     shutil.copytree(directory, out)
     data = json.loads((out / "zoo.json").read_text())
     del data["sha256"]

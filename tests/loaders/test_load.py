@@ -1,4 +1,4 @@
-"""Many readers with workers of their own read one zoo while it grows: they get the right bytes, or an error."""
+"""Concurrent readers with DataLoader workers read a zoo while it is extended: they get correct data or an error."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import contents
-from faulty import TALLY, TIMES, generate_command
+from faults import TALLY, TIMES, generate_command
 
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -39,8 +39,8 @@ def readers(script, zoo, number, epochs):
     return [subprocess.Popen(command, **pipes) for _ in range(number)]
 
 
-def test_readers_while_a_copy_of_the_zoo_is_extended(tmp_path):
-    from faulty import PRESET
+def test_readers_get_the_same_rows_while_a_copy_of_the_zoo_is_extended(tmp_path):
+    from faults import PRESET
 
     number, epochs = (8, 5) if TIMES else (2, 2)
     preset, script = tmp_path / "load.yaml", tmp_path / "reader.py"
@@ -66,20 +66,20 @@ def test_readers_while_a_copy_of_the_zoo_is_extended(tmp_path):
     )
 
 
-def test_a_zoo_that_grows_under_a_reader_is_an_error_and_never_other_weights(tmp_path, tiny_preset):
-    """What was open stays; what is opened later is not there any more, and the error says so."""
-    from conftest import make_in_process
+def test_reading_a_zoo_that_is_extended_in_place_is_an_error_and_never_gives_wrong_weights(tmp_path, tiny_preset):
+    """Mapped files keep their content; files opened later no longer exist under the old name, which is an error."""
+    from conftest import generate_in_process
 
     from rnn_zoos.errors import ZooError
     from rnn_zoos.generation.plan import make_plan
 
-    make_in_process(tmp_path, make_plan("formal-languages", tiny_preset(), runs=4))
+    generate_in_process(tmp_path, make_plan("formal-languages", tiny_preset(), runs=4))
     zoo = open_zoo(tmp_path)
     rows = zoo.index().to_pydict()
     first = {name: values[:1] for name, values in rows.items()}
     before = zoo.take("shards", first)
-    make_in_process(tmp_path, make_plan("formal-languages", tiny_preset(), runs=60))
+    generate_in_process(tmp_path, make_plan("formal-languages", tiny_preset(), runs=60))
     for name, array in zoo.take("shards", first).items():
-        assert (array == before[name]).all(), "an open file stays what it was"
+        assert (array == before[name]).all(), "an open file keeps its content"
     with pytest.raises(ZooError):
         zoo.take("shards", rows)

@@ -1,4 +1,4 @@
-"""Zoos as `datasets` objects and as single models."""
+"""Loading zoos as `datasets` objects, stacks and single networks; summaries and samples."""
 
 import gc
 import pickle
@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 import torch
 from conftest import CELLS, ZOOS
-from damage import change
+from damage import edit_manifest
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
@@ -23,21 +23,21 @@ from rnn_zoos.families.rotation import rotation_table
 from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.format.files import map_tensors, write_tensors
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.loaders.dataset import StackedWeights
+from rnn_zoos.loaders.transform import StackedWeights
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.views.sample import sample_network
 from rnn_zoos.loaders.zoo import open_zoo
 
 
 def stored(directory, row, kind="shards"):
-    """The row of the shard file, read by the safetensors library itself."""
+    """Return the tensors of an index row, read by the safetensors library itself."""
     count = read_manifest(directory).splits[row["split"]]["shards"]
     path = directory / kind / f"{row['split']}-{row['shard']:05d}-of-{count:05d}.safetensors"
     return {name: tensor[row["row"]] for name, tensor in safetensors.numpy.load_file(path).items()}
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_rows_have_the_labels_and_weights_that_are_stored(name, zoo):
+def test_rows_have_the_stored_labels_and_weights(name, zoo):
     loaded = load_dataset(zoo(name))
     assert isinstance(loaded, datasets.DatasetDict)
     index = open_zoo(zoo(name)).index().to_pylist()
@@ -54,7 +54,7 @@ def test_rows_have_the_labels_and_weights_that_are_stored(name, zoo):
             assert all(np.array_equal(row["weights"][n], weights[n]) for n in weights)
 
 
-def test_batches_over_several_shards_are_in_the_order_asked_for(zoo):
+def test_batches_across_shards_keep_the_requested_order(zoo):
     train = load_dataset(zoo("formal-languages"), split="train")
     order = [7, 0, 11, 3, 3]
     batch = train[order]
@@ -65,7 +65,7 @@ def test_batches_over_several_shards_are_in_the_order_asked_for(zoo):
         for name, tensor in row["weights"].items():
             assert torch.equal(batch["weights"][name][position], tensor)
     before = batch["weights"]["linear.bias"][0].clone()
-    batch["weights"]["linear.bias"] += 1  # a copy: the mapped file is not touched
+    batch["weights"]["linear.bias"] += 1  # a copy: the mapped file is unchanged
     assert torch.equal(train[7]["weights"]["linear.bias"], before)
 
 
@@ -86,8 +86,8 @@ def test_numpy_rows_have_the_same_bits_as_torch_rows(name, streaming, zoo):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_stack_of_rows_answers_as_its_networks_do(cell, zoo):
-    """Rows of several splits and shards, one of them twice; outputs, states, and gradients to the inputs."""
+def test_a_stack_gives_the_outputs_of_its_networks(cell, zoo):
+    """Rows of several splits and shards, one of them twice; outputs, states, and gradients of the inputs."""
     opened = open_zoo(zoo("formal-languages", cell))
     rows = opened.index(steps=[2, 11]).take([9, 0, 5, 5])
     assert len(set(rows["split"].to_pylist())) > 1
@@ -104,16 +104,16 @@ def test_a_stack_of_rows_answers_as_its_networks_do(cell, zoo):
         opened.stack(rows.select(["run", "step"]))
 
 
-def test_a_zoo_is_the_same_by_its_content_and_not_by_how_it_was_made(zoo, tmp_path):
+def test_the_identity_of_a_zoo_depends_on_its_content_and_not_on_how_it_was_made(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
-    change(out / "zoo.json", lambda data: data["made"].update(seconds=1e6))
+    edit_manifest(out / "zoo.json", lambda data: data["made"].update(seconds=1e6))
     assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
-    change(out / "zoo.json", lambda data: data["files"]["index/train.parquet"].update(sha256="0" * 64))
+    edit_manifest(out / "zoo.json", lambda data: data["files"]["index/train.parquet"].update(sha256="0" * 64))
     assert open_zoo(out).identity != open_zoo(zoo("formal-languages")).identity
 
 
-def test_stacked_weights_give_tensors_by_name_and_rows_by_number():
+def test_stacked_weights_can_be_indexed_by_name_and_by_row():
     stacked = StackedWeights(a=torch.arange(6).view(3, 2), b=torch.arange(3))
     assert torch.equal(stacked[1]["a"], torch.tensor([2, 3])) and [row["b"].item() for row in stacked.rows()] == [
         0,
@@ -122,7 +122,7 @@ def test_stacked_weights_give_tensors_by_name_and_rows_by_number():
     ]
 
 
-def test_steps_and_where_keep_what_they_say(zoo):
+def test_steps_and_where_select_the_matching_rows(zoo):
     directory = zoo("formal-languages")
     everything = open_zoo(directory).index().to_pylist()
     assert len(load_dataset(directory, split="train", steps=11)) == sum(
@@ -140,8 +140,8 @@ def test_steps_and_where_keep_what_they_say(zoo):
     assert len(list(load_dataset(directory, split="train", where=[("loss", ">", 99)], streaming=True))) == 0
 
 
-def test_where_means_the_number_that_is_written(zoo):
-    """Columns are float32: neither 0.0001 nor 0.1 is among their values, but both are meant."""
+def test_where_compares_with_values_cast_to_the_column_type(zoo):
+    """Columns are float32: neither 0.0001 nor 0.1 equals any of their values exactly, but both must match."""
     languages = load_dataset(zoo("formal-languages"), split="train")
     assert len(load_dataset(zoo("formal-languages"), split="train", where=[("weight_decay", "==", 0.0001)])) == len(
         languages
@@ -155,7 +155,7 @@ def test_where_means_the_number_that_is_written(zoo):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_no_rows_have_empty_tensors(name, zoo):
+def test_selecting_no_rows_gives_empty_tensors(name, zoo):
     train = load_dataset(zoo(name), split="train", rollouts=True)
     whole = train[0:2]
     for none in (
@@ -169,15 +169,15 @@ def test_no_rows_have_empty_tensors(name, zoo):
         assert all(tensor.shape == (0, *whole["weights"][n].shape[1:]) for n, tensor in none["weights"].items())
 
 
-def test_a_lost_place_is_an_error_and_not_a_row_without_weights(zoo):
+def test_removing_only_some_of_the_location_columns_is_an_error(zoo):
     train = load_dataset(zoo("formal-languages"), split="train")
     for lost in (train.remove_columns(["shard"]), train.remove_columns(["split"]), train.rename_column("row", "line")):
-        with pytest.raises(FormatError, match="do not say where the weights are"):
+        with pytest.raises(FormatError, match="do not locate the weights"):
             lost[0]
     assert "weights" not in train.remove_columns(["shard", "row"])[0]
 
 
-def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
+def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
     directory = zoo("formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown split 'training'; known: train, .*Did you mean 'train'"):
         load_dataset(directory, split="training")
@@ -207,7 +207,7 @@ def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
         load_dataset(None)
     with pytest.raises(UnknownNameError, match="Unknown run"):
         load_model(directory, "3", 11)
-    with pytest.raises(FormatError, match="is not a directory, nor the name of a zoo.*rnn-zoos generate"):
+    with pytest.raises(FormatError, match="is neither a directory nor the name of a zoo.*rnn-zoos generate"):
         load_dataset("./formal-languages")
     with pytest.raises(FormatError, match="not a zoo"):
         load_dataset(tmp_path)
@@ -218,7 +218,7 @@ def test_wrong_arguments_say_what_is_known(zoo, tmp_path):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_language_models_reproduce_their_stored_rollouts(cell, zoo):
+def test_language_networks_reproduce_their_stored_rollouts(cell, zoo):
     for split in load_dataset(zoo("formal-languages", cell), rollouts=True).values():
         for row in split:
             network = load_model(zoo("formal-languages", cell), row["run"], row["step"])
@@ -230,7 +230,7 @@ def test_language_models_reproduce_their_stored_rollouts(cell, zoo):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_digit_models_reproduce_their_stored_rollouts_on_real_digits(cell, zoo):
+def test_digit_networks_reproduce_their_stored_rollouts_on_real_digits(cell, zoo):
     digits = load_digits("embedded")
     for split in load_dataset(zoo("sequential-mnist", cell), rollouts=True).values():
         for row in split:
@@ -238,19 +238,19 @@ def test_digit_models_reproduce_their_stored_rollouts_on_real_digits(cell, zoo):
             assert row["sequences"].shape == (6, 50, 16) and row["sequences"].dtype == torch.float32
             with torch.no_grad():
                 assert_equal_to_half_rounding(network(row["sequences"]), row["logits"])
-            expected = tile_inputs(digits.images[digits.fit], rotation_table(row["angle"]))
+            expected = tile_inputs(digits.images[digits.train], rotation_table(row["angle"]))
             places = [(expected == inputs).all(-1).all(-1).nonzero().item() for inputs in row["sequences"]]
-            assert torch.equal(digits.labels[digits.fit][places].to(torch.uint8), row["labels"])
+            assert torch.equal(digits.labels[digits.train][places].to(torch.uint8), row["labels"])
 
 
 def assert_equal_to_half_rounding(exact: torch.Tensor, half: torch.Tensor) -> None:
-    """Equal to the nearest float16, or its neighbour where the float32 sum was rounded the other way."""
+    """Allow the nearest float16, or its neighbour where the float32 sum was rounded the other way."""
     assert half.dtype == torch.float16
     spacing = 2.0 ** (exact.abs().clamp(min=2**-14).log2().floor() - 10)
     assert ((exact - half.float()).abs() <= 0.5 * spacing + 1e-5 * (1 + exact.abs())).all()
 
 
-def test_it_is_a_real_dataset(zoo):
+def test_the_usual_operations_of_datasets_work(zoo):
     train = load_dataset(zoo("formal-languages"), split="train")
     assert isinstance(train, datasets.Dataset)
     learned = train.filter(lambda step: step > 0, input_columns=["step"])
@@ -265,7 +265,7 @@ def test_it_is_a_real_dataset(zoo):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_data_loaders_stack_weights(zoo, workers):
+def test_data_loaders_collate_stacked_weights(zoo, workers):
     train = load_dataset(zoo("formal-languages"), split="train", rollouts=True)
     seen = 0
     for batch in DataLoader(train, batch_size=4, num_workers=workers):
@@ -277,7 +277,7 @@ def test_data_loaders_stack_weights(zoo, workers):
     assert seen == len(train)
 
 
-def test_it_survives_pickling_without_its_weights(zoo):
+def test_a_pickled_dataset_works_and_contains_no_weights(zoo):
     train = load_dataset(zoo("formal-languages"), split="train")
     row = train[3]
     data = pickle.dumps(train)
@@ -287,7 +287,7 @@ def test_it_survives_pickling_without_its_weights(zoo):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_a_stream_has_the_same_rows_and_splits_over_nodes(name, zoo):
+def test_a_stream_has_the_same_rows_and_divides_over_nodes(name, zoo):
     whole = load_dataset(zoo(name), split="train", rollouts=True)
     stream = load_dataset(zoo(name), split="train", rollouts=True, streaming=True)
     assert isinstance(stream, datasets.IterableDataset)
@@ -303,7 +303,7 @@ def test_a_stream_has_the_same_rows_and_splits_over_nodes(name, zoo):
     assert all(nodes)
 
 
-def test_mapping_a_shard_copies_nothing_of_it(tmp_path):
+def test_mapping_a_shard_allocates_no_memory_for_it(tmp_path):
     size = 50_000_000
     write_tensors(tmp_path / "x.safetensors", {"a": np.ones((size, 1), np.uint8)}, {})
     gc.collect()
@@ -319,32 +319,32 @@ def private_memory() -> int:
 
 
 @pytest.mark.parametrize("kind", ["shards", "rollouts"])
-def test_a_flipped_byte_is_an_error_that_names_the_file_when_it_is_read(kind, zoo, tmp_path):
+def test_reading_a_file_with_a_flipped_byte_is_an_error_that_names_the_file(kind, zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     path = sorted((out / kind).glob("train-00001*"))[0]
     data = path.read_bytes()
     path.write_bytes(data[:-9] + bytes([data[-9] ^ 64]) + data[-8:])
     train = load_dataset(out, split="train", rollouts=kind == "rollouts")
-    assert "weights" in train[0], "another shard is whole"
-    with pytest.raises(IntegrityError, match=rf"{path.name} has sha256 .*Fetch or generate this zoo again"):
+    assert "weights" in train[0], "another shard is intact"
+    with pytest.raises(IntegrityError, match=rf"{path.name} has sha256 .*Download or generate this zoo again"):
         train[len(train) - 1], train[:]
 
 
-def test_a_damaged_index_is_an_error_that_names_it(zoo, tmp_path):
+def test_a_damaged_index_is_an_error_that_names_the_file(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     (out / "index" / "train.parquet").write_bytes((out / "index" / "train.parquet").read_bytes()[:-1])
     with pytest.raises(IntegrityError, match="index/train.parquet has"):
         load_dataset(out)
 
 
-def test_rollouts_of_digits_need_their_angle(zoo):
+def test_rollouts_of_digits_need_the_column_angle(zoo):
     train = load_dataset(zoo("sequential-mnist"), split="train", rollouts=True)
     with pytest.raises(FormatError, match="need the column 'angle'"):
         train.remove_columns(["angle"])[0]
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_info_summarises_what_is_there(name, zoo):
+def test_info_summarises_the_zoo(name, zoo):
     info = zoo_info(open_zoo(zoo(name)))
     manifest, index = read_manifest(zoo(name)), open_zoo(zoo(name)).index().to_pylist()
     assert info["zoo"]["runs"] == manifest.runs and info["zoo"]["snapshots"] == len(index)
@@ -356,7 +356,7 @@ def test_info_summarises_what_is_there(name, zoo):
         assert row["accuracy"] == pytest.approx(sum(expected) / len(expected), rel=1e-6)
 
 
-def test_sample_shows_the_strings_by_which_a_snapshot_was_measured(zoo):
+def test_sample_shows_the_strings_on_which_a_snapshot_was_evaluated(zoo):
     title, rows = sample_network(zoo("formal-languages"), run=2, step=None, count=13)
     row = open_zoo(zoo("formal-languages")).row(2, 11)
     assert "step 11" in title and row["task"] in title
@@ -365,7 +365,7 @@ def test_sample_shows_the_strings_by_which_a_snapshot_was_measured(zoo):
     assert all(r["fault"] in faults[r[""]] and r["string"].endswith("...") == (r["fault"] == "no end") for r in rows)
 
 
-def test_sample_names_digits(zoo):
+def test_sample_shows_classified_digits(zoo):
     _, rows = sample_network(zoo("sequential-mnist"), run=0, step=8, count=20)
     digits = load_digits("embedded")
     assert len(rows) == 20

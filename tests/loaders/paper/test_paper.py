@@ -1,4 +1,4 @@
-"""The paper's .npy layout: there and back bit for bit, its known faults mended and counted, anything else refused."""
+"""The paper's .npy layout: bit-exact round trips, known defects repaired and counted, everything else rejected."""
 
 import io
 import json
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ZOOS, make_in_process
+from conftest import ZOOS, generate_in_process
+from damage import edit_index
 
 from rnn_zoos import load_dataset, load_model
 from rnn_zoos.cli import app as cli
@@ -19,7 +20,7 @@ from rnn_zoos.families.formal_languages import BOS, EOS, judge
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import CARD, read_manifest
 from rnn_zoos.generation.plan import make_plan
-from rnn_zoos.generation.publishing.publish import export_parquet
+from rnn_zoos.generation.publishing.export import export_parquet
 from rnn_zoos.loaders.paper.exporting import export_paper
 from rnn_zoos.loaders.paper.importing import findings, import_paper
 from rnn_zoos.loaders.views.figures import draw_zoo
@@ -30,7 +31,7 @@ from rnn_zoos.loaders.zoo import open_zoo
 
 @pytest.fixture(scope="module")
 def exported(zoo, tmp_path_factory):
-    """Directories of the tiny zoos in the paper's layout, by name; not to be written to."""
+    """Return a folder with the tiny zoos in the paper's layout, by name; read-only."""
     folder = tmp_path_factory.mktemp("paper")
     for name in ZOOS:
         export_paper(zoo(name), folder / name)
@@ -39,7 +40,7 @@ def exported(zoo, tmp_path_factory):
 
 @pytest.fixture
 def source(exported, tmp_path):
-    """Return a copy, as the paper's code would have written it: args.json says nothing of how steps count."""
+    """Return a function that copies an export as the paper's code writes it: args.json lacks our entries."""
 
     def copy(name: str, to: str = "source") -> Path:
         made = shutil.copytree(exported / name, tmp_path / to)
@@ -58,28 +59,28 @@ def change(directory: Path, name: str, edit) -> None:
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_there_and_back_is_the_same_bit_for_bit(name, zoo, exported, tmp_path):
+def test_export_and_import_restore_a_zoo_bit_for_bit(name, zoo, exported, tmp_path):
     manifest = import_paper(exported / name, tmp_path / "back")
     assert check_zoo(tmp_path / "back") == [] and findings(manifest) == []
-    ours, theirs = load_dataset(zoo(name), rollouts=True), load_dataset(tmp_path / "back", rollouts=True)
-    assert ours.keys() == theirs.keys()
+    original, restored = load_dataset(zoo(name), rollouts=True), load_dataset(tmp_path / "back", rollouts=True)
+    assert original.keys() == restored.keys()
     same = {"run", "step", "split", "task", "weight_decay", "loss", "angle", "m_b", "m_c", "m_d", "eval_loss"}
-    for split in ours:
-        assert len(ours[split]) == len(theirs[split])
-        for mine, other in zip(ours[split], theirs[split], strict=True):
-            assert all(mine[key] == other[key] for key in same & mine.keys())
-            assert other["original_step"] == other["step"] and other["original_run"] == other["run"]
+    for split in original:
+        assert len(original[split]) == len(restored[split])
+        for before, after in zip(original[split], restored[split], strict=True):
+            assert all(before[key] == after[key] for key in same & before.keys())
+            assert after["original_step"] == after["step"] and after["original_run"] == after["run"]
             for key in ("sequences", "log_probs", "logits"):
-                assert key not in mine or torch.equal(mine[key], other[key])
-            for key, tensor in mine["weights"].items():
-                assert torch.equal(tensor, other["weights"][key])
+                assert key not in before or torch.equal(before[key], after[key])
+            for key, tensor in before["weights"].items():
+                assert torch.equal(tensor, after["weights"][key])
     export_paper(tmp_path / "back", tmp_path / "again")
     for path in sorted((exported / name).glob("*.npy")):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_the_files_are_those_of_the_papers_code(name, zoo, exported):
+def test_exported_files_have_the_dtypes_and_shapes_of_the_papers_code(name, zoo, exported):
     rows = open_zoo(zoo(name)).index().sort_by([("run", "ascending"), ("step", "ascending")]).to_pylist()
     arrays = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in (exported / name).glob("*.npy")}
     kinds = {key: (str(array.dtype), array.shape) for key, array in arrays.items()}
@@ -105,15 +106,15 @@ def test_the_files_are_those_of_the_papers_code(name, zoo, exported):
         assert arrays["accuracy_losses"].tolist() == [[row[label] for label in labels] for row in rows]
     steps = arrays.get("num_step", arrays.get("num_step_correct"))
     assert steps[:, :2].tolist() == [[row["run"], row["step"]] for row in rows]
-    for place in (0, 7):  # what `torch.nn.Module.parameters` gives, in its order
+    for place in (0, 7):  # `parameters` has the order of `torch.nn.Module.parameters`
         network = load_model(zoo(name), rows[place]["run"], rows[place]["step"])
         flat = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
         assert torch.equal(flat, torch.from_numpy(arrays["parameters"][place].copy()))
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_an_imported_zoo_is_a_zoo(name, source, tmp_path):
-    """Everything that reads zoos works; the paper's step s is after s+1 updates."""
+def test_all_readers_work_on_an_imported_zoo(name, source, tmp_path):
+    """The paper's step s is after s+1 updates."""
     import_paper(source(name), tmp_path / "zoo")
     assert check_zoo(tmp_path / "zoo") == []
     steps = read_manifest(tmp_path / "zoo").snapshots
@@ -126,13 +127,15 @@ def test_an_imported_zoo_is_a_zoo(name, source, tmp_path):
     card = (tmp_path / "parquet" / CARD).read_text()
     assert "rnn-zoos import" in card
     licenses = yaml.safe_load(card.split("---")[1])["license"]
-    assert licenses == ["unknown"] + ["cc-by-sa-3.0"] * (name == "sequential-mnist"), "theirs, and MNIST's pixels"
+    assert licenses == ["unknown"] + ["cc-by-sa-3.0"] * (name == "sequential-mnist"), (
+        "the authors' data, and the pixels of MNIST"
+    )
     assert len(exported) > 4 and not (tmp_path / "parquet" / "preset.yaml").exists(), "it has no preset"
     assert len(sample_network(tmp_path / "zoo", row["run"], None, 3)[1]) == 3
     assert all(path.is_file() for path in draw_zoo(tmp_path / "zoo", tmp_path / "figures"))
 
 
-def test_labels_are_measured_on_the_stored_strings_and_the_authors_own_is_kept(source, tmp_path):
+def test_labels_are_measured_on_the_stored_strings_and_the_authors_accuracy_is_kept(source, tmp_path):
     directory = source("formal-languages")
     change(directory, "num_step_correct", lambda a: a.__setitem__((slice(None), 2), np.arange(len(a)) * 40))
     import_paper(directory, tmp_path / "zoo")
@@ -143,9 +146,9 @@ def test_labels_are_measured_on_the_stored_strings_and_the_authors_own_is_kept(s
             assert row["original_accuracy"] == np.float32(row["original_row"] * 40 / 1000)
 
 
-def test_strings_that_lost_their_bos_are_mended_and_counted(source, tmp_path, monkeypatch, capsys):
+def test_strings_that_lost_their_bos_are_repaired_and_counted(source, tmp_path, monkeypatch, capsys):
     directory = source("formal-languages")
-    change(directory, "sequences", lambda a: a.__setitem__(slice(1, None, 5), np.minimum(a[1::5], BOS)))  # no end
+    change(directory, "sequences", lambda a: a.__setitem__(slice(1, None, 5), np.minimum(a[1::5], BOS)))  # no EOS
     whole = (directory / "sequences.npy").read_bytes()
     unfinished = (np.load(directory / "sequences.npy") != EOS).all(axis=-1)
     change(directory, "sequences", lambda a: a.__setitem__((*np.nonzero(unfinished), 0), EOS))
@@ -161,8 +164,8 @@ def test_strings_that_lost_their_bos_are_mended_and_counted(source, tmp_path, mo
 
 
 @pytest.mark.parametrize("folders", [True, False])
-def test_runs_of_parts_that_count_from_0_stay_apart(folders, source, tmp_path):
-    """As folders, or joined into one as the paper's training script reads them."""
+def test_runs_of_parts_that_all_count_from_0_are_kept_apart(folders, source, tmp_path):
+    """Parts as folders, or concatenated into one folder, which is how the paper's training script reads them."""
     parts = [source("sequential-mnist", f"parts/seed_{number}") for number in (1, 2)]
     if not folders:
         for path in parts[0].glob("*.npy"):
@@ -175,7 +178,7 @@ def test_runs_of_parts_that_count_from_0_stay_apart(folders, source, tmp_path):
     assert [row["original_run"] for row in rows] == [run % 5 for run in range(10) for _ in range(3)]
 
 
-def test_runs_that_diverged_or_stopped_are_cut_or_left_out_and_counted(source, tmp_path):
+def test_diverged_runs_are_truncated_and_unfinished_runs_left_out_and_both_counted(source, tmp_path):
     directory = source("sequential-mnist")
     change(directory, "parameters", lambda a: a.__setitem__((1, 4), np.nan))  # run 0 from its second snapshot on
     change(directory, "accuracy_losses", lambda a: a.__setitem__((8, 2), np.inf))  # run 2 at its last
@@ -218,22 +221,25 @@ LANGUAGE_FAULTS = [
     (lambda d: (d / "logits.npy").unlink(), r"logits\.npy cannot be read: No such file.*Expected float16"),
     (lambda d: (d / "num_step_correct.npy").unlink(), "has neither num_step_correct.npy"),
     (lambda d: (d / "parameters.npy").unlink(), "has no parameters.npy"),
-    (lambda d: np.save(d / "num_step.npy", np.zeros((21, 2), int)), "has both num_step_correct.npy and num_step.npy"),
-    (objects, r"tasks\.npy holds object \[21\]; expected whole numbers \[rows, 4\]. Objects are never unpickled"),
+    (
+        lambda d: np.save(d / "num_step.npy", np.zeros((21, 2), int)),
+        "has both num_step_correct.npy .* and num_step.npy",
+    ),
+    (objects, r"tasks\.npy holds object \[21\]; expected integers \[rows, 4\]. Objects are never unpickled"),
     (lambda d: header(d, "(2000000000000, 916)"), r"parameters\.npy has .* bytes; its header announces"),
     (lambda d: header(d, f"({2**64}, 916)"), r"parameters\.npy has .* bytes; its header announces"),
     (lambda d: header(d, "(-21, 916)"), r"parameters\.npy has .* bytes"),
     (lambda d: header(d, "(" * 2000), r"parameters\.npy is not a .npy file"),
     (lambda d: header(d, "(21, 916"), r"parameters\.npy is not a .npy file"),
     (lambda d: header(d, "(" + "1," * 6000 + ")"), r"parameters\.npy is not a .npy file"),
-    (lambda d: cut(d, "sequences", -1), r"sequences\.npy has .* bytes; its header announces.*cut short"),
+    (lambda d: cut(d, "sequences", -1), r"sequences\.npy has .* bytes; its header announces.*truncated"),
     (lambda d: cut(d, "sequences", 30), r"sequences\.npy is not a .npy file"),
     (lambda d: cut(d, "sequences", 0), r"sequences\.npy is not a .npy file"),
     (lambda d: (d / "tasks.npy").write_bytes(b"<html>quota exceeded</html>"), r"tasks\.npy is not a .npy file"),
     (lambda d: change(d, "logits", lambda a: a[:-1]), r"logits\.npy has 20 rows, parameters\.npy has 21"),
     (
         lambda d: change(d, "logits", lambda a: a[:, :-1]),
-        r"logits\.npy has 3 rollouts a snapshot, sequences\.npy has 4",
+        r"logits\.npy has 3 rollouts per snapshot, sequences\.npy has 4",
     ),
     (lambda d: change(d, "logits", lambda a: a.astype(np.float64)), r"logits\.npy holds float64"),
     (lambda d: change(d, "logits", lambda a: a.swapaxes(2, 3)), r"logits\.npy holds float16 \[21, 4, 6, 41\]"),
@@ -243,11 +249,14 @@ LANGUAGE_FAULTS = [
     (lambda d: change(d, "logits", lambda a: a.__setitem__((5, 1, 0, 0), 2)), r"logits\.npy: row 5 is above 0"),
     (lambda d: change(d, "tasks", lambda a: a.__setitem__((5, 1), 3)), r"tasks\.npy: row 5 holds .*from -3 to 2"),
     (lambda d: change(d, "tasks", lambda a: a.__setitem__((5, 0), 1)), r"tasks\.npy: row 5 holds .*0 in column 0"),
-    (lambda d: change(d, "num_step_correct", lambda a: a.__setitem__((5, 2), 1001)), "row 5 .*0 to 1000 right strings"),
+    (
+        lambda d: change(d, "num_step_correct", lambda a: a.__setitem__((5, 2), 1001)),
+        "row 5 .*0 to 1000 strings with the right counts",
+    ),
     (lambda d: change(d, "num_step_correct", lambda a: a.__setitem__((5, 1), -1)), "row 5 .*a run and a step"),
     (lambda d: change(d, "num_step_correct", lambda a: a.astype(float)), r"holds float64 \[21, 3\]"),
     (lambda d: change(d, "num_step_correct", lambda a: a[np.argsort(a[:, 1], kind="stable")]), "have the same steps"),
-    (lambda d: change(d, "parameters", lambda a: a[:, ::-1] * 9), "from what a network with the weights"),
+    (lambda d: change(d, "parameters", lambda a: a[:, ::-1] * 9), "from the outputs of a network with the weights"),
     (
         lambda d: (d / "args.json").unlink(),
         r"parameters\.npy holds float32 \[21, 916\]; expected float32 \[rows, 13766",
@@ -265,7 +274,7 @@ DIGIT_FAULTS = [
     ),
     (lambda d: change(d, "tasks", lambda a: a.__setitem__((3, 0), 360)), r"tasks\.npy: row 3 .*below 360 degrees"),
     (lambda d: change(d, "tasks", lambda a: a.__setitem__((3, 0), np.nan)), r"tasks\.npy: row 3"),
-    (lambda d: change(d, "accuracy_losses", lambda a: a.__setitem__((3, 0), 1.5)), "row 3 .*accuracy of 0 to 1"),
+    (lambda d: change(d, "accuracy_losses", lambda a: a.__setitem__((3, 0), 1.5)), "row 3 .*accuracy from 0 to 1"),
     (lambda d: change(d, "accuracy_losses", lambda a: a.__setitem__((3, 1), -1)), "row 3 .*losses of at least 0"),
     (lambda d: change(d, "accuracy_losses", lambda a: a.__setitem__((3, 3), np.nan)), "row 3 .*weight decay"),
     (lambda d: (d / "accuracy_losses.npy").unlink(), r"accuracy_losses\.npy cannot be read"),
@@ -279,7 +288,7 @@ DIGIT_FAULTS = [
         *(("sequential-mnist", *fault) for fault in DIGIT_FAULTS),
     ],
 )
-def test_what_is_not_of_the_layout_is_refused_and_leaves_nothing(name, fault, message, source, tmp_path):
+def test_malformed_files_are_rejected_and_nothing_is_left_behind(name, fault, message, source, tmp_path):
     directory = source(name)
     fault(directory)
     with pytest.raises(FormatError, match=message):
@@ -287,8 +296,8 @@ def test_what_is_not_of_the_layout_is_refused_and_leaves_nothing(name, fault, me
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_no_header_is_more_than_a_message(source, tmp_path):
-    """Any byte of a header may be another."""
+def test_a_damaged_header_is_always_a_format_error(source, tmp_path):
+    """Replace random bytes of a header by random bytes."""
     directory = source("formal-languages")
     whole = (directory / "num_step_correct.npy").read_bytes()
     random = np.random.default_rng(0)
@@ -304,24 +313,24 @@ def test_no_header_is_more_than_a_message(source, tmp_path):
                 import_paper(directory, tmp_path / "zoo")
 
 
-def test_a_directory_that_is_not_new_is_not_touched(zoo, source, tmp_path):
+def test_an_existing_directory_is_not_changed(zoo, source, tmp_path):
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "mine").write_text("")
     for write in (
         lambda: import_paper(source("formal-languages"), tmp_path / "zoo"),
         lambda: export_paper(zoo("formal-languages"), tmp_path / "zoo"),
     ):
-        with pytest.raises(StorageError, match="is there already; nothing was changed"):
+        with pytest.raises(StorageError, match="already exists; nothing was changed"):
             write()
     assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["mine"]
 
 
-def test_what_cannot_be_exported_is_refused(zoo, tiny_preset, tmp_path):
-    with pytest.raises(FormatError, match="of the cell gru; the paper's layout holds lstm only"):
+def test_zoos_that_the_layout_cannot_hold_are_rejected(zoo, tiny_preset, tmp_path):
+    with pytest.raises(FormatError, match="of the cell gru; the paper's layout holds only lstm"):
         export_paper(zoo("formal-languages", "gru"), tmp_path / "out")
     path = tmp_path / "wild.yaml"
     path.write_text(Path(tiny_preset()).read_text().replace("0: 0.01", "0: 1.0e+38").replace("[0, 2, 11]", "[11]"))
-    make_in_process(tmp_path / "wild", make_plan("formal-languages", str(path)))
+    generate_in_process(tmp_path / "wild", make_plan("formal-languages", str(path)))
     with pytest.raises(FormatError, match="has no snapshots"):
         export_paper(tmp_path / "wild", tmp_path / "out")
     damaged = shutil.copytree(zoo("formal-languages"), tmp_path / "damaged")
@@ -333,23 +342,21 @@ def test_what_cannot_be_exported_is_refused(zoo, tiny_preset, tmp_path):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_the_command_says_what_the_layout_has_no_place_for(name, zoo, tmp_path, monkeypatch, capsys):
+def test_the_command_reports_what_the_layout_cannot_hold(name, zoo, tmp_path, monkeypatch, capsys):
     arguments = ["export", str(zoo(name)), "--to", "paper", "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["rnn-zoos", *arguments])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     out = capsys.readouterr().out
-    assert not stop.value.code and out.count("\n") == 1 and "has no place for split" in out
+    assert not stop.value.code and out.count("\n") == 1 and "cannot hold split" in out
     assert (tmp_path / "out" / "parameters.npy").is_file()
 
 
-def test_check_finds_what_an_imported_index_says_wrongly(source, tmp_path):
-    from test_format import rewrite_index
-
+def test_check_finds_wrong_entries_in_an_imported_index(source, tmp_path):
     import_paper(source("formal-languages"), tmp_path / "zoo")
-    rewrite_index(tmp_path / "zoo", "train", lambda rows: rows[0].update(m_b=7))
-    assert any("there is no such task" in finding for finding in check_zoo(tmp_path / "zoo"))
-    rewrite_index(tmp_path / "zoo", "train", lambda rows: rows[0].update(m_b=rows[1]["m_b"], task="b+0 c+0 d+0"))
-    assert any("its task gives it" in finding for finding in check_zoo(tmp_path / "zoo"))
+    edit_index(tmp_path / "zoo", "train", lambda rows: rows[0].update(m_b=7))
+    assert any("the task columns do not describe a task" in finding for finding in check_zoo(tmp_path / "zoo"))
+    edit_index(tmp_path / "zoo", "train", lambda rows: rows[0].update(m_b=rows[1]["m_b"], task="b+0 c+0 d+0"))
+    assert any("its task columns determine" in finding for finding in check_zoo(tmp_path / "zoo"))
     with pytest.raises(UnknownNameError):
         load_model(tmp_path / "zoo", 0, 0)

@@ -9,7 +9,7 @@ from rnn_zoos.loaders.zoo import open_zoo
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_figures_are_pictures_with_something_in_them(name, zoo, tmp_path):
+def test_figures_are_written_and_not_empty(name, zoo, tmp_path):
     paths = draw_zoo(zoo(name), tmp_path / "new" / "figures")
     assert [path.name for path in paths] == ["accuracy.png", "tasks.png"]
     for path in paths:
@@ -19,7 +19,7 @@ def test_figures_are_pictures_with_something_in_them(name, zoo, tmp_path):
             )
 
 
-def test_every_run_is_a_line_and_every_split_a_mean(zoo):
+def test_the_accuracy_figure_has_one_line_per_run_and_one_mean_per_split(zoo):
     index = open_zoo(zoo("formal-languages")).index()
     axes = figures._accuracy_against_step(index, "x").axes[0]
     runs = {row["run"]: [] for row in index.to_pylist()}
@@ -30,7 +30,7 @@ def test_every_run_is_a_line_and_every_split_a_mean(zoo):
     assert len(lines) == len(runs) + len(set(index["split"].to_pylist()))
 
 
-def test_the_last_snapshot_of_every_run_is_shown(zoo):
+def test_the_task_figure_shows_the_last_snapshot_of_every_run(zoo):
     index = open_zoo(zoo("sequential-mnist")).index()
     last = figures._last_snapshots(index)
     assert [(row["run"], row["step"]) for row in last] == [(run, 8) for run in range(5)]
