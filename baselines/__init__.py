@@ -1,4 +1,11 @@
-"""Learns from zoos: encoders, emulation, downstream tasks, the benchmark that compares them, a package each.
+"""Learning from zoos: encoders of network weights, and the benchmark that compares them.
+
+    encoders        modules that map the weights of networks to embeddings
+    emulation       training of encoders without labels, by imitating the networks
+    downstream      prediction of labels from embeddings; controls; end-to-end training
+    benchmark       training and evaluating encoders and controls; result files, leaderboard, figures
+    interrogation   the theory of probing: how many queries identify a function
+    results         stored results, the leaderboard and the figures
 
 May import: `rnn_zoos`, `rnn_zoos.loaders`; never `rnn_zoos.generation`.
 """
@@ -11,12 +18,12 @@ from rnn_zoos.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-    from rnn_zoos.baselines.benchmark.reading import read_results
-    from rnn_zoos.baselines.benchmark.results import run_control, run_encoder
+    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
     from rnn_zoos.baselines.emulation.data import ZooData, load_data
     from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
-    from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder
-    from rnn_zoos.baselines.encoders.registry import ENCODERS, embeddings_of, make_encoder
+    from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, embeddings_of
+    from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
 
 __all__ = [
     "ENCODERS",
@@ -38,11 +45,11 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "rnn_zoos.baselines.benchmark.leaderboard": ("leaderboard",),
-        "rnn_zoos.baselines.benchmark.reading": ("read_results",),
-        "rnn_zoos.baselines.benchmark.results": ("run_control", "run_encoder"),
+        "rnn_zoos.baselines.benchmark.result_files": ("read_results",),
+        "rnn_zoos.baselines.benchmark.runner": ("run_control", "run_encoder"),
         "rnn_zoos.baselines.emulation.data": ("ZooData", "load_data"),
         "rnn_zoos.baselines.emulation.training": ("EmulationRun", "EmulationSettings"),
-        "rnn_zoos.baselines.encoders.encoder": ("Encoder", "FeatureEncoder"),
-        "rnn_zoos.baselines.encoders.registry": ("ENCODERS", "embeddings_of", "make_encoder"),
+        "rnn_zoos.baselines.encoders.encoder": ("Encoder", "FeatureEncoder", "embeddings_of"),
+        "rnn_zoos.baselines.encoders.registry": ("ENCODERS", "make_encoder"),
     },
 )

@@ -1,4 +1,15 @@
-"""The benchmark: presets, the schedule of results, their JSON, the leaderboard and its figures, speed of encoders.
+"""The benchmark: training and evaluating encoders and controls, result files, the leaderboard and its figures.
 
 May import: the rest of `rnn_zoos.baselines`.
+
+    presets.py         how long and with which sizes encoders are trained
+    runner.py          one encoder and seed, or one control -> one result file
+    measurements.py    what is measured of a trained encoder
+    figure_data.py     what is stored of an encoder for the figures
+    schedule.py        many results in parallel
+    result_format.py   which content a result file must have
+    result_files.py    result files: paths, reading, grouping, scores
+    leaderboard.py     the table of results
+    figures.py         the figures of results
+    encoder_speed.py   the time of a training update with every encoder
 """

@@ -1,127 +1,173 @@
-"""Pictures of the benchmark's results, as PNG files, made from its JSON files alone."""
+"""Figures of the benchmark, PNG files made from result files alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.reading import by_zoo, reading
-from rnn_zoos.baselines.downstream.targets import MEASURES, TARGETS
+from rnn_zoos.baselines.benchmark.result_files import Group, Result, Selection, group_by_zoo, is_control, score_of
+from rnn_zoos.baselines.downstream.targets import TARGETS, measure_title, target_title
 from rnn_zoos.families.formal_languages import LETTERS, FormalLanguages
-from rnn_zoos.loaders.views.figures import figure_of, finish, save_figures
+from rnn_zoos.loaders.views.figures import finish_axes, new_figure, save_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Group = Sequence[Mapping[str, Any]]
-_TEST, _OOD, _CONTROL = "#4477aa", "#ee6677", "#999999"  # told apart by all eyes
-_MAPS = 4  # encoders whose embeddings are drawn
+_TEST, _OOD, _CONTROL = "#4477aa", "#ee6677", "#999999"  # distinguishable with colour-vision deficiencies
+_SPLITS = {"test": "test: unseen tasks", "ood": "ood: out-of-distribution tasks"}
+_MAP_COLUMNS = 6
 
 
-def draw_results(results: Group, out: Path) -> list[Path]:
-    """Draw results into the folder `out`, four figures a zoo, and return the PNGs. Raises StorageError."""
-    drawn: dict[str, Figure] = {}
-    for zoo, named in by_zoo(results).items():
-        encoders = {name: group for name, group in named.items() if "control" not in group[0]}
-        ranked = dict(sorted(encoders.items(), key=lambda pair: _emulation(pair[1], "test").mean()))
-        controls = {name: group for name, group in named.items() if name not in encoders}
-        drawn[f"downstream-{zoo}"] = _downstream(zoo, {**ranked, **controls})
+def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
+    """Draw results into the folder `out`, up to four figures per zoo, and return the PNGs. Raises StorageError.
+
+    `emulation-ZOO`: emulation losses. `downstream-ZOO`: scores of the targets. `embeddings-ZOO`: projected embeddings.
+    `asked-ZOO`: probe sequences of interactive probing, if it is among the encoders.
+    """
+    figures: dict[str, Figure] = {}
+    for zoo, groups in group_by_zoo(results).items():
+        encoders = {name: group for name, group in groups.items() if not is_control(group[0])}
+        ranked = dict(sorted(encoders.items(), key=lambda entry: _total_variations(entry[1], "test").mean()))
+        controls = {name: group for name, group in groups.items() if name not in encoders}
+        figures[f"downstream-{zoo}"] = _scores(zoo, {**ranked, **controls})
         if ranked:
-            drawn[f"emulation-{zoo}"] = _losses(zoo, ranked)
-            drawn[f"embeddings-{zoo}"] = _maps(zoo, ranked)
-        asking = [group[0] for group in ranked.values() if group[0]["asked"]]
-        if asking:
-            drawn[f"asked-{zoo}"] = _asked(zoo, asking[0])
-    return save_figures(drawn, out, dpi=110)
+            figures[f"emulation-{zoo}"] = _losses(zoo, ranked)
+            figures[f"embeddings-{zoo}"] = _embeddings(zoo, ranked)
+        probing = [group[0] for group in ranked.values() if group[0]["asked"]]
+        if probing:
+            figures[f"asked-{zoo}"] = _probes(zoo, probing[0])
+    return save_figures(figures, out, dpi=110)
 
 
-def _emulation(group: Group, split: str) -> Any:  # noqa: ANN401 - an array [seeds]
+def _total_variations(group: Group, split: str) -> Any:  # noqa: ANN401 - an array [seeds]
     return np.array([result["emulation"][split]["total_variation"] for result in group])
 
 
 def _losses(zoo: str, ranked: Mapping[str, Group]) -> Figure:
-    """One line an encoder, one dot a seed, for unseen tasks of the same kind and for `ood`."""
-    figure, axes = figure_of(7, 1.2 + 0.3 * len(ranked))
-    for split, colour, shift in (("test", _TEST, -0.12), ("ood", _OOD, 0.12)):
-        for place, group in enumerate(ranked.values()):
-            values = _emulation(group, split)
-            label = f"{split} (line: mean of seeds)" if place == 0 else None
-            axes.scatter(values, np.full(len(values), place + shift), color=colour, s=22, alpha=0.7, label=label)
-            axes.plot([values.mean()] * 2, [place + shift - 0.13, place + shift + 0.13], color=colour, linewidth=2)
+    """Draw a line per encoder, with a dot per seed for each split."""
+    figure, axes = new_figure(8, 1.5 + 0.3 * len(ranked))
+    for split, colour, shift in (("test", _TEST, -0.14), ("ood", _OOD, 0.14)):
+        for line, group in enumerate(ranked.values()):
+            values, label = _total_variations(group, split), _SPLITS[split] if line == 0 else None
+            axes.scatter(values, np.full(len(values), line + shift), color=colour, s=22, alpha=0.7, label=label)
+            axes.plot([values.mean()] * 2, [line + shift - 0.13, line + shift + 0.13], color=colour, linewidth=2)
     axes.set_yticks(range(len(ranked)), list(ranked))
     axes.invert_yaxis()
-    axes.set(xlabel="total variation a step (less is better)", title=f"{zoo}: emulation of networks of unseen tasks")
-    finish(axes, loc="best")
+    axes.set(xlabel="total variation per step (lower is better)")
+    axes.set_title(f"{zoo}: emulation loss (dots: seeds, bars: mean over seeds)")
+    finish_axes(axes)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _downstream(zoo: str, named: Mapping[str, Group]) -> Figure:
-    """One panel a target, one bar an encoder or control: the mean of seeds, with the mean 95% interval over runs."""
+def _scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
+    """Draw a panel per target, with a bar per encoder and control: the mean over seeds of value and interval."""
     targets = TARGETS[zoo]
-    figure, panels = figure_of(2.1 + 2.1 * len(targets), 1.2 + 0.28 * len(named), ncols=len(targets), sharey=True)
+    figure, panels = new_figure(2.6 + 2.1 * len(targets), 1.6 + 0.28 * len(groups), ncols=len(targets), sharey=True)
     for axes, (name, target) in zip(panels, targets.items(), strict=True):
-        for place, group in enumerate(named.values()):
-            told = [reading(result, name) for result in group]
-            found = [[one["value"], one["low"], one["high"]] for one in told if one and one["value"] is not None]
-            if found:
-                value, low, high = np.array(found, dtype=float).mean(axis=0)
-                colour = _CONTROL if "control" in group[0] else _TEST
-                axes.barh(place, value, color=colour, height=0.7)
-                axes.plot([low, high], [place, place], color="black", linewidth=1)
-        axes.set(title=name, xlabel=next(iter(MEASURES[target.kind])).replace("_", " "))
+        for line, group in enumerate(groups.values()):
+            scores = [score_of(result, name, Selection()) for result in group]
+            defined = [[s["value"], s["low"], s["high"]] for s in scores if s and s["value"] is not None]
+            if defined:
+                value, low, high = np.array(defined, dtype=float).mean(axis=0)
+                axes.barh(line, value, color=_CONTROL if is_control(group[0]) else _TEST, height=0.7)
+                axes.plot([low, high], [line, line], color="black", linewidth=1)
+        better = "lower" if target.kind == "angle" else "higher"
+        axes.set(title=target_title(name), xlabel=f"{measure_title(target)}\n({better} is better)")
         if target.kind == "number":
-            axes.set_xlim(-0.1, 1)
-        finish(axes)
-    panels[0].set_yticks(range(len(named)), list(named))
-    panels[0].invert_yaxis()
-    figure.suptitle(f"{zoo}: read linearly from frozen embeddings, unseen tasks (grey: controls)")
+            axes.set(xlim=(-0.1, 1), xlabel=f"{measure_title(target)}, from -0.1\n({better} is better)")
+        axes.set_axisbelow(True)
+        finish_axes(axes)
+    panels[0].set_yticks(range(len(groups)), list(groups))
+    panels[0].set_ylim(len(groups) - 0.4, -0.6)
+    figure.suptitle(
+        f"{zoo}, split test: scores of linear predictors (of boosted trees where named), with 95% intervals over runs\n"
+        "blue: frozen embeddings of encoders; grey: controls"
+    )
     return figure
 
 
-def _maps(zoo: str, ranked: Mapping[str, Group]) -> Figure:
-    """One column an encoder: its embeddings of unseen tasks by principal components, in two colourings."""
-    shown = dict(list(ranked.items())[:_MAPS])
-    figure, panels = figure_of(1.5 + 2.7 * len(shown), 5.6, nrows=2, ncols=len(shown), squeeze=False)
-    for column, (name, group) in enumerate(shown.items()):
-        told = group[0]["map"]
-        places, (one, two) = np.array(told["places"]), told["explained"]
-        first = panels[0, column].scatter(*places.T, **_task_colours(zoo, told["task"]), s=8)
-        second = panels[1, column].scatter(*places.T, c=told["accuracy"], cmap="viridis", vmin=0, vmax=1, s=8)
-        panels[0, column].set_title(name)
-        panels[1, column].set_xlabel(f"PC 1 ({one:.0%}); PC 2 ({two:.0%})")
-        for axes in panels[:, column]:
-            axes.set(xticks=[], yticks=[])
-    kind = "language (by m_b, m_c, m_d)" if zoo == FormalLanguages.name else "angle (degrees)"
-    bar = figure.colorbar(first, ax=panels[0], label=kind, fraction=0.03)
-    if zoo == FormalLanguages.name:
-        bar.set_ticks([])
-    figure.colorbar(second, ax=panels[1], label="accuracy", fraction=0.03)
-    figure.suptitle(f"{zoo}: embeddings of networks of unseen tasks, seed {next(iter(shown.values()))[0]['seed']}")
-    return figure
+def _embeddings(zoo: str, ranked: Mapping[str, Group]) -> Figure:
+    """Draw the embeddings of all encoders twice: coloured by task and by accuracy."""
+    from matplotlib.figure import Figure
 
-
-def _task_colours(zoo: str, tasks: Sequence[str]) -> dict[str, Any]:
-    """Return how dots are coloured by task: languages stand in order, angles go round."""
-    if zoo == FormalLanguages.name:
-        return {"c": np.unique(np.array(tasks), return_inverse=True)[1], "cmap": "nipy_spectral"}
-    return {"c": [float(task.split()[0]) for task in tasks], "cmap": "twilight_shifted", "vmin": 0, "vmax": 360}
-
-
-def _asked(zoo: str, result: Mapping[str, Any]) -> Figure:
-    """One panel a network: the first sequence of questions, inputs down and steps across."""
-    figure, panels = figure_of(3.4 * len(result["asked"]), 3.2, ncols=len(result["asked"]), sharey=True, squeeze=False)
-    for axes, told in zip(panels[0], result["asked"], strict=True):
-        questions = np.array(told["questions"]).T
-        image = axes.imshow(questions, aspect="auto", cmap="viridis", vmin=min(0.0, questions.min()))
-        axes.set_title(f"task {told['task']}, step {told['step']:,}\naccuracy {told['accuracy']:.2f}", fontsize=9)
-        axes.set_xlabel("step")
-        figure.colorbar(image, ax=axes, fraction=0.05)
+    lines = -(-len(ranked) // _MAP_COLUMNS)
+    columns = -(-len(ranked) // lines)
+    figure = Figure(figsize=(1.5 + 2.1 * columns, 1 + 2 * (0.4 + 2.4 * lines)), layout="constrained")
+    seed = next(iter(ranked.values()))[0]["seed"]
+    figure.suptitle(f"{zoo}: embeddings of networks of unseen tasks (test), two principal components, seed {seed}")
+    upper, lower = figure.subfigures(nrows=2, squeeze=False)[:, 0]
+    maps = {name: group[0]["map"] for name, group in ranked.items()}
     languages = zoo == FormalLanguages.name
+    bar = _draw_maps(upper.subplots(lines, columns, squeeze=False), maps, lambda content: _task_colours(zoo, content))
+    bar.set_label("language (ordered by m_b, m_c, m_d)" if languages else "angle (degrees)")
+    upper.suptitle(f"coloured by {'language' if languages else 'angle'}", fontsize=11)
     if languages:
-        panels[0, 0].set_yticks(range(questions.shape[0]), [*LETTERS, "BOS", "EOS"])
+        bar.set_ticks([])
+    bar = _draw_maps(lower.subplots(lines, columns, squeeze=False), maps, _accuracy_colours)
+    bar.set_label("accuracy")
+    lower.suptitle("coloured by accuracy", fontsize=11)
+    return figure
+
+
+def _draw_maps(
+    panels: Any,  # noqa: ANN401 - an array of matplotlib's axes
+    maps: Mapping[str, Any],
+    colours: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> Any:  # noqa: ANN401
+    """Draw name -> map, a panel each, and return the colour bar; `colours` returns arguments of `scatter`."""
+    for axes in panels.flat[len(maps) :]:
+        axes.set_visible(False)
+    for axes, (name, content) in zip(panels.flat, maps.items(), strict=False):
+        dots = axes.scatter(*np.array(content["places"]).T, **colours(content), s=6)
+        axes.set_title(name.replace(", ", ",\n"), fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        first, second = content["explained"]
+        axes.set_xlabel(f"PC 1 ({first:.0%}), PC 2 ({second:.0%})", fontsize=7)
+    return panels[0, 0].figure.colorbar(dots, ax=panels, fraction=0.02)
+
+
+def _accuracy_colours(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {"c": content["accuracy"], "cmap": "viridis", "vmin": 0, "vmax": 1}
+
+
+def _task_colours(zoo: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `scatter` that colour points by task: languages in order, angles on a circle."""
+    if zoo == FormalLanguages.name:
+        offsets = [[int(word[1:]) for word in task.split()] for task in content["task"]]
+        return {"c": np.unique(offsets, axis=0, return_inverse=True)[1].ravel(), "cmap": "nipy_spectral"}
+    return {"c": [_degrees(task) for task in content["task"]], "cmap": "twilight_shifted", "vmin": 0, "vmax": 360}
+
+
+def _degrees(task: str) -> float:
+    """Return the angle of a task such as "312.25 degrees"."""
+    return float(task.split()[0])
+
+
+def _probes(zoo: str, result: Result) -> Figure:
+    """Draw a panel per network: the first probe sequence, inputs down and time steps across."""
+    languages = zoo == FormalLanguages.name
+    examples = result["asked"]
+    figure, panels = new_figure(3.6 * len(examples), 3.6, ncols=len(examples), sharey=True, squeeze=False)
+    low = min(0.0, *(np.min(example["questions"]) for example in examples))
+    high = max(np.max(example["questions"]) for example in examples)
+    for axes, example in zip(panels[0], examples, strict=True):
+        probes = np.array(example["questions"]).T
+        image = axes.imshow(probes, aspect="auto", cmap="viridis", vmin=low, vmax=high)
+        trained = f"step {example['step']:,}, accuracy {example['accuracy']:.2f}"
+        task = example["task"] if languages else f"{_degrees(example['task']):.0f} degrees"
+        axes.set_title(f"task {task}\n{trained}", fontsize=9)
+        axes.set_xlabel("time step")
+    if languages:
+        symbols = [*LETTERS, "BOS", "EOS"]
+        panels[0, 0].set_yticks(range(len(symbols)), symbols)
     panels[0, 0].set_ylabel("symbol" if languages else "pixel of the tile")
-    figure.suptitle(f"{zoo}: what {result['encoder']} probing asks (first of its sequences)")
+    figure.colorbar(image, ax=panels, label="probability" if languages else "pixel value", fraction=0.03)
+    encoder = f"{result['encoder']}, seed {result['seed']}"
+    figure.suptitle(
+        f"{zoo}: first probe sequence that the encoder {encoder}, feeds to each of {len(examples)} networks"
+    )
     return figure

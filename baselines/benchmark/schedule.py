@@ -1,4 +1,4 @@
-"""All results of a benchmark, side by side: one process a core makes one result after the other."""
+"""Produces many results of the benchmark, several at a time, in single-threaded worker processes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
-from rnn_zoos.baselines.benchmark.results import preset_of, run_control, run_encoder
+from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.emulation.data import Biases, ZooData, load_data
 from rnn_zoos.processes import Worker, WorkerPool, available_cores
 
 
 @dataclass(frozen=True)
-class Work:
-    """One result: of an encoder and a seed, or of a control, which has none."""
+class Job:
+    """One result to produce: that of an encoder and a seed, or that of a control (`seed` None)."""
 
     name: str
     seed: int | None
@@ -27,7 +28,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What all results of one call share."""
+    """What all jobs of one call share: the zoo, the folder of results, and the settings."""
 
     zoo: str
     out: Path
@@ -36,68 +37,88 @@ class Benchmark:
     biases: Biases = "apart"
     device: str = "cpu"
 
-    def data(self) -> ZooData:
+    def load(self) -> ZooData:
         """Open the zoo."""
         return load_data(self.zoo, self.revision, self.biases, self.device)
 
-    def make(self, data: ZooData, work: Work, report: Callable[[int, float], None]) -> Path:
-        """Make one result and return its path."""
-        if work.seed is None:
-            return run_control(data, work.name, self.out)
-        return run_encoder(data, work.name, work.seed, self.preset, self.out, report)
+    def run(self, data: ZooData, job: Job, report: Callable[[int, float], None]) -> Path:
+        """Produce one result and return the path of its file."""
+        if job.seed is None:
+            return run_control(data, job.name, self.out)
+        return run_encoder(data, job.name, job.seed, self.preset, self.out, report)
+
+
+class _Progress:
+    """The fraction of all updates of all jobs that is done; a finished job counts as all its updates."""
+
+    def __init__(self, jobs: Sequence[Job], updates: int, show: Callable[[float], None]) -> None:
+        self.updates, self.show = updates, show
+        self.done = dict.fromkeys(jobs, 0)
+
+    def set(self, job: Job, update: int) -> None:
+        self.done[job] = update
+        self.show(sum(self.done.values()) / (self.updates * len(self.done)))
+
+    def advance(self, job: Job, updates: int) -> None:
+        self.set(job, self.done[job] + updates)
+
+    def finish(self, job: Job) -> None:
+        self.set(job, self.updates)
+
+    def reporter(self, job: Job) -> Callable[[int, float], None]:
+        """Return the `report` of `run_encoder` for a job in this process."""
+        return lambda update, loss: self.set(job, update)
 
 
 def make_results(
     benchmark: Benchmark,
-    wanted: Sequence[Work],
+    jobs: Sequence[Job],
     workers: int | None = None,
-    finished: Callable[[Work, Path], None] = lambda work, path: None,
-    progress: Callable[[float], None] = lambda share: None,
+    finished: Callable[[Job, Path], None] = lambda job, path: None,
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
-    """Make all results that are wanted; what is there is not done again.
+    """Produce the results of all jobs. Existing results are kept; they are not produced again.
 
-    Small networks train faster in one single-threaded process a core than by threads; one worker is this process.
-    `finished` gets every result, `progress` the share of all updates that is done. Raises ZooError children; results
-    that are finished stay.
+    Args:
+        benchmark: What the jobs share.
+        jobs: The results to produce; duplicates are ignored.
+        workers: Number of worker processes; with 1, this process does the work. Default: one per core, or 1 on a GPU.
+            Single-threaded processes side by side train small networks faster than one process with many threads.
+        finished: Called with every job and the path of its result file.
+        progress: Called with the fraction of all updates that is done.
+
+    Raises:
+        ZooError: A job failed (see `run_encoder`, `run_control`); finished results are kept.
     """
-    wanted = list(dict.fromkeys(wanted))
-    workers = min(workers or (available_cores() if benchmark.device == "cpu" else 1), max(1, len(wanted)))
-    data = benchmark.data()
-    updates = preset_of(benchmark.preset).settings[data.zoo.manifest.zoo].updates
-    done = dict.fromkeys(wanted, 0)
-
-    def reached(work: Work, update: int) -> None:
-        done[work] = update
-        progress(sum(done.values()) / (updates * len(wanted)))
-
-    def advance(work: Work, new: int) -> None:
-        reached(work, done[work] + new)
-
+    jobs = list(dict.fromkeys(jobs))
+    workers = min(workers or (available_cores() if benchmark.device == "cpu" else 1), max(1, len(jobs)))
+    data = benchmark.load()
+    counter = _Progress(jobs, preset_of(benchmark.preset).settings[data.zoo.manifest.zoo].updates, progress)
     if workers == 1:
-        for work in wanted:
-            finished(work, benchmark.make(data, work, partial(_in_order, reached, work)))
-            reached(work, updates)
+        for job in jobs:
+            finished(job, benchmark.run(data, job, counter.reporter(job)))
+            counter.finish(job)
         return
-    with WorkerPool[Work, Path](workers, _make, benchmark, silence_limit=math.inf, advance=advance, say=_say) as pool:
-        for work, future in pool.work_through(wanted):
-            finished(work, future.result())
-            reached(work, updates)
+    with WorkerPool[Job, Path](
+        workers, _run, benchmark, silence_limit=math.inf, advance=counter.advance, notify=_print_to_stderr
+    ) as pool:
+        for job, future in pool.map_unordered(jobs):
+            finished(job, future.result())
+            counter.finish(job)
 
 
-def _in_order(reached: Callable[[Work, int], None], work: Work, update: int, loss: float) -> None:
-    reached(work, update)
-
-
-def _say(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
 @lru_cache(maxsize=1)
-def _data(benchmark: Benchmark) -> ZooData:
-    return benchmark.data()
+def _load(benchmark: Benchmark) -> ZooData:
+    """Open the zoo once per worker process."""
+    return benchmark.load()
 
 
-def _make(benchmark: Benchmark, work: Work, worker: Worker) -> Path:
+def _run(benchmark: Benchmark, job: Job, worker: Worker) -> Path:
+    """Produce one result in a worker process."""
     before = 0
 
     def report(update: int, loss: float) -> None:
@@ -105,4 +126,4 @@ def _make(benchmark: Benchmark, work: Work, worker: Worker) -> Path:
         worker.report(update - before)
         before = update
 
-    return benchmark.make(_data(benchmark), work, report)
+    return benchmark.run(_load(benchmark), job, report)

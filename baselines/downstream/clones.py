@@ -1,4 +1,4 @@
-"""Clone fidelity: does an emulator that is told a network's embedding perform the network's task as well as it does?"""
+"""Clone fidelity: does an emulator, given a network's embedding, perform the network's task as well as the network?"""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.families.formal_languages import LENGTH, FormalLanguages, judge
 from rnn_zoos.format.files import Array
 
-STRINGS = 40  # that every clone writes
+STRINGS = 40
+"""Strings that are sampled from every clone of a language network."""
 
 
 @torch.no_grad()
 def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
-    """Return how clones of the networks of a split do: mean accuracies, and how accuracies go together over networks.
+    """Return the mean accuracies of a split's networks and of their clones, and how they correlate over networks.
 
-    Languages: a clone writes 40 strings, each of which is in its network's language or not. Digits: a clone reads
-    stored digits, and names each at the last step; `agreement` is how often it names what its network does.
-    `correlation` is Pearson's, 0 if one side does not vary.
+    Languages: 40 strings are sampled from a clone; its accuracy is the fraction in its network's language. Digits: a
+    clone classifies stored digits, at the last step; `agreement` is the fraction that it classifies as its network
+    does. `correlation` is Pearson's, 0 if one side does not vary.
     """
     data = run.data.splits[split]
     agreement = {}
     if run.data.zoo.manifest.zoo == FormalLanguages.name:
-        found = [_written(run, split, rows) for rows in chunks(data)]
+        accuracies = [_string_accuracies(run, split, rows) for rows in chunks(data)]
     else:
-        found, agreed = map(list, zip(*(_named(run, split, rows) for rows in chunks(data)), strict=True))
+        accuracies, agreed = map(
+            list, zip(*(_digit_accuracies(run, split, rows) for rows in chunks(data)), strict=True)
+        )
         agreement = {"agreement": float(torch.cat(agreed).mean())}
-    clones = torch.cat(found).cpu().numpy()
+    clones = torch.cat(accuracies).cpu().numpy()
     originals = np.asarray(data.labels("accuracy"), np.float64)
     return {
         "accuracy": float(clones.mean()),
@@ -42,14 +45,15 @@ def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
     }
 
 
-def _written(run: EmulationRun, split: str, rows: Tensor) -> Tensor:
-    """Return the fraction [M] of a clone's strings that are in its network's language."""
+def _string_accuracies(run: EmulationRun, split: str, rows: Tensor) -> Tensor:
+    """Return for rows [M] the fraction [M] of a clone's strings that are in its network's language."""
     data = run.data.splits[split]
-    generator = torch.Generator().manual_seed(int(rows[0]))  # equal for all encoders
+    generator = torch.Generator().manual_seed(int(rows[0]))  # the same random numbers for all encoders
     uniforms = torch.rand(len(rows), STRINGS, LENGTH - 1, generator=generator)
-    written = run.emulator.write(run.embedder.embed(split, rows), uniforms.to(run.data.device)).cpu()
-    right = [judge(strings, offsets).accepted for strings, offsets in zip(written, _offsets(data, rows), strict=True)]
-    return torch.stack(right).double().mean(dim=1)
+    embeddings = run.embedder.embed(split, rows)
+    written = run.emulator.sample_strings(embeddings, uniforms.to(run.data.device)).cpu()
+    pairs = zip(written, _offsets(data, rows), strict=True)
+    return torch.stack([judge(strings, offsets).accepted for strings, offsets in pairs]).double().mean(dim=1)
 
 
 def _offsets(data: SplitData, rows: Tensor) -> list[tuple[int, int, int]]:
@@ -57,15 +61,15 @@ def _offsets(data: SplitData, rows: Tensor) -> list[tuple[int, int, int]]:
     return list(zip(*columns, strict=True))
 
 
-def _named(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the fractions [M] of digits that a clone names right, and that it names as its network does."""
+def _digit_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for rows [M] the fractions [M] of digits that a clone classifies correctly, and as its network does."""
     data = run.data.splits[split]
     count = min(run.settings.evaluated_sequences, data.num_rollouts)
     behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
     assert behaviour.classes is not None, "digits have classes"
-    named = run.emulator(run.embedder.embed(split, rows), behaviour.inputs)[:, :, -1].argmax(dim=-1)
-    agreed = named == behaviour.log_probs[:, :, -1].argmax(dim=-1)
-    return (named == behaviour.classes).double().mean(dim=1), agreed.double().mean(dim=1)
+    classified = run.emulator(run.embedder.embed(split, rows), behaviour.inputs)[:, :, -1].argmax(dim=-1)
+    agreed = classified == behaviour.log_probs[:, :, -1].argmax(dim=-1)
+    return (classified == behaviour.classes).double().mean(dim=1), agreed.double().mean(dim=1)
 
 
 def _correlation(one: Array, other: Array) -> float:

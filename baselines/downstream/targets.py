@@ -1,4 +1,7 @@
-"""What is to be read from an embedding, and how well it was read: the downstream tasks and their measures."""
+"""Targets: the labels that are predicted from embeddings, and the measures of how well they are predicted.
+
+A new target is an entry of `TARGETS`; a new measure is one of `MEASURES`, with its name in tables in `_MEASURE_TITLES`.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,28 @@ from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array
 
 Kind: TypeAlias = Literal["number", "classes", "angle"]
+"""number: regression. classes: classification, all columns must be right. angle: regression on a circle, in degrees."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Columns of the index that are predicted together: a number, classes (all have to be right), or an angle."""
+    """Columns of the index that are predicted together, and their kind."""
 
     columns: tuple[str, ...]
     kind: Kind
 
     def values(self, data: SplitData) -> Array:
-        """Return the labels of all rows, [R, columns]: float64, or class values as they stand in the index."""
+        """Return the labels of all rows, float64 [R, columns]."""
         return np.stack([np.asarray(data.labels(column), np.float64) for column in self.columns], axis=1)
 
 
 _SHARED = {"accuracy": Target(("accuracy",), "number"), "step": Target(("step",), "classes")}
-_LETTERS = ("m_b", "m_c", "m_d")
+_OFFSETS = ("m_b", "m_c", "m_d")
 TARGETS: Mapping[str, Mapping[str, Target]] = MappingProxyType(
     {
         FormalLanguages.name: {
-            "task": Target(_LETTERS, "classes"),
-            **{letter: Target((letter,), "classes") for letter in _LETTERS},
+            "task": Target(_OFFSETS, "classes"),
+            **{offset: Target((offset,), "classes") for offset in _OFFSETS},
             **_SHARED,
         },
         SequentialMnist.name: {
@@ -48,17 +52,18 @@ TARGETS: Mapping[str, Mapping[str, Target]] = MappingProxyType(
         },
     }
 )
+"""Zoo -> name -> target."""
 
 
 def target_of(zoo: str, name: str) -> Target:
-    """Return a downstream task of a zoo by name. Raises UnknownNameError."""
+    """Return a target of a zoo by name. Raises UnknownNameError."""
     if name not in TARGETS[zoo]:
         raise UnknownNameError.among("downstream task", name, TARGETS[zoo])
     return TARGETS[zoo][name]
 
 
 def angular_errors(predicted: Array, true: Array) -> Array:
-    """Return the shorter way round between angles in degrees: 0 to 180."""
+    """Return the absolute differences between angles in degrees, along the shorter arc: 0 to 180."""
     apart = np.abs(predicted - true) % 360
     return np.asarray(np.minimum(apart, 360 - apart))
 
@@ -86,19 +91,35 @@ MEASURES: Mapping[str, Mapping[str, Callable[[Array, Array], float]]] = MappingP
         "angle": {"degrees": lambda predicted, true: float(angular_errors(predicted, true).mean())},
     }
 )
-"""For every kind of target, measures of predicted and true labels [R, columns]."""
+"""Kind of target -> name -> function of predicted and true labels [R, columns]. Tables show the first of each kind."""
+
+_MEASURE_TITLES = {"r_squared": "R²", "accuracy": "accuracy", "degrees": "error (degrees)"}
+_TARGET_TITLES = {"generalization_gap": "generalization gap", "weight_decay": "weight decay"}
+
+
+def target_title(name: str) -> str:
+    """Return the name of a target in tables and figures."""
+    return _TARGET_TITLES.get(name, name)
+
+
+def measure_title(target: Target) -> str:
+    """Return the name in tables and figures of the first measure of a target."""
+    return _MEASURE_TITLES[next(iter(MEASURES[target.kind]))]
 
 
 def bootstrap_interval(
     measure: Callable[[Array, Array], float], predicted: Array, true: Array, runs: Array, repeats: int, seed: int
 ) -> tuple[float, float]:
-    """Return the 95% percentile interval of a measure when runs, with all their snapshots, are drawn anew."""
+    """Return the 95% percentile bootstrap interval of a measure.
+
+    Runs are resampled, each with all its snapshots, because the snapshots of a run are not independent.
+    """
     random, (names, of_row) = np.random.default_rng(seed), np.unique(runs, return_inverse=True)
     rows_of = [np.flatnonzero(of_row == run) for run in range(len(names))]
     values: list[float] = []
     for _ in range(repeats):
         rows = np.concatenate([rows_of[run] for run in random.integers(len(names), size=len(names))])
         values.append(measure(predicted[rows], true[rows]))
-    finite = [value for value in values if not np.isnan(value)]  # a draw of equal labels has no R^2
+    finite = [value for value in values if not np.isnan(value)]  # R² of a sample of equal labels is undefined
     low, high = np.percentile(finite, [2.5, 97.5]) if finite else (np.nan, np.nan)
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""A zoo in memory, as training on it wants it: weights, what the networks read and answered, labels."""
+"""A zoo as tensors for training encoders: weights, behaviour (inputs and outputs of the networks), labels."""
 
 from __future__ import annotations
 
@@ -12,37 +12,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.emulation.emulator import before_padding
 from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
-from rnn_zoos.families.formal_languages import one_hot_inputs
+from rnn_zoos.families.formal_languages import EOS, one_hot_inputs
 from rnn_zoos.format.files import Array
-from rnn_zoos.loaders.rollouts import read_by_networks
+from rnn_zoos.loaders.rollouts import decode_rollouts
 from rnn_zoos.loaders.zoo import PLACE, Zoo, open_zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import merge_biases
 
 Biases: TypeAlias = Literal["apart", "merged"]
-"""Whether weights have the two bias vectors of PyTorch's layers, or b_ih = their sum and b_hh = 0."""
+"""apart: the two bias vectors of PyTorch's layers; merged: their sum as bias_ih, and zeros as bias_hh."""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What M networks did on B sequences each: inputs [M, B, T, I], their log-probabilities [M, B, T, O].
+    """Inputs and outputs of M networks on B sequences each.
 
-    `counted` [M, B, T] says which steps of strings come before the padding after EOS; of digits all do. `classes`
-    [M, B] are those of the digits; strings have none.
+    Attributes:
+        inputs: What the networks read, [M, B, T, I].
+        log_probs: Log-probabilities of their outputs, [M, B, T, O].
+        unpadded: Which steps come before the padding after EOS, bool [M, B, T]; all steps of digits do.
+        classes: Classes of the digits, [M, B]; None for strings.
     """
 
     inputs: Tensor
     log_probs: Tensor
-    counted: Tensor
+    unpadded: Tensor
     classes: Tensor | None
 
 
 class SplitData:
-    """The R rows of one split of a zoo; tensors are read when they are asked for, and kept."""
+    """The R rows of one split of a zoo. Weights and rollouts are read when they are first used, and kept in memory.
+
+    Attributes:
+        zoo: The zoo.
+        index: Index rows of the split, in the order of all tensors.
+        biases: Whether the bias vectors of a layer are `apart` or `merged`.
+        device: Device of the tensors that are returned.
+    """
 
     def __init__(self, zoo: Zoo, split: str, biases: Biases = "apart", device: str = "cpu") -> None:
         self.zoo, self.biases, self.device = zoo, biases, device
@@ -53,17 +62,17 @@ class SplitData:
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """Stacked weights, name -> [R, *shape]."""
+        """Stacked weights of all rows, name -> [R, *shape]."""
         weights = self.zoo.stack(self.index, self.device).weights
         return weights if self.biases == "apart" else merge_biases(self.zoo.manifest.architecture, weights)
 
-    def stack(self, rows: Tensor) -> NetworkStack:
-        """Return the networks of rows [M] as a callable stack."""
-        return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
-
     def weights_of(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the weights of rows [M]."""
+        """Return the stacked weights of rows [M], name -> [M, *shape]."""
         return {name: tensor[rows] for name, tensor in self.weights.items()}
+
+    def stack(self, rows: Tensor) -> NetworkStack:
+        """Return the networks of rows [M], ready to run."""
+        return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
         """Return a column of the index as a numpy array [R]."""
@@ -71,32 +80,51 @@ class SplitData:
 
     @cached_property
     def _stored(self) -> dict[str, Array]:
-        """Rollouts as they are stored, name -> [R, 100, ...]."""
+        """Rollouts as they are stored, name -> [R, rollouts, ...]."""
         return self.zoo.take("rollouts", self.index.select(PLACE).to_pydict())
 
     @property
     def num_rollouts(self) -> int:
-        """Sequences that are stored of every network."""
+        """Number of stored sequences per network."""
         return int(next(iter(self._stored.values())).shape[1])
 
-    def behaviour(self, rows: Tensor, which: Tensor) -> Behaviour:
-        """Return what networks of rows [M] did on the sequences `which` [M, B] of theirs."""
-        picked = {name: array[rows[:, None].numpy(), which.numpy()] for name, array in self._stored.items()}
+    def behaviour(self, rows: Tensor, sequences: Tensor) -> Behaviour:
+        """Return the behaviour of the networks of rows [M] on stored sequences, numbers [M, B] below `num_rollouts`."""
+        stored = {name: array[rows[:, None].numpy(), sequences.numpy()] for name, array in self._stored.items()}
         angles = self.labels("angle")[rows.numpy()].tolist() if "angle" in self.index.column_names else None
-        read = {name: torch.from_numpy(array) for name, array in read_by_networks(self.zoo, picked, angles).items()}
+        read = {name: torch.from_numpy(array) for name, array in decode_rollouts(self.zoo, stored, angles).items()}
         if "log_probs" in read:
             inputs, log_probs = one_hot_inputs(read["sequences"]), read["log_probs"].float()
-            counted, classes = before_padding(read["sequences"]), None
+            unpadded, classes = before_padding(read["sequences"]), None
         else:
             inputs, log_probs = read["sequences"], F.log_softmax(read["logits"].float(), dim=-1)
-            counted = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
+            unpadded = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
             classes = read["labels"].long().to(self.device)
-        return Behaviour(inputs.to(self.device), log_probs.to(self.device), counted.to(self.device), classes)
+        return Behaviour(inputs.to(self.device), log_probs.to(self.device), unpadded.to(self.device), classes)
+
+
+def before_padding(sequences: Tensor) -> Tensor:
+    """Return for strings [..., T+1] which steps have not read EOS yet, bool [..., T]."""
+    ended: Tensor = (sequences[..., :-1] == EOS).cumsum(dim=-1) > 0
+    return ~ended
 
 
 @dataclass(frozen=True)
 class ZooData:
-    """A zoo whose splits are read when they are asked for."""
+    """A zoo for training encoders, as `load_data` returns it.
+
+    Attributes:
+        zoo: The zoo.
+        splits: Split name -> its rows: weights, rollouts and labels, read when they are first used.
+        biases: Whether the bias vectors of a layer are `apart` or `merged`.
+        device: Device of the tensors.
+
+    Example:
+        >>> from rnn_zoos.baselines import load_data
+        >>> train = load_data("zoos/formal-languages").splits["train"]
+        >>> len(train) == len(train.labels("accuracy")) == len(train.weights["linear.bias"])
+        True
+    """
 
     zoo: Zoo
     splits: Mapping[str, SplitData]
@@ -105,32 +133,56 @@ class ZooData:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of every network."""
+        """Architecture of the networks, the same for all rows.
+
+        Example:
+            >>> from rnn_zoos.baselines import load_data
+            >>> hidden_size = load_data("zoos/formal-languages").architecture.hidden_size
+        """
         return self.zoo.manifest.architecture
 
 
 def load_data(
     name_or_dir: str | Path, revision: str | None = None, biases: Biases = "apart", device: str = "cpu"
 ) -> ZooData:
-    """Open a zoo for training encoders on it. Raises FormatError if it has no rollouts or lacks a split.
+    """Open a zoo for training encoders. Weights and rollouts are read when they are first used.
 
-    With `biases` merged, the two bias vectors of a layer become one: their difference is a fingerprint of a run, which
-    can be read instead of what the network does.
+    Args:
+        name_or_dir: Directory of a zoo, or OWNER/NAME of a zoo on the Hub.
+        revision: Branch, tag or commit hash on the Hub; None is the main branch. Not allowed for a directory.
+        biases: "apart" keeps the two bias vectors of each layer. "merged" replaces them by their sum, which does not
+            change the networks: their difference identifies a run, and an encoder could read it instead of what the
+            network does.
+        device: Torch device of the tensors: "cpu" or "cuda".
+
+    Returns:
+        The zoo and its splits.
+
+    Raises:
+        FormatError: If it is not a zoo, has no rollouts, or lacks rows in one of the splits train, validation, test
+            and ood.
+        HubError: If the Hub does not provide it.
+
+    Example:
+        >>> from rnn_zoos.baselines import load_data
+        >>> data = load_data("zoos/formal-languages", biases="merged")
+        >>> sorted(data.splits)
+        ['ood', 'test', 'train', 'validation']
     """
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
-        raise FormatError(f"{name_or_dir} has no rollouts, which emulation learns from. Take a zoo that has them.")
+        raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")
     missing = set(SPLITS) - set(zoo.splits())
     if missing:
         raise FormatError(
-            f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are chosen on validation, and tested "
-            "on test and ood. Take a zoo of more runs."
+            f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are selected on validation, and "
+            "evaluated on test and ood. Use a zoo with more runs."
         )
     return ZooData(zoo, {split: SplitData(zoo, split, biases, device) for split in zoo.splits()}, biases, device)
 
 
 def to_biases(name: str) -> Biases:
-    """Return a kind of biases by name. Raises UnknownNameError."""
+    """Return a kind of biases by its name. Raises UnknownNameError."""
     for known in get_args(Biases):
         if name == known:
             return cast("Biases", known)
@@ -138,7 +190,7 @@ def to_biases(name: str) -> Biases:
 
 
 def check_device(name: str) -> str:
-    """Return the name of a torch device that is there. Raises BackendError."""
+    """Return the name of a torch device if this machine has it. Raises BackendError."""
     if name == "cpu" or (name.startswith("cuda") and torch.cuda.is_available()):
         return name
-    raise BackendError(f"There is no device {name!r} here; expected cpu, or cuda on a machine with an NVIDIA GPU.")
+    raise BackendError(f"This machine has no device {name!r}; expected cpu, or cuda with an NVIDIA GPU.")

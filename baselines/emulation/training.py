@@ -1,8 +1,11 @@
-"""Training an encoder by emulation, without labels: its embeddings have to let an emulator imitate the networks."""
+"""Training an encoder by emulation: an emulator has to imitate each network, given only its embedding.
+
+No labels are used. Encoder and emulator are trained together, to minimise the total variation distance per step between
+the outputs of network and emulator (Herrmann et al., ICML 2024, section 4).
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -10,23 +13,39 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from rnn_zoos.baselines.emulation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnn_zoos.baselines.emulation.data import ZooData
-from rnn_zoos.baselines.emulation.embedding import SEEDS_APART, Embedder, chunks
-from rnn_zoos.baselines.emulation.emulator import Emulator, mean_over_steps, reverse_kl, total_variation
-from rnn_zoos.baselines.encoders.encoder import Encoder
+from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
+from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.emulation.losses import emulation_losses, total_variation
+from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
 from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
-from rnn_zoos.format.files import write_atomically
 
 
 @dataclass(frozen=True)
 class EmulationSettings:
-    """Sizes and rates. `networks` a batch, each with `sequences` of its rollouts; a one-cycle learning rate."""
+    """Settings of a training by emulation.
+
+    Attributes:
+        updates: Number of updates.
+        evaluate_every: Updates between two evaluations on `validation`, each of which writes a checkpoint.
+        networks: M, networks per batch.
+        sequences: B, sequences per network of a batch, drawn from its stored rollouts.
+        hidden: Units per layer of the emulator.
+        layers: Layers of the emulator.
+        embedding_size: Z, the number of entries of an embedding.
+        learning_rate: Highest learning rate of the one-cycle schedule.
+        weight_decay: Weight decay of AdamW.
+        clip: Largest norm of the gradients of encoder and emulator, each.
+        evaluated_sequences: Sequences per network in evaluations.
+
+    Example:
+        >>> from rnn_zoos.baselines import EmulationSettings
+        >>> settings = EmulationSettings(updates=2000, evaluate_every=200, hidden=64)
+    """
 
     updates: int
     evaluate_every: int
@@ -41,22 +60,66 @@ class EmulationSettings:
     evaluated_sequences: int = 8
 
     def rate(self, update: int) -> float:
-        """Return the learning rate of an update."""
+        """Return the learning rate of an update.
+
+        It rises along a cosine during the first tenth of the updates and falls during the others, between 4% and 100%
+        of `learning_rate`.
+
+        Args:
+            update: Number of the update, counted from 0.
+
+        Returns:
+            The learning rate.
+
+        Example:
+            >>> from rnn_zoos.baselines import EmulationSettings
+            >>> EmulationSettings(updates=100, evaluate_every=10, learning_rate=0.002).rate(9)
+            0.002
+        """
         return one_cycle(self.learning_rate, self.updates, update)
 
 
-def one_cycle(highest: float, updates: int, update: int) -> float:
-    """Return a learning rate that goes up along a cosine for a tenth of the updates, and down for the rest."""
-    peak = max(1, updates // 10)
-    share = (update + 1) / peak if update < peak else 1 - (update + 1 - peak) / max(1, updates - peak)
-    return highest * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * share)))
-
-
 class EmulationRun:
-    """One encoder and one seed: trains, keeps the best on `validation`, goes on where it was stopped.
+    """The training of one encoder with one seed by emulation.
 
-    `folder` gets checkpoint.safetensors. Everything drawn follows from the seed and the number of the update. Raises
-    PlanMismatchError for a folder of other settings, EncoderError for what is wrong with the encoder.
+    It writes a checkpoint at every evaluation; a new run with the same arguments continues from it, bit for bit.
+    All random numbers follow from the seed and the number of the update.
+
+    Attributes:
+        data: The zoo.
+        encoder: The encoder.
+        emulator: The emulator.
+        embedder: Embeds rows of the zoo by the encoder.
+        modules: Encoder and emulator as one module.
+        identity: What the run is, as stored in the checkpoint: encoder, sizes, seed, zoo, biases, settings.
+        update: Number of updates done.
+        history: Validation losses of all evaluations, each with its `update`.
+        best_loss: Lowest validation total variation so far.
+        seconds: Duration of the training, over all sessions.
+
+    Args:
+        data: The zoo.
+        encoder: Name of the encoder, as for `make_encoder`.
+        seed: Seed of initial parameters and batches.
+        settings: Settings of the training.
+        folder: Folder of the checkpoint.
+        sizes: Further keyword arguments of the encoder.
+
+    Raises:
+        UnknownNameError: If the encoder's name is unknown.
+        EncoderError: If the encoder cannot be made for the zoo's networks.
+        FormatError: If the checkpoint in `folder` is damaged.
+        PlanMismatchError: If the checkpoint in `folder` is of a run with other arguments.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
+        >>> data = load_data("zoos/formal-languages")
+        >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
+        >>> run = EmulationRun(data, "statistics", 0, settings, Path("statistics.0"))
+        >>> run.train()
+        >>> run.losses("test")["total_variation"] < 1
+        True
     """
 
     def __init__(
@@ -77,34 +140,49 @@ class EmulationRun:
             "biases": data.biases,
             "settings": asdict(settings),
         }
-        architecture = data.architecture
-        with torch.random.fork_rng():  # the modules draw from torch's global stream
+        architecture, size = data.architecture, settings.embedding_size
+        with torch.random.fork_rng():  # initial parameters are drawn from torch's global generator
             torch.manual_seed(seed)
-            self.encoder = make_encoder(encoder, architecture, settings.embedding_size, **(sizes or {}))
+            self.encoder = make_encoder(encoder, architecture, size, **(sizes or {}))
             self.emulator = Emulator(
-                architecture.input_size,
-                architecture.output_size,
-                settings.embedding_size,
-                settings.hidden,
-                settings.layers,
+                architecture.input_size, architecture.output_size, size, settings.hidden, settings.layers
             )
         self.embedder = Embedder(data, self.encoder, seed)
-        self.both = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator.to(data.device)})
-        self.optimizer = torch.optim.AdamW(self.both.parameters(), weight_decay=settings.weight_decay)
+        self.modules = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator.to(data.device)})
+        self.optimisation = Optimisation([self.encoder, self.emulator], settings, f"{encoder} with seed {seed}")
         self.update, self.best_loss, self.history = 0, math.inf, list[dict[str, float]]()
-        self.seconds = 0.0  # of training, in all sessions
-        self.best = {name: tensor.clone() for name, tensor in self.both.state_dict().items()}
+        self.seconds = 0.0
+        self._best_state = self._copy_state()
         if self.checkpoint.is_file():
             self._load()
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state is kept."""
+        """Path of the checkpoint; the file exists from the first evaluation on.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
+            >>> settings = EmulationSettings(updates=4, evaluate_every=2)
+            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, Path("flat.0"))
+            >>> run.checkpoint.is_file()
+            False
+        """
         return self.folder / "checkpoint.safetensors"
 
     def train(self, report: Callable[[int, float], None] = lambda update, loss: None) -> None:
-        """Do the updates that are left, then take the best state. `report` gets the update and its loss."""
-        self.both.train()
+        """Do the remaining updates, then load the state with the lowest validation loss into encoder and emulator.
+
+        Args:
+            report: Called after every update with the number of updates done and the loss.
+
+        Raises:
+            EncoderError: If the encoder returns wrong embeddings, or the loss is not finite.
+
+        Example:
+            See the class.
+        """
+        self.modules.train()
         started, before = time.monotonic(), self.seconds
         while self.update < self.settings.updates:
             loss = self.step()
@@ -113,107 +191,84 @@ class EmulationRun:
                 self._evaluate()
                 self.seconds = before + time.monotonic() - started
                 self._save()
-        self.both.load_state_dict(self.best)
-        self.both.eval()
+        self.modules.load_state_dict(self._best_state)
+        self.modules.eval()
 
     def step(self) -> float:
-        """Do one update; return its loss, the total variation a step."""
-        generator = torch.Generator().manual_seed(self.seed * SEEDS_APART + self.update)
-        train = self.data.splits["train"]
-        rows = torch.randint(len(train), (self.settings.networks,), generator=generator)
-        which = torch.randint(
-            train.num_rollouts, (self.settings.networks, self.settings.sequences), generator=generator
-        )
-        behaviour = train.behaviour(rows, which)
-        embeddings = self.embedder.embed("train", rows, generator)
-        losses = total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs)
-        loss = losses.mean()
-        if not bool(loss.isfinite()):
-            raise EncoderError(
-                f"The loss of {self.identity['encoder']}, seed {self.seed}, is {loss.item()} at update {self.update}. "
-                "Lower the learning rate, or bound the encoder's activations."
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        for part in (self.encoder, self.emulator):
-            nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate(self.update)
-        self.optimizer.step()
-        self.update += 1
-        return loss.item()
+        """Do one update of encoder and emulator, without evaluation.
 
-    @torch.no_grad()
+        Returns:
+            The loss of its batch: total variation per step, between 0 and 1.
+
+        Raises:
+            EncoderError: If the encoder returns wrong embeddings, or the loss is not finite.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
+            >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
+            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, Path("flat.0"))
+            >>> loss = run.step()
+        """
+        generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.update)
+        train, networks = self.data.splits["train"], self.settings.networks
+        rows = torch.randint(len(train), (networks,), generator=generator)
+        sequences = torch.randint(train.num_rollouts, (networks, self.settings.sequences), generator=generator)
+        behaviour = train.behaviour(rows, sequences)
+        embeddings = self.embedder.embed("train", rows, generator)
+        loss = total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs).mean()
+        value = self.optimisation.step(loss, self.update)
+        self.update += 1
+        return value
+
     def losses(self, split: str) -> dict[str, float]:
-        """Return both losses of a split, mean of all steps and of those before the padding, on its first rollouts."""
-        data, counted = self.data.splits[split], list[Tensor]()
-        steps: dict[str, list[Tensor]] = {"total_variation": [], "reverse_kl": []}
-        count = min(self.settings.evaluated_sequences, data.num_rollouts)
-        for rows in chunks(data):
-            behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-            emulated = self.emulator(self.embedder.embed(split, rows), behaviour.inputs)
-            counted.append(behaviour.counted)
-            steps["total_variation"].append(total_variation(emulated, behaviour.log_probs))
-            steps["reverse_kl"].append(reverse_kl(emulated, behaviour.log_probs))
-        found = {}
-        for name, losses in steps.items():
-            found[name] = float(mean_over_steps(torch.cat(losses)))
-            found[f"{name}_unpadded"] = float(mean_over_steps(torch.cat(losses), torch.cat(counted)))
-        return found
+        """Evaluate encoder and emulator on all networks of a split.
+
+        Args:
+            split: train, validation, test or ood.
+
+        Returns:
+            `total_variation` and `reverse_kl` (in nats), means over all steps of the first `evaluated_sequences` stored
+            sequences of each network; `total_variation_unpadded` and `reverse_kl_unpadded`, means over the steps before
+            the padding after EOS.
+
+        Example:
+            See the class.
+        """
+        return emulation_losses(self.emulator, self.embedder, split, self.settings.evaluated_sequences)
 
     def _evaluate(self) -> None:
-        self.both.eval()
+        """Add the validation losses to the history, and keep the state if it is the best so far."""
+        self.modules.eval()
         losses = self.losses("validation")
-        self.both.train()
+        self.modules.train()
         self.history.append({"update": self.update, **losses})
         if losses["total_variation"] < self.best_loss:
             self.best_loss = losses["total_variation"]
-            self.best = {name: tensor.clone() for name, tensor in self.both.state_dict().items()}
+            self._best_state = self._copy_state()
+
+    def _copy_state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.modules.state_dict().items()}
 
     def _save(self) -> None:
-        tensors = {f"now.{name}": tensor for name, tensor in self.both.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
-        told = {
-            "identity": self.identity,
-            "update": self.update,
-            "best": self.best_loss,
-            "history": self.history,
-            "seconds": self.seconds,
-        }
-        content = safetensors.torch.save(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"run": json.dumps(told)}
+        moments = self.optimisation.optimizer.state_dict()["state"]
+        state = Checkpoint(
+            self.identity,
+            self.update,
+            self.best_loss,
+            self.history,
+            self.seconds,
+            self.modules.state_dict(),
+            self._best_state,
+            moments,
         )
-        write_atomically(self.checkpoint, content)
+        save_checkpoint(self.checkpoint, state)
 
     def _load(self) -> None:
-        try:
-            with safetensors.safe_open(self.checkpoint, framework="pt") as file:
-                told = json.loads(file.metadata()["run"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            raise FormatError(f"{self.checkpoint} is no checkpoint ({error}). Delete it to begin anew.") from error
-        if told["identity"] != json.loads(json.dumps(self.identity)):
-            differing = [key for key, value in self.identity.items() if told["identity"].get(key) != value]
-            raise PlanMismatchError(
-                f"{self.checkpoint} was made with another {', '.join(differing)}. Give another folder, or the same."
-            )
-        self.update, self.best_loss, self.history = told["update"], told["best"], told["history"]
-        self.seconds = told["seconds"]
-        self.both.load_state_dict(_below(tensors, "now."))
-        self.best = _below(tensors, "best.")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below(tensors, "optimizer.").items():
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def count_parameters(encoder: Encoder) -> int:
-    """Return the number of an encoder's trained parameters."""
-    return sum(parameter.numel() for parameter in encoder.parameters() if parameter.requires_grad)
+        state = load_checkpoint(self.checkpoint, self.identity)
+        self.update, self.best_loss, self.history = state.update, state.best_loss, state.history
+        self.seconds = state.seconds
+        self.modules.load_state_dict(state.current)
+        self._best_state = dict(state.best)
+        optimizer = self.optimisation.optimizer
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state.moments})

@@ -1,4 +1,11 @@
-"""Encoders: modules that map the weights of M networks to embeddings [M, Z].
+"""Encoders: modules that map the weights of M networks to embeddings [M, Z]. One file per method.
+
+    encoder        the interface; calling an encoder with checks
+    registry       encoders by name
+    template       the smallest encoder, to be copied
+    statistics, flat, transformer, dws          read weights
+    probing, fixed_probes, self_rollout         run the networks
+    layers, equivariant, queries, stepwise      building blocks
 
 May import: `rnn_zoos` (networks, symmetry, families).
 A new encoder: start from `template.py`; one that is part of the benchmark gets a name in `registry.py`.

@@ -1,4 +1,12 @@
-"""DWSNet for recurrent cells: equivariant layers over the weight space, then invariant pooling."""
+"""DWSNet for recurrent networks: equivariant linear layers over the weight space, then invariant pooling.
+
+Navon et al. (2023, "Equivariant Architectures for Learning in Deep Weight Spaces", section 4), with the symmetry group
+of recurrent layers instead of that of an MLP:
+
+    s_0 = standardised weights as a `WeightSpace`; gates, inputs and outputs are channels
+    s_k = ReLU(EquivariantLinear(s_{k-1}))            3 layers of 32 channels by default
+    embedding = MLP(invariant means of s_3)           one hidden layer of 4 x 32
+"""
 
 from __future__ import annotations
 
@@ -8,15 +16,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights, mlp
+from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
 from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace, pool
-from rnn_zoos.baselines.encoders.gates import StandardiseGates
+from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
 
 class DWSEncoder(Encoder):
-    """Permutation-equivariant layers with all linear maps that the symmetry allows (Navon et al., 2023, section 4)."""
+    """Equivariant layers that contain all linear maps which commute with permutations of hidden units.
+
+    Its embeddings do not depend on the order of hidden units; they do depend on their signs.
+    """
 
     information: ClassVar[Information] = "weights"
 
@@ -25,14 +36,14 @@ class DWSEncoder(Encoder):
     ) -> None:
         super().__init__(architecture, embedding_size)
         depth, inner = architecture.num_layers, Channels.equal(architecture.num_layers, channels)
-        steps = [self.input_channels(architecture), *[inner] * layers]
+        widths = [self.input_channels(architecture), *[inner] * layers]
         self.standardise = StandardiseGates(architecture)
-        self.maps = nn.ModuleList(EquivariantLinear(depth, before, after) for before, after in pairwise(steps))
+        self.maps = nn.ModuleList(EquivariantLinear(depth, before, after) for before, after in pairwise(widths))
         self.head = mlp(inner.pooled_scalars, 4 * channels, 1, embedding_size)
 
     @staticmethod
     def input_channels(architecture: Architecture) -> Channels:
-        """Return the channels of `as_space`."""
+        """Return the numbers of channels of `as_space`."""
         gates, layers = GATES[architecture.cell], architecture.num_layers
         vectors = [2 * gates] * layers
         vectors[0] += gates * architecture.input_size
@@ -40,21 +51,21 @@ class DWSEncoder(Encoder):
         return Channels(vectors, [gates] * layers, [gates] * (layers - 1), architecture.output_size)
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
-        """Standardise by these networks."""
+        """Compute means and standard deviations of the training networks' weights."""
         self.standardise.fit(weights)
 
     def as_space(self, weights: Weights) -> WeightSpace:
-        """Return standardised weights as features: gates, inputs and outputs are channels."""
+        """Return standardised weights as features of units, pairs of units, and whole networks."""
         tensors = self.standardise(weights)
         vectors, squares, pairs = [], [], []
         for layer in range(self.architecture.num_layers):
             weight_ih, weight_hh, *biases = (tensors[name] for name in self.architecture.layer_shapes(layer))
-            vectors.append(torch.stack([gate for bias in biases for gate in bias.unbind(1)], dim=-1))
-            squares.append(weight_hh.permute(0, 2, 3, 1))
+            vectors.append(torch.stack([gate for bias in biases for gate in bias.unbind(1)], dim=-1))  # [M, H, 2 G]
+            squares.append(weight_hh.permute(0, 2, 3, 1))  # [M, G, H, H] -> [M, H, H, G]
             if layer == 0:  # [M, G, H, I] -> [M, H, G I]
                 vectors[0] = torch.cat([vectors[0], weight_ih.transpose(1, 2).flatten(2)], dim=-1)
             else:
-                pairs.append(weight_ih.permute(0, 2, 3, 1))
+                pairs.append(weight_ih.permute(0, 2, 3, 1))  # [M, G, H, H'] -> [M, H, H', G]
         vectors[-1] = torch.cat([vectors[-1], tensors["linear.weight"][:, 0].transpose(1, 2)], dim=-1)
         return WeightSpace(vectors, squares, pairs, tensors["linear.bias"][:, 0])
 
@@ -63,5 +74,6 @@ class DWSEncoder(Encoder):
         space = self.as_space(weights)
         for linear in self.maps:
             space = linear(space).map(nn.ReLU())
-        embeddings: Tensor = self.head(pool(space)[1])
+        _, scalars = pool(space)
+        embeddings: Tensor = self.head(scalars)
         return embeddings

@@ -1,4 +1,8 @@
-"""What an encoder is: a module that maps the weights of M networks to M embeddings."""
+"""The interface of an encoder: a module that maps the weights of M networks to M embeddings.
+
+New encoders subclass `Encoder`, or `FeatureEncoder` if they read fixed features of a network. `embeddings_of` calls an
+encoder and checks what it returns.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,54 @@ from typing import ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
 Weights: TypeAlias = Mapping[str, Tensor]
-"""name -> [M, *shape], as shards hold them."""
+"""Stacked weights: parameter name -> [M, *shape]."""
 
 Information: TypeAlias = Literal["weights", "queries", "data"]
-"""What an encoder may use: weights alone, also answers of the networks, also the data that they were trained on."""
+"""What an encoder uses: the weights; also outputs of the networks; also sequences of their training data."""
 
 
 class Encoder(nn.Module, ABC):
-    """Maps weights of M networks of one architecture to embeddings [M, Z] of length 1.
+    """Maps the weights of M networks of one architecture to embeddings [M, Z] of length 1.
 
-    `information` is what it uses beside the weights; unless that is "weights", it is called with a stack of the same
-    networks, too. `augmented` asks for a new random signed permutation of every network in every training step. A row
-    of the result depends on its network alone.
+    A subclass defines `embed`, and sets the class attributes that do not have their default values. The embedding of a
+    network must not depend on the other networks of the batch.
+
+    Attributes:
+        information: "weights" if `embed` reads weights only, "queries" if it also runs the networks, "data" if it also
+            needs sequences of the training data. Unless it is "weights", the encoder is called with a `NetworkStack`.
+        augmented: Whether every training step applies a new random signed permutation of hidden units to each network.
+            For encoders that are not invariant to the order and the signs of hidden units.
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+
+    Example:
+        An encoder that reads the bias of the readout:
+
+        >>> import torch
+        >>> from rnn_zoos import open_zoo
+        >>> from rnn_zoos.baselines import Encoder, embeddings_of
+        >>> class ReadoutEncoder(Encoder):
+        ...     def __init__(self, architecture, embedding_size=16):
+        ...         super().__init__(architecture, embedding_size)
+        ...         self.linear = torch.nn.Linear(architecture.output_size, embedding_size)
+        ...
+        ...     def embed(self, weights, stack):
+        ...         return self.linear(weights["linear.bias"])  # [M, O] -> [M, Z]
+        >>> zoo = open_zoo("zoos/formal-languages")
+        >>> stack = zoo.stack(zoo.index("train"))
+        >>> embeddings = embeddings_of(ReadoutEncoder(stack.architecture), stack.weights)
+        >>> embeddings.shape[1]
+        16
     """
 
     information: ClassVar[Information] = "weights"
@@ -36,80 +71,215 @@ class Encoder(nn.Module, ABC):
         self.architecture = architecture
         self.embedding_size = embedding_size
 
-    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
-        """Look at the networks that training will see, once, before it: for standardising inputs, say.
+    @classmethod
+    def supports(cls, architecture: Architecture) -> bool:
+        """Return whether the encoder can read networks of an architecture. The default is True.
 
-        `sequences` [N, T, I] are inputs that these networks have read; None unless `information` is "data".
+        `rnn-zoos benchmark` without `--encoder` trains the encoders that support the zoo's architecture.
+
+        Args:
+            architecture: Architecture of the networks.
+
+        Returns:
+            True if an encoder can be made for the architecture.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> from rnn_zoos.baselines import Encoder
+            >>> Encoder.supports(open_zoo("zoos/formal-languages").manifest.architecture)
+            True
+        """
+        return True
+
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+        """Adapt to the training networks; called once, before training. The default does nothing.
+
+        The place to compute means and standard deviations, or to choose probe sequences.
+
+        Args:
+            weights: Stacked weights of all training networks, name -> [R, *shape].
+            sequences: Input sequences [N, T, I] that training networks have read, if `information` is "data";
+                otherwise None.
+
+        Raises:
+            EncoderError: In subclasses, if the sequences do not suffice.
+
+        Example:
+            >>> from rnn_zoos.baselines import load_data, make_encoder
+            >>> data = load_data("zoos/formal-languages")
+            >>> encoder = make_encoder("statistics", data.architecture)
+            >>> encoder.fit_inputs(data.splits["train"].weights)
         """
 
     @abstractmethod
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return embeddings [M, Z] of any length."""
+        """Return the embeddings of M networks, of any length; `forward` scales them to length 1.
+
+        Args:
+            weights: Stacked weights, name -> [M, *shape].
+            stack: The same networks, ready to run: `outputs, state = stack(inputs)` with inputs [B, T, I] or
+                [M, B, T, I] and outputs [M, B, T, O]. None if `information` is "weights".
+
+        Returns:
+            Embeddings [M, Z], with gradients to the encoder's parameters.
+
+        Example:
+            See the class.
+        """
 
     def forward(self, weights: Weights, stack: NetworkStack | None = None) -> Tensor:
-        """Return embeddings [M, Z] of length 1. Raises EncoderError if it queries and was given no stack."""
+        """Return the embeddings of M networks, scaled to length 1.
+
+        Args:
+            weights: Stacked weights, name -> [M, *shape].
+            stack: The same networks, ready to run. Required unless `information` is "weights".
+
+        Returns:
+            Embeddings [M, Z] of length 1.
+
+        Raises:
+            EncoderError: If the encoder runs the networks and `stack` is None.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> from rnn_zoos.baselines import make_encoder
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> stack = zoo.stack(zoo.index("train"))
+            >>> embeddings = make_encoder("interactive", stack.architecture)(stack.weights, stack)
+        """
         if self.information != "weights" and stack is None:
-            raise EncoderError(f"{type(self).__name__} asks the networks: call it with a stack of them, too.")
+            raise EncoderError(f"{type(self).__name__} runs the networks: pass a NetworkStack of them as `stack`.")
         return unit_length(self.embed(weights, stack))
 
     @property
     def num_queries(self) -> int:
-        """Steps that it runs a network for, to embed it."""
+        """Number of steps that a network is run for to embed it; 0 for encoders that read weights only."""
         return 0
 
 
 class FeatureEncoder(Encoder):
-    """An MLP on features of a network that training does not change: they are computed once, and kept."""
+    """An encoder that reads features of a network which training does not change.
+
+    The features are computed once per network and kept, so that an update costs no more than the head: a subclass
+    defines `features` and assigns `head`, a module from features [M, F] to embeddings [M, Z].
+
+    Attributes:
+        head: Maps features [M, F] to embeddings [M, Z].
+
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+
+    Example:
+        An encoder that reads the norms of all weight tensors:
+
+        >>> import torch
+        >>> from rnn_zoos import open_zoo
+        >>> from rnn_zoos.baselines import FeatureEncoder, embeddings_of
+        >>> class NormEncoder(FeatureEncoder):
+        ...     def __init__(self, architecture, embedding_size=16):
+        ...         super().__init__(architecture, embedding_size)
+        ...         self.head = torch.nn.Linear(len(architecture.parameter_shapes), embedding_size)
+        ...
+        ...     def features(self, weights, stack):
+        ...         return torch.stack([tensor.flatten(1).norm(dim=1) for tensor in weights.values()], dim=1)
+        >>> zoo = open_zoo("zoos/formal-languages")
+        >>> stack = zoo.stack(zoo.index("train"))
+        >>> embeddings = embeddings_of(NormEncoder(stack.architecture), stack.weights)
+    """
 
     head: nn.Module
 
     @abstractmethod
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return what is read of M networks: [M, F], without gradients to anything that is trained."""
+        """Return the features of M networks.
+
+        Args:
+            weights: Stacked weights, name -> [M, *shape].
+            stack: The same networks, ready to run. None if `information` is "weights".
+
+        Returns:
+            Features [M, F]. They must not depend on trained parameters.
+
+        Example:
+            See the class.
+        """
 
     def read(self, features: Tensor) -> Tensor:
-        """Return embeddings [M, Z] of any length, of features [M, F]."""
+        """Return the embeddings of M networks, of any length, from their features. The default applies `head`.
+
+        Args:
+            features: Features [M, F], as `features` returns them.
+
+        Returns:
+            Embeddings [M, Z].
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> from rnn_zoos.baselines import make_encoder
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> stack = zoo.stack(zoo.index("train"))
+            >>> encoder = make_encoder("statistics", stack.architecture)
+            >>> embeddings = encoder.read(encoder.features(stack.weights, None))
+        """
         embeddings: Tensor = self.head(features)
         return embeddings
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return embeddings [M, Z] of any length."""
+        """Return the embeddings of M networks, of any length: `read(features(weights, stack))`.
+
+        Args:
+            weights: Stacked weights, name -> [M, *shape].
+            stack: The same networks, ready to run; None if `information` is "weights".
+
+        Returns:
+            Embeddings [M, Z].
+        """
         return self.read(self.features(weights, stack))
 
 
-def unit_length(embeddings: Tensor) -> Tensor:
-    """Scale vectors [..., Z] to length 1; one that is nearly zero stays short, with finite gradients."""
-    lengths: Tensor = embeddings.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    return embeddings / lengths
+def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None = None) -> Tensor:
+    """Call an encoder and check what it returns.
 
+    Args:
+        encoder: The encoder.
+        weights: Stacked weights of M networks, name -> [M, *shape].
+        stack: The same networks, ready to run. Required unless `encoder.information` is "weights".
 
-def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
-    """Return `layers` hidden layers with ReLU, then a linear one."""
-    sizes = [inputs, *[hidden] * layers]
-    blocks = [block for size in range(layers) for block in (nn.Linear(sizes[size], sizes[size + 1]), nn.ReLU())]
-    return nn.Sequential(*blocks, nn.Linear(sizes[-1], outputs))
+    Returns:
+        Embeddings [M, Z] of length 1, as the encoder returned them.
 
+    Raises:
+        EncoderError: If the encoder needs `stack` and it is None; if the result is not a tensor [M, Z]; if it is not
+            finite; if it has no gradients although the encoder has trainable parameters and gradients are enabled.
 
-class Standardise(nn.Module):
-    """Subtracts the mean and divides by the standard deviation that features [N, F] of training rows had.
-
-    Constant features become 0. Before `fit` it changes nothing.
+    Example:
+        >>> from rnn_zoos import open_zoo
+        >>> from rnn_zoos.baselines import embeddings_of, make_encoder
+        >>> zoo = open_zoo("zoos/formal-languages")
+        >>> stack = zoo.stack(zoo.index("train"))
+        >>> embeddings = embeddings_of(make_encoder("dws", stack.architecture), stack.weights)
     """
+    embeddings = encoder(weights, stack) if encoder.information != "weights" else encoder(weights)
+    return check_embeddings(encoder, embeddings, len(next(iter(weights.values()))))
 
-    mean: Tensor
-    scale: Tensor
 
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
+def check_embeddings(encoder: Encoder, embeddings: object, networks: int) -> Tensor:
+    """Return the embeddings that an encoder made of `networks` networks. Raises EncoderError as `embeddings_of`."""
+    name, expected = type(encoder).__name__, (networks, encoder.embedding_size)
+    if not isinstance(embeddings, Tensor) or tuple(embeddings.shape) != expected:
+        found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise EncoderError(f"{name} returned {found} for {networks} networks; expected a tensor {expected}.")
+    if not bool(embeddings.isfinite().all()):
+        raise EncoderError(
+            f"{name} returned values that are not finite. Standardise its inputs, or lower its learning rate."
+        )
+    trainable = any(parameter.requires_grad for parameter in encoder.parameters())
+    if torch.is_grad_enabled() and trainable and not embeddings.requires_grad:
+        raise EncoderError(f"{name} returned embeddings without gradients. Remove detach(), numpy or no_grad from it.")
+    return embeddings
 
-    def fit(self, features: Tensor) -> None:
-        """Take mean and standard deviation of features [N, F]."""
-        deviation = features.std(dim=0, correction=0)
-        self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(torch.where(deviation > 0, 1 / deviation, torch.zeros_like(deviation)))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return features [..., F], standardised."""
-        return (features - self.mean) * self.scale
+def count_parameters(encoder: Encoder) -> int:
+    """Return the number of trainable parameters of an encoder."""
+    return sum(parameter.numel() for parameter in encoder.parameters() if parameter.requires_grad)

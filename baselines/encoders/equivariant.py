@@ -1,15 +1,17 @@
-"""All linear maps between recurrent weights that commute with permutations of hidden units.
+"""All linear maps between weights of recurrent networks that commute with permutations of hidden units.
 
-Gates, inputs and outputs are not permuted: they are channels. What is permuted, layer by layer:
+Gates, inputs and outputs are channels C: they are not permuted. The axes H are permuted, each layer by its own
+permutation. The weights of L layers, as features:
 
-vectors   [M, H, C]     biases; for the first layer also weight_ih, for the last also the readout
-squares   [M, H, H, C]  weight_hh: both axes by the same permutation
-pairs     [M, H, H', C] weight_ih of layers after the first: rows by their layer's, columns by the layer's below
-scalars   [M, C]        the readout's bias
+    vectors   [M, H, C]      biases; first layer: also weight_ih; last layer: also the readout's weight
+    squares   [M, H, H, C]   weight_hh: both axes by the same permutation
+    pairs     [M, H, H', C]  weight_ih of the other layers: H of the layer itself, H' of the layer below
+    scalars   [M, C]         the readout's bias
 
-A map between two of these spaces either keeps the entry (squares also its transpose), or goes through what survives
-pooling: a vector over a layer's units that both know, or a scalar. For a square that is the basis of 15 maps of Maron
-et al. (2019), for pairs the 4 of Hartford et al. (2018); together the layers of DWSNets (Navon et al., 2023).
+An equivariant linear map between two of these either keeps an entry (a square also its transpose), or it is a pooling
+followed by a broadcast, through a vector over the units of a layer or through a scalar. For squares these are the 15
+maps of Maron et al. (2019, "Invariant and Equivariant Graph Networks"), for pairs the 4 of Hartford et al. (2018, "Deep
+Models of Interactions Across Sets"); together the layers of DWSNets (Navon et al., 2023).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class WeightSpace:
-    """Features of M networks of L layers: vectors and squares one a layer, pairs one a layer after the first."""
+    """Features of M networks of L layers: L vectors, L squares, L - 1 pairs, and scalars; shapes above."""
 
     vectors: list[Tensor]
     squares: list[Tensor]
@@ -31,14 +33,14 @@ class WeightSpace:
     scalars: Tensor
 
     def map(self, function: nn.Module) -> WeightSpace:
-        """Apply a function of single entries to all of them."""
+        """Apply an elementwise function to all features."""
         vectors, squares, pairs = ([function(t) for t in part] for part in (self.vectors, self.squares, self.pairs))
         return WeightSpace(vectors, squares, pairs, function(self.scalars))
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Numbers of channels of a weight space, in its order."""
+    """Numbers of channels C of a `WeightSpace`, one per tensor, in its order."""
 
     vectors: Sequence[int]
     squares: Sequence[int]
@@ -47,23 +49,28 @@ class Channels:
 
     @classmethod
     def equal(cls, layers: int, channels: int) -> Channels:
-        """Return the same number everywhere."""
+        """Return the same number of channels for all tensors."""
         return cls([channels] * layers, [channels] * layers, [channels] * (layers - 1), channels)
 
     def pooled_vectors(self, layer: int) -> int:
-        """Channels of all that is known of a layer's units: see `pool`."""
+        """Return the channels of the vector over a layer's units that `pool` returns."""
         below = self.pairs[layer - 1] if layer > 0 else 0
         above = self.pairs[layer] if layer < len(self.pairs) else 0
         return self.vectors[layer] + 3 * self.squares[layer] + below + above
 
     @property
     def pooled_scalars(self) -> int:
-        """Channels of all that is known of a network without naming a unit."""
+        """Channels of the scalars that `pool` returns."""
         return self.scalars + sum(self.vectors) + 2 * sum(self.squares) + sum(self.pairs)
 
 
 def pool(space: WeightSpace) -> tuple[list[Tensor], Tensor]:
-    """Return vectors [M, H, *] over each layer's units, and scalars [M, *]: all that pooling leaves, as means."""
+    """Return a vector [M, H, *] over the units of each layer, and scalars [M, *]: all equivariant means.
+
+    Vector: the layer's vector; row mean, column mean and diagonal of its square; row mean of the pair with the layer
+    below; column mean of the pair with the layer above. Scalars: the scalars; means of all vectors, squares, diagonals
+    and pairs.
+    """
     vectors, scalars = [], [space.scalars]
     for layer, (vector, square) in enumerate(zip(space.vectors, space.squares, strict=True)):
         diagonal = square.diagonal(dim1=1, dim2=2).transpose(1, 2)
@@ -79,51 +86,53 @@ def pool(space: WeightSpace) -> tuple[list[Tensor], Tensor]:
 
 
 class EquivariantLinear(nn.Module):
-    """A linear map of weight spaces that commutes with permutations, with a bias wherever one may be."""
+    """A linear map of weight spaces that commutes with permutations, with all biases that the symmetry allows."""
 
     def __init__(self, layers: int, inputs: Channels, outputs: Channels) -> None:
         super().__init__()
-        known, scalars = [inputs.pooled_vectors(layer) for layer in range(layers)], inputs.pooled_scalars
+        pooled = [inputs.pooled_vectors(layer) for layer in range(layers)]
 
         def linear(size: int, channels: int) -> nn.Linear:
             return nn.Linear(size, channels, bias=False)
 
-        self.to_vectors = nn.ModuleList(map(linear, known, outputs.vectors))
-        # Three places in a square that a vector can go to: rows, columns, diagonal; two for a scalar.
+        self.to_vectors = nn.ModuleList(map(linear, pooled, outputs.vectors))
+        # A vector is broadcast into a square in three ways: along rows, along columns, onto the diagonal. A scalar in
+        # two: to all entries, onto the diagonal.
         self.square_entries = nn.ModuleList(map(linear, [2 * size for size in inputs.squares], outputs.squares))
-        self.vector_to_square = nn.ModuleList(map(linear, known, [3 * size for size in outputs.squares]))
+        self.vector_to_square = nn.ModuleList(map(linear, pooled, [3 * size for size in outputs.squares]))
         self.pair_entries = nn.ModuleList(map(linear, inputs.pairs, outputs.pairs))
-        self.vector_to_rows = nn.ModuleList(map(linear, known[1:], outputs.pairs))
-        self.vector_to_columns = nn.ModuleList(map(linear, known[:-1], outputs.pairs))
+        self.vector_to_rows = nn.ModuleList(map(linear, pooled[1:], outputs.pairs))
+        self.vector_to_columns = nn.ModuleList(map(linear, pooled[:-1], outputs.pairs))
         self.sizes = [*outputs.vectors, *[size for size in outputs.squares for _ in range(2)], *outputs.pairs]
-        self.to_all = nn.Linear(scalars, sum(self.sizes) + outputs.scalars)  # its bias is the bias of all places
+        # From the scalars to everything; its bias serves as the bias of all outputs.
+        self.to_all = nn.Linear(inputs.pooled_scalars, sum(self.sizes) + outputs.scalars)
 
     def forward(self, space: WeightSpace) -> WeightSpace:
-        """Map features to features."""
-        known, scalars = pool(space)
-        count, to_scalars = len(known), self.to_all.out_features - sum(self.sizes)
-        *everywhere, scalars = self.to_all(scalars).split([*self.sizes, to_scalars], -1)
-        of_vectors, of_squares, of_pairs = everywhere[:count], everywhere[count : 3 * count], everywhere[3 * count :]
+        """Return the mapped features."""
+        pooled, scalars = pool(space)
+        layers, num_scalars = len(pooled), self.to_all.out_features - sum(self.sizes)
+        *constants, scalars = self.to_all(scalars).split([*self.sizes, num_scalars], -1)
         vectors = [
-            linear(vector) + scalar[:, None]
-            for linear, vector, scalar in zip(self.to_vectors, known, of_vectors, strict=True)
+            linear(vector) + constant[:, None]
+            for linear, vector, constant in zip(self.to_vectors, pooled, constants[:layers], strict=True)
         ]
-        squares = [self._square(layer, space, known[layer], *of_squares[2 * layer :][:2]) for layer in range(count)]
+        of_squares = constants[layers : 3 * layers]
+        squares = [self._square(layer, space, pooled[layer], *of_squares[2 * layer :][:2]) for layer in range(layers)]
         pairs = [
             self.pair_entries[lower](pair)
-            + self.vector_to_rows[lower](known[lower + 1])[:, :, None]
-            + self.vector_to_columns[lower](known[lower])[:, None]
-            + scalar[:, None, None]
-            for lower, (pair, scalar) in enumerate(zip(space.pairs, of_pairs, strict=True))
+            + self.vector_to_rows[lower](pooled[lower + 1])[:, :, None]
+            + self.vector_to_columns[lower](pooled[lower])[:, None]
+            + constant[:, None, None]
+            for lower, (pair, constant) in enumerate(zip(space.pairs, constants[3 * layers :], strict=True))
         ]
         return WeightSpace(vectors, squares, pairs, scalars)
 
-    def _square(self, layer: int, space: WeightSpace, known: Tensor, everywhere: Tensor, on_diagonal: Tensor) -> Tensor:
-        """Return the features of a layer's square: 15 maps from itself, 5 from each other vector, 2 a scalar."""
+    def _square(self, layer: int, space: WeightSpace, pooled: Tensor, constant: Tensor, on_diagonal: Tensor) -> Tensor:
+        """Return the square of a layer [M, H, H, C], from its square, the pooled vector [M, H, *] and two constants."""
         square = space.squares[layer]
         both = torch.cat([square, square.transpose(1, 2)], dim=-1)
-        rows, columns, diagonal = self.vector_to_square[layer](known).chunk(3, dim=-1)
+        rows, columns, diagonal = self.vector_to_square[layer](pooled).chunk(3, dim=-1)
         entries: Tensor = (
-            self.square_entries[layer](both) + rows[:, :, None] + columns[:, None] + everywhere[:, None, None]
+            self.square_entries[layer](both) + rows[:, :, None] + columns[:, None] + constant[:, None, None]
         )
         return entries + torch.diag_embed((diagonal + on_diagonal[:, None]).transpose(1, 2)).permute(0, 2, 3, 1)

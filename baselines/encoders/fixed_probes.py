@@ -1,4 +1,9 @@
-"""Fixed questions: random ones, some of the training data, or those of it whose answers tell most about the others."""
+"""Fixed probes: an MLP reads the outputs of a network on probe sequences that are never learned.
+
+The probe sequences are random, drawn from the training data, or selected from the training data by how well the
+networks' outputs on them predict their outputs on other sequences. The features, N T O output probabilities, are
+computed once per network.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights, mlp
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.queries import responses, writes_symbols
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
-CANDIDATES = 256  # sequences that are chosen from
-ASKED = 128  # training networks that are asked them all
-_NOISE = 0.1  # of the ridge that predicts answers from answers, in units of the variance of all of them
+CANDIDATES = 256
+"""Sequences of the training data from which probe sequences are chosen."""
+SELECTION_NETWORKS = 128
+"""Training networks whose responses decide which candidates are selected."""
+RIDGE = 0.1
+"""Regularisation of the regression of `select_probes`, relative to the mean variance of a candidate's responses."""
 
 
 class RandomProbes(FeatureEncoder):
-    """An MLP on answers to sequences that are drawn once and never learned: random symbols, or normal noise."""
+    """An MLP on output probabilities for random probe sequences: uniform symbols, or normal noise for other inputs.
+
+    By default N=2 sequences of T=41 steps (symbols) or 44 steps (other inputs), and two hidden layers of 256.
+
+    Attributes:
+        questions: The probe sequences, [N, T, I].
+    """
 
     information: ClassVar[Information] = "queries"
     questions: Tensor
@@ -35,91 +51,86 @@ class RandomProbes(FeatureEncoder):
         layers: int = 2,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        inputs = architecture.input_size
-        writes = inputs == architecture.output_size  # what it reads: symbols
-        steps = steps or (LENGTH - 1 if writes else 44)  # 82 and 88 queries, as many as the probing encoders have
-        if writes:
-            questions = F.one_hot(torch.randint(inputs, (sequences, steps)), inputs).float()
+        inputs, symbols = architecture.input_size, writes_symbols(architecture)
+        steps = steps or (LENGTH - 1 if symbols else 44)  # 82 and 88 queries; learned probing makes 88
+        if symbols:
+            probes = F.one_hot(torch.randint(inputs, (sequences, steps)), inputs).float()
         else:
-            questions = torch.randn(sequences, steps, inputs)
-        self.seed = int(torch.randint(2**31, ()))  # of what is drawn when data are seen
-        self.register_buffer("questions", questions)
+            probes = torch.randn(sequences, steps, inputs)
+        self.seed = int(torch.randint(2**31, ()))  # of the draws from the training data, in `fit_inputs`
+        self.register_buffer("questions", probes)
         self.head = mlp(sequences * steps * architecture.output_size, hidden, layers, embedding_size)
 
     @property
     def num_queries(self) -> int:
-        """Steps that it runs a network for, to embed it."""
+        """Number of steps that a network is run for to embed it."""
         return int(self.questions.shape[0] * self.questions.shape[1])
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return probabilities of all answers, [M, N T O]."""
-        assert stack is not None, "Encoder.forward looks for it"
-        return answers(stack, self.questions).flatten(1)
+        """Return output probabilities [M, N T O]."""
+        assert stack is not None, "checked by Encoder.forward"
+        return responses(stack, self.questions).flatten(1)
 
 
 class DataProbes(RandomProbes):
-    """The same with sequences drawn from what training networks have read."""
+    """`RandomProbes` with probe sequences drawn from the inputs of training networks."""
 
     information: ClassVar[Information] = "data"
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
-        """Take the questions. Raises EncoderError without enough sequences."""
+        """Choose the probe sequences from `sequences` [C, T', I]. Raises EncoderError if they are too few or short."""
         number, steps, _ = self.questions.shape
         if sequences is None or len(sequences) < number or sequences.shape[1] < steps:
             found = None if sequences is None else tuple(sequences.shape)
             raise EncoderError(
-                f"{type(self).__name__} asks {number} sequences of the data, of {steps} steps; it was given {found}."
+                f"{type(self).__name__} needs {number} training sequences of at least {steps} steps; found {found}."
             )
         generator = torch.Generator().manual_seed(self.seed)
         candidates = sequences[torch.randperm(len(sequences), generator=generator)[:CANDIDATES], :steps]
         self.questions.copy_(candidates[self.choose(weights, candidates, generator)])
 
     def choose(self, weights: Weights, candidates: Tensor, generator: torch.Generator) -> list[int]:
-        """Return which of the candidates [C, T, I], in random order, are asked."""
+        """Return the indices of the N candidates to use; `candidates` [C, T, I] are in random order."""
         return list(range(len(self.questions)))
 
 
-class TellingProbes(DataProbes):
-    """The same with those sequences whose answers predict the training networks' answers to all others best."""
+class SelectedProbes(DataProbes):
+    """`DataProbes` with those probe sequences that `select_probes` selects (on the command line: telling-probes)."""
 
     def choose(self, weights: Weights, candidates: Tensor, generator: torch.Generator) -> list[int]:
-        """Return the most telling of the candidates [C, T, I], one after the other."""
-        rows = torch.randperm(len(next(iter(weights.values()))), generator=generator)[:ASKED]
+        """Return the indices of the N selected candidates [C, T, I], in order of selection."""
+        rows = torch.randperm(len(next(iter(weights.values()))), generator=generator)[:SELECTION_NETWORKS]
         stack = NetworkStack(self.architecture, {name: tensor[rows] for name, tensor in weights.items()})
         with torch.no_grad():
-            given = torch.stack([answers(stack, one[None]).flatten(1) for one in candidates])
-        return most_telling(given, len(self.questions))
+            found = torch.stack([responses(stack, candidate[None]).flatten(1) for candidate in candidates])
+        return select_probes(found, len(self.questions))
 
 
-def answers(stack: NetworkStack, questions: Tensor) -> Tensor:
-    """Return probabilities [M, N, T, O] that M networks answer to questions [N, T, I]."""
-    outputs, _ = stack(questions)
-    return outputs.softmax(dim=-1)
+def select_probes(candidate_responses: Tensor, number: int) -> list[int]:
+    """Select `number` of C probe sequences greedily, by the responses [C, M, F] of M networks to them.
 
-
-def most_telling(given: Tensor, number: int) -> list[int]:
-    """Choose `number` of C questions greedily, by the answers [C, M, A] that M networks gave.
-
-    What is chosen next leaves least of the variance of all answers, between networks, to ridge regression on the
-    answers chosen so far. With kernels K = Y Y' of answers, Y, centred over networks, K_all (of all) and K_S (of the
-    chosen), and ridge r, regression leaves r^2 tr((K_S + r)^-1 K_all (K_S + r)^-1).
+    Each selection minimises the residual sum of squares of a ridge regression, over networks, from the responses to the
+    selected sequences to the responses to all C sequences. With Y_c the responses to sequence c, centred over networks,
+    kernels K_c = Y_c Y_c', K_all the sum over all sequences, K_S the sum over selected ones, and ridge r, that is
+    r^2 tr((K_S + r)^-1 K_all (K_S + r)^-1).
     """
-    centred = given - given.mean(dim=1, keepdim=True)
-    kernels = centred @ centred.transpose(1, 2)
-    everything = kernels.sum(dim=0)
-    ridge = _NOISE * everything.diagonal().mean() / len(given)
-    known, chosen = ridge * torch.eye(given.shape[1], device=given.device), list[int]()
+    centred = candidate_responses - candidate_responses.mean(dim=1, keepdim=True)
+    kernels = centred @ centred.transpose(1, 2)  # [C, M, M]
+    total = kernels.sum(dim=0)
+    ridge = RIDGE * total.diagonal().mean() / len(candidate_responses)
+    regularised = ridge * torch.eye(candidate_responses.shape[1], device=candidate_responses.device)  # K_S + r
+    selected = list[int]()
     for _ in range(number):
-        left = [
-            torch.inf if question in chosen else unexplained(known + kernel, everything)
-            for question, kernel in enumerate(kernels)
+        residuals = [
+            torch.inf if candidate in selected else residual_variance(regularised + kernel, total)
+            for candidate, kernel in enumerate(kernels)
         ]
-        chosen.append(min(range(len(left)), key=left.__getitem__))
-        known = known + kernels[chosen[-1]]
-    return chosen
+        selected.append(min(range(len(residuals)), key=residuals.__getitem__))
+        regularised = regularised + kernels[selected[-1]]
+    return selected
 
 
-def unexplained(known: Tensor, everything: Tensor) -> float:
-    """Return tr(known^-1 everything known^-1) of symmetric matrices [M, M]: with K_S + r, what is left over r^2."""
-    inverse = torch.linalg.inv(known)
-    return float((inverse @ everything * inverse).sum())
+def residual_variance(regularised: Tensor, total: Tensor) -> float:
+    """Return tr(A^-1 K A^-1) of symmetric matrices [M, M], A = `regularised` and K = `total`."""
+    inverse = torch.linalg.inv(regularised)
+    return float((inverse @ total * inverse).sum())

@@ -1,4 +1,7 @@
-"""Flattened weights: an MLP on the vector of all parameters."""
+"""MLP on flattened weights: the baseline that ignores the structure of the weights.
+
+x = all P parameters, standardised per tensor and gate; embedding = MLP(x), P -> 128 -> 128 -> Z by default.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Weights, mlp
-from rnn_zoos.baselines.encoders.gates import StandardiseGates
+from rnn_zoos.baselines.encoders.encoder import Encoder, Weights
+from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
 
 class FlatEncoder(Encoder):
-    """An MLP on standardised flattened weights, trained under random signed permutations."""
+    """An MLP on standardised flattened weights.
+
+    It is not invariant to the order of hidden units, so it is trained with random signed permutations of them.
+    """
 
     augmented: ClassVar[bool] = True
 
@@ -26,11 +32,11 @@ class FlatEncoder(Encoder):
         self.head = mlp(architecture.num_parameters, hidden, layers, embedding_size)
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
-        """Standardise by these networks."""
+        """Compute means and standard deviations of the training networks' weights."""
         self.standardise.fit(weights)
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return embeddings [M, Z]."""
-        flat = torch.cat([tensor.flatten(1) for tensor in self.standardise(weights).values()], dim=1)
+        flat = torch.cat([tensor.flatten(1) for tensor in self.standardise(weights).values()], dim=1)  # [M, P]
         embeddings: Tensor = self.head(flat)
         return embeddings

@@ -1,4 +1,9 @@
-"""Self-rollout probing, ours: a language network is started from forced prefixes and then reads what it writes."""
+"""Self-rollout probing, a method of this project: language networks read what they write themselves.
+
+Every network reads BOS and then k times the letter a, for each prefix length k. After that it reads its own prediction
+of the previous step, the most likely symbol or (soft) the whole distribution. The features are the output distributions
+of all T steps; an MLP maps them to the embedding. Only networks of the formal languages can be probed this way.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights, mlp
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.queries import writes_symbols
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import BOS, LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
@@ -18,24 +25,29 @@ LETTER_A = 0
 
 @torch.no_grad()
 def continue_prefixes(stack: NetworkStack, prefixes: tuple[int, ...], steps: int, soft: bool) -> Tensor:
-    """Return probabilities [M, K, T, V] of all next symbols after BOS, k times a (k of K `prefixes`), and then itself.
+    """Return the output distributions [M, N, T, V] of M networks that continue N prefixes for T steps in all.
 
-    A network is fed its own most likely symbol, or, `soft`, its own distribution.
+    Prefix n is BOS and `prefixes[n]` times the letter a. Then a network reads its own most likely symbol or, if `soft`,
+    its own distribution.
     """
     one_hot = torch.eye(NUM_SYMBOLS).to(stack.weights["linear.bias"])  # device and precision of the networks
     lengths = torch.tensor(prefixes, device=one_hot.device)
-    fed = one_hot[BOS].expand(stack.num_networks, len(prefixes), -1)
-    state, answers = None, []
+    inputs = one_hot[BOS].expand(stack.num_networks, len(prefixes), -1)  # [M, N, V], of one step
+    state, distributions = None, []
     for step in range(steps):
-        outputs, state = stack(fed.unsqueeze(2), state)
-        answers.append(outputs[:, :, 0].softmax(dim=-1))
-        own = answers[-1] if soft else one_hot[answers[-1].argmax(dim=-1)]
-        fed = torch.where((lengths > step)[:, None], one_hot[LETTER_A], own)
-    return torch.stack(answers, dim=2)
+        outputs, state = stack(inputs.unsqueeze(2), state)
+        distributions.append(outputs[:, :, 0].softmax(dim=-1))
+        prediction = distributions[-1] if soft else one_hot[distributions[-1].argmax(dim=-1)]
+        inputs = torch.where((lengths > step)[:, None], one_hot[LETTER_A], prediction)
+    return torch.stack(distributions, dim=2)
 
 
 class SelfRollout(FeatureEncoder):
-    """An MLP on the distributions that a network goes through when it continues forced beginnings of a string."""
+    """An MLP on the output distributions [N, T, V] of a network that continues N prefixes.
+
+    By default N=4 prefixes with 3, 5, 7 and 9 times a, T=41 steps (164 queries), and two hidden layers of 256. Raises
+    EncoderError for networks that do not read and write the symbols of the formal languages.
+    """
 
     information: ClassVar[Information] = "queries"
     soft: ClassVar[bool] = False
@@ -50,33 +62,38 @@ class SelfRollout(FeatureEncoder):
         layers: int = 2,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        if (architecture.input_size, architecture.output_size) != (NUM_SYMBOLS, NUM_SYMBOLS):
+        if not self.supports(architecture):
             raise EncoderError(
-                f"Self-rollout probing lets networks read the {NUM_SYMBOLS} symbols that they write; this architecture "
-                f"reads {architecture.input_size} numbers and writes {architecture.output_size}. Take another encoder."
+                f"Self-rollout probing feeds networks the {NUM_SYMBOLS} symbols that they write; this architecture has "
+                f"{architecture.input_size} inputs and {architecture.output_size} outputs. Choose another encoder."
             )
         self.prefixes, self.steps = prefixes, steps
         self.head = mlp(len(prefixes) * steps * NUM_SYMBOLS, hidden, layers, embedding_size)
 
+    @classmethod
+    def supports(cls, architecture: Architecture) -> bool:
+        """Return whether the networks read and write the symbols of the formal languages."""
+        return writes_symbols(architecture) and architecture.output_size == NUM_SYMBOLS
+
     @property
     def num_queries(self) -> int:
-        """Steps that it runs a network for, to embed it."""
+        """Number of steps that a network is run for to embed it."""
         return len(self.prefixes) * self.steps
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return the answers of M networks, [M, K T V]."""
-        assert stack is not None, "Encoder.forward looks for it"
+        """Return the output distributions of M networks, [M, N T V]."""
+        assert stack is not None, "checked by Encoder.forward"
         return continue_prefixes(stack, self.prefixes, self.steps, self.soft).flatten(1)
 
 
 class SoftSelfRollout(SelfRollout):
-    """The same with networks that read their own distributions."""
+    """`SelfRollout` with networks that read their own distribution instead of its most likely symbol."""
 
     soft = True
 
 
 class ShortSelfRollout(SelfRollout):
-    """Two beginnings instead of four: 82 queries, not more than the probing encoders have."""
+    """`SelfRollout` with two prefixes instead of four: 82 queries, fewer than the 88 of the probing encoders."""
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__(architecture, embedding_size, prefixes=(3, 7))

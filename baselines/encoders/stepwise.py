@@ -1,8 +1,8 @@
-"""An LSTM that is run step by step, because what it reads next depends on what it said: nn.LSTM is its naive twin.
+"""An LSTM for calls of one step at a time, as interactive probing needs it. `nn.LSTM` is its reference implementation.
 
-Called for one step at a time, nn.LSTM packs its weights anew in every call, and adds up gradients as large as the
-weights after every step. Here a step is one product with weights that stay as they are, and the weights' gradients are
-one product over all steps, when the backward pass has come to their beginning.
+Called for single steps, `nn.LSTM` packs its weights again in every call, and after every step accumulates gradients as
+large as the weights. Here a step is one matrix product with weights that are concatenated once per forward pass, and
+the gradients of the weights are one product over all steps, computed at the end of the backward pass.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ import torch
 from torch import Tensor, nn
 
 LayerState: TypeAlias = tuple[Tensor, Tensor]
+"""Hidden and cell state of a layer, each [M, H]."""
 Tape: TypeAlias = list[tuple[Tensor, Tensor]]
-"""Of every step that the backward pass has been through: what was read [M, I + H], and the gradient [M, 4H]."""
+"""What the backward pass has recorded, per step: inputs of the product [M, I + H], gradients of its result [M, 4H]."""
 
 
 class StepwiseLSTM:
-    """An nn.LSTM for one forward pass of many steps: `output, state = core(inputs, state)`."""
+    """An `nn.LSTM` for one forward pass of many steps: `output, state = core(inputs, state)`."""
 
     def __init__(self, core: nn.LSTM) -> None:
         self.hidden_size, self.layers = core.hidden_size, list[tuple[Tensor, Tensor, Tape]]()
         for weight_ih, weight_hh, bias_ih, bias_hh in core.all_weights:
             tape: Tape = []
-            joined = _Joined.apply(tape, weight_ih, weight_hh, bias_ih, bias_hh)  # type: ignore[no-untyped-call]
-            self.layers.append((*joined, tape))
+            weight, bias = _JoinWeights.apply(tape, weight_ih, weight_hh, bias_ih, bias_hh)  # type: ignore[no-untyped-call]
+            self.layers.append((weight, bias, tape))
 
     def __call__(self, inputs: Tensor, state: list[LayerState] | None = None) -> tuple[Tensor, list[LayerState]]:
-        """Do one step: inputs [M, I] and every layer's hidden and cell state [M, H] -> output [M, H] and new states."""
+        """Do one step: inputs [M, I] and the layers' states -> the last layer's hidden state [M, H] and new states."""
         zeros = inputs.new_zeros(len(inputs), self.hidden_size)
-        hidden, after = inputs, list[LayerState]()
-        for number, (weight, bias, tape) in enumerate(self.layers):
-            before, cell = (zeros, zeros) if state is None else state[number]
-            read = torch.cat([hidden, before], dim=1)
-            gates = _Product.apply(read, weight, bias, tape)  # type: ignore[no-untyped-call]
-            entered, kept, candidate, shown = gates.chunk(4, dim=1)
-            cell = kept.sigmoid() * cell + entered.sigmoid() * candidate.tanh()
-            hidden = shown.sigmoid() * cell.tanh()
-            after.append((hidden, cell))
-        return hidden, after
+        output, new_state = inputs, list[LayerState]()
+        for layer, (weight, bias, tape) in enumerate(self.layers):
+            hidden, cell = (zeros, zeros) if state is None else state[layer]
+            joined = torch.cat([output, hidden], dim=1)
+            gates = _GateProduct.apply(joined, weight, bias, tape)  # type: ignore[no-untyped-call]
+            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+            output = output_gate.sigmoid() * cell.tanh()
+            new_state.append((output, cell))
+        return output, new_state
 
 
-class _Joined(torch.autograd.Function):
-    """Both matrices of a layer beside each other, and the sum of its biases; their gradients come from the tape."""
+class _JoinWeights(torch.autograd.Function):
+    """Concatenates the weight matrices of a layer [4H, I + H] and adds its biases; gradients come from the tape."""
 
     @staticmethod
     def forward(
@@ -65,8 +66,8 @@ class _Joined(torch.autograd.Function):
         return None, *(gradients.T @ inputs).split(ctx.sizes, dim=1), bias, bias
 
 
-class _Product(torch.autograd.Function):
-    """inputs @ weight.T + bias, which leaves to the tape what the gradients of weight and bias take."""
+class _GateProduct(torch.autograd.Function):
+    """inputs @ weight.T + bias; records on the tape what the gradients of weight and bias are computed from."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, tape: Tape) -> Tensor:  # noqa: ANN401

@@ -1,31 +1,33 @@
-"""Copy this file to begin an encoder of your own; `rnn-zoos benchmark --encoder my_module:MyEncoder` measures it."""
+"""Copy this file to start an encoder. `rnn-zoos benchmark --encoder my_module:MyEncoder` trains and evaluates it."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Weights, mlp
-from rnn_zoos.networks.architecture import Architecture
-from rnn_zoos.networks.stack import NetworkStack
+from rnn_zoos import Architecture, NetworkStack
+from rnn_zoos.baselines import Encoder
 
 
 class MyEncoder(Encoder):
-    """Asks every network one learned sequence, and reads its answers together with its readout's biases."""
+    """Runs every network on one learned probe sequence; an MLP reads the outputs, and the bias of the readout."""
 
-    information = "queries"  # or "weights": then `stack` is None; or "data": then fit_inputs gets sequences
+    information = "queries"  # "weights": `stack` is None; "data": `fit_inputs` also gets training sequences
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16, steps: int = 10) -> None:
         super().__init__(architecture, embedding_size)
-        self.question = nn.Parameter(torch.randn(1, steps, architecture.input_size))
-        self.head = mlp((steps + 1) * architecture.output_size, 64, 1, embedding_size)
+        self.probe = nn.Parameter(torch.randn(1, steps, architecture.input_size))
+        features = (steps + 1) * architecture.output_size
+        self.head = nn.Sequential(nn.Linear(features, 64), nn.ReLU(), nn.Linear(64, embedding_size))
 
     @property
     def num_queries(self) -> int:
-        """Steps that it runs a network for, to embed it."""
-        return self.question.shape[1]
+        """Number of steps that a network is run for to embed it."""
+        return self.probe.shape[1]
 
-    def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return embeddings [M, Z] of weights name -> [M, *shape], and of the same networks, callable at once."""
-        assert stack is not None
-        answers, _ = stack(self.question)  # [M, 1, T, O]
-        embeddings: Tensor = self.head(torch.cat([answers.flatten(1), weights["linear.bias"]], dim=1))
+    def embed(self, weights: Mapping[str, Tensor], stack: NetworkStack | None) -> Tensor:
+        """Return embeddings [M, Z] from weights, name -> [M, *shape], and the same networks, ready to run."""
+        assert stack is not None  # checked by Encoder.forward
+        outputs, _ = stack(self.probe)  # [M, 1, T, O]
+        embeddings: Tensor = self.head(torch.cat([outputs.flatten(1), weights["linear.bias"]], dim=1))
         return embeddings

@@ -1,27 +1,33 @@
-"""The benchmark from the command to the table, with the user's own encoder; results that are wrong are named."""
+"""The benchmark from the command line to the leaderboard and its figures, on tiny zoos with very short trainings."""
 
+import contextlib
+import io
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, ZOOS
 
-from rnn_zoos.baselines.benchmark import results as benchmark
+from rnn_zoos.baselines.benchmark import measurements, presets, runner
 from rnn_zoos.baselines.benchmark.figures import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-from rnn_zoos.baselines.benchmark.reading import check_result, read_results
+from rnn_zoos.baselines.benchmark.result_files import read_results
+from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.controls import CONTROLS, controls_of
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.encoders.registry import ENCODERS, usable_encoders
 from rnn_zoos.cli import app as cli
-from rnn_zoos.errors import FormatError, PlanMismatchError
+from rnn_zoos.errors import PlanMismatchError
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
 TEMPLATE = ROOT / "baselines" / "encoders" / "template.py"
+ENCODER_NAMES = ("interactive", "user_module:MyEncoder")
 
 
 @pytest.fixture(scope="module")
@@ -35,170 +41,165 @@ def zoo(edited_zoo) -> Path:
     return edited_zoo("formal-languages", edits)
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch) -> None:
-    cpu = benchmark.PRESETS["cpu"]
+@pytest.fixture(scope="module", autouse=True)
+def _short_trainings() -> Iterator[None]:
+    cpu = presets.PRESETS["cpu"]
     settings = replace(cpu.settings["formal-languages"], updates=3, evaluate_every=2, networks=4, hidden=8, layers=1)
     sizes = {**cpu.sizes, "interactive": {"hidden": 8, "steps": 3}}
-    monkeypatch.setattr(
-        benchmark,
-        "PRESETS",
-        {"cpu": benchmark.Preset(dict.fromkeys(ZOOS, settings), EndToEndSettings(updates=2, hidden=5), sizes)},
-    )
-    monkeypatch.setattr(benchmark, "_BOOTSTRAPS", 3)
+    short = presets.Preset(dict.fromkeys(ZOOS, settings), EndToEndSettings(updates=2, hidden=5), sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "PRESETS", {"cpu": short})
+        for module in (measurements, runner):
+            patch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+        yield
 
 
-def command(monkeypatch, capsys, *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["rnn-zoos", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    captured = capsys.readouterr()
-    return int(stop.value.code or 0), captured.out, captured.err
+@dataclass
+class Finished:
+    """A command that has finished: its exit status and what it printed."""
+
+    status: int
+    out: str
+    err: str
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
-def test_from_the_command_to_the_table(zoo, tmp_path, monkeypatch, capsys):
-    shutil.copy(TEMPLATE, tmp_path / "own_module.py")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    names = ("interactive", "own_module:MyEncoder")
-    arguments = ["benchmark", "--zoo", zoo, "--out", tmp_path / "out", "--seeds", 2, "--workers", 1]
-    for name in names:
+def command(*arguments: object) -> Finished:
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr("sys.argv", ["rnn-zoos", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    return Finished(int(stop.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def benchmark_arguments(zoo: Path, out: Path) -> list[object]:
+    arguments: list[object] = ["benchmark", "--zoo", zoo, "--out", out, "--seeds", 2, "--workers", 1]
+    for name in ENCODER_NAMES:
         arguments += ["--encoder", name]
-    status, out, err = command(monkeypatch, capsys, *arguments)
-    assert status == 0 and "All results are there" in out, err
-    found = {path.name: path.read_bytes() for path in (tmp_path / "out" / "formal-languages").iterdir()}
-    assert len(found) == 4 + len(CONTROLS) and "own_module.MyEncoder.1.json" in found
-    assert command(monkeypatch, capsys, *arguments)[0] == 0
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "formal-languages").iterdir()} == found
-    told = json.loads(found["interactive.0.json"])
-    assert told["queries"] == 12 and told["information"] == "queries" and told["flop_per_network"] > 1000
-    assert told["zoo"]["sha256"] == load_data(zoo).zoo.identity and len(told["history"]) == 2
-    assert json.loads(found["own_module.MyEncoder.0.json"])["queries"] == 10
+    return arguments
 
-    status, table, _ = command(monkeypatch, capsys, "leaderboard", tmp_path / "out")
-    lines = table.splitlines()
-    assert status == 0 and lines[0] == "### formal-languages" and len(lines) == 4 + 2 + len(CONTROLS)
-    assert {line.split("|")[1].strip() for line in lines[4:6]} == set(names) and "control: mean" in table
-    mean = (
-        sum(json.loads(found[f"interactive.{seed}.json"])["emulation"]["test"]["total_variation"] for seed in (0, 1))
-        / 2
+
+@pytest.fixture(scope="module")
+def out(zoo, tmp_path_factory) -> Iterator[Path]:
+    """The results of the command for a built-in encoder, an encoder of the user, and all controls."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    shutil.copy(TEMPLATE, folder / "user_module.py")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        finished = command(*benchmark_arguments(zoo, folder / "out"))
+        assert finished.status == 0 and "leaderboard" in finished.out.splitlines()[-1], finished.err
+        yield folder / "out"
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (out / "formal-languages").iterdir()}
+
+
+def test_the_command_writes_a_file_per_encoder_and_seed_and_per_control(zoo, out):
+    before = contents(out)
+    assert len(before) == 4 + len(CONTROLS) and "user_module.MyEncoder.1.json" in before
+    assert command(*benchmark_arguments(zoo, out)).status == 0 and contents(out) == before
+    result = json.loads(before["interactive.0.json"])
+    assert result["queries"] == 12 and result["information"] == "queries" and result["flop_per_network"] > 1000
+    assert result["zoo"]["sha256"] == load_data(zoo).zoo.identity and len(result["history"]) == 2
+    assert json.loads(before["user_module.MyEncoder.0.json"])["queries"] == 10
+
+
+def test_the_leaderboard_has_a_line_per_encoder_and_control_and_the_mean_of_the_seeds(out):
+    finished = command("leaderboard", out)
+    lines = finished.out.splitlines()
+    assert finished.status == 0 and lines[0] == "### formal-languages"
+    names = [line.split("|")[1].strip() for line in lines if line.startswith("| ")][2:]
+    assert set(names[:2]) == set(ENCODER_NAMES) and len(names) == 2 + len(CONTROLS) and "control: mean" in names
+    losses = [
+        json.loads(contents(out)[f"interactive.{seed}.json"])["emulation"]["test"]["total_variation"] for seed in (0, 1)
+    ]
+    assert f"| {sum(losses) / 2:.4f} ±" in next(line for line in lines if line.startswith("| interactive"))
+    results = read_results(out)
+    assert leaderboard(results, "paper", "mlp") != finished.out != leaderboard(results, split="ood")
+    assert command("leaderboard", out, "--check").status == 0
+    assert command("leaderboard", out, "--protocol", "loose").status == 1
+
+
+def test_a_brief_leaderboard_has_fewer_columns_and_end_to_end_training_has_no_controls(out):
+    results = read_results(out)
+    lines = leaderboard(results, brief=True).splitlines()
+    header = (
+        "encoder, queries, TV per step; test, TV per step; ood, clone correlation; test, task accuracy, accuracy R², "
     )
-    assert f"| {mean:.4f} ±" in next(line for line in lines if line.startswith("| interactive"))
-    results = read_results(tmp_path / "out")
-    assert leaderboard(results, "paper", "mlp") != table != leaderboard(results, split="ood")
-    brief = leaderboard(results, brief=True).splitlines()
-    head = "encoder, queries, TV test, TV ood, clones test, task (accuracy), accuracy (r squared), step (accuracy)"
-    assert brief[2] == f"| {head.replace(', ', ' | ')} |"
-    assert len(brief) == len(lines) and len({line.count("|") for line in brief[2:]}) == 1
-    trained_on_labels = leaderboard(results, predictor="end-to-end").splitlines()
-    assert len(trained_on_labels) == 4 + 2  # controls are not trained
-    check_portraits(told, load_data(zoo))
-    drawn = draw_results(results, tmp_path / "figures")
-    assert {path.name.removesuffix("-formal-languages.png") for path in drawn} == {
-        "emulation", "downstream", "embeddings", "asked"
-    }  # fmt: skip
+    assert lines[2] == "| " + (header + "step accuracy").replace(", ", " | ").replace("; ", ", ") + " |"
+    table = [line for line in lines if line.startswith("| ")]
+    assert len(table) == 2 + 2 + len(CONTROLS) and len({line.count("|") for line in table}) == 1
+    end_to_end = leaderboard(results, predictor="end-to-end").splitlines()
+    assert len(end_to_end) == 2 + 2 + 2
+
+
+def test_what_is_stored_for_the_figures_belongs_to_the_networks(zoo, out):
+    data, result = load_data(zoo), json.loads(contents(out)["interactive.0.json"])
+    check_figure_data(result, data)
+    assert max(result["invariance"].values()) < 1e-4  # probing depends on the outputs of a network alone
+    assert set(result["clones"]) == {"validation", "test", "ood"} and result["seconds"]["emulation"] > 0
+
+
+def check_figure_data(result: dict, data: ZooData) -> None:
+    test, stored = data.splits["test"], result["map"]
+    assert len(stored["places"]) == len(stored["task"]) == len(test) and sum(stored["explained"]) <= 1
+    assert stored["accuracy"] == test.labels("accuracy").tolist()
+    for example in result["asked"]:
+        row = data.zoo.row(example["run"], example["step"])
+        assert (row["task"], row["accuracy"], row["split"]) == (example["task"], example["accuracy"], "test")
+        probes = np.array(example["questions"])
+        assert probes.shape == (3, 6) and np.allclose(probes.sum(axis=1), 1, atol=1e-2)
+    assert [example["step"] for example in result["asked"]] == [0, 4, 4]
+    first, second = (example["questions"][0] for example in result["asked"][:2])
+    assert first == second  # no output has been seen yet
+
+
+def test_figures_are_drawn_from_the_results(out, tmp_path):
+    drawn = draw_results(read_results(out), tmp_path / "figures")
+    kinds = {path.name.removesuffix("-formal-languages.png") for path in drawn}
+    assert kinds == {"emulation", "downstream", "embeddings", "asked"}
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000 for path in drawn)
-    assert command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--check")[0] == 0
-    assert command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--protocol", "loose")[0] == 1
 
-    cpu = benchmark.PRESETS["cpu"]
+
+def test_results_of_other_settings_are_neither_replaced_nor_mixed(zoo, out, monkeypatch):
+    cpu = presets.PRESETS["cpu"]
     longer = {name: replace(settings, updates=4) for name, settings in cpu.settings.items()}
-    monkeypatch.setitem(benchmark.PRESETS, "cpu", replace(cpu, settings=longer))
-    with pytest.raises(PlanMismatchError, match="is a result of another settings. Give another --out"):
-        benchmark.run_encoder(load_data(zoo), "interactive", 0, "cpu", tmp_path / "out")
-    status, out, err = command(monkeypatch, capsys, *arguments)
-    assert status == 1 and "is a result of another settings" in err and "All results" not in out
-
-    path = tmp_path / "out" / "formal-languages" / "interactive.0.json"
-    for edit, message in (
-        (lambda result: result.pop("queries"), "It lacks queries."),
-        (lambda result: result.update(format=9), "no result of format 1"),
-        (lambda result: result["zoo"].update(name="birds"), "There is no zoo 'birds'"),
-        (lambda result: result["emulation"]["test"].update(total_variation=1.5), "is 1.5; expected 0 to 1"),
-        (
-            lambda result: result["emulation"]["ood"].pop("reverse_kl"),
-            "ood, reverse_kl is 'nothing'; expected a number.",
-        ),
-        (lambda result: result.update(downstream=[]), "strict, linear, task, validation, accuracy, value is 'nothing'"),
-        (
-            lambda result: result["downstream"]["paper"]["mlp"].pop("step"),
-            "paper, mlp, step, validation, accuracy, low",
-        ),
-        (
-            lambda result: result["end_to_end"]["step"]["ood"].update(accuracy=1),
-            "end_to_end, step, ood, accuracy, high",
-        ),
-        (lambda result: result.update(map={}), "map has {'places': 0, 'task': 0, 'step': 0, 'accuracy': 0} entries"),
-        (lambda result: result["map"]["task"].pop(), "entries; expected equally many, and at least one."),
-        (lambda result: result["clones"].update(test=None), "clones, test, correlation is 'nothing'"),
-    ):
-        result = json.loads(found["interactive.0.json"])
-        edit(result)
-        path.write_text(json.dumps(result))
-        assert any(message in line for line in check_result(path)), check_result(path)
-        with pytest.raises(FormatError, match="leaderboard .* --check. lists all"):
-            read_results(tmp_path / "out")
-        status, out, _ = command(monkeypatch, capsys, "leaderboard", tmp_path / "out", "--check")
-        assert status == 1 and message in out
-    for edit, message in (
-        (lambda result: result.update(seed=1), "interactive.1.json is the same as .*interactive.0.json"),
-        (lambda result: result["zoo"].update(sha256="f"), "is of another zoo than"),
-        (lambda result: result["settings"].update(networks=9), "has other settings than"),
-    ):
-        result = json.loads(found["interactive.0.json"])
-        edit(result)
-        path.write_text(json.dumps(result))
-        with pytest.raises(FormatError, match=message):
-            read_results(tmp_path / "out")
+    monkeypatch.setitem(presets.PRESETS, "cpu", replace(cpu, settings=longer))
+    with pytest.raises(PlanMismatchError, match="is a result with different settings. Use another --out"):
+        run_encoder(load_data(zoo), "interactive", 0, "cpu", out)
+    before = contents(out)
+    finished = command(*benchmark_arguments(zoo, out))
+    assert finished.status == 1 and "is a result with different settings" in finished.err
+    assert "leaderboard" not in finished.out and contents(out) == before
 
 
-def check_portraits(told: dict, data: ZooData) -> None:
-    """Look at what is told for figures, and at what else is measured of an encoder."""
-    test = data.splits["test"]
-    assert len(told["map"]["places"]) == len(told["map"]["task"]) == len(test) and sum(told["map"]["explained"]) <= 1
-    assert told["map"]["accuracy"] == test.labels("accuracy").tolist()
-    for asked in told["asked"]:
-        row = data.zoo.row(asked["run"], asked["step"])
-        assert (row["task"], row["accuracy"], row["split"]) == (asked["task"], asked["accuracy"], "test")
-        assert np.shape(asked["questions"]) == (3, 6) and np.allclose(np.sum(asked["questions"], axis=1), 1, atol=1e-2)
-    assert [asked["step"] for asked in told["asked"]] == [0, 4, 4]
-    assert told["asked"][0]["questions"][0] == told["asked"][1]["questions"][0]  # nothing is known yet
-    assert max(told["invariance"].values()) < 1e-4  # it only asks
-    assert set(told["clones"]) == {"validation", "test", "ood"} and told["seconds"]["emulation"] > 0
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
-def test_results_on_merged_biases_stand_beside_the_others(zoo, tmp_path):
+def test_results_on_merged_biases_are_kept_apart_from_the_others(zoo, tmp_path):
     apart, merged = (load_data(zoo, biases=biases) for biases in ("apart", "merged"))
-    paths = [benchmark.run_encoder(data, "statistics", 0, "cpu", tmp_path) for data in (apart, merged)]
-    paths += [benchmark.run_control(data, "weight statistics", tmp_path) for data in (apart, merged)]
+    paths = [run_encoder(data, "statistics", 0, "cpu", tmp_path) for data in (apart, merged)]
+    paths += [run_control(data, "weight statistics", tmp_path) for data in (apart, merged)]
     assert len(set(paths)) == 4 and all("merged" in path.name for path in paths[1::2])
-    one, other = (json.loads(path.read_text())["invariance"] for path in paths[:2])
-    assert one["biases"] > 1e-3 > other["biases"] == 0  # merging twice is merging once
+    of_apart, of_merged = (json.loads(path.read_text())["invariance"] for path in paths[:2])
+    assert of_apart["biases"] > 1e-3 > of_merged["biases"] == 0  # merging twice is merging once
     assert set(controls_of("merged")) < set(controls_of("apart")) == set(CONTROLS)
     names = [line.split("|")[1].strip() for line in leaderboard(read_results(tmp_path)).splitlines()[4:]]
     assert {"statistics", "statistics, merged biases", "control: weight statistics, merged biases"} <= set(names)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
-def test_digits_are_measured_and_drawn(edited_zoo, tmp_path):
+def test_encoders_of_digits_are_measured_and_drawn(edited_zoo, tmp_path):
     edits = {"runs: 5": "runs: 24", "[0, 3, 8]": "[0, 4]", "num_layers: 3": "num_layers: 1"}
     data = load_data(edited_zoo("sequential-mnist", edits))
-    told = json.loads(benchmark.run_encoder(data, "interactive", 0, "cpu", tmp_path).read_text())
-    assert 0 <= told["clones"]["test"]["agreement"] <= 1 and set(told["end_to_end"]) == set(TARGETS["sequential-mnist"])
+    result = json.loads(run_encoder(data, "interactive", 0, "cpu", tmp_path).read_text())
+    assert 0 <= result["clones"]["test"]["agreement"] <= 1
+    assert set(result["end_to_end"]) == set(TARGETS["sequential-mnist"])
     results = read_results(tmp_path)
-    assert "task (degrees)" in leaderboard(results) and len(draw_results(results, tmp_path / "figures")) == 4
+    assert "task error (degrees)" in leaderboard(results) and len(draw_results(results, tmp_path / "figures")) == 4
 
 
-def test_encoders_that_cannot_take_an_architecture_are_not_run_by_default(zoo):
+def test_encoders_that_do_not_support_an_architecture_are_not_run_by_default(zoo):
     architecture = load_data(zoo).architecture
     assert usable_encoders(architecture) == list(ENCODERS)
     digits = usable_encoders(replace(architecture, input_size=16, output_size=10))
     assert [name for name in ENCODERS if name not in digits] == [
         "self-rollout", "self-rollout-soft", "self-rollout-short"
     ]  # fmt: skip
-
-
-def test_without_results_there_is_no_table(tmp_path):
-    with pytest.raises(FormatError, match="has no results. Expected the --out of"):
-        read_results(tmp_path)

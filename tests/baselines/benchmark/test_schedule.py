@@ -1,34 +1,34 @@
-"""Results side by side: the same as one after the other, and what goes wrong in a worker is said."""
+"""Results produced in parallel: the same as those of one process, and errors in a worker are reported."""
 
 import json
 
 import pytest
 
-from rnn_zoos.baselines.benchmark.schedule import Benchmark, Work, make_results
+from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
 from rnn_zoos.errors import UnknownNameError
 
-CONTROLS = [Work("mean", None), Work("step only", None), Work("task mean", None)]
+CONTROLS = [Job("mean", None), Job("step only", None), Job("task mean", None)]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
-def test_processes_make_what_one_makes(edited_zoo, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # of the processes
+def test_several_workers_produce_the_results_of_one(edited_zoo, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # in the worker processes
     edits = {"runs: 7": "runs: 24", "strings: 13": "strings: 3", "[0, 2, 11]": "[0, 4]"}
     zoo = str(edited_zoo("formal-languages", {**edits, "num_layers: 2": "num_layers: 1"}))
-    made, shares = {}, []
+    made, fractions = {}, []
     for workers in (1, 2):
         paths = []
         benchmark = Benchmark(zoo, tmp_path / str(workers))
-        make_results(benchmark, CONTROLS, workers, lambda work, path, paths=paths: paths.append(path), shares.append)
-        assert len(paths) == 3 and shares.pop() == 1
+        make_results(benchmark, CONTROLS, workers, lambda job, path, paths=paths: paths.append(path), fractions.append)
+        assert len(paths) == 3 and fractions.pop() == 1
         made[workers] = {path.name: json.loads(path.read_text()) for path in paths}
         for result in made[workers].values():
             assert result["made"].pop("threads") == 1 or workers == 1
     assert made[1] == made[2]
     for workers in (1, 2):
         with pytest.raises(UnknownNameError, match="Unknown control 'hope'"):
-            make_results(Benchmark(zoo, tmp_path), [Work("hope", None), *CONTROLS], workers)
+            make_results(Benchmark(zoo, tmp_path), [Job("hope", None), *CONTROLS], workers)
 
 
-def test_work_is_named_for_people():
-    assert [str(Work("flat", 2)), str(CONTROLS[1])] == ["flat, seed 2", "control step only"]
+def test_jobs_have_readable_names():
+    assert [str(Job("flat", 2)), str(CONTROLS[1])] == ["flat, seed 2", "control step only"]

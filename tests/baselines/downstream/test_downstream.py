@@ -1,4 +1,4 @@
-"""Reading labels: measures by hand, no way for a label to leak, planted signals are found and noise is not."""
+"""Downstream tasks: measures against values by hand, no leaks of labels, planted signals are found and noise is not."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 from conftest import ZOOS
 
-from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
-from rnn_zoos.baselines.downstream.predictors import (
-    PREDICTORS,
-    Rows,
-    evaluate,
-    guard_against_leaks,
-    predict,
-    protocol_rows,
-)
+from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features, controls_of
+from rnn_zoos.baselines.downstream.predictors import PREDICTORS, EvaluationSettings, evaluate, predict
+from rnn_zoos.baselines.downstream.protocols import Rows, guard_against_leaks, protocol_rows
 from rnn_zoos.baselines.downstream.targets import (
     TARGETS,
     Target,
@@ -25,7 +19,7 @@ from rnn_zoos.baselines.downstream.targets import (
     r_squared,
     target_of,
 )
-from rnn_zoos.baselines.emulation.data import load_data
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData, load_data
 from rnn_zoos.errors import LeakError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
@@ -39,62 +33,62 @@ def data(edited_zoo):
     return lru_cache(lambda name: load_data(edited_zoo(name, edits)))
 
 
-def test_measures_by_hand():
+def test_measures_agree_with_values_computed_by_hand():
     true = np.array([1.0, 2, 3, 4])
     assert r_squared(true, true) == 1 and r_squared(np.full(4, 2.5), true) == 0
-    assert r_squared(np.array([1.0, 2, 3, 5]), true) == pytest.approx(1 - 1 / 5) and np.isnan(
-        r_squared(true, np.ones(4))
-    )
+    assert r_squared(np.array([1.0, 2, 3, 5]), true) == pytest.approx(1 - 1 / 5)
+    assert np.isnan(r_squared(true, np.ones(4)))
     assert kendall_tau(true[::-1], true) == -1 and kendall_tau(np.array([1.0, 3, 2, 4]), true) == pytest.approx(4 / 6)
     assert kendall_tau(np.ones(4), true) == 0
     assert angular_errors(np.array([350.0, 10, 0, 725]), np.array([10.0, 350, 180, 5])).tolist() == [20, 20, 180, 0]
 
 
-def test_the_interval_counts_runs_and_not_rows():
-    """100 rows of 4 runs that are right or wrong as a whole: as uncertain as 4 throws of a coin."""
+def test_the_bootstrap_resamples_runs_and_not_rows():
+    """100 rows of 4 runs, each predicted correctly or wrongly as a whole: as uncertain as 4 coin flips."""
     runs = np.repeat(np.arange(4), 25)
     true, predicted = np.zeros((100, 1)), np.repeat([[0.0], [1], [0], [1]], 25, axis=0)
 
-    def right(predicted: np.ndarray, true: np.ndarray) -> float:
+    def accuracy(predicted: np.ndarray, true: np.ndarray) -> float:
         return float((predicted == true).mean())
 
-    low, high = bootstrap_interval(right, predicted, true, runs, 400, 0)
-    assert (low, high) == (0, 1) and bootstrap_interval(right, predicted, true, runs, 400, 0) == (low, high)
-    low, high = bootstrap_interval(right, predicted, true, np.arange(100), 400, 0)
+    low, high = bootstrap_interval(accuracy, predicted, true, runs, 400, 0)
+    assert (low, high) == (0, 1) and bootstrap_interval(accuracy, predicted, true, runs, 400, 0) == (low, high)
+    low, high = bootstrap_interval(accuracy, predicted, true, np.arange(100), 400, 0)
     assert 0.35 < low < 0.45 and 0.55 < high < 0.65
 
 
 @pytest.mark.parametrize("name", ZOOS)
 @pytest.mark.parametrize("predictor", PREDICTORS)
-def test_planted_labels_are_read_and_permuted_ones_are_not(name, predictor, data):
-    """Features that hold the labels of every row, mixed linearly with noise of no use."""
+def test_planted_labels_are_predicted_and_permuted_ones_are_not(name, predictor, data):
+    """Features that contain the labels of every row, mixed linearly with noise."""
     zoo, random = data(name), np.random.default_rng(0)
     for target in TARGETS[name].values():
         labels = {split: target.values(rows) for split, rows in zoo.splits.items()}
         if len(np.unique(labels["train"])) == 1 or len(np.unique(labels["test"])) == 1:
-            continue  # no network of this zoo has learned anything
+            continue  # no network of this tiny zoo has learned anything
         if target.kind == "angle":
             labels = {split: np.deg2rad(angles) for split, angles in labels.items()}
             labels = {split: np.concatenate([np.sin(a), np.cos(a)], axis=1) for split, a in labels.items()}
         mixing = random.normal(size=(labels["train"].shape[1] + 2, 9))
-        if predictor == "boosting":  # trees ask one feature at a time
+        if predictor == "boosting":  # trees split on one feature at a time
             mixing = np.eye(len(mixing))
         features = {}
         for split, values in labels.items():
             noise = random.normal(size=(len(values), 2))
             features[split] = np.concatenate([values / labels["train"].std(axis=0), noise], axis=1) @ mixing
-        read, chance = (
-            evaluate(zoo, features, target, "strict", predictor, 1, permuted, repeats=20) for permuted in (False, True)
+        scores, chance = (
+            evaluate(zoo, features, target, EvaluationSettings("strict", predictor, 1, permuted, repeats=20))
+            for permuted in (False, True)
         )
-        assert set(read) == {"validation", "test", "ood"}
-        for measure, told in read["test"].items():
-            assert told["low"] <= told["value"] <= told["high"]
-            gain = told["value"] - chance["test"][measure]["value"]
-            assert gain < -10 if measure == "degrees" else gain > 0.1, (target, measure, told, chance["test"])
+        assert set(scores) == {"validation", "test", "ood"}
+        for measure, score in scores["test"].items():
+            assert score["low"] <= score["value"] <= score["high"]
+            gain = score["value"] - chance["test"][measure]["value"]
+            assert gain < -10 if measure == "degrees" else gain > 0.1, (target, measure, score, chance["test"])
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_protocols_take_the_rows_that_they_say(name, data):
+def test_the_paper_protocol_adds_half_of_the_ood_tasks_to_training(name, data):
     zoo, target = data(name), target_of(name, "task")
     features = control_features(zoo, "step only")
     strict, tested = protocol_rows(zoo, features, target, "strict")
@@ -110,30 +104,32 @@ def test_protocols_take_the_rows_that_they_say(name, data):
         target_of(name, "colour")
 
 
-def test_a_planted_leak_is_caught(data):
-    """One run of train that is also tested, and one task under another run's number."""
+def test_a_planted_leak_is_detected(data):
+    """A training run that is also tested, and a training task that is tested under another run's number."""
     zoo = data("formal-languages")
     train, tested = protocol_rows(zoo, control_features(zoo, "mean"), target_of("formal-languages", "step"), "strict")
     test = tested["test"]
-    with pytest.raises(LeakError, match=f"1 runs are among the training rows and in test, such as {train.runs[0]}"):
+    with pytest.raises(
+        LeakError, match=f"1 runs are both in the training rows and in test, for example {train.runs[0]}"
+    ):
         guard_against_leaks(
             train, replace(test, runs=np.where(test.runs == test.runs[0], train.runs[0], test.runs)), "test"
         )
-    with pytest.raises(LeakError, match="1 tasks are among"):
+    with pytest.raises(LeakError, match="1 tasks are both in the training rows"):
         guard_against_leaks(
             train, replace(test, tasks=np.where(test.runs == test.runs[0], train.tasks[0], test.tasks)), "test"
         )
 
 
-def test_a_zoo_whose_splits_share_runs_is_not_read_from(data):
+def test_a_zoo_whose_splits_share_runs_is_not_evaluated(data):
     zoo = data("formal-languages")
     leaking = replace(zoo, splits={**zoo.splits, "test": zoo.splits["train"]})
     features = {split: np.zeros((len(rows), 1)) for split, rows in leaking.splits.items()}
-    with pytest.raises(LeakError, match="runs are among the training rows and in test"):
-        evaluate(leaking, features, target_of("formal-languages", "step"), repeats=2)
+    with pytest.raises(LeakError, match="runs are both in the training rows and in test"):
+        evaluate(leaking, features, target_of("formal-languages", "step"), EvaluationSettings(repeats=2))
 
 
-def test_predictions_do_not_depend_on_labels_that_are_tested(data):
+def test_predictions_do_not_depend_on_the_labels_of_tested_rows(data):
     zoo, target = data("formal-languages"), target_of("formal-languages", "step")
     train, tested = protocol_rows(zoo, control_features(zoo, "weight statistics"), target, "strict")
     before = predict(train, [tested["test"].features], target, "linear", 0)
@@ -142,33 +138,44 @@ def test_predictions_do_not_depend_on_labels_that_are_tested(data):
     assert before[0].shape == (len(tested["test"].runs), 1) and set(before[0].ravel()) <= {0, 1, 2}
 
 
-def test_controls_know_what_they_say(data):
+def test_controls_have_the_information_that_their_names_claim(data):
     zoo = data("formal-languages")
     steps, accuracy = target_of("formal-languages", "step"), target_of("formal-languages", "accuracy")
-    by_step = evaluate(zoo, control_features(zoo, "step only"), steps, repeats=5)
+    by_step = evaluate(zoo, control_features(zoo, "step only"), steps, EvaluationSettings(repeats=5))
     assert by_step["test"]["accuracy"]["value"] == 1
-    nothing = evaluate(zoo, control_features(zoo, "mean"), steps, repeats=5)
-    assert nothing["test"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    constant = evaluate(zoo, control_features(zoo, "mean"), steps, EvaluationSettings(repeats=5))
+    assert constant["test"]["accuracy"]["value"] == pytest.approx(1 / 3)
     for name in CONTROLS:
         features = control_features(zoo, name)
         assert {split: len(rows) for split, rows in features.items()} == {s: len(r) for s, r in zoo.splits.items()}
         assert all(np.isfinite(rows).all() for rows in features.values())
-        assert evaluate(zoo, features, accuracy, "paper", repeats=3).keys() == {"validation", "test", "ood"}
+        scores = evaluate(zoo, features, accuracy, EvaluationSettings("paper", repeats=3))
+        assert scores.keys() == {"validation", "test", "ood"}
     tasks = control_features(zoo, "task mean")
     assert all((rows.sum(axis=1) == 1).all() for rows in tasks.values())
     assert not (tasks["train"].any(axis=0) & tasks["test"].any(axis=0)).any()
 
 
-def test_the_shortcut_reads_weight_decay_from_the_biases_alone(data):
+def test_the_shortcut_summarises_the_bias_differences_by_three_positive_numbers(data):
     zoo = data("sequential-mnist")
     shortcut = control_features(zoo, "shortcut b_ih - b_hh")
     assert shortcut["train"].shape[1] == 3 and (shortcut["train"] > 0).all()
 
 
-def test_angles_that_wrap_are_read_across_the_wrap():
+def test_angles_are_predicted_across_the_wrap_at_360_degrees():
     angles = np.linspace(0, 357, 120)[:, None]
     features = np.concatenate([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=1)
     numbers = np.arange(120)
     rows = Rows(features, angles, numbers, numbers.astype(str))
-    (found,) = predict(rows, [features], Target(("angle",), "angle"), "linear", 0)
-    assert angular_errors(found, angles).max() < 3
+    (predicted,) = predict(rows, [features], Target(("angle",), "angle"), "linear", 0)
+    assert angular_errors(predicted, angles).max() < 3
+
+
+def test_controls_that_merging_cannot_change_are_evaluated_only_with_biases_apart(data):
+    zoo = data("formal-languages").zoo
+    merged = ZooData(zoo, {split: SplitData(zoo, split, "merged") for split in zoo.splits()}, "merged")
+    assert controls_of("apart") == list(CONTROLS)
+    assert set(controls_of("merged")) == {name for name in CONTROLS if name.startswith("weight statistics")}
+    for name in set(CONTROLS) - {"shortcut b_ih - b_hh"}:
+        of_apart, of_merged = (control_features(each, name)["train"] for each in (data("formal-languages"), merged))
+        assert np.array_equal(of_apart, of_merged) == (name not in controls_of("merged"))

@@ -1,5 +1,6 @@
-"""Emulation learns, goes on where it stopped to the bit, and its losses are what they say."""
+"""Training by emulation: losses, emulator, data, continuation from checkpoints, errors; clones of networks."""
 
+import copy
 import math
 from functools import lru_cache
 
@@ -11,14 +12,17 @@ import torch
 from conftest import ZOOS
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
-from rnn_zoos.baselines.emulation.data import SplitData, check_device, load_data, to_biases
+from rnn_zoos.baselines.emulation.data import SplitData, before_padding, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation.embedding import Embedder
-from rnn_zoos.baselines.emulation.emulator import Emulator, before_padding, mean_over_steps, reverse_kl, total_variation
+from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
+from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
 from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
-from rnn_zoos.baselines.encoders.registry import embeddings_of, make_encoder
+from rnn_zoos.baselines.encoders.encoder import embeddings_of
+from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
-from rnn_zoos.families.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, language
+from rnn_zoos.families.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import bias_differences
@@ -30,7 +34,7 @@ SIZES = {"interactive": SMALL, "non-interactive": SMALL, "self-rollout": {"hidde
 
 @pytest.fixture(scope="module")
 def data(edited_zoo):
-    """A tiny zoo that has rows in every split; its last snapshots are of networks that learned a little."""
+    """A tiny zoo with rows in every split, whose last snapshots have learned something."""
     edits = {"runs: 7": "runs: 16", "runs: 5": "runs: 12", "11]": "120]", "8]": "20]"}
     return lru_cache(lambda name: load_data(edited_zoo(name, edits)))
 
@@ -44,19 +48,19 @@ def distributions(seed: int) -> torch.Tensor:
     return torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
 
 
-def test_losses_by_hand_and_by_their_definitions():
+def test_losses_match_hand_computed_values_and_their_definitions():
     one, other = torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor([0.25, 0.25, 0.5]).log()
     assert total_variation(one, other).item() == pytest.approx(0.25)
     assert reverse_kl(one, other).item() == pytest.approx(0.5 * math.log(2) + 0.25 * math.log(0.5))
     p, q = distributions(0), distributions(1)
     subsets = torch.tensor([[(subset >> bit) & 1 for bit in range(5)] for subset in range(32)]).float()
-    largest = ((p.exp() - q.exp()) @ subsets.T).amax(-1)  # total variation is the largest difference of any event
+    largest = ((p.exp() - q.exp()) @ subsets.T).amax(-1)  # the largest difference in the probability of an event
     assert torch.allclose(total_variation(p, q), largest, atol=1e-6)
     expected = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(-1)
     assert torch.allclose(reverse_kl(p, q), expected, atol=1e-6)
 
 
-def test_padding_begins_behind_the_first_eos_that_is_read():
+def test_padding_begins_after_the_first_eos_that_is_read():
     string = torch.tensor([[BOS, 0, 1, EOS, EOS, 2], [BOS, EOS, 0, 0, 0, 0], [BOS, 0, 0, 0, 0, 0]])
     expected = [[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]
     assert before_padding(string).int().tolist() == expected
@@ -83,13 +87,13 @@ def test_the_emulator_reads_the_embedding_and_not_the_first_input():
     assert not torch.allclose(emulator(embeddings.flip(0), inputs)[0], out[0])
 
 
-def test_clones_write_by_the_emulators_distribution():
+def test_strings_of_clones_are_sampled_from_the_emulators_distribution():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         emulator = Emulator(NUM_SYMBOLS, NUM_SYMBOLS, 3, hidden=8, layers=2)
     generator = torch.Generator().manual_seed(2)
     embeddings, uniforms = torch.randn(2, 3, generator=generator), torch.rand(2, 4, 9, generator=generator)
-    written = emulator.write(embeddings, uniforms)
+    written = emulator.sample_strings(embeddings, uniforms)
     assert written.shape == (2, 4, 10) and (written[..., 0] == BOS).all()
     inputs = torch.eye(NUM_SYMBOLS)[written[..., :-1].long()]
     cumulated = emulator(embeddings, inputs).exp().cumsum(-1)
@@ -98,13 +102,13 @@ def test_clones_write_by_the_emulators_distribution():
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_what_networks_did_is_what_the_loader_says(name, data):
+def test_the_behaviour_of_networks_equals_the_rollouts_of_load_dataset(name, data):
     train = data(name).splits["train"]
     loaded = load_dataset(data(name).zoo.source.folder, split="train", rollouts=True)
-    rows, which = torch.tensor([3, 0, 17]), torch.tensor([[1, 0], [2, 2], [3, 1]])
-    behaviour = train.behaviour(rows, which)
+    rows, numbers = torch.tensor([3, 0, 17]), torch.tensor([[1, 0], [2, 2], [3, 1]])
+    behaviour = train.behaviour(rows, numbers)
     assert train.labels("accuracy")[3] == loaded[3]["accuracy"]
-    for place, (row, picked) in enumerate(zip(rows.tolist(), which.tolist(), strict=True)):
+    for place, (row, picked) in enumerate(zip(rows.tolist(), numbers.tolist(), strict=True)):
         expected = loaded[row]
         for key, tensor in train.weights_of(rows).items():
             assert torch.equal(tensor[place], expected["weights"][key])
@@ -112,15 +116,15 @@ def test_what_networks_did_is_what_the_loader_says(name, data):
         if name == "formal-languages":
             assert torch.equal(behaviour.inputs[place].argmax(-1), sequences[:, :-1].long())
             assert torch.equal(behaviour.log_probs[place], expected["log_probs"][picked].float())
-            assert torch.equal(behaviour.counted[place], before_padding(sequences))
+            assert torch.equal(behaviour.unpadded[place], before_padding(sequences))
         else:
-            assert torch.equal(behaviour.inputs[place], sequences) and behaviour.counted.all()
+            assert torch.equal(behaviour.inputs[place], sequences) and behaviour.unpadded.all()
             logits = expected["logits"][picked].float()
             assert torch.allclose(behaviour.log_probs[place], logits.log_softmax(-1))
 
 
 @pytest.mark.parametrize("encoder", ["interactive", "flat", "self-rollout"])
-def test_a_stopped_training_goes_on_to_the_same_bits(encoder, data, tmp_path):
+def test_an_interrupted_training_continues_to_the_same_bits(encoder, data, tmp_path):
     zoo, sizes = data("formal-languages"), SIZES.get(encoder)
     whole = EmulationRun(zoo, encoder, 3, settings(), tmp_path / "whole", sizes)
     whole.train()
@@ -135,22 +139,23 @@ def test_a_stopped_training_goes_on_to_the_same_bits(encoder, data, tmp_path):
     assert again.update == 4
     again.train()
     assert again.history == whole.history and len(whole.history) == 2
-    ours, theirs = (safetensors.torch.load_file(run.checkpoint) for run in (again, whole))
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    continued, reference = (safetensors.torch.load_file(run.checkpoint) for run in (again, whole))
+    assert continued.keys() == reference.keys()
+    assert all(torch.equal(continued[name], reference[name]) for name in continued)
     assert again.seconds > 0
     assert torch.equal(again.embedder.embeddings("ood"), whole.embedder.embeddings("ood"))
     other = EmulationRun(zoo, encoder, 4, settings(), tmp_path / "other", sizes)
     assert not torch.equal(other.embedder.embeddings("ood"), whole.embedder.embeddings("ood"))
-    with pytest.raises(PlanMismatchError, match="was made with another seed, settings. Give another folder"):
+    with pytest.raises(PlanMismatchError, match="was made with another seed, settings. Use another folder"):
         EmulationRun(zoo, encoder, 4, settings(updates=7), tmp_path / "whole", sizes)
     whole.checkpoint.write_bytes(whole.checkpoint.read_bytes()[:-1])
-    with pytest.raises(FormatError, match="is no checkpoint .*Delete it"):
+    with pytest.raises(FormatError, match="is not a checkpoint .*Delete it to start again"):
         EmulationRun(zoo, encoder, 3, settings(), tmp_path / "whole", sizes)
 
 
 @pytest.mark.parametrize("name", ZOOS)
 @pytest.mark.parametrize("encoder", ["statistics", "non-interactive", "dws"])
-def test_both_zoos_and_all_splits_are_measured(name, encoder, data, tmp_path):
+def test_losses_of_a_split_are_means_over_its_networks_in_both_zoos(name, encoder, data, tmp_path):
     run = EmulationRun(data(name), encoder, 0, settings(updates=2), tmp_path, SIZES.get(encoder))
     run.train()
     for split in ("validation", "test", "ood"):
@@ -163,24 +168,24 @@ def test_both_zoos_and_all_splits_are_measured(name, encoder, data, tmp_path):
         with torch.no_grad():
             tv = total_variation(run.emulator(run.embedder.embeddings(split), behaviour.inputs), behaviour.log_probs)
         assert losses["total_variation"] == pytest.approx(tv.mean().item(), rel=1e-4)
-        assert losses["total_variation_unpadded"] == pytest.approx(tv[behaviour.counted].mean().item(), rel=1e-4)
+        assert losses["total_variation_unpadded"] == pytest.approx(tv[behaviour.unpadded].mean().item(), rel=1e-4)
 
 
-def test_the_state_that_was_best_on_validation_is_kept_and_no_later_one(data, tmp_path):
+def test_the_state_with_the_lowest_validation_loss_is_kept(data, tmp_path):
     run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
-    first = {name: tensor.clone() for name, tensor in run.both.state_dict().items()}
-    run.best_loss = 0.0  # as if the first had been perfect
+    first = {name: tensor.clone() for name, tensor in run.modules.state_dict().items()}
+    run.best_loss = 0.0  # as if the initial state had been perfect
     run.train()
-    assert len(run.history) == 2 and all(torch.equal(run.both.state_dict()[name], first[name]) for name in first)
+    assert len(run.history) == 2 and all(torch.equal(run.modules.state_dict()[name], first[name]) for name in first)
     other = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path / "other")
     other.train()
-    best = min(told["total_variation"] for told in other.history)
+    best = min(losses["total_variation"] for losses in other.history)
     assert other.losses("validation")["total_variation"] == best == other.best_loss
 
 
 @pytest.mark.slow
-def test_interactive_probing_learns_to_tell_networks_apart(data, tmp_path):
-    """It overfits a tiny zoo: below the loss of an emulator that knows only the mean of all networks."""
+def test_interactive_probing_learns_to_distinguish_networks(data, tmp_path):
+    """It overfits a tiny zoo: its loss falls below that of the mean output distribution of all networks."""
     zoo = data("formal-languages")
     train = zoo.splits["train"]
     every = torch.arange(len(train))
@@ -194,21 +199,50 @@ def test_interactive_probing_learns_to_tell_networks_apart(data, tmp_path):
     assert sum(losses[-20:]) / 20 < 0.35 * constant, (sum(losses[-20:]) / 20, constant)
 
 
-def test_a_loss_that_is_not_finite_is_named(data, tmp_path):
+def test_a_loss_that_is_not_finite_is_reported(data, tmp_path):
     run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
     with torch.no_grad():
         run.emulator.out.bias[0] = torch.nan
-    with pytest.raises(EncoderError, match="loss of statistics, seed 0, is nan at update 0. Lower"):
+    with pytest.raises(EncoderError, match="loss of statistics with seed 0 is nan at update 0. Lower"):
         run.step()
 
 
-def test_a_zoo_without_tasks_of_every_split_is_refused(edited_zoo):
-    with pytest.raises(FormatError, match="has no rows in .*validation.*Take a zoo of more runs"):
+def test_one_update_is_adamw_with_the_gradient_of_each_part_clipped_on_its_own():
+    """Compared with a plain torch loop: after two updates all parameters are equal."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = [torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)]
+    reference, chosen = copy.deepcopy(parts), settings(clip=0.05, learning_rate=0.01, weight_decay=0.2)
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    optimisation = Optimisation(parts, chosen, "test")
+    adamw = torch.optim.AdamW([*reference[0].parameters(), *reference[1].parameters()], weight_decay=0.2)
+    for update in range(2):
+        loss = optimisation.step(parts[1](parts[0](inputs)).square().sum(), update)
+        adamw.zero_grad()
+        expected = reference[1](reference[0](inputs)).square().sum()
+        expected.backward()
+        for part in reference:
+            assert torch.nn.utils.clip_grad_norm_(part.parameters(), 0.05) > 0.05
+        adamw.param_groups[0]["lr"] = chosen.rate(update)
+        adamw.step()
+        assert loss == expected.item()
+    for part, other in zip(parts, reference, strict=True):
+        assert torch.equal(part.weight, other.weight) and torch.equal(part.bias, other.bias)
+
+
+def test_the_learning_rate_rises_for_a_tenth_of_the_updates_and_falls_for_the_others():
+    rates = [one_cycle(2.0, 50, update) for update in range(50)]
+    assert rates[4] == max(rates) == 2 and rates[-1] == min(rates) == pytest.approx(0.08)
+    assert rates[:5] == sorted(rates[:5]) and rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_a_zoo_without_rows_in_every_split_is_refused(edited_zoo):
+    with pytest.raises(FormatError, match="has no rows in .*validation.*Use a zoo with more runs"):
         load_data(edited_zoo("formal-languages", {"runs: 7": "runs: 2"}))
 
 
 @pytest.mark.parametrize("encoder", ["flat", "transformer", "dws", "non-interactive"])
-def test_signed_permutations_are_drawn_in_training_for_those_that_want_them_and_never_else(encoder, data):
+def test_only_augmented_encoders_see_signed_permutations_and_only_in_training(encoder, data):
     zoo = data("formal-languages")
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -228,7 +262,7 @@ class TooWide(StatisticsEncoder):
         return super().read(features).repeat(1, 2)
 
 
-def test_wrong_embeddings_of_kept_features_are_named(data, tmp_path, monkeypatch):
+def test_wrong_embeddings_from_kept_features_are_reported(data, tmp_path, monkeypatch):
     monkeypatch.setattr("rnn_zoos.baselines.encoders.statistics.StatisticsEncoder", TooWide)
     run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
     with pytest.raises(EncoderError, match=r"TooWide returned \(5, 32\) for 5 networks; expected a tensor \(5, 16\)"):
@@ -236,7 +270,7 @@ def test_wrong_embeddings_of_kept_features_are_named(data, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_merged_biases_are_the_same_networks_without_a_fingerprint(name, data):
+def test_merged_biases_give_the_same_networks_without_identifying_the_run(name, data):
     zoo, merged = data(name), load_data(data(name).zoo.source.folder, biases="merged")
     rows, inputs = torch.arange(5), torch.randn(2, 6, zoo.architecture.input_size)
     assert (bias_differences(zoo.architecture, zoo.splits["train"].weights) != 0).any()
@@ -246,37 +280,37 @@ def test_merged_biases_are_the_same_networks_without_a_fingerprint(name, data):
     assert torch.allclose(one, other, atol=1e-5)
     with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
         to_biases("gone")
-    with pytest.raises(BackendError, match="no device 'tpu' here"):
+    with pytest.raises(BackendError, match="has no device 'tpu'"):
         check_device("tpu")
 
 
 class Clones(torch.nn.Module):
-    """Stands for an emulator that does the task of every network as often as the index says that the network does."""
+    """Replaces an emulator: performs the task of every network with the accuracy that the index gives for it."""
 
     def __init__(self, split: SplitData) -> None:
         super().__init__()
         self.split = split
 
-    def write(self, embeddings: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-        written = torch.zeros(*uniforms.shape[:2], LENGTH, dtype=torch.uint8)  # only a: in no language that is tested
+    def sample_strings(self, embeddings: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        written = torch.zeros(*uniforms.shape[:2], LENGTH, dtype=torch.uint8)  # aaa...: in none of the languages
         for row, accuracy in enumerate(self.split.labels("accuracy")):
             offsets = tuple(self.split.labels(name)[row] for name in ("m_b", "m_c", "m_d"))
-            written[row, : round(accuracy * written.shape[1])] = language(offsets)[3]
+            written[row, : round(accuracy * written.shape[1])] = training_strings(offsets)[3]
         return written
 
     def forward(self, embeddings: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         networks, count = inputs.shape[:2]
         behaviour = self.split.behaviour(torch.arange(networks), torch.arange(count).expand(networks, -1))
-        named = (behaviour.classes + 1) % 10
+        predicted = (behaviour.classes + 1) % 10
         for row, accuracy in enumerate(self.split.labels("accuracy")):
             right = round(accuracy * count)
-            named[row, :right] = behaviour.classes[row, :right]
-        steps = torch.stack([(named + 5) % 10] * (inputs.shape[2] - 1) + [named], dim=2)  # only the last one counts
+            predicted[row, :right] = behaviour.classes[row, :right]
+        steps = torch.stack([(predicted + 5) % 10] * (inputs.shape[2] - 1) + [predicted], dim=2)  # the last step counts
         return torch.nn.functional.one_hot(steps, 10).float()
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_the_fidelity_of_clones_is_how_often_they_do_the_task(name, data, tmp_path):
+def test_clone_fidelity_is_the_accuracy_of_the_clones_on_the_task(name, data, tmp_path):
     zoo = load_data(data(name).zoo.source.folder)
     train = zoo.splits["train"]
     count = STRINGS if name == "formal-languages" else train.num_rollouts
@@ -285,10 +319,12 @@ def test_the_fidelity_of_clones_is_how_often_they_do_the_task(name, data, tmp_pa
     run = EmulationRun(zoo, "statistics", 0, settings(evaluated_sequences=99), tmp_path)
     assert abs(clone_fidelity(run, "train")["correlation"]) < 0.9
     run.emulator = Clones(train)
-    told = clone_fidelity(run, "train")
-    assert told["accuracy"] == pytest.approx(np.mean(planted)) == pytest.approx(told["accuracy_of_originals"])
-    assert told["correlation"] == pytest.approx(1) and told["kendall_tau"] == pytest.approx(1)
+    fidelity = clone_fidelity(run, "train")
+    assert fidelity["accuracy"] == pytest.approx(np.mean(planted)) == pytest.approx(fidelity["accuracy_of_originals"])
+    assert fidelity["correlation"] == pytest.approx(1) and fidelity["kendall_tau"] == pytest.approx(1)
     if name == "sequential-mnist":
-        named = train.behaviour(torch.arange(len(train)), torch.arange(count).expand(len(train), -1))
-        clones = run.emulator(torch.zeros(len(train), 1), named.inputs)[:, :, -1].argmax(-1)
-        assert told["agreement"] == pytest.approx((clones == named.log_probs[:, :, -1].argmax(-1)).double().mean())
+        behaviour = train.behaviour(torch.arange(len(train)), torch.arange(count).expand(len(train), -1))
+        clones = run.emulator(torch.zeros(len(train), 1), behaviour.inputs)[:, :, -1].argmax(-1)
+        assert fidelity["agreement"] == pytest.approx(
+            (clones == behaviour.log_probs[:, :, -1].argmax(-1)).double().mean()
+        )

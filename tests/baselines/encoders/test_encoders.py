@@ -1,4 +1,4 @@
-"""What every encoder claims, on networks of awkward sizes: symmetry, gradients, independence of a batch's rows."""
+"""Properties of all encoders, on networks of odd sizes: symmetries, gradients, independence of other networks."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ from conftest import CELLS
 
 from rnn_zoos.baselines.emulation.invariance import invariance_error
 from rnn_zoos.baselines.encoders.dws import DWSEncoder
-from rnn_zoos.baselines.encoders.encoder import Encoder, unit_length
+from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
 from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace
-from rnn_zoos.baselines.encoders.gates import StandardiseGates, by_gate
+from rnn_zoos.baselines.encoders.layers import StandardiseGates, split_gates, unit_length
 from rnn_zoos.baselines.encoders.probing import InteractiveProbing, NonInteractiveProbing
-from rnn_zoos.baselines.encoders.registry import ENCODERS, embeddings_of, make_encoder
+from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
 from rnn_zoos.baselines.encoders.self_rollout import SelfRollout, continue_prefixes
 from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
@@ -23,7 +23,7 @@ from rnn_zoos.networks.weights import stack_weights, unstack_weights
 from rnn_zoos.symmetry.signed import SignedPermutation
 
 H = 7
-SMALL = {  # sizes that keep tests quick
+SMALL = {  # sizes that keep the tests fast
     "transformer": {"width": 12, "heads": 3, "layers": 2, "feedforward": 20},
     "dws": {"channels": 5, "layers": 2},
     "non-interactive": {"sequences": 3, "steps": 4, "hidden": 11},
@@ -45,7 +45,7 @@ def architecture(cell: str = "lstm", layers: int = 3, inputs: int = NUM_SYMBOLS)
 
 
 def networks(arch: Architecture, count: int, scale: float = 3.0) -> dict[str, torch.Tensor]:
-    """Networks whose weights are larger than at initialisation: they differ more in what they do."""
+    """Return networks whose weights are larger than at initialisation, so that their outputs differ more."""
     weights = stack_weights([initial_weights(arch, 11, run) for run in range(count)])
     return {name: scale * tensor for name, tensor in weights.items()}
 
@@ -66,7 +66,7 @@ def embed(encoder: Encoder, weights: dict[str, torch.Tensor]) -> torch.Tensor:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("name", ENCODERS)
-def test_embeddings_are_of_length_one_and_depend_on_their_network_alone(name, layers, cell):
+def test_embeddings_have_length_one_and_do_not_depend_on_the_other_networks_of_the_batch(name, layers, cell):
     arch = architecture(cell, layers)
     weights = networks(arch, 9)
     encoder = encoder_of(name, arch, weights)
@@ -75,15 +75,17 @@ def test_embeddings_are_of_length_one_and_depend_on_their_network_alone(name, la
     assert (embeddings[0] - embeddings[1]).norm() > 1e-3, "networks differ"
     order = [4, 0, 8]
     some = embed(encoder, {n: tensor[order] for n, tensor in weights.items()})
-    assert torch.allclose(some, embeddings[order], atol=1e-5), "neighbours do not matter"
+    assert torch.allclose(some, embeddings[order], atol=1e-5), "order and choice of the others"
     one = embed(encoder, {n: tensor[2:3] for n, tensor in weights.items()})
-    assert torch.allclose(one[0], embeddings[2], atol=1e-5), "nor their number"
+    assert torch.allclose(one[0], embeddings[2], atol=1e-5), "number of networks"
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", ENCODERS)
-def test_symmetries_are_as_claimed(name, cell):
-    """By function: all of them. Statistics and DWS: the order of units. Flat and transformer: none, so they augment."""
+def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_others(name, cell):
+    """Encoders that run the networks: all symmetries. Statistics and DWS: the order of units. Flat and transformer:
+    none, so their training data are augmented.
+    """
     arch = architecture(cell)
     weights = networks(arch, 8)
     encoder = encoder_of(name, arch, weights)
@@ -95,13 +97,13 @@ def test_symmetries_are_as_claimed(name, cell):
     for symmetry, error in errors.items():
         assert (error < 1e-4) == (symmetry in invariant), (symmetry, error)
     assert encoder.augmented == (name in ("flat", "transformer"))
-    with pytest.raises(EncoderError, match="no symmetry 'rotations'; known: permutations"):
+    with pytest.raises(EncoderError, match="Unknown symmetry 'rotations'; known: permutations"):
         invariance_error(encoder, weights, "rotations", generator)
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("flat", "transformer")])
-def test_what_is_no_symmetry_changes_the_embedding(name):
-    """Rows of one matrix permuted without the rest; statistics, which cannot see that, see gates that change places."""
+def test_a_permutation_that_is_not_a_symmetry_changes_the_embedding(name):
+    """The rows of one matrix are reversed; for statistics, which ignore that, the order of its gates is reversed."""
     arch = architecture()
     weights = networks(arch, 4)
     encoder = encoder_of(name, arch, weights)
@@ -112,8 +114,8 @@ def test_what_is_no_symmetry_changes_the_embedding(name):
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if not n.startswith("self-rollout")])
-def test_gradients_are_those_of_finite_differences(name):
-    """To some of an encoder's parameters and some of the weights, through the networks where it asks them."""
+def test_gradients_match_finite_differences(name):
+    """With respect to some parameters and some weights, also through the networks if the encoder runs them."""
     arch = architecture("gru", 2)
     weights = {n: tensor.double().requires_grad_() for n, tensor in networks(arch, 2).items()}
     encoder = encoder_of(name, arch, networks(arch, 5)).double()
@@ -163,7 +165,7 @@ def parts(space: WeightSpace) -> list[torch.Tensor]:
     return [*space.vectors, *space.squares, *space.pairs, space.scalars]
 
 
-def test_equivariant_maps_commute_with_permutations_of_every_layer():
+def test_equivariant_maps_commute_with_permutations_of_all_layers():
     before, after = Channels([2, 3, 4], [5, 1, 2], [3, 2], 4), Channels([3, 1, 2], [2, 4, 3], [1, 5], 2)
     linear = EquivariantLinear(3, before, after).double()
     space = random_space(3, before, 0)
@@ -172,16 +174,16 @@ def test_equivariant_maps_commute_with_permutations_of_every_layer():
     assert [part.shape[-1] for part in parts(mapped)] == [3, 1, 2, 2, 4, 3, 1, 5, 2]
     for found, expected in zip(parts(linear(permuted(space, orders))), parts(permuted(mapped, orders)), strict=True):
         assert torch.allclose(found, expected, atol=1e-12)
-    for found, unmoved in zip(parts(mapped)[:-1], parts(permuted(mapped, orders))[:-1], strict=True):
-        assert not torch.allclose(found, unmoved), "not because it forgets the order"
+    for found, moved in zip(parts(mapped)[:-1], parts(permuted(mapped, orders))[:-1], strict=True):
+        assert not torch.allclose(found, moved), "the outputs depend on the order of units"
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_no_equivariant_map_is_missing_and_none_is_there_twice(layers):
-    """One channel: the maps of the layer span a space of the dimension that counting partitions gives.
+def test_the_equivariant_maps_are_linearly_independent_and_complete(layers):
+    """With one channel, they span a space of the dimension that follows from counting partitions.
 
-    Between spaces with axes in sets of permutations S and S', as many as there are ways to tie the axes together:
-    the product over all layers of Bell(number of axes of both that this layer permutes).
+    Between two tensors there is one map per way of identifying their axes: the product over all layers of
+    Bell(number of axes of both tensors that this layer permutes).
     """
     bell = [1, 1, 2, 5, 15]
     axes = [[int(layer == at) for layer in range(layers)] for at in range(layers)]
@@ -209,7 +211,7 @@ def test_no_equivariant_map_is_missing_and_none_is_there_twice(layers):
     assert torch.linalg.matrix_rank(torch.stack(rows)) == expected, "independent"
 
 
-def test_the_weight_space_of_a_network_holds_every_weight_once():
+def test_the_weight_space_of_a_network_contains_every_weight_once():
     arch = architecture("lstm", 3, 5)
     weights = networks(arch, 2)
     space = DWSEncoder(arch).as_space(weights)
@@ -218,11 +220,11 @@ def test_the_weight_space_of_a_network_holds_every_weight_once():
     assert torch.equal(values, torch.cat([tensor[0].flatten() for tensor in weights.values()]).sort().values)
 
 
-def test_statistics_are_those_of_torch():
+def test_statistics_equal_those_of_torch():
     arch = architecture("lstm", 2, 5)
     weights = networks(arch, 3)
     found = weight_statistics(arch, weights).unflatten(1, (-1, 7))
-    groups = [gate for tensor in by_gate(arch, weights).values() for gate in tensor.unbind(1)]
+    groups = [gate for tensor in split_gates(arch, weights).values() for gate in tensor.unbind(1)]
     assert found.shape == (3, 4 * 4 * 2 + 2, 7)
     for place, group in enumerate(groups):
         values = group.flatten(1)
@@ -231,13 +233,12 @@ def test_statistics_are_those_of_torch():
         assert torch.allclose(found[:, place], torch.cat([expected, quantiles], dim=1), atol=1e-6)
 
 
-def test_weights_are_standardised_by_those_they_were_fitted_to_and_no_others():
+def test_weights_are_standardised_by_the_networks_of_the_fit_only():
     arch = architecture("gru", 2)
     weights = networks(arch, 20)
     standardise = StandardiseGates(arch)
-    assert all(
-        torch.equal(a, b) for a, b in zip(standardise(weights).values(), by_gate(arch, weights).values(), strict=True)
-    )
+    pairs = zip(standardise(weights).values(), split_gates(arch, weights).values(), strict=True)
+    assert all(torch.equal(found, unchanged) for found, unchanged in pairs)
     standardise.fit(weights)
     for tensor in standardise(weights).values():
         for gate in tensor.unbind(1):
@@ -247,25 +248,25 @@ def test_weights_are_standardised_by_those_they_were_fitted_to_and_no_others():
     assert torch.equal(standardise.means, before)
     zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     standardise.fit(zeros)
-    assert all((tensor == 0).all() for tensor in standardise(zeros).values()), "constant weights give no infinity"
+    assert all((tensor == 0).all() for tensor in standardise(zeros).values()), "constant weights become 0, not infinite"
 
 
-def test_questions_are_points_of_the_simplex_for_symbols_and_any_numbers_for_other_inputs():
+def test_probes_are_distributions_for_symbols_and_any_numbers_for_other_inputs():
     for arch, symbols in ((architecture(), True), (architecture(inputs=4), False)):
         weights = networks(arch, 3)
         probing = InteractiveProbing(arch, sequences=2, steps=5, hidden=9)
-        asked, _ = probing.interrogate(NetworkStack(arch, weights))
-        assert asked.shape == (3, 2, 5, arch.input_size) and probing.symbols == symbols
-        assert torch.allclose(asked.sum(-1), torch.ones(3, 2, 5), atol=1e-6) == symbols
-        assert not torch.allclose(asked[0, :, 2:], asked[1, :, 2:]), "it asks every network something else"
-        assert torch.equal(asked[0, :, 0], asked[1, :, 0]), "but it begins alike"
+        probes, _ = probing.interrogate(NetworkStack(arch, weights))
+        assert probes.shape == (3, 2, 5, arch.input_size) and probing.symbols == symbols
+        assert torch.allclose(probes.sum(-1), torch.ones(3, 2, 5), atol=1e-6) == symbols
+        assert not torch.allclose(probes[0, :, 2:], probes[1, :, 2:]), "they depend on the network"
+        assert torch.equal(probes[0, :, 0], probes[1, :, 0]), "the first ones do not"
         assert probing.num_queries == 10 == NonInteractiveProbing(arch, sequences=2, steps=5).num_queries
 
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
-    """Beside every network alone, step by step, in plain torch."""
+    """Compared with every network run alone on the whole sequence so far."""
     arch = architecture(cell, 2)
     weights = {name: tensor.double() for name, tensor in networks(arch, 4, scale=8.0).items()}
     one_hot = torch.eye(NUM_SYMBOLS, dtype=torch.float64)
@@ -276,13 +277,13 @@ def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
             inputs = [one_hot[BOS], *[one_hot[0]] * prefix]
             for step in range(11):
                 outputs, _ = run_network(arch, one, torch.stack(inputs[: step + 1])[None])
-                answer = outputs[0, -1].softmax(-1)
-                assert torch.allclose(found[m, k, step], answer, atol=1e-9)
+                distribution = outputs[0, -1].softmax(-1)
+                assert torch.allclose(found[m, k, step], distribution, atol=1e-9)
                 if step + 1 >= len(inputs):
-                    inputs.append(answer if soft else one_hot[answer.argmax()])
+                    inputs.append(distribution if soft else one_hot[distribution.argmax()])
 
 
-def test_answers_may_be_kept_instead_of_asked_again():
+def test_embeddings_from_kept_features_equal_those_from_the_networks():
     arch = architecture()
     weights = networks(arch, 5)
     encoder = encoder_of("self-rollout", arch, weights)
@@ -291,7 +292,7 @@ def test_answers_may_be_kept_instead_of_asked_again():
 
 
 class Wrong(Encoder):
-    """Returns what it is told to."""
+    """Returns a fixed result."""
 
     def __init__(self, architecture: Architecture, result: object) -> None:
         super().__init__(architecture, 6)
@@ -315,33 +316,43 @@ class Wrong(Encoder):
         (torch.ones(4, 6), "without gradients. Remove detach"),
     ],
 )
-def test_wrong_embeddings_are_named(result, message):
+def test_wrong_embeddings_are_reported(result, message):
     arch = architecture()
     with pytest.raises(EncoderError, match=f"Wrong {message}|Wrong.*{message}"):
         embeddings_of(Wrong(arch, result), networks(arch, 4))
 
 
-def test_what_cannot_be_made_is_explained():
+def test_an_encoder_that_cannot_be_made_or_called_is_explained():
     arch = architecture(inputs=4)
     with pytest.raises(UnknownNameError, match="Unknown encoder 'statistic'.*statistics.*module:Class"):
         make_encoder("statistic", arch)
     with pytest.raises(EncoderError, match="cannot be imported: No module named 'nowhere'"):
         make_encoder("nowhere:Class", arch)
-    with pytest.raises(EncoderError, match="is no subclass of"):
+    with pytest.raises(EncoderError, match="is not a subclass of rnn_zoos.baselines.Encoder"):
         make_encoder("rnn_zoos.networks.architecture:Architecture", arch)
     with pytest.raises(EncoderError, match="cannot be made for .*wings"):
         make_encoder("flat", arch, wings=2)
-    with pytest.raises(EncoderError, match="reads 4 numbers and writes 6. Take another encoder"):
+    with pytest.raises(EncoderError, match="has 4 inputs and 6 outputs. Choose another encoder"):
         make_encoder("self-rollout", arch)
     assert isinstance(make_encoder("rnn_zoos.baselines.encoders.self_rollout:SelfRollout", architecture()), SelfRollout)
     probing = make_encoder("interactive", arch, sequences=1, steps=2)
-    with pytest.raises(EncoderError, match="asks the networks: call it with a stack"):
+    with pytest.raises(EncoderError, match="runs the networks: pass a NetworkStack"):
         probing(networks(arch, 2))
 
 
-def test_a_signed_permutation_of_every_network_is_another_input_to_the_augmented():
+def test_a_signed_permutation_of_the_networks_changes_the_embeddings_of_an_augmented_encoder():
     arch = architecture()
     weights = networks(arch, 3)
     encoder = encoder_of("flat", arch, weights)
     moved = SignedPermutation.sample(arch, 3, generator=torch.Generator().manual_seed(0)).apply(arch, weights)
     assert (embed(encoder, moved) - embed(encoder, weights)).norm(dim=1).min() > 1e-2
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_supports_exactly_the_architectures_that_it_can_be_made_for(name):
+    for arch in (architecture(), architecture(inputs=4), Architecture("gru", 1, 5, H, 5)):
+        if encoder_class(name).supports(arch):
+            make_encoder(name, arch)
+        else:
+            with pytest.raises(EncoderError, match="Choose another encoder"):
+                make_encoder(name, arch)

@@ -1,4 +1,4 @@
-"""Fixed questions: what is most telling by the definition, what may be looked at, and what the seed decides."""
+"""Fixed probes: the selection follows its definition, and the probe sequences come from the data and the seed."""
 
 from itertools import combinations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rnn_zoos.baselines.encoders.fixed_probes import _NOISE, answers, most_telling
+from rnn_zoos.baselines.encoders.fixed_probes import RIDGE, select_probes
+from rnn_zoos.baselines.encoders.queries import responses, writes_symbols
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS
@@ -20,47 +21,51 @@ DIGITS = Architecture("lstm", 1, 7, 5, 3)
 STRINGS = Architecture("gru", 1, NUM_SYMBOLS, 5, NUM_SYMBOLS)
 
 
-def left_by_regression(given: torch.Tensor, chosen: tuple[int, ...]) -> float:
-    """Squared error of ridge regression over networks, from centred answers of the chosen to those of all questions."""
-    centred = (given - given.mean(dim=1, keepdim=True)).double()
-    ridge = _NOISE * centred.square().sum() / given.shape[1] / len(given)
-    known, all_answers = (torch.cat([centred[c] for c in which], dim=1) for which in (chosen, range(len(given))))
-    weights = torch.linalg.solve(known.T @ known + ridge * torch.eye(known.shape[1]), known.T @ all_answers)
-    return float((all_answers - known @ weights).square().sum())
+def regression_residual(candidates: torch.Tensor, selected: tuple[int, ...]) -> float:
+    """Residual of ridge regression over networks, from the centred responses to selected probes to those to all."""
+    centred = (candidates - candidates.mean(dim=1, keepdim=True)).double()
+    ridge = RIDGE * centred.square().sum() / candidates.shape[1] / len(candidates)
+    inputs, outputs = (torch.cat([centred[c] for c in which], dim=1) for which in (selected, range(len(candidates))))
+    weights = torch.linalg.solve(inputs.T @ inputs + ridge * torch.eye(inputs.shape[1]), inputs.T @ outputs)
+    return float((outputs - inputs @ weights).square().sum())
 
 
-def planted(seed: int) -> torch.Tensor:
-    """Answers [C, M, A] of 11 networks to 9 questions that say different amounts about 4 hidden causes."""
+def planted_responses(seed: int) -> torch.Tensor:
+    """Responses [C, M, F] of 11 networks to 9 probes, which depend to different degrees on 4 latent factors."""
     generator = torch.Generator().manual_seed(seed)
-    causes = torch.randn(11, 4, generator=generator)
-    loads = torch.randn(9, 4, 6, generator=generator) * torch.rand(9, 4, 1, generator=generator).pow(3)
-    return causes @ loads + 0.05 * torch.randn(9, 11, 6, generator=generator) + 3
+    factors = torch.randn(11, 4, generator=generator)
+    loadings = torch.randn(9, 4, 6, generator=generator) * torch.rand(9, 4, 1, generator=generator).pow(3)
+    return factors @ loadings + 0.05 * torch.randn(9, 11, 6, generator=generator) + 3
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_choice_leaves_least_to_ridge_regression(seed):
-    given = planted(seed)
-    chosen = most_telling(given, 3)
-    assert len(set(chosen)) == 3
+def test_each_selected_probe_minimises_the_residual_of_ridge_regression(seed):
+    candidates = planted_responses(seed)
+    selected = select_probes(candidates, 3)
+    assert len(set(selected)) == 3
     for count in range(3):
-        before = tuple(chosen[:count])
-        left = {c: left_by_regression(given, (*before, c)) for c in range(len(given)) if c not in before}
-        assert chosen[count] == min(left, key=left.__getitem__)
-    pairs = {pair: left_by_regression(given, pair) for pair in combinations(range(len(given)), 2)}
-    assert left_by_regression(given, tuple(chosen[:2])) < sorted(pairs.values())[len(pairs) // 4]
+        before = tuple(selected[:count])
+        residuals = {c: regression_residual(candidates, (*before, c)) for c in range(9) if c not in before}
+        assert selected[count] == min(residuals, key=residuals.__getitem__)
+    pairs = {pair: regression_residual(candidates, pair) for pair in combinations(range(9), 2)}
+    assert regression_residual(candidates, tuple(selected[:2])) < sorted(pairs.values())[len(pairs) // 4]
 
 
-def test_answers_are_those_of_every_network_alone():
+def test_responses_equal_those_of_every_network_run_alone():
     weights = stack_weights([initial_weights(DIGITS, 2, run) for run in range(4)])
-    questions = torch.randn(2, 6, 7, generator=torch.Generator().manual_seed(1))
-    found = answers(NetworkStack(DIGITS, weights), questions)
+    probes = torch.randn(2, 6, 7, generator=torch.Generator().manual_seed(1))
+    found = responses(NetworkStack(DIGITS, weights), probes)
     assert found.shape == (4, 2, 6, 3)
     for m, one in enumerate(unstack_weights(weights)):
-        assert torch.allclose(found[m], run_network(DIGITS, one, questions)[0].softmax(-1), atol=1e-6)
+        assert torch.allclose(found[m], run_network(DIGITS, one, probes)[0].softmax(-1), atol=1e-6)
 
 
-def made(name: str, arch: Architecture, seed: int, sequences: torch.Tensor | None = None) -> torch.Tensor:
-    """Return the questions of an encoder."""
+def test_networks_with_as_many_outputs_as_inputs_are_taken_to_write_symbols():
+    assert writes_symbols(STRINGS) and not writes_symbols(DIGITS)
+
+
+def probes_of(name: str, arch: Architecture, seed: int, sequences: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the probe sequences of an encoder made with a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = make_encoder(name, arch)
@@ -69,20 +74,20 @@ def made(name: str, arch: Architecture, seed: int, sequences: torch.Tensor | Non
     return encoder.questions
 
 
-def test_random_questions_are_symbols_or_noise_and_follow_from_the_seed():
-    strings, noise = made("random-probes", STRINGS, 3), made("random-probes", DIGITS, 3)
+def test_random_probes_are_symbols_or_noise_and_follow_from_the_seed():
+    strings, noise = probes_of("random-probes", STRINGS, 3), probes_of("random-probes", DIGITS, 3)
     assert strings.shape == (2, LENGTH - 1, NUM_SYMBOLS) and torch.equal(strings.sum(-1), torch.ones(2, LENGTH - 1))
-    assert noise.shape == (2, 44, 7) and torch.equal(noise, made("random-probes", DIGITS, 3))
-    assert not torch.equal(noise, made("random-probes", DIGITS, 4))
+    assert noise.shape == (2, 44, 7) and torch.equal(noise, probes_of("random-probes", DIGITS, 3))
+    assert not torch.equal(noise, probes_of("random-probes", DIGITS, 4))
 
 
 @pytest.mark.parametrize("name", ["data-probes", "telling-probes"])
-def test_questions_of_the_data_are_among_the_sequences(name):
+def test_probes_from_the_data_are_different_training_sequences(name):
     symbols = torch.randint(NUM_SYMBOLS, (13, LENGTH - 1), generator=torch.Generator().manual_seed(0))
     sequences = F.one_hot(symbols, NUM_SYMBOLS).float()
-    asked = made(name, STRINGS, 3, sequences)
-    places = [[bool((question == one).all()) for one in sequences].index(True) for question in asked]
-    assert len(set(places)) == 2
-    for given in (None, sequences[:1], sequences[:, :-1]):
-        with pytest.raises(EncoderError, match=r"asks 2 sequences of the data, of 41 steps; it was given"):
-            made(name, STRINGS, 3, given)
+    probes = probes_of(name, STRINGS, 3, sequences)
+    numbers = [[bool((probe == one).all()) for one in sequences].index(True) for probe in probes]
+    assert len(set(numbers)) == 2
+    for unsuitable in (None, sequences[:1], sequences[:, :-1]):
+        with pytest.raises(EncoderError, match=r"needs 2 training sequences of at least 41 steps; found"):
+            probes_of(name, STRINGS, 3, unsuitable)

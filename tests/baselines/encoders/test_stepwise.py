@@ -1,4 +1,4 @@
-"""The LSTM that is run step by step is nn.LSTM: outputs, and every gradient."""
+"""`StepwiseLSTM` equals its reference implementation `nn.LSTM`: outputs and all gradients."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ M, T, INPUTS, H = 3, 5, 7, 4
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("steps", [1, T])
-def test_outputs_and_gradients_are_those_of_torch(layers, steps):
+def test_outputs_and_gradients_equal_those_of_torch(layers, steps):
     with torch.random.fork_rng():
         torch.manual_seed(layers)
         core = torch.nn.LSTM(INPUTS, H, layers, batch_first=True).double()
@@ -27,11 +27,11 @@ def test_outputs_and_gradients_are_those_of_torch(layers, steps):
 
     outputs, (_, cells) = core(inputs)
     expected = torch.autograd.grad((outputs * direction).sum() + cells[-1].sum(), [inputs, *core.parameters()])
-    for _ in range(2):  # nothing stays from one backward pass to the next
-        ours, last = by_steps()
-        assert torch.allclose(ours, outputs) and torch.allclose(last, cells[-1])
-        gradients = torch.autograd.grad((ours * direction).sum() + last.sum(), [inputs, *core.parameters()])
-        for gradient, right in zip(gradients, expected, strict=True):
-            assert gradient.shape == right.shape and torch.allclose(gradient, right)
+    for _ in range(2):  # a backward pass leaves no state behind
+        stepped, last = by_steps()
+        assert torch.allclose(stepped, outputs) and torch.allclose(last, cells[-1])
+        gradients = torch.autograd.grad((stepped * direction).sum() + last.sum(), [inputs, *core.parameters()])
+        for gradient, reference in zip(gradients, expected, strict=True):
+            assert gradient.shape == reference.shape and torch.allclose(gradient, reference)
     with torch.no_grad():
         assert torch.allclose(by_steps()[0], outputs)

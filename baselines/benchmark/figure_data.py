@@ -1,4 +1,4 @@
-"""What figures show of a trained encoder: where it puts networks, and what it asks them."""
+"""What a result file stores of a trained encoder for the figures: projected embeddings, and example probe sequences."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from rnn_zoos.baselines.downstream.predictors import Features
+from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.encoders.probing import InteractiveProbing
 
 
 def embedding_map(data: ZooData, features: Features, split: str = "test") -> dict[str, Any]:
-    """Return the first two principal components of a split's embeddings, with labels for their colours.
+    """Return the embeddings of a split, projected on two principal components, with labels to colour them by.
 
-    The components are those of the training rows; `explained` are their shares of the variance.
+    The components are those of the training rows; `explained` are their fractions of the variance.
     """
     pca = PCA(n_components=2, random_state=0).fit(features["train"])
     rows = data.splits[split]
@@ -30,11 +30,10 @@ def embedding_map(data: ZooData, features: Features, split: str = "test") -> dic
 
 
 @torch.no_grad()
-def asked(embedder: Embedder, split: str = "test", networks: int = 3) -> list[dict[str, Any]] | None:
-    """Return what an interactive encoder asks a few networks of a split; None for others.
+def example_probes(embedder: Embedder, split: str = "test", networks: int = 3) -> list[dict[str, Any]] | None:
+    """Return the first probe sequence [T, I] that interactive probing feeds to some networks; None for other encoders.
 
-    An untrained network, and fully trained ones of different tasks: their labels, and the first sequence of questions
-    [T, I].
+    The networks are an untrained one and fully trained ones of different runs; their labels are returned, too.
     """
     if not isinstance(embedder.encoder, InteractiveProbing):
         return None
@@ -44,13 +43,12 @@ def asked(embedder: Embedder, split: str = "test", networks: int = 3) -> list[di
     spread = trained[np.linspace(0, len(trained) - 1, min(networks - 1, len(trained))).astype(int)]
     untrained = np.flatnonzero((runs == runs[spread[0]]) & (steps == steps.min()))[:1]
     rows = torch.from_numpy(np.concatenate([untrained, spread]))
-    questions, _ = embedder.encoder.interrogate(data.stack(rows))
-    labels = ("run", "step", "task", "accuracy")
+    probes, _ = embedder.encoder.interrogate(data.stack(rows))
     return [
         {
-            **{name: data.labels(name)[row].item() for name in labels if name != "task"},
+            **{name: data.labels(name)[row].item() for name in ("run", "step", "accuracy")},
             "task": str(data.labels("task")[row]),
-            "questions": np.round(own.double().cpu().numpy(), 3).tolist(),
+            "questions": np.round(probe.double().cpu().numpy(), 3).tolist(),
         }
-        for row, own in zip(rows.tolist(), questions[:, 0], strict=True)
+        for row, probe in zip(rows.tolist(), probes[:, 0], strict=True)
     ]

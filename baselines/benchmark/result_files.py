@@ -1,0 +1,149 @@
+"""Result files of the benchmark: where they are, reading and grouping them, looking up scores in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rnn_zoos.baselines.benchmark.result_format import check_result
+from rnn_zoos.baselines.downstream.targets import MEASURES, TARGETS
+from rnn_zoos.baselines.emulation.data import Biases
+from rnn_zoos.errors import FormatError
+
+Result: TypeAlias = Mapping[str, Any]
+"""The content of a result file."""
+
+Group: TypeAlias = Sequence[Result]
+"""Results of one encoder, a file per seed; or the one result of a control."""
+
+END_TO_END = "end-to-end"
+PREDICTOR_CHOICES = ("linear", "mlp", END_TO_END)
+"""What scores can be shown of: predictors on frozen embeddings, or encoders trained on the labels."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the stored scores to show.
+
+    Attributes:
+        protocol: One of `PROTOCOLS`.
+        predictor: One of `PREDICTOR_CHOICES`.
+        split: One of `EVALUATED_SPLITS`.
+    """
+
+    protocol: str = "strict"
+    predictor: str = "linear"
+    split: str = "test"
+
+
+def result_path(out: Path, zoo: str, name: str, seed: int | None, biases: Biases = "apart") -> Path:
+    """Return the path of the result file of an encoder and seed, or of a control (`seed` None)."""
+    file = name.replace(":", ".").replace(" ", "-").replace(",", "")
+    file += ".merged" if biases == "merged" else ""
+    return out / zoo / (f"control.{file}.json" if seed is None else f"{file}.{seed}.json")
+
+
+def read_results(directory: Path) -> list[dict[str, Any]]:
+    """Read all result files below a directory, check them, and check that they can be compared.
+
+    Args:
+        directory: The `out` of `run_encoder` and `run_control`, or the `--out` of `rnn-zoos benchmark`.
+
+    Returns:
+        The contents of the files, sorted by path.
+
+    Raises:
+        FormatError: There is no result file; a file does not conform to the format; or results cannot be compared: they
+            were made on different zoos of the same name, or with different settings, or two of them have the same
+            encoder and seed.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnn_zoos.baselines import read_results
+        >>> results = read_results(Path("results"))
+        >>> losses = {r["encoder"]: r["emulation"]["test"]["total_variation"] for r in results if "encoder" in r}
+    """
+    paths = sorted(directory.rglob("*.json"))
+    if not paths:
+        raise FormatError(f"{directory} has no result files. Expected the --out of `rnn-zoos benchmark`.")
+    results = []
+    for path in paths:
+        problems = check_result(path)
+        if problems:
+            raise FormatError(f"{path}: {problems[0]} `rnn-zoos leaderboard {directory} --check` lists all problems.")
+        results.append(json.loads(path.read_text()))
+    for path, problem in _conflicts(paths, results):
+        raise FormatError(f"{path} {problem}. Put results that cannot be compared into separate folders.")
+    return results
+
+
+def _conflicts(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tuple[Path, str]]:
+    """Yield the results that cannot be compared with those before them, and why."""
+    seen: dict[tuple[Any, ...], tuple[Path, Any]] = {}
+    for path, result in zip(paths, results, strict=True):
+        zoo = result["zoo"]["name"]
+        shared = {"was made on a different zoo than": result["zoo"]["sha256"]}
+        if "encoder" in result:
+            shared["has different settings than"] = [result["preset"], result["settings"]]
+        for problem, value in shared.items():
+            first, expected = seen.setdefault((problem, zoo), (path, value))
+            if value != expected:
+                yield path, f"{problem} {first}"
+        first, _ = seen.setdefault(("entry", zoo, display_name(result), result.get("seed")), (path, None))
+        if first != path:
+            yield path, f"has the same encoder and seed as {first}"
+
+
+def display_name(result: Result) -> str:
+    """Return the name that the leaderboard shows; the results of all seeds of an encoder share it."""
+    name = f"control: {result['control']}" if is_control(result) else str(result["encoder"])
+    return name + (", merged biases" if result["biases"] == "merged" else "")
+
+
+def is_control(result: Result) -> bool:
+    """Tell whether a result is that of a control, not of an encoder."""
+    return "control" in result
+
+
+def group_by_zoo(results: Sequence[Result]) -> dict[str, dict[str, Group]]:
+    """Return zoo -> display name -> results of all seeds."""
+    groups: dict[str, dict[str, list[Result]]] = {}
+    for zoo in TARGETS:
+        for result in results:
+            if result["zoo"]["name"] == zoo:
+                groups.setdefault(zoo, {}).setdefault(display_name(result), []).append(result)
+    return {zoo: dict(named) for zoo, named in groups.items()}
+
+
+def used_predictor(result: Result, selection: Selection) -> str | None:
+    """Return the predictor whose scores a result has for a selection, or None if there is none.
+
+    That is the selected one, with two exceptions. Controls are not trained end to end. A control that is defined by a
+    predictor (weight statistics with boosted trees) has scores of that one alone, which are used instead. Raises
+    FormatError if an encoder lacks the selected predictor.
+    """
+    if selection.predictor == END_TO_END:
+        return None if is_control(result) else END_TO_END
+    stored = list(result["downstream"][selection.protocol])
+    if selection.predictor in stored:
+        return selection.predictor
+    if is_control(result) and len(stored) == 1:
+        return str(stored[0])
+    raise FormatError(
+        f"The result of {display_name(result)} on {result['zoo']['name']} has no predictor {selection.predictor!r}; "
+        f"it has {', '.join(stored)}. Run the benchmark again, or select one of these."
+    )
+
+
+def score_of(result: Result, target: str, selection: Selection) -> Mapping[str, float | None] | None:
+    """Return value, low and high of a target's first measure; None for a control if end-to-end scores are selected."""
+    predictor = used_predictor(result, selection)
+    if predictor is None:
+        return None
+    targets = result["end_to_end"] if predictor == END_TO_END else result["downstream"][selection.protocol][predictor]
+    measure = next(iter(MEASURES[TARGETS[result["zoo"]["name"]][target].kind]))
+    score: Mapping[str, float | None] = targets[target][selection.split][measure]
+    return score

@@ -1,0 +1,154 @@
+"""Produces one result of the benchmark: trains and evaluates an encoder, or evaluates a control; writes the file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnn_zoos import __version__
+from rnn_zoos.baselines.benchmark.measurements import BOOTSTRAP_REPEATS, evaluate_targets, measure_encoder
+from rnn_zoos.baselines.benchmark.presets import Preset, preset_of
+from rnn_zoos.baselines.benchmark.result_files import result_path
+from rnn_zoos.baselines.benchmark.result_format import FORMAT
+from rnn_zoos.baselines.downstream.controls import control_features, control_of
+from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
+from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.training import EmulationRun
+from rnn_zoos.errors import PlanMismatchError
+from rnn_zoos.format.files import write_json
+from rnn_zoos.machine import describe_machine
+
+
+def run_encoder(
+    data: ZooData,
+    encoder: str,
+    seed: int,
+    preset: str,
+    out: Path,
+    report: Callable[[int, float], None] = lambda update, loss: None,
+) -> Path:
+    """Train an encoder by emulation and end to end, evaluate it, and write the result file.
+
+    An existing result file with the same settings is returned unchanged. Until the result file is written, a checkpoint
+    is kept in a folder next to it; an interrupted training continues from there.
+
+    Args:
+        data: The zoo, as `load_data` returns it.
+        encoder: A name of `ENCODERS`, or `module:Class` of your own encoder.
+        seed: Seed of the initial weights and of everything that is drawn in training.
+        preset: `cpu` or `paper`, see `rnn_zoos.baselines.benchmark.presets`.
+        out: Folder of results; the file is `out/ZOO/ENCODER.SEED.json`.
+        report: Called after every update of emulation with the number of updates and the loss.
+
+    Returns:
+        The path of the result file.
+
+    Raises:
+        UnknownNameError: There is no such encoder or preset.
+        EncoderError: The encoder cannot be imported or created, or returns unsuitable embeddings, or the loss is not
+            finite.
+        PlanMismatchError: `out` has a result or a checkpoint of this encoder and seed with other settings.
+        FormatError: The checkpoint is not readable.
+        LeakError: Splits of the zoo share a run or a task.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnn_zoos.baselines import load_data, run_encoder
+        >>> data = load_data("zoos/formal-languages")
+        >>> run_encoder(data, "statistics", seed=0, preset="cpu", out=Path("out"))  # minutes  # doctest: +SKIP
+    """
+    chosen = preset_of(preset)
+    identity = _encoder_identity(data, encoder, seed, preset)
+    path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
+    if _is_finished(path, identity):
+        return path
+    settings, sizes = chosen.settings[data.zoo.manifest.zoo], _sizes(chosen, encoder)
+    run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
+    run.train(report)
+    started = time.monotonic()
+    end_to_end = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
+    trained = time.monotonic()
+    measurements = {**measure_encoder(run), "end_to_end": end_to_end}
+    seconds = {"emulation": run.seconds, "end_to_end": trained - started, "measuring": time.monotonic() - trained}
+    write_json(path, {**identity, **measurements, "seconds": seconds, "made": _provenance(data)})
+    shutil.rmtree(run.folder, ignore_errors=True)
+    return path
+
+
+def run_control(data: ZooData, name: str, out: Path) -> Path:
+    """Evaluate a control, which needs no training by emulation, and write the result file.
+
+    An existing result file of the same zoo is returned unchanged.
+
+    Args:
+        data: The zoo, as `load_data` returns it.
+        name: A name of `rnn_zoos.baselines.downstream.controls.CONTROLS`, such as `step only`.
+        out: Folder of results; the file is `out/ZOO/control.NAME.json`, with hyphens for spaces.
+
+    Returns:
+        The path of the result file.
+
+    Raises:
+        UnknownNameError: There is no such control.
+        PlanMismatchError: `out` has a result of this control for another zoo.
+        LeakError: Splits of the zoo share a run or a task.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnn_zoos.baselines import load_data, run_control
+        >>> path = run_control(load_data("zoos/formal-languages"), "step only", Path("out"))
+    """
+    control = control_of(name)
+    path = result_path(out, data.zoo.manifest.zoo, name, None, data.biases)
+    identity = {"control": name, **_zoo_identity(data)}
+    if not _is_finished(path, identity):
+        features = control_features(data, name)
+        scores = evaluate_targets(data, features, 0, control.predictors, control.permuted)
+        write_json(path, {**identity, "downstream": scores, "made": _provenance(data)})
+    return path
+
+
+def _sizes(preset: Preset, encoder: str) -> dict[str, Any]:
+    return dict(preset.sizes.get(encoder, {}))
+
+
+def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> dict[str, Any]:
+    """Return the entries of a result file that tell which training it belongs to."""
+    chosen = preset_of(preset)
+    return {
+        "encoder": encoder,
+        "seed": seed,
+        "preset": preset,
+        "settings": asdict(chosen.settings[data.zoo.manifest.zoo]),
+        "end_to_end_settings": asdict(chosen.end_to_end),
+        "sizes": _sizes(chosen, encoder),
+        **_zoo_identity(data),
+    }
+
+
+def _zoo_identity(data: ZooData) -> dict[str, Any]:
+    zoo = {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity}
+    return {"format": FORMAT, "zoo": zoo, "biases": data.biases}
+
+
+def _is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Tell whether `path` is a result of this identity. Raises PlanMismatchError if it is one of another identity."""
+    if not path.is_file():
+        return False
+    stored = json.loads(path.read_text())
+    differing = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
+    if differing:
+        raise PlanMismatchError(f"{path} is a result with different {', '.join(differing)}. Use another --out.")
+    return True
+
+
+def _provenance(data: ZooData) -> dict[str, Any]:
+    """Return software, device and machine that a result was made with."""
+    return {"rnn-zoos": __version__, "device": data.device, "threads": torch.get_num_threads(), **describe_machine()}

@@ -1,0 +1,102 @@
+"""Layers that several encoders share: multilayer perceptron, scaling to length 1, standardisation of inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from rnn_zoos.networks.architecture import GATES, Architecture
+
+
+def unit_length(embeddings: Tensor) -> Tensor:
+    """Scale vectors [..., Z] to length 1; a vector shorter than 1e-6 is divided by 1e-6, so gradients stay finite."""
+    lengths: Tensor = embeddings.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    return embeddings / lengths
+
+
+def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
+    """Return a multilayer perceptron: `layers` hidden layers of `hidden` ReLU units, and a linear output layer."""
+    sizes = [inputs, *[hidden] * layers]
+    blocks = [block for size in range(layers) for block in (nn.Linear(sizes[size], sizes[size + 1]), nn.ReLU())]
+    return nn.Sequential(*blocks, nn.Linear(sizes[-1], outputs))
+
+
+class Standardise(nn.Module):
+    """Standardises features by their mean and standard deviation over the training networks.
+
+    Constant features become 0. Before `fit`, features pass unchanged.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def fit(self, features: Tensor) -> None:
+        """Compute mean and standard deviation of features [N, F]."""
+        self.mean.copy_(features.mean(dim=0))
+        self.scale.copy_(_inverse_or_zero(features.std(dim=0, correction=0)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features [..., F], standardised."""
+        return (features - self.mean) * self.scale
+
+
+def split_gates(architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return stacked weights with an axis of gates, in the architecture's order of parameters.
+
+    Recurrent tensors become [M, G, H, ...]; tensors of the readout become [M, 1, O, ...].
+    """
+    gates = _gate_counts(architecture)
+    return {name: weights[name].unflatten(1, (gates[name], -1)) for name in architecture.parameter_shapes}
+
+
+class StandardiseGates(nn.Module):
+    """Standardises weights by one mean and one standard deviation per tensor and gate, over the training networks.
+
+    All hidden units share these numbers, so the order of units does not matter to them: an equivariant encoder stays
+    equivariant.
+    """
+
+    means: Tensor
+    scales: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.counts = list(_gate_counts(architecture).values())
+        self.register_buffer("means", torch.zeros(sum(self.counts)))
+        self.register_buffer("scales", torch.ones(sum(self.counts)))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Compute means and standard deviations of stacked weights, name -> [N, *shape]."""
+        groups = [gate for tensor in split_gates(self.architecture, weights).values() for gate in tensor.unbind(1)]
+        self.means.copy_(torch.stack([group.mean() for group in groups]))
+        self.scales.copy_(_inverse_or_zero(torch.stack([group.std(correction=0) for group in groups])))
+
+    def forward(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return standardised weights, with the axis of gates of `split_gates`."""
+        tensors = split_gates(self.architecture, weights)
+        pairs = zip(self.means.split(self.counts), self.scales.split(self.counts), strict=True)
+        return {
+            name: (tensor - mean.view(-1, *[1] * (tensor.dim() - 2))) * scale.view(-1, *[1] * (tensor.dim() - 2))
+            for (name, tensor), (mean, scale) in zip(tensors.items(), pairs, strict=True)
+        }
+
+
+def _gate_counts(architecture: Architecture) -> dict[str, int]:
+    """Return parameter name -> number of gates along its first axis; 1 for the readout."""
+    counts = dict.fromkeys(architecture.parameter_shapes, 1)
+    for layer in range(architecture.num_layers):
+        counts |= dict.fromkeys(architecture.layer_shapes(layer), GATES[architecture.cell])
+    return counts
+
+
+def _inverse_or_zero(deviations: Tensor) -> Tensor:
+    """Return 1 / deviations, and 0 where a deviation is 0."""
+    return torch.where(deviations > 0, 1 / deviations, torch.zeros_like(deviations))
