@@ -1,0 +1,92 @@
+"""DATASET_CARD.md names every column, tensor and gate that the code has, and nothing else."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT, ZOOS
+
+from rnn_zoos.families.family import ORIGIN_COLUMNS
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.generation.presets import load_preset
+from rnn_zoos.networks.architecture import GATES, Architecture
+
+CARD = (ROOT / "DATASET_CARD.md").read_text()
+KINDS = {"int32": int, "float32": float, "float64": float, "string": str, "bool": bool}
+
+
+def table_rows(heading: str) -> list[list[str]]:
+    """Cells of all table rows of a section, without header rows."""
+    section = re.split(r"^#+ ", CARD.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.M)[0]
+    assert section, heading
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])] for line in lines]
+    return [row for row, following in zip(rows, [*rows[1:], [""]], strict=True) if "---" not in row[0] + following[0]]
+
+
+def names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_columns_are_those_of_the_code():
+    documented = {(name, row[1]) for row in table_rows("Columns") for name in names(row[0])}
+    expected = {(name, column.dtype) for zoo in ZOOS for name, column in task_family(zoo).columns.items()}
+    assert documented == expected
+
+
+@pytest.mark.parametrize("zoo", ZOOS)
+def test_units_are_those_of_the_code(zoo):
+    units = {name: row[2] for row in table_rows("Columns") for name in names(row[0])}
+    for name, column in task_family(zoo).columns.items():
+        if column.unit:
+            assert units[name] == column.unit, name
+
+
+def test_imported_columns_are_described():
+    documented = {(name, row[1]) for row in table_rows("Imported zoos") for name in names(row[0])}
+    families = [task_family(zoo) for zoo in ZOOS]
+    columns = {(name, column.dtype) for family in families for name, column in family.imported_columns.items()}
+    own = {(name, column.dtype) for family in families for name, column in family.columns.items()}
+    assert columns - own <= documented <= columns | own
+    assert {(name, column.dtype) for name, column in ORIGIN_COLUMNS.items()} <= documented
+
+
+def test_shapes_of_weights_are_those_of_the_presets():
+    rows = table_rows("Weights")
+    for place, zoo in enumerate(ZOOS, start=2):
+        architecture = load_preset("paper", zoo).architecture(task_family(zoo))
+        shapes = {
+            name: tuple(json.loads(row[place])) for row in rows if row[1] for name in names(row[0]) if "." in name
+        }
+        assert shapes == architecture.parameter_shapes
+        assert next(row for row in rows if row[0] == "all")[place] == f"{architecture.num_parameters:,}"
+    gates = {names(row[0])[0]: int(row[1]) for row in rows if row[1].isdigit()}
+    assert gates == dict(GATES)
+    assert Architecture("gru", 2, 3, 5, 7).parameter_shapes["gru.weight_ih_l1"] == (3 * 5, 5), (
+        "[G H, H] as the table says"
+    )
+
+
+def test_rollouts_are_those_of_the_presets():
+    dtypes = {"U8": "uint8", "I32": "int32", "F16": "float16"}
+    documented = {(row[0], names(row[1])[0], row[2]) for row in table_rows("Rollouts")}
+    expected = set()
+    for zoo in ZOOS:
+        family, settings = task_family(zoo), load_preset("paper", zoo)
+        for name, (dtype, shape) in family.rollout_shapes(settings.evaluation_sizes(family)).items():
+            expected.add((zoo, name, f"{dtypes[dtype]} {list(shape)}"))
+    assert documented == expected
+
+
+def test_the_example_row_has_the_columns_and_types_of_a_row():
+    example = json.loads(re.search(r"```json\n(.*?)```", CARD, re.S)[1])
+    columns = task_family("formal-languages").columns
+    assert example.keys() == columns.keys()
+    assert all(type(example[name]) is KINDS[column.dtype] for name, column in columns.items())
+
+
+def test_sections_have_the_order_of_the_hub():
+    order = ["Dataset details", "Uses", "Dataset structure", "Dataset creation", "Bias, risks and limitations"]
+    sections = [line[3:] for line in CARD.splitlines() if line.startswith("## ")]
+    assert [section for section in sections if section in order] == order
+    assert sections.index("What differs from the paper's code, and why") == sections.index("Citation") - 1

@@ -1,0 +1,193 @@
+"""Numbers in README.md and docs/ are those of the presets and of the result files that they are said to come from."""
+
+import json
+import re
+
+import pytest
+from conftest import ROOT, ZOOS
+from documents import CARD, DOCUMENTS, PROSE, TEXT, table_rows
+from typer.testing import CliRunner
+
+from rnn_zoos.baselines import ENCODERS, leaderboard, read_results
+from rnn_zoos.cli.app import app
+from rnn_zoos.families.family import PLAN_COLUMNS
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.generation import load_preset, preset_names
+
+RESULTS = "generation/results"
+TRAINERS = {
+    "bare": "bare torch loop, one process with default threads",
+    "bare, one process a core": "bare torch loop, one process per core",
+    "loop": "`loop`, one process per core",
+    "1 of native": "`native`, one process",
+    "native": "`native`, one process per core",
+}
+LOADERS = {
+    "load_dataset": "`load_dataset`",
+    "load_dataset, numpy": '`load_dataset`, `tensors="numpy"`',
+    "load_dataset, no labels": "`load_dataset`, no labels",
+    "load_dataset, streaming": "`load_dataset`, `streaming=True`",
+    "Zoo.take, numpy": "`open_zoo(...).take`, numpy, no labels",
+    "numpy memmap": "one numpy memmap of flat weights, no labels",
+    "datasets, parquet": "plain `datasets`, parquet",
+    "datasets, parquet, streaming": "plain `datasets`, parquet, `streaming=True`",
+    "a torch file a network": "one torch file per network, no labels",
+}
+
+
+def measured(name):
+    """Return the content of a result file, after checking that a document links to it."""
+    assert re.search(rf"\]\([^)]*{RESULTS}/{re.escape(name)}\)", TEXT), f"no document links to {name}"
+    return json.loads((ROOT / RESULTS / name).read_text())
+
+
+def assert_row(first_cell, *cells):
+    """There is a table row with this first cell, and every such row of any document has these cells."""
+    expected = f"| {' | '.join([first_cell, *cells])} |"
+    rows = table_rows(first_cell)
+    assert rows, f"no document has the row {expected}"
+    for path, line in rows:
+        assert line == expected, path
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_the_numbers_of_the_preset_tables_are_those_of_the_presets(name):
+    parameters = f"{load_preset('paper', name).architecture(task_family(name)).num_parameters:,}"
+    rows = table_rows(f"`{name}`")
+    assert rows and all(parameters in line for _, line in rows)
+    for preset in preset_names():
+        settings = load_preset(preset, name)
+        rows = [line for _, line in table_rows(f"`{preset}`") if " runs" in line]
+        assert rows
+        for line in rows:
+            assert f"{settings.runs:,} runs" in line and f"| {settings.num_updates:,} |" in line
+
+
+@pytest.mark.parametrize("name", ["amd-epyc-2-cores.json"])
+def test_the_training_speeds_are_those_of_the_results(name):
+    results = measured(name)
+    for way, first_cell in TRAINERS.items():
+        rows = [row for row in results["results"] if row["way"] == way]
+        assert [row["zoo"] for row in rows] == list(ZOOS)
+        assert_row(first_cell, *(f"{row['updates/s']:,.0f} ({row['of matmul']:.0%})" for row in rows))
+    assert set(results["machine"]) >= {"cores", "processor", "torch", "commit"}
+    assert f"medians of {results['repeats']}" in PROSE
+
+
+def test_the_loading_speeds_are_those_of_the_results():
+    rows = {row["way"]: row for row in measured("loading-amd-epyc.json")["results"]}
+    for way, first_cell in LOADERS.items():
+        row = rows[way]
+        assert_row(first_cell, f"{row['open, s']:.2f}", f"{round(row['rows/s'], -2):,.0f}", f"{row['private MB']:.0f}")
+
+
+def test_the_encoder_speeds_are_those_of_the_results():
+    rows = {row["update with"]: row for row in measured("encoders-amd-epyc.json")["results"]}
+    assert_row("emulator alone", "", f"{rows['emulator alone']['ms']:.0f}", "1.00")
+    for name in ENCODERS:
+        row = rows[name]
+        speed = [line for _, line in table_rows(f"`{name}`") if line.count("|") == 5]
+        assert speed == [f"| `{name}` | {row['parameters']:,} | {row['ms']:.0f} | {row['times emulator']:.2f} |"]
+    assert f"takes {rows['transformer']['times bare']:.2f} times a bare `nn.TransformerEncoder`" in PROSE
+
+
+def test_the_engine_speeds_are_those_of_the_results():
+    results = measured("engines-amd-epyc.json")
+    for row in results["results"]:
+        share = "" if row["engine"] == row["of"] else f"{row['ratio']:.2f} of {row['of']}"
+        assert_row(row["engine"], f"{row['updates/s']:,.0f}", share)
+    assert f"{results['repeats']} rounds" in PROSE
+
+
+def test_the_fault_counts_are_those_of_the_results():
+    for kind, counts in measured("faults-amd-epyc.json").items():
+        shards = (str(counts.get(f"finished shards {what}", "")) for what in ("kept", "repeated"))
+        assert_row(kind, str(counts["tried"]), str(counts.get("survived", counts.get("said"))), *shards)
+    soak = json.loads((ROOT / RESULTS / "soak-amd-epyc.json").read_text())
+    minutes = soak["samples"][-1]["minutes"]
+    assert f"{soak['zoos']} zoos and {soak['kills']} kills in {minutes:.0f} minutes" in PROSE
+    assert f"{soak['given up and resumed']} times a shard lost three workers in a row" in PROSE
+
+
+def test_the_numbers_of_large_zoos_are_those_of_the_results():
+    rows = {row["what"]: row for row in measured("scale-amd-epyc.json")["results"]}
+    shown = {
+        "a plan of 1,000,000 runs": "plan of 1,000,000 runs",
+        "20,000 shards made and synced to disk": "20,000 shards written and synced",
+        "a look at them when work is resumed": "20,000 shards examined on resume",
+        "index and manifest": "index and manifest written",
+        "check": "zoo checked",
+    }
+    for what, first_cell in shown.items():
+        assert_row(first_cell, f"{rows[what]['seconds']:.1f}", f"{rows[what]['MB']:.0f}")
+
+
+def test_the_kernel_facts_are_those_of_the_compiler_report():
+    rows = measured("sm_90.json")
+    for row in rows:
+        if (row["cell"], row["precision"]) == ("lstm", "tf32x3"):
+            assert row["programs_per_multiprocessor"] == 3 and row["registers"] == 168
+    assert "three programs fit on a multiprocessor" in PROSE and "168 registers" in PROSE
+
+
+def test_the_full_leaderboard_is_that_of_the_results():
+    results = read_results(ROOT / "baselines" / "results")
+    assert leaderboard(results) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
+
+
+def test_every_table_made_by_a_command_is_what_the_command_prints(monkeypatch):
+    """Between a comment with the command and `<!-- end -->`; only the level of headings may differ."""
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"<!-- rnn-zoos (leaderboard [^\n]*) -->\n(.*?)<!-- end -->", TEXT, re.S)
+    assert "leaderboard baselines/results" in dict(blocks)
+    for command, shown in blocks:
+        printed = CliRunner().invoke(app, command.split())
+        assert printed.exit_code == 0
+        assert without_levels(shown) == without_levels(printed.stdout)
+
+
+def test_the_short_leaderboard_of_the_readme_is_the_top_of_the_full_one():
+    """Between `<!-- leaderboard -->` and `<!-- end -->`: the best encoders on formal-languages, in order."""
+    block = re.search(r"<!-- leaderboard -->\n(.*?)<!-- end -->", DOCUMENTS["README.md"], re.S)
+    assert block
+    shown = block[1].splitlines()
+    results = read_results(ROOT / "baselines" / "results")
+    table = [line for line in leaderboard(results, brief=True).splitlines() if line.startswith("|")]
+    assert len(shown) > 3 and shown == table[: len(shown)]
+
+
+def test_the_reading_of_the_tables_is_that_of_the_results():
+    results = read_results(ROOT / "baselines" / "results")
+    encoders = [result for result in results if "encoder" in result]
+    slow = sum(sum(result["seconds"].values()) > 240 for result in encoders)
+    assert f"The {len(encoders)} results of encoders" in PROSE and f"{slow} of them more than four minutes" in PROSE
+    languages = [result for result in results if result["zoo"]["name"] == "formal-languages"]
+    step = next(
+        result["downstream"]["strict"]["linear"] for result in languages if result.get("control") == "step only"
+    )
+    ends = [
+        result["end_to_end"]["accuracy"]["test"]["r_squared"]["value"]
+        for result in languages
+        if result.get("encoder", "").startswith("self-rollout")
+    ]
+    assert f"R² {step['accuracy']['test']['r_squared']['value']:.3f} on unseen languages" in PROSE
+    assert f"self-rollout encoders reach {min(ends):.3f} to {max(ends):.3f}" in PROSE
+    digits = next(result for result in encoders if result["zoo"]["name"] == "sequential-mnist")
+    assert f"has {len(set(digits['map']['task']))} angles" in PROSE
+
+
+def without_levels(markdown):
+    return re.sub(r"^#+ ", "# ", markdown, flags=re.M).strip()
+
+
+def test_the_card_names_every_column():
+    for name in ZOOS:
+        for column in (*PLAN_COLUMNS, *task_family(name).task_columns, *task_family(name).label_columns):
+            assert f"`{column}`" in CARD, column
+        assert name in CARD
+
+
+def test_format_1_is_specified_with_every_column():
+    for name in ZOOS:
+        for column in task_family(name).columns:
+            assert f"`{column}`" in DOCUMENTS["docs/format.md"], column
