@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from checkout import copy_tracked_files, tracked_files
 from conftest import ROOT
 
 from rnn_zoos.cli.app import EXTRAS
@@ -37,13 +38,6 @@ SCRIPTS = (
 )
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS = PYPROJECT["tool"]["importlinter"]["contracts"]
-
-
-def tracked_files() -> list[str]:
-    """Return the files of the checkout that git tracks, or would after `git add`."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [path for path in listed if (ROOT / path).is_file()]
 
 
 @cache
@@ -100,10 +94,7 @@ def forbidden_imports(module: str, layers: list[list[str]]) -> list[str]:
 
 @pytest.mark.slow
 def test_the_wheel_contains_every_module_and_data_file(tmp_path):
-    source = tmp_path / "source"
-    for path in tracked_files():
-        (source / path).parent.mkdir(parents=True, exist_ok=True)
-        (source / path).write_bytes((ROOT / path).read_bytes())
+    source = copy_tracked_files(tmp_path / "source")
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path), str(source)]
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from checkout import copy_tracked_files
 from conftest import CELLS, ZOOS
 from test_loop import plan, train
 
@@ -265,13 +266,10 @@ def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
 @pytest.mark.slow
 def test_without_a_compiler_the_package_still_installs(tmp_path):
     """`optional` in setup.py: pip succeeds, and only the native trainer is missing."""
-    from test_packaging import ROOT, committed
-
-    for path in committed():
-        (tmp_path / "source" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "source" / path).write_bytes((ROOT / path).read_bytes())
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", tmp_path / "installed"]
     environment = os.environ | {"CC": "no-such-compiler", "CXX": "no-such-compiler"}
-    subprocess.run([*command, tmp_path / "source"], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [*command, copy_tracked_files(tmp_path / "source")], env=environment, check=True, capture_output=True
+    )
     assert (tmp_path / "installed" / "rnn_zoos" / "generation" / "trainers" / "native" / "trainer.py").is_file()
     assert not list((tmp_path / "installed").rglob("_native*.so"))
