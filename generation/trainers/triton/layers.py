@@ -115,9 +115,8 @@ def readout(weights: tl.tensor, gradients: tl.tensor, scratch: tl.tensor, data: 
 
 @triton.jit
 def layer_backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, s: tl.constexpr) -> None:
-    """Go back through all steps of one layer, with these results in place of the inputs in the scratch buffer:
-
-    gates -> gradients of their sums; gradient of this layer's output -> gradient of the output of the layer below.
+    """Go back through all steps of one layer: replace its gates with the gradients of their sums in the scratch
+    buffer, and the gradient of its output with that of the output of the layer below.
     """
     blocks: tl.constexpr = s.blocks
     w_inputs, w_state = (), ()
