@@ -1,15 +1,18 @@
 """DATASET_CARD.md names every column, tensor and gate that the code has, and nothing else."""
 
 import json
+import math
 import re
 
 import pytest
+import torch
 from conftest import ROOT, ZOOS
 
 from rnn_zoos.families.family import ORIGIN_COLUMNS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation.presets import load_preset
 from rnn_zoos.networks.architecture import GATES, Architecture
+from rnn_zoos.networks.cells import network_step
 
 CARD = (ROOT / "DATASET_CARD.md").read_text()
 KINDS = {"int32": int, "float32": float, "float64": float, "string": str, "bool": bool}
@@ -65,6 +68,35 @@ def test_shapes_of_weights_are_those_of_the_presets():
     assert Architecture("gru", 2, 3, 5, 7).parameter_shapes["gru.weight_ih_l1"] == (3 * 5, 5), (
         "[G H, H] as the table says"
     )
+
+
+def gate_of_block(cell: str, block: int) -> str:
+    """Name the gate that a block of rows belongs to, by what a large negative bias in it does to one unit."""
+    architecture = Architecture(cell, 1, 1, 1, 1)
+    weights = {name: torch.zeros(shape) for name, shape in architecture.parameter_shapes.items()}
+    weights["linear.weight"][:] = 1
+    weights[f"{cell}.bias_hh_l0"][2] = 2  # the candidate of both cells, if the order is right
+    weights[f"{cell}.bias_ih_l0"][block] = -50
+    state = [(torch.ones(1, 1),) * (2 if cell == "lstm" else 1)]
+    outputs, ((hidden, *rest),) = network_step(architecture, weights, torch.zeros(1, 1), state)
+    assert outputs == hidden
+    if cell == "lstm":
+        candidate = math.tanh(2)
+        effects = {"input gate": 0.5, "forget gate": 0.5 * candidate, "cell candidate": 0, "output gate": None}
+        found = None if hidden.item() < 1e-6 and rest[0].item() > 0.9 else rest[0].item()
+    else:
+        effects = {"reset gate": 0.5, "update gate": math.tanh(1), "candidate": 0}
+        found = hidden.item()
+    names = [name for name, effect in effects.items() if found == effect or found == pytest.approx(effect, abs=1e-6)]
+    assert len(names) == 1
+    return names[0]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_blocks_of_gate_matrices_have_the_order_of_the_code(cell):
+    row = next(row for row in table_rows("Weights") if row[0] == f"`{cell}`")
+    documented = row[2].partition(" (")[0].split(", ")
+    assert documented == [gate_of_block(cell, block) for block in range(GATES[cell])]
 
 
 def test_rollouts_are_those_of_the_presets():
