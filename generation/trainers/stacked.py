@@ -145,7 +145,8 @@ class StackedRunGroup(RunGroup):
         if _padding(sequences):
             inputs = F.pad(inputs, (0, 0, 0, 0, 0, _padding(sequences)))
         parameters = self.parameters.detach().requires_grad_()
-        outputs, _ = NetworkStack(self.padded, unflatten(self.padded, parameters))(inputs)
+        # native=False: a zoo has the same bytes wherever this trainer runs, with or without the native code.
+        outputs, _ = NetworkStack(self.padded, unflatten(self.padded, parameters), native=False)(inputs)
         logits = outputs[:, :sequences].flatten(0, 2)
         losses = F.cross_entropy(logits, targets.flatten(), reduction="none").view(count, -1).mean(dim=1)
         # No loss depends on the parameters of another run, so the gradient of the sum holds the gradient of each.

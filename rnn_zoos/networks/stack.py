@@ -1,11 +1,11 @@
-"""M networks of one architecture at once, by batched matrix products.
+"""M networks of one architecture at once: natively on CPUs, else by batched matrix products.
 
 `rnn_zoos.networks.cells.run_network` is the reference implementation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from rnn_zoos.errors import FormatError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import CELL_FUNCTIONS, LayerState, zero_state
+from rnn_zoos.networks.native.recurrence import NativeState, Recurrence, is_usable
 from rnn_zoos.networks.weights import check_weights
 
 
@@ -22,6 +23,8 @@ class NetworkStack:
     Args:
         architecture: Architecture of all networks.
         weights: Stacked weights, name -> [M, *shape]; they are not copied.
+        native: Run float32 on a CPU by native code, which gives the same outputs and gradients up to rounding. Its
+            gradients cannot be differentiated again. False: batched matrix products on every device.
 
     Attributes:
         architecture: Architecture of all networks.
@@ -41,7 +44,7 @@ class NetworkStack:
         torch.Size([3, 5, 41, 6])
     """
 
-    def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor], native: bool = True) -> None:
         leading = check_weights(architecture, weights)
         if len(leading) != 1:
             raise FormatError(
@@ -50,8 +53,11 @@ class NetworkStack:
         self.architecture = architecture
         self.weights = dict(weights)
         self.num_networks = leading[0]
+        self.native = native
 
-    def __call__(self, inputs: Tensor, state: list[LayerState] | None = None) -> tuple[Tensor, list[LayerState]]:
+    def __call__(
+        self, inputs: Tensor, state: Sequence[LayerState] | None = None
+    ) -> tuple[Tensor, Sequence[LayerState]]:
         """Run all networks.
 
         Args:
@@ -73,14 +79,35 @@ class NetworkStack:
             >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
         hidden = self._inputs_per_network(inputs)
+        if self.native and is_usable([*self.weights.values(), hidden]):
+            return self._run_natively(hidden, state)
+        return self._run(hidden, state)
+
+    def _run_natively(self, inputs: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, NativeStates]:
+        if isinstance(state, NativeStates):
+            outputs, last = state.recurrence(inputs, state.tensors)
+            return outputs, NativeStates(state.recurrence, last)
+        # Packed anew for every sequence, 1 ms for 64 networks: weights may have changed since the last one.
+        layers = [[self.weights[name] for name in shapes] for shapes in map(self.architecture.layer_shapes, self._layers)]
+        readout = [self.weights["linear.weight"], self.weights["linear.bias"]]
+        recurrence = Recurrence(self.architecture.cell, layers, readout)
+        outputs, last = recurrence(inputs, None if state is None else stack_states(state))
+        return outputs, NativeStates(recurrence, last)
+
+    def _run(self, hidden: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, list[LayerState]]:
+        """Run all networks on inputs [M, B, T, I] by batched matrix products."""
         networks, sequences, steps, _ = hidden.shape
         state = state or zero_state(self.architecture, networks, sequences, like=hidden)
         last_state = []
-        for layer in range(self.architecture.num_layers):
+        for layer in self._layers:
             hidden, layer_state = self._run_layer(layer, hidden, state[layer])
             last_state.append(layer_state)
         outputs = _linear(hidden.flatten(1, 2), self.weights["linear.weight"], self.weights["linear.bias"])
         return outputs.unflatten(1, (sequences, steps)), last_state
+
+    @property
+    def _layers(self) -> range:
+        return range(self.architecture.num_layers)
 
     def _inputs_per_network(self, inputs: Tensor) -> Tensor:
         """Return inputs [B, T, I] or [M, B, T, I] as [M, B, T, I]."""
@@ -103,6 +130,29 @@ class NetworkStack:
             state = cell(from_input, _linear(state[0], weight_hh, bias_hh), state)
             outputs.append(state[0])
         return torch.stack(outputs, dim=2), state
+
+
+class NativeStates(Sequence[LayerState]):
+    """States as `NetworkStack` returns them, per layer (h, c) or (h,), with the packed networks they belong to."""
+
+    def __init__(self, recurrence: Recurrence, tensors: NativeState) -> None:
+        self.recurrence, self.tensors = recurrence, tensors
+
+    def __len__(self) -> int:
+        return self.recurrence.num_layers
+
+    def __getitem__(self, layer: int) -> LayerState:  # type: ignore[override]
+        """Return the state of a layer, tensors [M, B, H]."""
+        return tuple(tensor[:, range(len(self))[layer]] for tensor in self.tensors if tensor is not None)
+
+    def __iter__(self) -> Iterator[LayerState]:
+        return (self[layer] for layer in range(len(self)))
+
+
+def stack_states(state: Sequence[LayerState]) -> NativeState:
+    """Return hidden states and cells of all layers, each [M, L, B, H]; None for the cells if there are none."""
+    hidden, *cell = (torch.stack(tensors, dim=1) for tensors in zip(*state, strict=True))
+    return hidden, cell[0] if cell else None
 
 
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

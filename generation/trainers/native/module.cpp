@@ -2,6 +2,8 @@
 // `_native.pyi` declares it.
 #include "native.h"
 
+#include "instruction_sets.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -28,28 +30,13 @@ void expect(bool holds, const char* what) {
 
 // --- Instruction sets ------------------------------------------------------------------------------------------------
 
-std::vector<std::string> instruction_sets() {
-    std::vector<std::string> sets;
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
-        sets.push_back("avx512");
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back("avx2");
-#endif
-    sets.push_back("base");
-    return sets;
-}
-
 const Kernel& kernel_for(const std::string& set) {
-    for (const std::string& known : instruction_sets())
-        if (known == set) {
+    expect_instruction_set(set);
 #if defined(__x86_64__)
-            if (set == "avx512") return avx512::kernel;
-            if (set == "avx2") return avx2::kernel;
+    if (set == "avx512") return avx512::kernel;
+    if (set == "avx2") return avx2::kernel;
 #endif
-            return base::kernel;
-        }
-    throw std::invalid_argument("instruction_set: this machine does not have " + set);
+    return base::kernel;
 }
 
 Array<float> apply(const std::string& name, const std::string& set, const Array<float>& values) {

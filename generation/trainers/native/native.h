@@ -5,11 +5,8 @@
 
 #include <initializer_list>
 
-enum Cell { LSTM, GRU, RNN };
-constexpr int MAX_LAYERS = 16;
+#include "architecture.h"
 
-// Gates of PyTorch's weights.
-inline int num_gates(Cell cell) { return cell == LSTM ? 4 : cell == GRU ? 3 : 1; }
 
 struct Shape {
     Cell cell;

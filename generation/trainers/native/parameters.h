@@ -3,18 +3,13 @@
 // Weights are stored transposed, [inputs, N], so that a row of gates is a sum of rows of weights. The N columns are
 // `blocks` blocks of Hp columns, one per gate; Hp is H rounded up to whole vectors. Padded weights are zero, so padded
 // states, gradients and moments of AdamW are zero as well, and stay so.
-//
-// The blocks are: lstm i f g o; rnn h; gru r z n m. The candidate of a GRU has two blocks, n from the inputs and m from
-// the state, because r multiplies m alone: inputs do not reach m, and the state does not reach n.
+// `architecture.h` lists the blocks.
 #pragma once
 
 #include "native.h"
+#include "vector.h"
 
 namespace ISA {
-
-static int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
-
-enum Source { INPUTS, STATE };
 
 struct LayerParameters {
     int inputs;
@@ -29,7 +24,7 @@ struct Parameters {
     long size = 0;                         // floats of all parameters, a whole number of vectors
 
     explicit Parameters(const Shape& s) : shape(s) {
-        blocks = s.cell == RNN ? 1 : 4;
+        blocks = num_blocks(s.cell);
         Hp = padded(s.hidden);
         Op = padded(s.outputs);
         N = blocks * Hp;
@@ -75,10 +70,8 @@ struct Parameters {
                 for (int k = 0; k < width; k++) visit(layer.weights[source] + long(k) * N + column(gate, source) + h);
     }
 
-    // The first column of PyTorch's gate. The third gate of a GRU is block n for the inputs, block m for the state.
-    int column(int gate, Source source) const {
-        return (shape.cell == GRU && gate == 2 && source == STATE ? 3 : gate) * Hp;
-    }
+    // The first column of PyTorch's gate.
+    int column(int gate, Source source) const { return block_of(shape.cell, gate, source) * Hp; }
 };
 
 }  // namespace ISA

@@ -1,6 +1,6 @@
 // Vectors of LANES floats, and exp, sigmoid and tanh of them.
 //
-// `kernel.h` explains who defines ISA and LANES, and why this file includes no header.
+// `stack_kernel.h` explains who defines ISA and LANES, and why this file includes no header.
 #pragma once
 
 namespace ISA {
@@ -11,6 +11,9 @@ typedef int ivec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 static inline vec load(const float* from) { return *reinterpret_cast<const vec*>(from); }
 static inline void store(float* to, vec value) { *reinterpret_cast<vec*>(to) = value; }
 static inline vec broadcast(float value) { return value - vec{}; }
+
+// Round up to whole vectors.
+static inline int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
 
 // e^x = scale (1 + growth), where x = n ln 2 + r, scale = 2^n (set through its exponent bits) and growth = e^r - 1.
 // The polynomial for growth has a relative error below 3e-8 on |r| < 0.35 (minimax, by reweighted least squares).

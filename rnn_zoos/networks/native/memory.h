@@ -1,9 +1,11 @@
 // The buffers of one network, aligned for vectors and freed together.
 //
-// `kernel.h` explains who defines ISA, and why no header of the standard library but <stdlib.h> is included.
+// `stack_kernel.h` explains who defines ISA, and why no header of the standard library but <stdlib.h> is included.
 #pragma once
 
-#include "native.h"
+#include <stdlib.h>
+
+#include "architecture.h"
 
 namespace ISA {
 

@@ -1,6 +1,6 @@
 // The recurrent cells: what one step makes of the sums of its gates, and the gradients on the way back.
 //
-// `kernel.h` explains who defines ISA and LANES, and why no header of the standard library is included.
+// `stack_kernel.h` explains who defines ISA and LANES, and why no header of the standard library is included.
 #pragma once
 
 #include "vector.h"

@@ -1,6 +1,6 @@
 // Products of matrices in row-major order, blocked for the vector registers: ROWS rows by COLS vectors at a time.
 //
-// `kernel.h` explains who defines ISA, LANES, ROWS and COLS, and why no header of the standard library is included.
+// `stack_kernel.h` explains who defines ISA, LANES, ROWS and COLS, and why no header of the standard library is included.
 #pragma once
 
 #include "vector.h"

@@ -1,0 +1,3 @@
+#define INTERFACE "stack.h"
+#define KERNEL "stack_kernel.h"
+#include "avx2.inc"

@@ -1,0 +1,127 @@
+"""The native code for stacks of networks equals its references: batched products and `nn.LSTM`."""
+
+import itertools
+
+import pytest
+import torch
+
+from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
+from rnn_zoos.networks.cells import run_network
+from rnn_zoos.networks.native.recurrence import Recurrence, instruction_sets
+from rnn_zoos.networks.stack import NativeStates
+from rnn_zoos.networks.weights import unstack_weights
+
+SIZES = [(3, 5, 7, 2, 6, 32, 6), (2, 3, 4, 3, 21, 19, 5), (1, 70, 9, 1, 40, 16, 3), (4, 1, 1, 2, 1, 5, 2)]
+"""M, B, T, L, I, H, O: sizes below, at and above whole vectors; more sequences than steps that are handled together."""
+
+
+def parameters(architecture: Architecture, count: int) -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = stack_weights([RecurrentNetwork(architecture).weights() for _ in range(count)])
+    return {name: (2 * tensor).requires_grad_() for name, tensor in weights.items()}
+
+
+def recurrence_of(architecture: Architecture, weights: dict[str, torch.Tensor], instruction_set: str) -> Recurrence:
+    names = [architecture.layer_shapes(layer) for layer in range(architecture.num_layers)]
+    layers = [[weights[name] for name in layer] for layer in names]
+    readout = [weights["linear.weight"], weights["linear.bias"]]
+    return Recurrence(architecture.cell, layers, readout, instruction_set)
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_outputs_states_and_all_gradients_equal_those_of_one_network_after_the_other(sizes, cell, instruction_set):
+    """Also of a second call that continues from the state of the first."""
+    networks, batch, steps, layers, inputs, hidden, outputs = sizes
+    arch = Architecture(cell, layers, inputs, hidden, outputs)
+    weights = parameters(arch, networks)
+    generator = torch.Generator().manual_seed(1)
+    first = torch.randn(networks, batch, steps, inputs, generator=generator, requires_grad=True)
+    then = torch.randn(networks, batch, 2, inputs, generator=generator, requires_grad=True)
+    directions = torch.randn(networks, batch, steps + 2, outputs, generator=generator)
+
+    def natively():
+        recurrence = recurrence_of(arch, weights, instruction_set)
+        one, state = recurrence(first)
+        two, state = recurrence(then, state)
+        return torch.cat([one, two], dim=2), [tensor for tensor in state if tensor is not None]
+
+    def one_by_one():
+        found, states = [], []
+        for m, single in enumerate(unstack_weights(weights)):
+            one, state = run_network(arch, single, first[m])
+            two, state = run_network(arch, single, then[m], state)
+            found.append(torch.cat([one, two], dim=1))
+            states.append([torch.stack(tensors) for tensors in zip(*state, strict=True)])
+        return torch.stack(found), [torch.stack(tensors) for tensors in zip(*states, strict=True)]
+
+    results = []
+    for function in (natively, one_by_one):
+        found, state = function()
+        loss = (found * directions).sum() + sum((tensor**2).sum() for tensor in state)
+        gradients = torch.autograd.grad(loss, [first, then, *weights.values()], retain_graph=True)
+        again = torch.autograd.grad(loss, [first, then, *weights.values()])
+        assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(gradients, again, strict=True))
+        results.append([found, *state, *gradients])
+    for one, other in zip(*results, strict=True):
+        assert one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.detach().abs().max()))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_stack_runs_natively_and_in_torch_with_equal_results_and_continues_from_states_of_either(cell):
+    arch = Architecture(cell, 2, 6, 11, 5)
+    weights = parameters(arch, 3)
+    inputs = torch.randn(3, 2, 8, 6, generator=torch.Generator().manual_seed(2))
+    whole, last = NetworkStack(arch, weights)(inputs)
+    assert isinstance(last, NativeStates)
+    assert [tensor.shape for layer in last for tensor in layer] == [(3, 2, 11)] * (4 if cell == "lstm" else 2)
+    for natively in itertools.product([True, False], repeat=2):
+        state, outputs = None, []
+        for part, native in zip(inputs.split([3, 5], dim=2), natively, strict=True):
+            found, state = NetworkStack(arch, weights, native)(part, state)
+            outputs.append(found)
+        assert torch.allclose(torch.cat(outputs, dim=2), whole, atol=1e-5)
+        for layer, expected in zip(state, last, strict=True):
+            assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(layer, expected, strict=True))
+
+
+def test_a_stack_sees_weights_that_have_changed_since_its_last_sequence():
+    arch = Architecture("rnn", 1, 2, 3, 2)
+    weights = {name: tensor.detach() for name, tensor in parameters(arch, 2).items()}
+    networks, inputs = NetworkStack(arch, weights), torch.ones(2, 1, 4, 2)
+    before, _ = networks(inputs)
+    weights["linear.bias"].add_(1)
+    after, _ = networks(inputs)
+    assert torch.allclose(after, before + 1)
+
+
+def test_gradients_of_gradients_are_refused_in_float32_and_exist_in_float64():
+    arch = Architecture("lstm", 1, 2, 3, 2)
+    for dtype in (torch.float32, torch.float64):
+        weights = {name: tensor.detach().to(dtype) for name, tensor in parameters(arch, 2).items()}
+        inputs = torch.ones(2, 1, 4, 2, dtype=dtype, requires_grad=True)
+        outputs, _ = NetworkStack(arch, weights)(inputs)
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
+        if dtype == torch.float64:
+            assert torch.autograd.grad(gradient.sum(), inputs)[0].abs().max() > 0
+        else:
+            with pytest.raises(RuntimeError, match="once_differentiable"):
+                gradient.sum().backward()
+
+
+def test_layers_without_readout_equal_those_of_torch():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        lstm = torch.nn.LSTM(7, 10, 2, batch_first=True)
+    inputs = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(4), requires_grad=True)
+    expected, (hidden, cells) = lstm(inputs)
+    recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in lstm.all_weights])
+    outputs, (last_hidden, last_cells) = recurrence(inputs[None])
+    assert torch.allclose(outputs[0], expected, atol=1e-6)
+    assert torch.allclose(last_hidden[0], hidden, atol=1e-6) and torch.allclose(last_cells[0], cells, atol=1e-6)
+    leaves = [inputs, *lstm.parameters()]
+    gradients = [torch.autograd.grad(found.square().sum(), leaves) for found in (outputs, expected)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
