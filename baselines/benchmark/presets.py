@@ -6,15 +6,21 @@ A new preset is an entry of `PRESETS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.emulation.training import EmulationSettings
+from rnn_zoos.baselines.encoders.probing import PAPER_FORM
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
+
+Sizes = Mapping[str, Mapping[str, Any]]
+"""Encoder name -> keyword arguments that replace default sizes of the encoder."""
+
+_LANGUAGES, _DIGITS = FormalLanguages.name, SequentialMnist.name
 
 
 @dataclass(frozen=True)
@@ -24,41 +30,67 @@ class Preset:
     Attributes:
         settings: Zoo name -> settings of emulation.
         end_to_end: Settings of end-to-end training, the same for all zoos.
-        sizes: Encoder name -> keyword arguments that replace default sizes of the encoder.
+        sizes: Sizes of encoders on all zoos.
+        zoo_sizes: Zoo name -> sizes of encoders on this zoo, in addition.
     """
 
     settings: Mapping[str, EmulationSettings]
     end_to_end: EndToEndSettings
-    sizes: Mapping[str, Mapping[str, Any]]
+    sizes: Sizes
+    zoo_sizes: Mapping[str, Sizes] = field(default_factory=dict)
+
+    def sizes_of(self, encoder: str, zoo: str) -> dict[str, Any]:
+        """Return the keyword arguments of an encoder on a zoo."""
+        return {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
 
 
-_CPU = EmulationSettings(updates=2000, evaluate_every=200, hidden=64)
-_PAPER = EmulationSettings(updates=100_000, evaluate_every=1000)
+_CPU = EmulationSettings(updates=12_000, evaluate_every=1000, hidden=64)
+_SMALL = {
+    "interactive": {"hidden": 64},
+    "non-interactive": {"hidden": 64},
+    "transformer": {"width": 64, "layers": 2, "feedforward": 128},
+    "dws": {"channels": 16, "layers": 2},
+}
+# An emulator of networks that classify digits first has to learn to classify digits, which takes many sequences.
+_DIGIT_BATCHES = {"networks": 32, "sequences": 4}
+_PAPER = EmulationSettings(
+    updates=100_000,
+    evaluate_every=1000,
+    hidden=256,
+    conditioning="first",
+    learning_rate=1e-4,
+    schedule="constant",
+    clip=0.1,
+)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        # The same number of updates for every encoder. The 77 stored results of encoders took 1 to 10 minutes each on
-        # one thread of an AMD EPYC (both trainings and the evaluation), 31 of them more than 4 minutes. An emulator of
-        # networks that classify digits first has to learn to classify digits, which takes many sequences: therefore
-        # four per network, and a higher learning rate.
-        "cpu": Preset(
+        # For trying: 2 to 4 minutes per encoder on one core.
+        "quick": Preset(
             {
-                FormalLanguages.name: _CPU,
-                SequentialMnist.name: replace(_CPU, networks=32, sequences=4, learning_rate=2e-3),
+                _LANGUAGES: replace(_CPU, updates=4000, evaluate_every=500),
+                _DIGITS: replace(_CPU, updates=3000, evaluate_every=500, **_DIGIT_BATCHES),
             },
             EndToEndSettings(updates=500),
-            {
-                "interactive": {"hidden": 64},
-                "non-interactive": {"hidden": 64},
-                "transformer": {"width": 64, "layers": 2, "feedforward": 128},
-                "dws": {"channels": 16, "layers": 2},
-            },
+            _SMALL,
         ),
-        # The number of updates of the paper (Herrmann et al., ICML 2024), an emulator of 2 x 256 units, and the default
-        # sizes of the encoders. It is not the configuration of the paper's code: learning rate and schedule, encoder
-        # sizes, the statistics and the lengths of the probe sequences differ. No stored result was made with it.
+        # The leaderboard.
+        "cpu": Preset(
+            {_LANGUAGES: _CPU, _DIGITS: replace(_CPU, **_DIGIT_BATCHES)}, EndToEndSettings(updates=2000), _SMALL
+        ),
+        # The configuration of the paper's code, as far as it is known (Herrmann et al., ICML 2024); docs/benchmark.md
+        # lists what differs. No stored result was made with it.
         "paper": Preset(
-            {FormalLanguages.name: _PAPER, SequentialMnist.name: _PAPER}, EndToEndSettings(updates=20_000), {}
+            {_LANGUAGES: _PAPER, _DIGITS: _PAPER},
+            EndToEndSettings(updates=20_000),
+            {
+                "flat": {"hidden": 128, "layers": 3},
+                "dws": {"channels": 48, "layers": 4},
+            },
+            {
+                zoo: {name: {**PAPER_FORM, "questions": questions} for name in ("interactive", "non-interactive")}
+                for zoo, questions in ((_LANGUAGES, "soft"), (_DIGITS, "sigmoid"))
+            },
         ),
     }
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol
 
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
@@ -41,6 +42,10 @@ class Benchmark:
         """Open the zoo."""
         return load_data(self.zoo, self.revision, self.biases, self.device)
 
+    def updates(self, data: ZooData, job: Job) -> int:
+        """Return the number of updates of a job; a control counts as one."""
+        return 1 if job.seed is None else preset_of(self.preset).settings[data.zoo.manifest.zoo].updates
+
     def run(self, data: ZooData, job: Job, report: Callable[[int, float], None]) -> Path:
         """Produce one result and return the path of its file."""
         if job.seed is None:
@@ -48,39 +53,56 @@ class Benchmark:
         return run_encoder(data, job.name, job.seed, self.preset, self.out, report)
 
 
+class Work(Protocol):
+    """What jobs have in common: `Benchmark`, or the trainings of a study. Hashable, and sent to worker processes."""
+
+    @property
+    def device(self) -> str:
+        """Torch device that the jobs use."""
+
+    def load(self) -> ZooData:
+        """Open the zoo."""
+
+    def updates(self, data: ZooData, job: Any) -> int:  # noqa: ANN401 - each kind of work has its own jobs
+        """Return the number of updates of a job."""
+
+    def run(self, data: ZooData, job: Any, report: Callable[[int, float], None]) -> Path:  # noqa: ANN401
+        """Do a job and return the path of its file."""
+
+
 class _Progress:
     """The fraction of all updates of all jobs that is done; a finished job counts as all its updates."""
 
-    def __init__(self, jobs: Sequence[Job], updates: int, show: Callable[[float], None]) -> None:
+    def __init__(self, updates: dict[Any, int], show: Callable[[float], None]) -> None:
         self.updates, self.show = updates, show
-        self.done = dict.fromkeys(jobs, 0)
+        self.done = dict.fromkeys(updates, 0)
 
-    def set(self, job: Job, update: int) -> None:
+    def set(self, job: Any, update: int) -> None:  # noqa: ANN401
         self.done[job] = update
-        self.show(sum(self.done.values()) / (self.updates * len(self.done)))
+        self.show(sum(self.done.values()) / sum(self.updates.values()))
 
-    def advance(self, job: Job, updates: int) -> None:
+    def advance(self, job: Any, updates: int) -> None:  # noqa: ANN401
         self.set(job, self.done[job] + updates)
 
-    def finish(self, job: Job) -> None:
-        self.set(job, self.updates)
+    def finish(self, job: Any) -> None:  # noqa: ANN401
+        self.set(job, self.updates[job])
 
-    def reporter(self, job: Job) -> Callable[[int, float], None]:
+    def reporter(self, job: Any) -> Callable[[int, float], None]:  # noqa: ANN401
         """Return the `report` of `run_encoder` for a job in this process."""
         return lambda update, loss: self.set(job, update)
 
 
 def make_results(
-    benchmark: Benchmark,
-    jobs: Sequence[Job],
+    work: Work,
+    jobs: Sequence[Any],
     workers: int | None = None,
-    finished: Callable[[Job, Path], None] = lambda job, path: None,
+    finished: Callable[[Any, Path], None] = lambda job, path: None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
     """Produce the results of all jobs. Existing results are kept; they are not produced again.
 
     Args:
-        benchmark: What the jobs share.
+        work: What the jobs have in common.
         jobs: The results to produce; duplicates are ignored.
         workers: Number of worker processes; with 1, this process does the work. Default: one per core, or 1 on a GPU.
             Single-threaded processes side by side train small networks faster than one process with many threads.
@@ -91,16 +113,16 @@ def make_results(
         ZooError: A job failed (see `run_encoder`, `run_control`); finished results are kept.
     """
     jobs = list(dict.fromkeys(jobs))
-    workers = min(workers or (available_cores() if benchmark.device == "cpu" else 1), max(1, len(jobs)))
-    data = benchmark.load()
-    counter = _Progress(jobs, preset_of(benchmark.preset).settings[data.zoo.manifest.zoo].updates, progress)
+    workers = min(workers or (available_cores() if work.device == "cpu" else 1), max(1, len(jobs)))
+    data = work.load()
+    counter = _Progress({job: work.updates(data, job) for job in jobs}, progress)
     if workers == 1:
         for job in jobs:
-            finished(job, benchmark.run(data, job, counter.reporter(job)))
+            finished(job, work.run(data, job, counter.reporter(job)))
             counter.finish(job)
         return
-    with WorkerPool[Job, Path](
-        workers, _run, benchmark, silence_limit=math.inf, advance=counter.advance, notify=_print_to_stderr
+    with WorkerPool[Any, Path](
+        workers, _run, work, silence_limit=math.inf, advance=counter.advance, notify=_print_to_stderr
     ) as pool:
         for job, future in pool.map_unordered(jobs):
             finished(job, future.result())
@@ -112,12 +134,12 @@ def _print_to_stderr(line: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def _load(benchmark: Benchmark) -> ZooData:
+def _load(work: Work) -> ZooData:
     """Open the zoo once per worker process."""
-    return benchmark.load()
+    return work.load()
 
 
-def _run(benchmark: Benchmark, job: Job, worker: Worker) -> Path:
+def _run(work: Work, job: Any, worker: Worker) -> Path:  # noqa: ANN401
     """Produce one result in a worker process."""
     before = 0
 
@@ -126,4 +148,4 @@ def _run(benchmark: Benchmark, job: Job, worker: Worker) -> Path:
         worker.report(update - before)
         before = update
 
-    return benchmark.run(_load(benchmark), job, report)
+    return work.run(_load(work), job, report)

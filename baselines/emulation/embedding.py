@@ -28,10 +28,14 @@ class Embedder:
         encoder: The encoder, on the zoo's device.
     """
 
-    def __init__(self, data: ZooData, encoder: Encoder, seed: int) -> None:
+    def __init__(self, data: ZooData, encoder: Encoder, seed: int, training_rows: Tensor | None = None) -> None:
+        """Fit the encoder's inputs to the rows `training_rows` of split `train`, by default to all."""
         self.data, self.encoder = data, encoder.to(data.device)
         self._features: dict[str, Tensor] = {}
-        encoder.fit_inputs(data.splits["train"].weights, self._training_sequences(seed))
+        train = data.splits["train"]
+        rows = torch.arange(len(train)) if training_rows is None else training_rows
+        weights = train.weights if len(rows) == len(train) else train.weights_of(rows)
+        encoder.fit_inputs(weights, self._training_sequences(rows, seed))
 
     def embed(self, split: str, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
         """Return the embeddings [M, Z] of rows [M] of a split.
@@ -62,12 +66,12 @@ class Embedder:
             self._features[split] = torch.cat([self.encoder.features(stack.weights, stack) for stack in stacks])
         return self._features[split]
 
-    def _training_sequences(self, seed: int) -> Tensor | None:
-        """Return inputs [N, T, I] of training networks, one sequence each, if the encoder may use data."""
+    def _training_sequences(self, rows: Tensor, seed: int) -> Tensor | None:
+        """Return inputs [N, T, I] of training networks among `rows`, one sequence each, if the encoder may use data."""
         if self.encoder.information != "data":
             return None
         train, generator = self.data.splits["train"], torch.Generator().manual_seed((seed + 1) * SEED_STRIDE - 1)
-        rows = torch.randperm(len(train), generator=generator)[:CANDIDATES]
+        rows = rows[torch.randperm(len(rows), generator=generator)[:CANDIDATES]]
         sequences = torch.randint(train.num_rollouts, (len(rows), 1), generator=generator)
         return train.behaviour(rows, sequences).inputs.flatten(0, 1)
 

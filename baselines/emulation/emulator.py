@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
+
+Conditioning: TypeAlias = Literal["every", "first"]
+"""At which steps the emulator reads the embedding. The paper's published numbers are with `first`."""
+
+_Run: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""(columns [N, T, F], state) -> hidden states of the last layer [N, T, hidden], last state."""
 
 
 class Emulator(nn.Module):
     """An LSTM that reads a network's inputs and predicts its outputs.
 
-    x_1 = A z + a          z the embedding [Z]; it takes the place of the first input, BOS
-    x_t = B u_t + b        t > 1, u_t the input of step t [I]
-    h_t = LSTM(x_t)        two layers of 256 by default
+    x_1 = A z + a                  z the embedding [Z]; it takes the place of the first input, BOS
+    x_t = B u_t + b                t > 1, u_t the input of step t [I]; with conditioning `every` + A z + a
+    h_t = LSTM(x_t)                two layers of 256 by default
     log-probabilities of step t = log_softmax(C h_t + c), [O]
     """
 
     def __init__(
-        self, input_size: int, output_size: int, embedding_size: int = 16, hidden: int = 256, layers: int = 2
+        self,
+        input_size: int,
+        output_size: int,
+        embedding_size: int = 16,
+        hidden: int = 256,
+        layers: int = 2,
+        conditioning: Conditioning = "every",
     ) -> None:
         super().__init__()
+        self.conditioning = conditioning
         self.into = nn.Linear(input_size, hidden)
         self.condition = nn.Linear(embedding_size, hidden)
         self.core = nn.LSTM(hidden, hidden, layers, batch_first=True)
@@ -30,9 +47,7 @@ class Emulator(nn.Module):
     def forward(self, embeddings: Tensor, inputs: Tensor) -> Tensor:
         """Return log-probabilities [M, B, T, O] from embeddings [M, Z] and inputs [M, B, T, I]; step 0 is not read."""
         networks, sequences = inputs.shape[:2]
-        first = self.condition(embeddings)[:, None, None].expand(-1, sequences, -1, -1)
-        read = torch.cat([first, self.into(inputs[:, :, 1:])], dim=2)
-        hidden, _ = self.core(read.flatten(0, 1))
+        hidden, _ = self._runner()(self._columns(embeddings, inputs, 0).flatten(0, 1), None)
         log_probs: Tensor = F.log_softmax(self.out(hidden), dim=-1).unflatten(0, (networks, sequences))
         return log_probs
 
@@ -47,14 +62,54 @@ class Emulator(nn.Module):
             embeddings: Embeddings of the networks, [M, Z].
             uniforms: Random numbers in [0, 1), [M, B, T].
         """
-        networks, sequences, _ = uniforms.shape
         one_hot = torch.eye(self.out.out_features, device=uniforms.device)
-        read = self.condition(embeddings).repeat_interleave(sequences, dim=0)
-        state, symbols = None, [torch.full((networks * sequences,), BOS, device=uniforms.device)]
-        for uniform in uniforms.flatten(0, 1).unbind(dim=1):
-            hidden, state = self.core(read.unsqueeze(1), state)
-            below = self.out(hidden[:, 0]).softmax(dim=-1).cumsum(dim=-1) <= uniform[:, None]
-            symbols.append(below.sum(dim=-1).clamp(max=self.out.out_features - 1))
-            read = self.into(one_hot[symbols[-1]])
-        strings: Tensor = torch.stack(symbols, dim=1).to(torch.uint8).unflatten(0, (networks, sequences))
-        return strings
+        run, state = self._runner(), None
+        symbols = [torch.full(uniforms.shape[:2], BOS, device=uniforms.device)]
+        for step, uniform in enumerate(uniforms.unbind(dim=2)):
+            columns = self._columns(embeddings, one_hot[symbols[-1]].unsqueeze(2), step)
+            hidden, state = run(columns.flatten(0, 1), state)
+            below = self.out(hidden[:, 0]).softmax(dim=-1).cumsum(dim=-1) <= uniform.flatten()[:, None]
+            found = below.sum(dim=-1).clamp(max=self.out.out_features - 1)
+            symbols.append(found.unflatten(0, uniform.shape))
+        return torch.stack(symbols, dim=2).to(torch.uint8)
+
+    def _columns(self, embeddings: Tensor, inputs: Tensor, first_step: int) -> Tensor:
+        """Return what the emulator reads from step `first_step` on, [M, B, T, I + 1 + Z + 1]: u_t, 1, z, 1.
+
+        Where u_t or z is not read, it is 0 together with the 1 behind it, which stands for the bias.
+        """
+        networks, sequences, steps, _ = inputs.shape
+        places = torch.arange(first_step, first_step + steps, device=inputs.device)[:, None]
+        later = (places > 0).to(inputs.dtype)
+        told = torch.ones_like(later) if self.conditioning == "every" else 1 - later
+        parts = [
+            inputs * later,
+            later.expand(networks, sequences, -1, -1),
+            embeddings[:, None, None] * told.expand(networks, sequences, -1, -1),
+            told.expand(networks, sequences, -1, -1),
+        ]
+        return torch.cat(parts, dim=-1)
+
+    def _column_weights(self) -> Tensor:
+        """Return the weights of the columns, [hidden, I + 1 + Z + 1]: x_t = weights @ columns."""
+        parts = [self.into.weight, self.into.bias[:, None], self.condition.weight, self.condition.bias[:, None]]
+        return torch.cat(parts, dim=1)
+
+    def _runner(self) -> _Run:
+        """Return the LSTM as a function of columns, natively where possible."""
+        weights = self._column_weights()
+        if is_usable([weights, *self.core.parameters()]):
+            return self._native_runner(weights)
+        return lambda columns, state: self.core(columns @ weights.T, state)
+
+    def _native_runner(self, weights: Tensor) -> _Run:
+        """Return the same function, half as expensive: x_t is never computed, its weights are multiplied beforehand."""
+        layers = [list(layer) for layer in self.core.all_weights]
+        layers[0][0] = layers[0][0] @ weights  # [4 hidden, F]
+        recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in layers])
+
+        def run(columns: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+            hidden, state = recurrence(columns[None], state)
+            return hidden[0], state
+
+        return run

@@ -45,7 +45,7 @@ class Optimisation:
         """
         self.parts, self.settings, self.name = parts, settings, name
         parameters = chain.from_iterable(part.parameters() for part in parts)
-        self.optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
 
     def step(self, loss: Tensor, update: int) -> float:
         """Minimise a loss by one update, counted from 0; return the loss. Raises EncoderError if it is not finite."""

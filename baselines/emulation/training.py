@@ -11,18 +11,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.emulation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
-from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.emulation.emulator import Conditioning, Emulator
 from rnn_zoos.baselines.emulation.losses import emulation_losses, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
 from rnn_zoos.baselines.encoders.registry import make_encoder
+from rnn_zoos.errors import EncoderError
+from rnn_zoos.networks.architecture import Architecture
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,13 @@ class EmulationSettings:
         hidden: Units per layer of the emulator.
         layers: Layers of the emulator.
         embedding_size: Z, the number of entries of an embedding.
-        learning_rate: Highest learning rate of the one-cycle schedule.
+        conditioning: `every`: the emulator reads the embedding at every step; `first`: at the first step only.
+        learning_rate: Highest learning rate.
+        schedule: `one-cycle`, see `rate`, or `constant`.
         weight_decay: Weight decay of AdamW.
         clip: Largest norm of the gradients of encoder and emulator, each.
         evaluated_sequences: Sequences per network in evaluations.
+        training_runs: Train on the first of the training runs only, this many; 0 for all.
 
     Example:
         >>> from rnn_zoos.baselines import EmulationSettings
@@ -54,16 +59,19 @@ class EmulationSettings:
     hidden: int = 256
     layers: int = 2
     embedding_size: int = 16
-    learning_rate: float = 1e-3
+    conditioning: Conditioning = "every"
+    learning_rate: float = 3e-3
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
     weight_decay: float = 0.01
-    clip: float = 0.1
+    clip: float = 1.0
     evaluated_sequences: int = 8
+    training_runs: int = 0
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update.
 
-        It rises along a cosine during the first tenth of the updates and falls during the others, between 4% and 100%
-        of `learning_rate`.
+        With the one-cycle schedule, it rises along a cosine during the first tenth of the updates and falls during the
+        others, between 4% and 100% of `learning_rate`.
 
         Args:
             update: Number of the update, counted from 0.
@@ -76,6 +84,8 @@ class EmulationSettings:
             >>> EmulationSettings(updates=100, evaluate_every=10, learning_rate=0.002).rate(9)
             0.002
         """
+        if self.schedule == "constant":
+            return self.learning_rate
         return one_cycle(self.learning_rate, self.updates, update)
 
 
@@ -93,9 +103,10 @@ class EmulationRun:
         modules: Encoder and emulator as one module.
         identity: What the run is, as stored in the checkpoint: encoder, sizes, seed, zoo, biases, settings.
         update: Number of updates done.
-        history: Validation losses of all evaluations, each with its `update`.
+        history: Validation losses of all evaluations, each with its `update` and the `seconds` of training before it.
         best_loss: Lowest validation total variation so far.
-        seconds: Duration of the training, over all sessions.
+        training_rows: Rows of split `train` that batches are drawn from.
+        seconds: Duration of the updates, over all sessions, without evaluations.
 
     Args:
         data: The zoo.
@@ -140,14 +151,12 @@ class EmulationRun:
             "biases": data.biases,
             "settings": asdict(settings),
         }
-        architecture, size = data.architecture, settings.embedding_size
         with torch.random.fork_rng():  # initial parameters are drawn from torch's global generator
             torch.manual_seed(seed)
-            self.encoder = make_encoder(encoder, architecture, size, **(sizes or {}))
-            self.emulator = Emulator(
-                architecture.input_size, architecture.output_size, size, settings.hidden, settings.layers
-            )
-        self.embedder = Embedder(data, self.encoder, seed)
+            self.emulator = make_emulator(data.architecture, settings)  # first: the same with every encoder
+            self.encoder = make_encoder(encoder, data.architecture, settings.embedding_size, **(sizes or {}))
+        self.training_rows = _rows_of_first_runs(data.splits["train"], settings.training_runs)
+        self.embedder = Embedder(data, self.encoder, seed, self.training_rows)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator.to(data.device)})
         self.optimisation = Optimisation([self.encoder, self.emulator], settings, f"{encoder} with seed {seed}")
         self.update, self.best_loss, self.history = 0, math.inf, list[dict[str, float]]()
@@ -183,14 +192,16 @@ class EmulationRun:
             See the class.
         """
         self.modules.train()
-        started, before = time.monotonic(), self.seconds
+        started, before, evaluating = time.monotonic(), self.seconds, 0.0
         while self.update < self.settings.updates:
             loss = self.step()
             report(self.update, loss)
             if self.update % self.settings.evaluate_every == 0 or self.update == self.settings.updates:
+                self.seconds = before + time.monotonic() - started - evaluating
+                evaluated = time.monotonic()
                 self._evaluate()
-                self.seconds = before + time.monotonic() - started
                 self._save()
+                evaluating += time.monotonic() - evaluated
         self.modules.load_state_dict(self._best_state)
         self.modules.eval()
 
@@ -212,7 +223,7 @@ class EmulationRun:
         """
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.update)
         train, networks = self.data.splits["train"], self.settings.networks
-        rows = torch.randint(len(train), (networks,), generator=generator)
+        rows = self.training_rows[torch.randint(len(self.training_rows), (networks,), generator=generator)]
         sequences = torch.randint(train.num_rollouts, (networks, self.settings.sequences), generator=generator)
         behaviour = train.behaviour(rows, sequences)
         embeddings = self.embedder.embed("train", rows, generator)
@@ -242,7 +253,7 @@ class EmulationRun:
         self.modules.eval()
         losses = self.losses("validation")
         self.modules.train()
-        self.history.append({"update": self.update, **losses})
+        self.history.append({"update": self.update, "seconds": self.seconds, **losses})
         if losses["total_variation"] < self.best_loss:
             self.best_loss = losses["total_variation"]
             self._best_state = self._copy_state()
@@ -272,3 +283,26 @@ class EmulationRun:
         self._best_state = dict(state.best)
         optimizer = self.optimisation.optimizer
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state.moments})
+
+
+def make_emulator(architecture: Architecture, settings: EmulationSettings) -> Emulator:
+    """Return a new emulator of networks of an architecture, drawn from torch's global random generator."""
+    return Emulator(
+        architecture.input_size,
+        architecture.output_size,
+        settings.embedding_size,
+        settings.hidden,
+        settings.layers,
+        settings.conditioning,
+    )
+
+
+def _rows_of_first_runs(train: SplitData, runs: int) -> Tensor:
+    """Return the row numbers of the first runs of a split, or of all runs if `runs` is 0. Raises EncoderError."""
+    if not runs:
+        return torch.arange(len(train))
+    numbers = torch.from_numpy(train.labels("run").copy())
+    known = numbers.unique()
+    if runs > len(known):
+        raise EncoderError(f"training_runs is {runs}, but split train has {len(known)} runs. Use at most that many.")
+    return (numbers <= known[runs - 1]).nonzero()[:, 0]

@@ -7,7 +7,7 @@ computed once per network.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp
-from rnn_zoos.baselines.encoders.queries import responses, writes_symbols
+from rnn_zoos.baselines.encoders.queries import Answers, answer_size, read_answers, responses, writes_symbols
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH
 from rnn_zoos.networks.architecture import Architecture
@@ -30,9 +30,9 @@ RIDGE = 0.1
 
 
 class RandomProbes(FeatureEncoder):
-    """An MLP on output probabilities for random probe sequences: uniform symbols, or normal noise for other inputs.
+    """An MLP on the answers to random probe sequences: uniform symbols, or normal noise for other inputs.
 
-    By default N=2 sequences of T=41 steps (symbols) or 44 steps (other inputs), and two hidden layers of 256.
+    By default N=2 sequences of T=41 steps (symbols) or 50 steps (other inputs), and two hidden layers of 256.
 
     Attributes:
         questions: The probe sequences, [N, T, I].
@@ -49,17 +49,19 @@ class RandomProbes(FeatureEncoder):
         steps: int | None = None,
         hidden: int = 256,
         layers: int = 2,
+        answers: Answers = "probabilities",
     ) -> None:
         super().__init__(architecture, embedding_size)
         inputs, symbols = architecture.input_size, writes_symbols(architecture)
-        steps = steps or (LENGTH - 1 if symbols else 44)  # 82 and 88 queries; learned probing makes 88
+        steps = steps or (LENGTH - 1 if symbols else 50)  # a whole string, a whole digit
+        self.answers_form: Answers = answers
         if symbols:
             probes = F.one_hot(torch.randint(inputs, (sequences, steps)), inputs).float()
         else:
             probes = torch.randn(sequences, steps, inputs)
         self.seed = int(torch.randint(2**31, ()))  # of the draws from the training data, in `fit_inputs`
         self.register_buffer("questions", probes)
-        self.head = mlp(sequences * steps * architecture.output_size, hidden, layers, embedding_size)
+        self.head = mlp(sequences * steps * answer_size(architecture, answers), hidden, layers, embedding_size)
 
     @property
     def num_queries(self) -> int:
@@ -67,9 +69,10 @@ class RandomProbes(FeatureEncoder):
         return int(self.questions.shape[0] * self.questions.shape[1])
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return output probabilities [M, N T O]."""
+        """Return the answers [M, N T O], or [M, N T 2 O] for answers of the form `both`."""
         assert stack is not None, "checked by Encoder.forward"
-        return responses(stack, self.questions).flatten(1)
+        outputs, _ = stack(self.questions)
+        return read_answers(outputs, self.answers_form).flatten(1)
 
 
 class DataProbes(RandomProbes):
@@ -92,6 +95,13 @@ class DataProbes(RandomProbes):
     def choose(self, weights: Weights, candidates: Tensor, generator: torch.Generator) -> list[int]:
         """Return the indices of the N candidates to use; `candidates` [C, T, I] are in random order."""
         return list(range(len(self.questions)))
+
+
+class DataBank(DataProbes):
+    """`DataProbes` with many sequences, and answers on a linear and a logarithmic scale: 16 sequences by default."""
+
+    def __init__(self, architecture: Architecture, embedding_size: int = 16, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(architecture, embedding_size, **{"sequences": 16, "answers": "both", **options})
 
 
 class SelectedProbes(DataProbes):

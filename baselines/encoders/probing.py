@@ -1,35 +1,70 @@
 """Probing: a recurrent core reads the outputs of a network on probe sequences (Herrmann et al., ICML 2024, section 3).
 
-N probe sequences of T steps run in parallel. At every step the core, an LSTM, reads the output probabilities of all of
+N probe sequences of T steps run in parallel. At every step the core, an LSTM, reads the network's answers to all of
 them; its last hidden state is mapped linearly to the embedding:
 
-    p_t = probes of step t, [N, I]                     logits q_t themselves, or softmax(q_t) if inputs are symbols
-    y_t = softmax(outputs of the network), [N, O]
-    h_t = LSTM(y_t, h_{t-1})                           two layers of 256 by default
+    p_t = ask(q_t)                                     questions of step t from logits q_t, [N, I]
+    y_t = read_answers(outputs of the network)         [N, O]
+    h_t = core(y_t, h_{t-1})                           LSTMs, two layers of 256 by default
     embedding = W h_T + b
 
-Non-interactive probing learns q_1..q_T, the same for all networks. Interactive probing learns q_1; the later probes
-depend on the network's outputs so far: q_{t+1} = A h_t + a.
+Non-interactive probing learns q_1..q_T, the same for all networks. Interactive probing learns q_1; the later questions
+depend on the network's answers so far: q_{t+1} = A h_t + a.
+
+What differs from the paper's form by default, and why: questions are symbols, not mixtures of symbols, because the
+networks know symbols only; the first is BOS; answers are read on a logarithmic scale; embeddings start standardised on
+training networks, because equal embeddings have nothing to learn from. `PAPER_FORM` has the paper's own choices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
-from rnn_zoos.baselines.encoders.queries import responses, writes_symbols
-from rnn_zoos.baselines.encoders.stepwise import StepwiseLSTM
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.queries import (
+    Answers,
+    Questions,
+    answer_size,
+    ask,
+    evenly_spaced,
+    read_answers,
+    writes_symbols,
+)
+from rnn_zoos.baselines.encoders.stepwise import Core
+from rnn_zoos.families.formal_languages import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
+
+PAPER_FORM: Mapping[str, Any] = MappingProxyType(
+    {"answers": "probabilities", "bos": False, "standardised": False, "residual": True, "mlps": True}
+)
+"""Keyword arguments of both encoders for the form of the paper, besides `questions` (`soft` or `sigmoid`)."""
+
+_FIT_NETWORKS = 256  # training networks that the embeddings are standardised on, before training
 
 
 class _Probing(Encoder):
     """What both kinds of probing share: the core, the head and the sizes.
 
-    `symbols` says whether probes are distributions over symbols; by default it follows from the architecture.
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+        sequences: N, probe sequences per network.
+        steps: T, steps of each; by default 22 for networks that write symbols, else 50.
+        hidden: Units per layer of the core.
+        layers: Layers of the core.
+        questions: How logits become questions; by default `symbols` for networks that write symbols, else `raw`.
+        answers: How answers are read; by default `log` for networks that write symbols, else `both`.
+        bos: Whether the first question starts as BOS, if questions are symbols.
+        standardised: Whether embeddings start standardised on training networks.
+        residual: Whether the layers of the core have residual connections.
+        mlps: Whether MLPs with a hidden layer read the answers and write the embedding, instead of linear maps.
     """
 
     information: ClassVar[Information] = "queries"
@@ -39,58 +74,87 @@ class _Probing(Encoder):
         architecture: Architecture,
         embedding_size: int = 16,
         sequences: int = 4,
-        steps: int = 22,
+        steps: int | None = None,
         hidden: int = 256,
         layers: int = 2,
-        symbols: bool | None = None,
+        questions: Questions | None = None,
+        answers: Answers | None = None,
+        bos: bool = True,
+        standardised: bool = True,
+        residual: bool = False,
+        mlps: bool = False,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        self.sequences, self.steps = sequences, steps
-        self.symbols = writes_symbols(architecture) if symbols is None else symbols
-        self.core = nn.LSTM(sequences * architecture.output_size, hidden, layers, batch_first=True)
-        self.head = nn.Linear(hidden, embedding_size)
+        symbols = writes_symbols(architecture)
+        self.sequences, self.steps = sequences, steps or (22 if symbols else 50)
+        self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
+        self.answers_form: Answers = answers or ("log" if symbols else "both")
+        self.standardised, self.starts_with_bos = standardised, bos and self.questions_form in ("symbols", "soft")
+        read = sequences * answer_size(architecture, self.answers_form)
+        self.read = mlp(read, hidden, 1, hidden) if mlps else nn.Identity()
+        self.core = Core(hidden if mlps else read, hidden, layers, residual)
+        self.head = mlp(hidden, hidden, 1, embedding_size) if mlps else nn.Linear(hidden, embedding_size)
 
     @property
     def num_queries(self) -> int:
         """Number of steps that a network is run for to embed it."""
         return self.sequences * self.steps
 
-    def to_probes(self, logits: Tensor) -> Tensor:
-        """Return the probes [..., I] that networks read: distributions over symbols, or the numbers themselves."""
-        return logits.softmax(dim=-1) if self.symbols else logits
+    @torch.no_grad()
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+        """Standardise the embeddings of training networks: fold their mean and deviation into the head."""
+        if not self.standardised:
+            return
+        last: Any = self.head if isinstance(self.head, nn.Linear) else self.head[-1]
+        chosen = evenly_spaced(weights, _FIT_NETWORKS)
+        embeddings = self.embed(chosen, NetworkStack(self.architecture, chosen))
+        deviations = embeddings.std(dim=0, correction=0).clamp(min=1e-6)
+        last.bias.copy_((last.bias - embeddings.mean(dim=0)) / deviations)
+        last.weight.div_(deviations[:, None])
+
+    def first_logits(self, *shape: int) -> Tensor:
+        """Return initial logits of questions, [*shape, I]; the first of a sequence asks BOS."""
+        size = self.architecture.input_size
+        if not self.starts_with_bos:
+            return torch.randn(*shape, size)
+        return 5.0 * nn.functional.one_hot(torch.tensor(BOS), size).expand(*shape, size).clone()
 
 
 class NonInteractiveProbing(_Probing):
-    """Runs all networks on the same learned probe sequences.
+    """Runs all networks on the same learned probe sequences. Keyword arguments are those of `_Probing`.
 
     Attributes:
         questions: Logits of the probe sequences, [N, T, I].
     """
 
-    def __init__(self, architecture: Architecture, embedding_size: int = 16, **sizes: Any) -> None:  # noqa: ANN401
-        super().__init__(architecture, embedding_size, **sizes)
-        self.questions = nn.Parameter(torch.randn(self.sequences, self.steps, architecture.input_size))
+    def __init__(self, architecture: Architecture, embedding_size: int = 16, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(architecture, embedding_size, **options)
+        later = torch.randn(self.sequences, self.steps - 1, architecture.input_size)
+        self.questions = nn.Parameter(torch.cat([self.first_logits(self.sequences, 1), later], dim=1))
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return embeddings [M, Z]."""
         assert stack is not None, "checked by Encoder.forward"
-        read = responses(stack, self.to_probes(self.questions)).transpose(1, 2).flatten(2)  # [M, T, N O]
-        _, (hidden, _) = self.core(read)
-        embeddings: Tensor = self.head(hidden[-1])
+        outputs, _ = stack(ask(self.questions, self.questions_form))
+        read = read_answers(outputs, self.answers_form).transpose(1, 2).flatten(2)  # [M, T, N O]
+        hidden, _ = self.core.start()(self.read(read))
+        embeddings: Tensor = self.head(hidden[:, -1])
         return embeddings
 
 
 class InteractiveProbing(_Probing):
-    """Runs every network on its own probe sequences; each step of them depends on the network's outputs so far.
+    """Runs every network on its own probe sequences; each step of them depends on the network's answers so far.
+
+    Keyword arguments are those of `_Probing`.
 
     Attributes:
-        first: Logits of the first probes, [N, I].
-        ask: Linear map from the core's hidden state to the logits of the next probes, [N I].
+        first: Logits of the first questions, [N, I].
+        ask: Linear map from the core's hidden state to the logits of the next questions, [N I].
     """
 
-    def __init__(self, architecture: Architecture, embedding_size: int = 16, **sizes: Any) -> None:  # noqa: ANN401
-        super().__init__(architecture, embedding_size, **sizes)
-        self.first = nn.Parameter(torch.randn(self.sequences, architecture.input_size))
+    def __init__(self, architecture: Architecture, embedding_size: int = 16, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(architecture, embedding_size, **options)
+        self.first = nn.Parameter(self.first_logits(self.sequences))
         self.ask = nn.Linear(self.core.hidden_size, self.sequences * architecture.input_size)
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
@@ -103,11 +167,12 @@ class InteractiveProbing(_Probing):
     def interrogate(self, stack: NetworkStack) -> tuple[Tensor, Tensor]:
         """Return the probe sequences of every network, [M, N, T, I], and the core's last hidden state [M, hidden]."""
         logits = self.first.expand(stack.num_networks, -1, -1)
-        core, state, core_state, probes = StepwiseLSTM(self.core), None, None, []
-        for _ in range(self.steps):
-            probes.append(self.to_probes(logits))
+        core, state, core_state, probes = self.core.start(), None, None, []
+        for step in range(self.steps):
+            probes.append(ask(logits, self.questions_form))
             outputs, state = stack(probes[-1].unsqueeze(2), state)
-            read = outputs[:, :, 0].softmax(dim=-1).flatten(1)  # [M, N O]
-            hidden, core_state = core(read, core_state)
-            logits = self.ask(hidden).unflatten(1, (self.sequences, -1))
-        return torch.stack(probes, dim=2), hidden
+            read = read_answers(outputs[:, :, 0], self.answers_form).flatten(1)  # [M, N O]
+            hidden, core_state = core(self.read(read).unsqueeze(1), core_state)
+            if step + 1 < self.steps:
+                logits = self.ask(hidden[:, 0]).unflatten(1, (self.sequences, -1))
+        return torch.stack(probes, dim=2), hidden[:, 0]

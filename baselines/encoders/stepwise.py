@@ -1,82 +1,64 @@
-"""An LSTM for calls of one step at a time, as interactive probing needs it. `nn.LSTM` is its reference implementation.
+"""The LSTM that reads answers in probing: on whole sequences, or a step at a time, natively where possible.
 
-Called for single steps, `nn.LSTM` packs its weights again in every call, and after every step accumulates gradients as
-large as the weights. Here a step is one matrix product with weights that are concatenated once per forward pass, and
-the gradients of the weights are one product over all steps, computed at the end of the backward pass.
+`nn.LSTM` is the reference implementation. Called for single steps, it packs its weights again in every call, and after
+every step accumulates gradients as large as the weights; the native code does both once.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-LayerState: TypeAlias = tuple[Tensor, Tensor]
-"""Hidden and cell state of a layer, each [M, H]."""
-Tape: TypeAlias = list[tuple[Tensor, Tensor]]
-"""What the backward pass has recorded, per step: inputs of the product [M, I + H], gradients of its result [M, 4H]."""
+from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
 
 
-class StepwiseLSTM:
-    """An `nn.LSTM` for one forward pass of many steps: `output, state = core(inputs, state)`."""
+class Core(nn.Module):
+    """Layers of LSTMs, with or without residual connections.
 
-    def __init__(self, core: nn.LSTM) -> None:
-        self.hidden_size, self.layers = core.hidden_size, list[tuple[Tensor, Tensor, Tape]]()
-        for weight_ih, weight_hh, bias_ih, bias_hh in core.all_weights:
-            tape: Tape = []
-            weight, bias = _JoinWeights.apply(tape, weight_ih, weight_hh, bias_ih, bias_hh)  # type: ignore[no-untyped-call]
-            self.layers.append((weight, bias, tape))
+    x_0 = input; x_l = LSTM_l(x_{l-1}), with `residual` x_l = x_{l-1} + LSTM_l(x_{l-1}) for l > 1 or equal sizes
+    """
 
-    def __call__(self, inputs: Tensor, state: list[LayerState] | None = None) -> tuple[Tensor, list[LayerState]]:
-        """Do one step: inputs [M, I] and the layers' states -> the last layer's hidden state [M, H] and new states."""
-        zeros = inputs.new_zeros(len(inputs), self.hidden_size)
-        output, new_state = inputs, list[LayerState]()
-        for layer, (weight, bias, tape) in enumerate(self.layers):
-            hidden, cell = (zeros, zeros) if state is None else state[layer]
-            joined = torch.cat([output, hidden], dim=1)
-            gates = _GateProduct.apply(joined, weight, bias, tape)  # type: ignore[no-untyped-call]
-            input_gate, forget_gate, candidate, output_gate = gates.chunk(4, dim=1)
-            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-            output = output_gate.sigmoid() * cell.tanh()
-            new_state.append((output, cell))
-        return output, new_state
+    def __init__(self, inputs: int, hidden: int, layers: int, residual: bool = False) -> None:
+        super().__init__()
+        self.hidden_size, self.residual = hidden, residual
+        # With residual connections, every layer is an LSTM of its own; otherwise one LSTM has all layers.
+        sizes = [(inputs if layer == 0 else hidden) for layer in range(layers)]
+        depths = [1] * layers if residual else [layers]
+        self.parts = nn.ModuleList(
+            nn.LSTM(size, hidden, depth, batch_first=True) for size, depth in zip(sizes, depths, strict=False)
+        )
+
+    def start(self) -> RunningCore:
+        """Return the core ready to run on sequences, with its present weights."""
+        return RunningCore(self)
 
 
-class _JoinWeights(torch.autograd.Function):
-    """Concatenates the weight matrices of a layer [4H, I + H] and adds its biases; gradients come from the tape."""
+class RunningCore:
+    """A `Core` for one forward pass: `outputs, state = core(inputs, state)` with inputs and outputs [M, T, *]."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401
-        tape: Tape,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias_ih: Tensor,
-        bias_hh: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        ctx.tape, ctx.sizes = tape, [weight_ih.shape[1], weight_hh.shape[1]]
-        return torch.cat([weight_ih, weight_hh], dim=1), bias_ih + bias_hh
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        usable = is_usable(list(core.parameters()))
+        self.parts = [_native_lstm(part) if usable else part for part in core.parts]
 
-    @staticmethod
-    def backward(ctx: Any, *unused: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        inputs, gradients = (torch.cat(tensors) for tensors in zip(*ctx.tape, strict=True))
-        ctx.tape.clear()
-        bias = gradients.sum(dim=0)
-        return None, *(gradients.T @ inputs).split(ctx.sizes, dim=1), bias, bias
+    def __call__(self, inputs: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
+        """Do T steps from inputs [M, T, I]; return the last layer's hidden states [M, T, H] and the new state."""
+        new_state, outputs = [], inputs
+        for number, part in enumerate(self.parts):
+            hidden, last = part(outputs, None if state is None else state[number])
+            new_state.append(last)
+            residual = self.core.residual and outputs.shape[-1] == self.core.hidden_size
+            outputs = outputs + hidden if residual else hidden
+        return outputs, new_state
 
 
-class _GateProduct(torch.autograd.Function):
-    """inputs @ weight.T + bias; records on the tape what the gradients of weight and bias are computed from."""
+def _native_lstm(lstm: nn.LSTM) -> Any:  # noqa: ANN401 - as nn.LSTM is called
+    """Return a function that does what a call of `lstm` does."""
+    recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in lstm.all_weights])
 
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, tape: Tape) -> Tensor:  # noqa: ANN401
-        ctx.save_for_backward(inputs, weight)
-        ctx.tape = tape
-        return torch.addmm(bias, inputs, weight.T)
+    def run(inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:  # noqa: ANN401
+        outputs, state = recurrence(inputs[None], state)
+        return outputs[0], state
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        inputs, weight = ctx.saved_tensors
-        ctx.tape.append((inputs, gradient))
-        return gradient @ weight, None, None, None
+    return run

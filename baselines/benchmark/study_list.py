@@ -1,0 +1,108 @@
+"""The studies by name. What they found is in baselines/studies; a new study is an entry of `STUDIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from rnn_zoos.baselines.benchmark.studies import Study, Variant
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.sequential_mnist import SequentialMnist
+
+_SEARCH = ("train", "validation")
+_LANGUAGES, _DIGITS = FormalLanguages.name, SequentialMnist.name
+
+
+def _self_rollout(**settings: object) -> Variant:
+    return Variant("self-rollout", settings=settings)
+
+
+def _bank(**settings: object) -> Variant:
+    return Variant("data-bank", settings=settings)
+
+
+def _interactive(**sizes: object) -> Variant:
+    return Variant("interactive", sizes=sizes)
+
+
+def _non_interactive(**sizes: object) -> Variant:
+    return Variant("non-interactive", sizes=sizes)
+
+
+_PAPER = {"questions": "soft", "answers": "probabilities", "bos": False, "standardised": False}
+
+
+STUDIES: Mapping[str, Study] = MappingProxyType(
+    {
+        "emulator-languages": Study(
+            "which emulator, batch and learning rate at 6,000 updates?",
+            _LANGUAGES,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"updates": 6000, "evaluate_every": 1000},
+            variants={
+                "base": _self_rollout(),
+                "first-step-only": _self_rollout(conditioning="first"),
+                "rate-.006": _self_rollout(learning_rate=6e-3),
+                "rate-.0015": _self_rollout(learning_rate=1.5e-3),
+                "clip-.3": _self_rollout(clip=0.3),
+                "1-layer": _self_rollout(layers=1),
+                "hidden-96": _self_rollout(hidden=96),
+                "hidden-128": _self_rollout(hidden=128),
+                "32x2-sequences": _self_rollout(networks=32, sequences=2),
+                "128x1-sequences": _self_rollout(networks=128),
+                "weight-decay-.1": _self_rollout(weight_decay=0.1),
+                "embedding-32": _self_rollout(embedding_size=32),
+            },
+        ),
+        "emulator-digits": Study(
+            "which emulator, batch and learning rate at 4,000 updates?",
+            _DIGITS,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"updates": 4000, "evaluate_every": 500},
+            variants={
+                "base": _bank(),
+                "rate-.006": _bank(learning_rate=6e-3),
+                "hidden-128": _bank(hidden=128),
+                "64x2-sequences": _bank(networks=64, sequences=2),
+                "64x4-sequences": _bank(networks=64),
+                "16x8-sequences": _bank(networks=16, sequences=8),
+            },
+        ),
+        "probing-languages": Study(
+            "what makes probing learn? From the paper's form to ours, one change at a time, at 6,000 updates",
+            _LANGUAGES,
+            seeds=3,
+            splits=("train", "validation", "test", "ood"),
+            settings={"updates": 6000, "evaluate_every": 1000},
+            variants={
+                "interactive": _interactive(),
+                "interactive-soft-questions": _interactive(questions="soft"),
+                "interactive-linear-answers": _interactive(answers="probabilities"),
+                "interactive-without-bos": _interactive(bos=False),
+                "interactive-unstandardised": _interactive(standardised=False),
+                "interactive-residual": _interactive(residual=True),
+                "interactive-residual-mlps": _interactive(residual=True, mlps=True),
+                "interactive-paper": _interactive(**_PAPER, residual=True, mlps=True),
+                "non-interactive": _non_interactive(),
+                "non-interactive-paper": _non_interactive(**_PAPER, residual=True, mlps=True),
+            },
+        ),
+        "probing-digits": Study(
+            "what makes probing of digits learn, at 4,000 updates?",
+            _DIGITS,
+            seeds=3,
+            splits=("train", "validation", "test", "ood"),
+            settings={"updates": 4000, "evaluate_every": 500},
+            variants={
+                "interactive": _interactive(),
+                "interactive-22-steps": _interactive(steps=22),
+                "interactive-sigmoid": _interactive(questions="sigmoid"),
+                "interactive-probabilities": _interactive(answers="probabilities"),
+                "interactive-unstandardised": _interactive(standardised=False),
+                "non-interactive": _non_interactive(),
+            },
+        ),
+    }
+)
