@@ -1,10 +1,11 @@
 """Duration of a training update with every encoder, compared with an update of the emulator alone.
 
-At the sizes of the preset `paper`: 64 networks of the formal languages, one string each, an emulator of 2 x 256 units.
+At the sizes of a preset, on networks of the formal languages, with random inputs and targets.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.benchmark.presets import PRESETS
-from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.emulation.losses import total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation
+from rnn_zoos.baselines.emulation.training import EmulationSettings, make_emulator
 from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, count_parameters, embeddings_of
 from rnn_zoos.baselines.encoders.layers import unit_length
-from rnn_zoos.baselines.encoders.registry import make_encoder
+from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 from rnn_zoos.baselines.encoders.transformer import TransformerEncoder
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
 from rnn_zoos.networks.architecture import Architecture
@@ -29,29 +30,28 @@ from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import stack_weights
 from rnn_zoos.symmetry.signed import SignedPermutation
 
-NETWORKS = 64
 _ARCHITECTURE = Architecture("lstm", 2, NUM_SYMBOLS, 32, NUM_SYMBOLS)
-_SETTINGS = PRESETS["paper"].settings[FormalLanguages.name]
-_EMULATOR, _BARE = "emulator alone", "bare nn.TransformerEncoder"
+_EMULATOR, _BARE, _PRODUCTS = "emulator alone", "bare nn.TransformerEncoder", "matrix products of the emulator"
+_SIDE = 512  # of the square matrices whose product gives the rate of this machine
 
 
 class _Update:
-    """Does one update per call: embeds 64 networks, emulates a string of each, and optimises the total variation.
+    """Does one update per call: embeds networks, emulates strings of each, and optimises the total variation.
 
     Inputs and targets are random. Without an encoder the embeddings are constants.
     """
 
-    def __init__(self, encoder: Encoder | None) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder | None, settings: EmulationSettings) -> None:
+        self.encoder, networks = encoder, settings.networks
         self.generator = torch.Generator().manual_seed(0)
-        self.weights = stack_weights([initial_weights(_ARCHITECTURE, 0, run) for run in range(NETWORKS)])
-        self.embeddings = torch.randn(NETWORKS, _SETTINGS.embedding_size, generator=self.generator)
-        symbols = torch.randint(NUM_SYMBOLS, (NETWORKS, 1, LENGTH - 1), generator=self.generator)
-        self.inputs = torch.eye(NUM_SYMBOLS)[symbols]
-        self.targets = torch.randn(NETWORKS, 1, LENGTH - 1, NUM_SYMBOLS, generator=self.generator).log_softmax(-1)
-        self.emulator = Emulator(NUM_SYMBOLS, NUM_SYMBOLS)
+        self.weights = stack_weights([initial_weights(_ARCHITECTURE, 0, run) for run in range(networks)])
+        self.embeddings = torch.randn(networks, settings.embedding_size, generator=self.generator)
+        shape = (networks, settings.sequences, LENGTH - 1)
+        self.inputs = torch.eye(NUM_SYMBOLS)[torch.randint(NUM_SYMBOLS, shape, generator=self.generator)]
+        self.targets = torch.randn(*shape, NUM_SYMBOLS, generator=self.generator).log_softmax(-1)
+        self.emulator = make_emulator(_ARCHITECTURE, settings)
         parts = [self.emulator] if encoder is None else [encoder, self.emulator]
-        self.optimisation, self.updates = Optimisation(parts, _SETTINGS, type(encoder).__name__), 0
+        self.optimisation, self.updates = Optimisation(parts, settings, type(encoder).__name__), 0
         if encoder is not None:
             encoder.fit_inputs(self.weights, self.inputs.flatten(0, 1) if encoder.information == "data" else None)
             if isinstance(encoder, FeatureEncoder):
@@ -69,16 +69,16 @@ class _Update:
             return unit_length(encoder.read(self.features))
         weights = self.weights
         if encoder.augmented:
-            permutation = SignedPermutation.sample(_ARCHITECTURE, NETWORKS, generator=self.generator)
+            permutation = SignedPermutation.sample(_ARCHITECTURE, len(self.embeddings), generator=self.generator)
             weights = permutation.apply(_ARCHITECTURE, weights)
         return embeddings_of(encoder, weights, NetworkStack(_ARCHITECTURE, weights))
 
 
-def _bare_transformer(encoder: TransformerEncoder) -> Callable[[], None]:
+def _bare_transformer(encoder: TransformerEncoder, settings: EmulationSettings) -> Callable[[], None]:
     """Return an update of the transformer's blocks alone, on constant tokens."""
     blocks: nn.Module = encoder.blocks
-    tokens = torch.randn(NETWORKS, *encoder.places.shape, generator=torch.Generator().manual_seed(0))
-    optimisation = Optimisation([blocks], _SETTINGS, _BARE)
+    tokens = torch.randn(settings.networks, *encoder.places.shape, generator=torch.Generator().manual_seed(0))
+    optimisation = Optimisation([blocks], settings, _BARE)
 
     def update() -> None:
         optimisation.step(blocks(tokens).square().mean(), 0)
@@ -86,22 +86,44 @@ def _bare_transformer(encoder: TransformerEncoder) -> Callable[[], None]:
     return update
 
 
-def measure_encoders(names: Sequence[str], repeats: int) -> list[dict[str, Any]]:
-    """Measure updates with the named encoders; return a table row for each, medians of `repeats` updates.
+def _matrix_products(settings: EmulationSettings) -> Callable[[], None]:
+    """Return products of square matrices with as many operations as those of an update of the emulator.
+
+    Its LSTM layers alone, with inputs of width `hidden`, forward and twice backward.
+    """
+    per_step = 2 * settings.layers * (2 * settings.hidden) * (4 * settings.hidden)
+    operations = 3 * per_step * settings.networks * settings.sequences * (LENGTH - 1)
+    one, other = torch.randn(2, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+    whole, rest = divmod(operations, 2 * _SIDE**3)
+    last = one[: max(1, rest // (2 * _SIDE**2))]
+
+    def products() -> None:
+        for _ in range(whole):
+            one @ other
+        last @ other
+
+    return products
+
+
+def measure_encoders(names: Sequence[str] | None, repeats: int, preset: str) -> list[dict[str, Any]]:
+    """Measure updates with the named encoders, by default all that fit; return a table row for each, medians of `repeats` updates.
 
     `ms` is the duration of an update, `times emulator` its ratio to an update of the emulator alone, and `times bare`,
-    for the transformer, its ratio to an update of a bare nn.TransformerEncoder of the same size. The networks have
+    for the transformer, its ratio to an update of a bare nn.TransformerEncoder of the same size. The row `matrix
+    products of the emulator` has as many operations as the LSTM layers of the emulator in an update. The networks have
     13,766 weights; the strings have 41 steps. Updates with different encoders are interleaved, after one warm-up each.
     """
+    chosen, zoo = preset_of(preset), FormalLanguages.name
+    settings, names = chosen.settings[zoo], names or usable_encoders(_ARCHITECTURE)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoders = {name: make_encoder(name, _ARCHITECTURE) for name in names}
-        updates: dict[str, Callable[[], None]] = {_EMULATOR: _Update(None)}
-        updates |= {name: _Update(encoder) for name, encoder in encoders.items()}
+        encoders = {name: make_encoder(name, _ARCHITECTURE, **chosen.sizes_of(name, zoo)) for name in names}
+        updates: dict[str, Callable[[], None]] = {_PRODUCTS: _matrix_products(settings)}
+        updates[_EMULATOR] = _Update(None, settings)
+        updates |= {name: _Update(encoder, settings) for name, encoder in encoders.items()}
         for encoder in encoders.values():
             if isinstance(encoder, TransformerEncoder):
-                with torch.random.fork_rng():
-                    updates[_BARE] = _bare_transformer(TransformerEncoder(_ARCHITECTURE))
+                updates[_BARE] = _bare_transformer(copy.deepcopy(encoder), settings)
     seconds = [{name: _seconds(update) for name, update in updates.items()} for _ in range(repeats + 1)][1:]
     return [_table_row(seconds, name, encoders.get(name)) for name in updates]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData
+from rnn_zoos.baselines.emulation.references import ReferenceEncoder
 from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, check_embeddings, embeddings_of
 from rnn_zoos.baselines.encoders.fixed_probes import CANDIDATES
 from rnn_zoos.baselines.encoders.layers import unit_length
@@ -61,7 +62,9 @@ class Embedder:
     def _features_of(self, split: str) -> Tensor:
         """Return the features [R, F] of all rows of a split."""
         assert isinstance(self.encoder, FeatureEncoder)
-        if split not in self._features:
+        if split not in self._features and isinstance(self.encoder, ReferenceEncoder):
+            self._features[split] = self.encoder.label_features(self.data.splits[split]).to(self.data.device)
+        elif split not in self._features:
             stacks = [self.data.splits[split].stack(rows) for rows in chunks(self.data.splits[split])]
             self._features[split] = torch.cat([self.encoder.features(stack.weights, stack) for stack in stacks])
         return self._features[split]

@@ -22,6 +22,8 @@ from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
 from rnn_zoos.baselines.emulation.emulator import Conditioning, Emulator
 from rnn_zoos.baselines.emulation.losses import emulation_losses, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
+from rnn_zoos.baselines.emulation.references import REFERENCES, make_reference
+from rnn_zoos.baselines.encoders.encoder import Encoder
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import Architecture
@@ -110,7 +112,7 @@ class EmulationRun:
 
     Args:
         data: The zoo.
-        encoder: Name of the encoder, as for `make_encoder`.
+        encoder: Name of the encoder, as for `make_encoder`, or of a reference in `REFERENCES`.
         seed: Seed of initial parameters and batches.
         settings: Settings of the training.
         folder: Folder of the checkpoint.
@@ -154,7 +156,7 @@ class EmulationRun:
         with torch.random.fork_rng():  # initial parameters are drawn from torch's global generator
             torch.manual_seed(seed)
             self.emulator = make_emulator(data.architecture, settings)  # first: the same with every encoder
-            self.encoder = make_encoder(encoder, data.architecture, settings.embedding_size, **(sizes or {}))
+            self.encoder = _make_encoder(data, encoder, settings.embedding_size, sizes or {})
         self.training_rows = _rows_of_first_runs(data.splits["train"], settings.training_runs)
         self.embedder = Embedder(data, self.encoder, seed, self.training_rows)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "emulator": self.emulator.to(data.device)})
@@ -283,6 +285,13 @@ class EmulationRun:
         self._best_state = dict(state.best)
         optimizer = self.optimisation.optimizer
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state.moments})
+
+
+def _make_encoder(data: ZooData, name: str, embedding_size: int, sizes: dict[str, Any]) -> Encoder:
+    """Return a new encoder, or a reference that reads the zoo's labels."""
+    if name in REFERENCES:
+        return make_reference(data, name, embedding_size)
+    return make_encoder(name, data.architecture, embedding_size, **sizes)
 
 
 def make_emulator(architecture: Architecture, settings: EmulationSettings) -> Emulator:

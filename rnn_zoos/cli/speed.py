@@ -159,27 +159,29 @@ def speed_encoders(
         typer.Option(
             help="Name of an encoder, or module:Class of your own. Repeat it for several.",
             metavar="NAME",
-            show_default="all",
+            show_default="all that fit the formal languages",
         ),
     ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Preset of the benchmark: its sizes and batches.", metavar="quick|cpu|paper")
+    ] = "cpu",
     repeats: Repeats = 15,
     out: JsonFile = None,
 ) -> None:
     """Measure a training update of every encoder, compared with the emulator alone.
 
-    The networks and the encoders have the sizes of the paper.
+    Networks are those of the formal languages.
 
     \b
     Examples:
       rnn-zoos speed encoders
-      rnn-zoos speed encoders --encoder interactive --encoder my_module:MyEncoder
+      rnn-zoos speed encoders --preset paper --encoder interactive --encoder my_module:MyEncoder
     """
     from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
-    from rnn_zoos.baselines.encoders.registry import ENCODERS
     from rnn_zoos.format.files import write_json
     from rnn_zoos.machine import describe_machine
 
-    results = measure_encoders(encoder or list(ENCODERS), repeats)
+    results = measure_encoders(encoder, repeats, preset)
     if out is not None:
-        write_json(out, {"machine": describe_machine(), "repeats": repeats, "results": results})
-    print_table("one update of 64 networks", results)
+        write_json(out, {"machine": describe_machine(), "preset": preset, "repeats": repeats, "results": results})
+    print_table(f"one update, preset {preset}", results)

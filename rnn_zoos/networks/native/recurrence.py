@@ -5,7 +5,9 @@ Equal to `rnn_zoos.networks.stack.NetworkStack` without it, and to `torch.nn.LST
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,11 +27,26 @@ NativeState: TypeAlias = tuple[Tensor, Tensor | None]
 """Hidden states and, of an LSTM, cells of all layers: each [M, L, B, H]."""
 
 
+_allowed = ContextVar("_allowed", default=True)
+
+
 def is_usable(tensors: Sequence[Tensor]) -> bool:
     """Return whether the extension exists and can work on these tensors: float32 on the CPU, not empty."""
-    return _native is not None and all(
-        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.numel() > 0 for tensor in tensors
+    return (
+        _native is not None
+        and _allowed.get()
+        and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
     )
+
+
+@contextmanager
+def without_native_code() -> Iterator[None]:
+    """Run everything in torch, the reference implementation, for example to count its operations."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
 
 
 class Recurrence:

@@ -14,7 +14,6 @@ from conftest import ZOOS
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.emulation.data import SplitData, before_padding, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation.embedding import Embedder
-from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
 from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
@@ -67,38 +66,6 @@ def test_padding_begins_after_the_first_eos_that_is_read():
     losses = torch.arange(15.0).view(3, 5)
     assert mean_over_steps(losses, before_padding(string)).item() == pytest.approx((0 + 1 + 2 + 5 + 60) / 9)
     assert mean_over_steps(losses).item() == 7
-
-
-def test_the_emulator_reads_the_embedding_and_not_the_first_input():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        emulator = Emulator(4, 5, 3, hidden=8, layers=2)
-    generator = torch.Generator().manual_seed(1)
-    embeddings, inputs = torch.randn(2, 3, generator=generator), torch.randn(2, 3, 6, 4, generator=generator)
-    out = emulator(embeddings, inputs)
-    assert out.shape == (2, 3, 6, 5) and torch.allclose(out.exp().sum(-1), torch.ones(2, 3, 6))
-    other = inputs.clone()
-    other[:, :, 0] = 7
-    assert torch.equal(emulator(embeddings, other), out)
-    other[:, 1, 3] = 7
-    changed = emulator(embeddings, other)
-    assert torch.equal(changed[:, 1, :3], out[:, 1, :3]) and not torch.allclose(changed[:, 1, 3:], out[:, 1, 3:])
-    assert torch.equal(changed[:, [0, 2]], out[:, [0, 2]])
-    assert not torch.allclose(emulator(embeddings.flip(0), inputs)[0], out[0])
-
-
-def test_strings_of_clones_are_sampled_from_the_emulators_distribution():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        emulator = Emulator(NUM_SYMBOLS, NUM_SYMBOLS, 3, hidden=8, layers=2)
-    generator = torch.Generator().manual_seed(2)
-    embeddings, uniforms = torch.randn(2, 3, generator=generator), torch.rand(2, 4, 9, generator=generator)
-    written = emulator.sample_strings(embeddings, uniforms)
-    assert written.shape == (2, 4, 10) and (written[..., 0] == BOS).all()
-    inputs = torch.eye(NUM_SYMBOLS)[written[..., :-1].long()]
-    cumulated = emulator(embeddings, inputs).exp().cumsum(-1)
-    expected = (cumulated <= uniforms[..., None]).sum(-1).clamp(max=NUM_SYMBOLS - 1)
-    assert torch.equal(expected, written[..., 1:].long())
 
 
 @pytest.mark.parametrize("name", ZOOS)

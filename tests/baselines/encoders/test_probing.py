@@ -9,6 +9,7 @@ from rnn_zoos.baselines.encoders.queries import SHARPNESS, answer_size, ask, rea
 from rnn_zoos.baselines.encoders.stepwise import Core
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.networks.native.recurrence import without_native_code
 
 M, T, INPUTS, H = 3, 5, 7, 4
 LANGUAGES = Architecture("lstm", 2, 6, 8, 6)
@@ -92,7 +93,7 @@ def test_a_core_by_steps_equals_torch_on_whole_sequences(layers, residual, dtype
 
 
 @pytest.mark.parametrize("options", FORMS)
-def test_native_and_batched_products_give_equal_embeddings_and_gradients(options, monkeypatch):
+def test_native_and_batched_products_give_equal_embeddings_and_gradients(options):
     """The slope of symbols is that of the softmax, so gradients are comparable as long as the same symbols are asked."""
     for kind in (InteractiveProbing, NonInteractiveProbing):
         weights, encoder = networks(LANGUAGES), probing(kind, LANGUAGES, **options)
@@ -104,9 +105,7 @@ def test_native_and_batched_products_give_equal_embeddings_and_gradients(options
             return [embeddings, *torch.autograd.grad(loss, list(encoder.parameters()))]
 
         found = gradients()
-        with monkeypatch.context() as patch:
-            for module in ("networks.stack", "baselines.encoders.stepwise"):
-                patch.setattr(f"rnn_zoos.{module}.is_usable", lambda tensors: False)
+        with without_native_code():
             expected = gradients()
         for one, other in zip(found, expected, strict=True):
             assert torch.allclose(one, other, atol=2e-4 * float(other.detach().abs().max()))

@@ -96,8 +96,8 @@ def test_the_commit_is_that_of_the_checkout_or_unknown(tmp_path, monkeypatch):
 
 
 def test_encoders_are_compared_with_the_emulator_alone():
-    rows = {row["update with"]: row for row in measure_encoders(["statistics", "self-rollout"], 1)}
-    assert list(rows) == ["emulator alone", "statistics", "self-rollout"]
+    rows = {row["update with"]: row for row in measure_encoders(["statistics", "self-rollout"], 1, "cpu")}
+    assert list(rows) == ["matrix products of the emulator", "emulator alone", "statistics", "self-rollout"]
     assert rows["emulator alone"]["times emulator"] == 1 and rows["statistics"]["parameters"] == 32_656
     for row in rows.values():
         assert row["times emulator"] == pytest.approx(row["ms"] / rows["emulator alone"]["ms"])

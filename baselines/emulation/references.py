@@ -1,0 +1,73 @@
+"""References: encoders that read labels in place of weights, to compare emulation losses with.
+
+They are trained like encoders. `constant` shows what an emulator does that knows nothing of the network, and
+`step-and-task-known` what one can do that knows all labels; an encoder that reads more of a network can do better still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.errors import EncoderError
+from rnn_zoos.format.files import Array
+from rnn_zoos.networks.stack import NetworkStack
+
+REFERENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"constant": (), "step-known": ("step",), "step-and-task-known": ("step", "task")}
+)
+"""Name -> what it knows."""
+
+_HARMONICS = (1, 2, 3)  # of an angle
+
+
+class ReferenceEncoder(FeatureEncoder):
+    """An MLP on one-hot labels, and on sines and cosines of angles.
+
+    Args:
+        data: The zoo.
+        known: Any of `step` and `task`.
+        embedding_size: Z, the number of entries of an embedding.
+    """
+
+    information: ClassVar[Information] = "labels"
+
+    def __init__(self, data: ZooData, known: tuple[str, ...], embedding_size: int) -> None:
+        super().__init__(data.architecture, embedding_size)
+        self.known = known
+        self.head = mlp(self.label_features(data.splits["train"]).shape[1], 256, 2, embedding_size)
+
+    def label_features(self, split: SplitData) -> Tensor:
+        """Return features [R, F] of the rows of a split, from their labels."""
+        features = [np.ones((len(split), 1))]
+        if "step" in self.known:
+            features.append(_one_hot(split, "step"))
+        if "task" in self.known and "angle" in split.index.column_names:
+            radians = np.deg2rad(split.labels("angle"))[:, None] * np.array(_HARMONICS)
+            features += [np.sin(radians), np.cos(radians)]
+        elif "task" in self.known:
+            features += [_one_hot(split, name) for name in ("m_b", "m_c", "m_d")]
+        return torch.from_numpy(np.concatenate(features, axis=1)).float()
+
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Raise EncoderError: weights do not tell labels."""
+        raise EncoderError("A reference reads the labels of rows, not weights. Embed rows of a zoo by an Embedder.")
+
+
+def make_reference(data: ZooData, name: str, embedding_size: int) -> ReferenceEncoder:
+    """Return a reference of `REFERENCES` with random parameters, drawn from torch's global random generator."""
+    return ReferenceEncoder(data, REFERENCES[name], embedding_size)
+
+
+def _one_hot(split: SplitData, column: str) -> Array:
+    """Return a feature for every value of a column in the whole zoo, float64 [R, values]."""
+    values = np.unique(split.zoo.index()[column].to_numpy())
+    return np.asarray(split.labels(column)[:, None] == values, np.float64)
