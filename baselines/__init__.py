@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rnn_zoos.baselines.benchmark.result_files import read_results
     from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
     from rnn_zoos.baselines.emulation.data import ZooData, load_data
+    from rnn_zoos.baselines.emulation.saved_encoder import load_encoder, save_encoder
     from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
     from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, embeddings_of
     from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
@@ -35,10 +36,12 @@ __all__ = [
     "embeddings_of",
     "leaderboard",
     "load_data",
+    "load_encoder",
     "make_encoder",
     "read_results",
     "run_control",
     "run_encoder",
+    "save_encoder",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -48,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.baselines.benchmark.result_files": ("read_results",),
         "rnn_zoos.baselines.benchmark.runner": ("run_control", "run_encoder"),
         "rnn_zoos.baselines.emulation.data": ("ZooData", "load_data"),
+        "rnn_zoos.baselines.emulation.saved_encoder": ("load_encoder", "save_encoder"),
         "rnn_zoos.baselines.emulation.training": ("EmulationRun", "EmulationSettings"),
         "rnn_zoos.baselines.encoders.encoder": ("Encoder", "FeatureEncoder", "embeddings_of"),
         "rnn_zoos.baselines.encoders.registry": ("ENCODERS", "make_encoder"),

@@ -11,6 +11,8 @@ import datasets
 import pyarrow.compute as pc
 
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.format.files import sha256_of
+from rnn_zoos.loaders.embeddings import COLUMN, embedding_column
 from rnn_zoos.loaders.transform import Gather, Library, stream
 from rnn_zoos.loaders.where import Where
 from rnn_zoos.loaders.zoo import open_zoo
@@ -27,6 +29,7 @@ def load_dataset(
     streaming: Literal[False] = False,
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.Dataset: ...
 @overload
 def load_dataset(
@@ -40,6 +43,7 @@ def load_dataset(
     streaming: Literal[True],
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.IterableDataset: ...
 @overload
 def load_dataset(
@@ -52,6 +56,7 @@ def load_dataset(
     streaming: Literal[False] = False,
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.DatasetDict: ...
 @overload
 def load_dataset(
@@ -65,6 +70,7 @@ def load_dataset(
     streaming: Literal[True],
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.IterableDatasetDict: ...
 @overload
 def load_dataset(
@@ -77,6 +83,7 @@ def load_dataset(
     streaming: bool = False,
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict: ...
 def load_dataset(
     name_or_dir: str | Path,
@@ -88,6 +95,7 @@ def load_dataset(
     streaming: bool = False,
     token: str | None = None,
     tensors: Library = "torch",
+    embeddings: str | Path | None = None,
 ) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
     """Load a zoo as `datasets` objects: one row per snapshot, with its labels and weights.
 
@@ -117,14 +125,16 @@ def load_dataset(
         streaming: return iterable datasets with one stream shard per zoo shard, for division over nodes and workers.
         token: Hub access token for private zoos; None uses that of `hf auth login` or HF_TOKEN. It is not pickled:
             spawned workers need HF_TOKEN.
-        tensors: "torch" or "numpy", the type of weights and rollouts.
+        tensors: "torch" or "numpy", the type of weights, rollouts and embeddings.
+        embeddings: file that `rnn-zoos embed` wrote for this zoo. Rows then also have `embedding`, float32 [16].
 
     Returns:
         A `Dataset` if `split` is given, else a `DatasetDict`; an `IterableDataset` or `IterableDatasetDict` if
         `streaming`.
 
     Raises:
-        FormatError: if the directory or repository is not a zoo, or `steps` or `where` is malformed.
+        FormatError: if the directory or repository is not a zoo, or `steps` or `where` is malformed; if `embeddings` is
+            not a file of embeddings, is of another zoo, or lacks rows.
         UnknownNameError: for an unknown split, step, column or value of `tensors`.
         IntegrityError: if a file is missing or damaged. Tensor files are verified on first access.
         HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
@@ -145,6 +155,9 @@ def load_dataset(
     for name in zoo.splits(split):
         table = zoo.index(name, steps, where)
         identity = f"{zoo.identity}{name}{steps}{where}{rollouts}"
+        if embeddings is not None:
+            table = table.append_column(COLUMN, embedding_column(Path(embeddings), zoo.identity, table))
+            identity += sha256_of(Path(embeddings))
         index = datasets.Dataset(
             table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
         )

@@ -13,6 +13,7 @@ import torch
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
+from rnn_zoos.loaders.embeddings import COLUMN
 from rnn_zoos.loaders.rollouts import decode_rollouts
 from rnn_zoos.loaders.source import Source
 from rnn_zoos.loaders.zoo import Zoo
@@ -42,7 +43,8 @@ class StackedWeights(dict[str, Any]):
 class Gather:
     """Adds `weights`, and rollouts if `rollouts` is set, to a batch of index rows. A picklable `datasets` transform.
 
-    A batch without the columns `shard` and `row` (after `select_columns`, for example) is returned unchanged.
+    A batch without the columns `shard` and `row` (after `select_columns`, for example) gets neither. The column
+    `embedding`, if there is one, becomes an array.
     """
 
     source: Source
@@ -62,6 +64,8 @@ class Gather:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch with the tensors of its rows in place of `shard` and `row`."""
+        if COLUMN in batch:
+            batch = batch | self._convert({COLUMN: np.asarray(batch[COLUMN], np.float32)})
         if not {"shard", "row"} & batch.keys():
             return batch
         if not {"split", "shard", "row"} <= batch.keys():

@@ -14,15 +14,15 @@ import torch
 
 from rnn_zoos import __version__
 from rnn_zoos.baselines.benchmark.measurements import BOOTSTRAP_REPEATS, evaluate_targets, measure_encoder
-from rnn_zoos.baselines.benchmark.presets import Preset, preset_of
-from rnn_zoos.baselines.benchmark.result_files import result_path
+from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.benchmark.result_files import result_path, write_result
 from rnn_zoos.baselines.benchmark.result_format import FORMAT
 from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
 from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.errors import PlanMismatchError
-from rnn_zoos.format.files import write_json
 from rnn_zoos.machine import describe_machine
 
 
@@ -36,15 +36,16 @@ def run_encoder(
 ) -> Path:
     """Train an encoder by emulation and end to end, evaluate it, and write the result file.
 
-    An existing result file with the same settings is returned unchanged. Until the result file is written, a checkpoint
-    is kept in a folder next to it; an interrupted training continues from there.
+    The trained encoder is saved next to the result file, for `load_encoder` and `rnn-zoos embed`. An existing result
+    file with the same settings is returned unchanged. Until the result file is written, a checkpoint is kept in a
+    folder next to it; an interrupted training continues from there.
 
     Args:
         data: The zoo, as `load_data` returns it.
-        encoder: A name of `ENCODERS`, or `module:Class` of your own encoder.
+        encoder: A name of `ENCODERS`, or `module:Class` of your own encoder, see `make_encoder`.
         seed: Seed of the initial weights and of everything that is drawn in training.
-        preset: `cpu` or `paper`, see `rnn_zoos.baselines.benchmark.presets`.
-        out: Folder of results; the file is `out/ZOO/ENCODER.SEED.json`.
+        preset: `quick`, `cpu` or `paper`, see `rnn_zoos.baselines.benchmark.presets`.
+        out: Folder of results; the files are `out/ZOO/ENCODER.SEED.json` and `out/ZOO/ENCODER.SEED.safetensors`.
         report: Called after every update of emulation with the number of updates and the loss.
 
     Returns:
@@ -69,15 +70,18 @@ def run_encoder(
     path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
     if _is_finished(path, identity):
         return path
-    settings, sizes = chosen.settings[data.zoo.manifest.zoo], _sizes(chosen, encoder)
+    settings, sizes = chosen.settings[data.zoo.manifest.zoo], chosen.sizes_of(encoder, data.zoo.manifest.zoo)
     run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
     run.train(report)
-    started = time.monotonic()
-    end_to_end = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
+    started, end_to_end = time.monotonic(), {}
+    if run.encoder.information != "labels":
+        save_encoder(run, path.with_suffix(".safetensors"), preset)
+        scores = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
+        end_to_end = {"end_to_end": scores}
     trained = time.monotonic()
-    measurements = {**measure_encoder(run), "end_to_end": end_to_end}
+    measurements = {**measure_encoder(run), **end_to_end}
     seconds = {"emulation": run.seconds, "end_to_end": trained - started, "measuring": time.monotonic() - trained}
-    write_json(path, {**identity, **measurements, "seconds": seconds, "made": _provenance(data)})
+    write_result(path, identity, {**measurements, "seconds": seconds, "made": _provenance(data)})
     shutil.rmtree(run.folder, ignore_errors=True)
     return path
 
@@ -111,12 +115,8 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
     if not _is_finished(path, identity):
         features = control_features(data, name)
         scores = evaluate_targets(data, features, 0, control.predictors, control.permuted)
-        write_json(path, {**identity, "downstream": scores, "made": _provenance(data)})
+        write_result(path, identity, {"downstream": scores, "made": _provenance(data)})
     return path
-
-
-def _sizes(preset: Preset, encoder: str) -> dict[str, Any]:
-    return dict(preset.sizes.get(encoder, {}))
 
 
 def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
         "preset": preset,
         "settings": asdict(chosen.settings[data.zoo.manifest.zoo]),
         "end_to_end_settings": asdict(chosen.end_to_end),
-        "sizes": _sizes(chosen, encoder),
+        "sizes": chosen.sizes_of(encoder, data.zoo.manifest.zoo),
         **_zoo_identity(data),
     }
 

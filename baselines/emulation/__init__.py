@@ -7,6 +7,8 @@
     optimisation    one update of the parameters
     training        the training loop
     checkpoint      the file that a training continues from
+    saved_encoder   the file of a trained encoder
+    zoo_embeddings  the file of the embeddings of a zoo by a saved encoder
     invariance      how much a symmetry of the weights changes an embedding
 
 May import: `rnn_zoos.baselines.encoders`, `rnn_zoos.loaders`.

@@ -56,9 +56,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "history": checkpoint.history,
         "seconds": checkpoint.seconds,
     }
-    content = safetensors.torch.save(
-        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"run": json.dumps(metadata)}
-    )
+    # Copies, because safetensors refuses tensors that share memory, such as tied parameters.
+    copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(copies, metadata={"run": json.dumps(metadata)})
     write_atomically(path, content)
 
 

@@ -2,7 +2,8 @@
 
     encoder        the interface; calling an encoder with checks
     registry       encoders by name
-    template       the smallest encoder, to be copied
+    template       the smallest encoders, to be copied
+    own_module     plain modules of users as encoders
     statistics, flat, transformer, dws          read weights
     probing, fixed_probes, self_rollout         run the networks
     layers, equivariant, queries, stepwise      building blocks

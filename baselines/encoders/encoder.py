@@ -1,7 +1,8 @@
 """The interface of an encoder: a module that maps the weights of M networks to M embeddings.
 
-New encoders subclass `Encoder`, or `FeatureEncoder` if they read fixed features of a network. `embeddings_of` calls an
-encoder and checks what it returns.
+Encoders of the project subclass `Encoder`, or `FeatureEncoder` if they read fixed features of a network. A plain
+`nn.Module` that reads nothing but weights needs neither: `own_module.py` wraps it. `embeddings_of` calls an encoder and
+checks what it returns.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ from rnn_zoos.networks.stack import NetworkStack
 Weights: TypeAlias = Mapping[str, Tensor]
 """Stacked weights: parameter name -> [M, *shape]."""
 
-Information: TypeAlias = Literal["weights", "queries", "data"]
-"""What an encoder uses: the weights; also outputs of the networks; also sequences of their training data."""
+Information: TypeAlias = Literal["weights", "queries", "data", "labels"]
+"""What an encoder uses: the weights; also outputs of the networks; also sequences of their training data.
+
+"labels" is for references that read labels of a network in place of its weights.
+"""
 
 
 class Encoder(nn.Module, ABC):
     """Maps the weights of M networks of one architecture to embeddings [M, Z] of length 1.
 
     A subclass defines `embed`, and sets the class attributes that do not have their default values. The embedding of a
-    network must not depend on the other networks of the batch.
+    network must not depend on the other networks of the batch. What `fit_inputs` computes belongs into buffers
+    (`register_buffer`): saved encoders consist of parameters and buffers. An encoder that only reads weights can be any
+    `torch.nn.Module` with `forward(weights)` instead, see `make_encoder`.
 
     Attributes:
         information: "weights" if `embed` reads weights only, "queries" if it also runs the networks, "data" if it also
@@ -70,6 +76,9 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.architecture = architecture
         self.embedding_size = embedding_size
+
+    def _get_name(self) -> str:  # torch's hook for the name of a module; messages use it
+        return type(self).__name__
 
     @classmethod
     def supports(cls, architecture: Architecture) -> bool:
@@ -148,7 +157,7 @@ class Encoder(nn.Module, ABC):
             >>> embeddings = make_encoder("interactive", stack.architecture)(stack.weights, stack)
         """
         if self.information != "weights" and stack is None:
-            raise EncoderError(f"{type(self).__name__} runs the networks: pass a NetworkStack of them as `stack`.")
+            raise EncoderError(f"{self._get_name()} runs the networks: pass a NetworkStack of them as `stack`.")
         return unit_length(self.embed(weights, stack))
 
     @property
@@ -266,7 +275,7 @@ def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None
 
 def check_embeddings(encoder: Encoder, embeddings: object, networks: int) -> Tensor:
     """Return the embeddings that an encoder made of `networks` networks. Raises EncoderError as `embeddings_of`."""
-    name, expected = type(encoder).__name__, (networks, encoder.embedding_size)
+    name, expected = encoder._get_name(), (networks, encoder.embedding_size)
     if not isinstance(embeddings, Tensor) or tuple(embeddings.shape) != expected:
         found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
         raise EncoderError(f"{name} returned {found} for {networks} networks; expected a tensor {expected}.")

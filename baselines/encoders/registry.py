@@ -1,4 +1,4 @@
-"""The encoders by name, and encoders of users as `module:Class`.
+"""The encoders by name, and encoders of users as `module:Class`: subclasses of `Encoder`, or any `nn.Module`.
 
 A new encoder of the benchmark is an entry of `ENCODERS`.
 """
@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from torch import nn
+
 from rnn_zoos.baselines.encoders.encoder import Encoder
+from rnn_zoos.baselines.encoders.own_module import make_module_encoder
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.networks.architecture import Architecture
 
@@ -21,10 +24,16 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "flat": "rnn_zoos.baselines.encoders.flat:FlatEncoder",
         "transformer": "rnn_zoos.baselines.encoders.transformer:TransformerEncoder",
         "dws": "rnn_zoos.baselines.encoders.dws:DWSEncoder",
+        "neural-graph": "rnn_zoos.baselines.encoders.neural_graph:NeuralGraphEncoder",
+        "canonical-flat": "rnn_zoos.baselines.encoders.canonical:CanonicalFlatEncoder",
+        "canonical-transformer": "rnn_zoos.baselines.encoders.canonical:CanonicalTransformerEncoder",
+        "probegen": "rnn_zoos.baselines.encoders.probegen:ProbeGen",
         "non-interactive": "rnn_zoos.baselines.encoders.probing:NonInteractiveProbing",
         "interactive": "rnn_zoos.baselines.encoders.probing:InteractiveProbing",
         "random-probes": "rnn_zoos.baselines.encoders.fixed_probes:RandomProbes",
         "data-probes": "rnn_zoos.baselines.encoders.fixed_probes:DataProbes",
+        "data-bank": "rnn_zoos.baselines.encoders.fixed_probes:DataBank",
+        "rotation-bank": "rnn_zoos.baselines.encoders.rotation_bank:RotationBank",
         "telling-probes": "rnn_zoos.baselines.encoders.fixed_probes:SelectedProbes",
         "self-rollout": "rnn_zoos.baselines.encoders.self_rollout:SelfRollout",
         "self-rollout-soft": "rnn_zoos.baselines.encoders.self_rollout:SoftSelfRollout",
@@ -43,35 +52,43 @@ Example:
 def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16, **sizes: Any) -> Encoder:  # noqa: ANN401 - each encoder has its own sizes
     """Return a new encoder with random parameters, drawn from torch's global random generator.
 
+    Your own encoder, as `module:Class`, can be any `torch.nn.Module` whose `forward(weights)` maps stacked weights, a
+    dict name -> [M, *shape], to embeddings [M, Z]. If its `__init__` has parameters `architecture` and
+    `embedding_size`, they are passed; all other parameters need default values. A subclass of `Encoder` is needed only
+    if it runs the networks, is trained on random signed permutations of them, or fits its inputs.
+
     Args:
-        name: A name in `ENCODERS`, or `module:Class` of another subclass of `Encoder`.
+        name: A name in `ENCODERS`, or `module:Class` of another subclass of `Encoder` or of `torch.nn.Module`.
         architecture: Architecture of the networks.
         embedding_size: Z, the number of entries of an embedding.
         **sizes: Further keyword arguments of the encoder's class, such as `hidden`.
 
     Returns:
-        The encoder.
+        The encoder. Other modules than subclasses of `Encoder` are wrapped in one, which scales their embeddings to
+        length 1.
 
     Raises:
         UnknownNameError: If the name is not in `ENCODERS` and has no colon.
-        EncoderError: If the class cannot be imported, is not a subclass of `Encoder`, does not accept the arguments,
-            or does not support the architecture.
+        EncoderError: If the class cannot be imported, is not a subclass of `torch.nn.Module`, does not accept the
+            arguments, or does not support the architecture.
 
     Example:
         >>> from rnn_zoos import open_zoo
         >>> from rnn_zoos.baselines import make_encoder
         >>> architecture = open_zoo("zoos/formal-languages").manifest.architecture
         >>> encoder = make_encoder("interactive", architecture, hidden=64)
-        >>> same_class = make_encoder("rnn_zoos.baselines.encoders.probing:InteractiveProbing", architecture)
+        >>> own = make_encoder("rnn_zoos.baselines.encoders.template:MyModule", architecture)
     """
-    kind = encoder_class(name)
+    kind = _class_of(name)
+    if not issubclass(kind, Encoder):
+        return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
         return kind(architecture, embedding_size, **sizes)
     except TypeError as error:
         raise EncoderError(f"{name} cannot be made for {architecture}: {error}.") from error
 
 
-def encoder_class(name: str) -> type[Encoder]:
+def _class_of(name: str) -> type[nn.Module]:
     """Return the class of an encoder by name or `module:Class`. Raises UnknownNameError and EncoderError."""
     if ":" not in name and name not in ENCODERS:
         raise UnknownNameError.among("encoder", name, [*ENCODERS, "module:Class"])
@@ -80,8 +97,19 @@ def encoder_class(name: str) -> type[Encoder]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise EncoderError(f"The encoder {name} cannot be imported: {error}. Is its folder in PYTHONPATH?") from error
-    if not (isinstance(found, type) and issubclass(found, Encoder)):
-        raise EncoderError(f"{name} is not a subclass of rnn_zoos.baselines.Encoder.")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise EncoderError(
+            f"{name} is not a subclass of rnn_zoos.baselines.Encoder or of torch.nn.Module, but {found!r}. Give the "
+            "class of a module whose forward(weights) returns embeddings."
+        )
+    return found
+
+
+def encoder_class(name: str) -> type[Encoder]:
+    """Return the class of an encoder that is a subclass of `Encoder`. Raises UnknownNameError and EncoderError."""
+    found = _class_of(name)
+    if not issubclass(found, Encoder):
+        raise EncoderError(f"{name} is not a subclass of rnn_zoos.baselines.Encoder. Use make_encoder to wrap it.")
     return found
 
 

@@ -1,4 +1,7 @@
-"""Copy this file to start an encoder. `rnn-zoos benchmark --encoder my_module:MyEncoder` trains and evaluates it."""
+"""Copy this file to start an encoder. `rnn-zoos benchmark --encoder my_module:MyModule` trains and evaluates it.
+
+`MyModule` only reads weights: any `nn.Module` will do. `MyEncoder` also runs the networks, which needs an `Encoder`.
+"""
 
 from collections.abc import Mapping
 
@@ -7,6 +10,19 @@ from torch import Tensor, nn
 
 from rnn_zoos import Architecture, NetworkStack
 from rnn_zoos.baselines import Encoder
+
+
+class MyModule(nn.Module):
+    """An MLP on the bias of the readout. `architecture` and `embedding_size` are passed because they are parameters."""
+
+    def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(architecture.output_size, 64), nn.ReLU(), nn.Linear(64, embedding_size))
+
+    def forward(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return embeddings [M, Z] of M networks from their stacked weights, name -> [M, *shape]."""
+        embeddings: Tensor = self.mlp(weights["linear.bias"])
+        return embeddings
 
 
 class MyEncoder(Encoder):

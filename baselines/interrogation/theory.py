@@ -4,16 +4,18 @@ A family is a table of integers [F functions, X inputs]: row f holds the outputs
 differ; otherwise, or if the table is not such an array, functions raise FormatError. A query evaluates the unknown
 function at one input. A non-interactive interrogator fixes its inputs beforehand: they must be a separating set, on
 which all rows differ. An interactive interrogator is a decision tree: the outputs so far determine the next input. Both
-are the subject of section 3 of Herrmann, Faccio and Schmidhuber (ICML 2024). The statements here are in our own words
-and do not correspond one to one to the propositions of that section:
+are the subject of section 3 of Herrmann, Faccio and Schmidhuber (ICML 2024). The statements here are in our own words,
+and named by what they say:
 
-- Every family of F functions can be identified by at most F - 1 non-interactive queries: `greedy_separating_set`.
-- Some families need F - 1 queries even with interaction, for example functions that are 1 at one input each, all at
-  different ones: `compare(numpy.eye(F, dtype=int))`.
-- Interaction can save exponentially many queries: n instead of 2^n - 1 for `gap_family(n)`.
-- Interaction never needs more queries, since an interactive interrogator may ignore the outputs. With K possible
-  outputs, ceil(log_K F) queries are necessary. `compare` returns all of these numbers.
-- Some families gain nothing from interaction: `independent_family`.
+- F - 1 queries are enough: every family of F functions can be identified by at most F - 1 non-interactive queries,
+  `greedy_separating_set`.
+- The worst case of F - 1 queries, for both kinds: some families need them even with interaction, for example functions
+  that are 1 at one input each, all at different ones, `compare(numpy.eye(F, dtype=int))`.
+- The gap: interaction can save exponentially many queries, n instead of 2^n - 1 for `gap_family(n)`.
+- Interaction never costs queries, since an interactive interrogator may ignore the outputs.
+- The information bound: with K possible outputs, ceil(log_K F) queries are necessary. `compare` returns all of these
+  numbers.
+- No gain: some families gain nothing from interaction, `independent_family`.
 """
 
 from __future__ import annotations

@@ -11,10 +11,12 @@ from typing import NoReturn
 import typer
 
 from rnn_zoos.cli.benchmark import benchmark, leaderboard
+from rnn_zoos.cli.embed import embed
 from rnn_zoos.cli.exchange import export, import_, publish
 from rnn_zoos.cli.generate import generate, merge, plan, verify
 from rnn_zoos.cli.inspection import check, info, plot, sample
 from rnn_zoos.cli.speed import speed
+from rnn_zoos.cli.study import study
 from rnn_zoos.errors import MissingExtraError, ZooError
 
 EXTRAS = {
@@ -65,6 +67,8 @@ app.command(rich_help_panel=_EXCHANGE)(export)
 app.command(rich_help_panel=_EXCHANGE)(publish)
 app.command(rich_help_panel=_MEASURE)(benchmark)
 app.command(rich_help_panel=_MEASURE)(leaderboard)
+app.command(rich_help_panel=_MEASURE)(study)
+app.command(rich_help_panel=_MEASURE)(embed)
 app.add_typer(speed, name="speed", rich_help_panel=_MEASURE)
 
 

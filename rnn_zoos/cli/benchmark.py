@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,11 +32,36 @@ def benchmark(
     ] = None,
     preset: Annotated[
         str,
-        typer.Option(help="Preset: cpu (minutes per encoder and seed on 2 cores) or paper.", metavar="cpu|paper"),
+        typer.Option(
+            help="Preset: quick (minutes per encoder and seed), cpu (the leaderboard) or paper.",
+            metavar="quick|cpu|paper",
+        ),
     ] = "cpu",
     seeds: Annotated[
-        int, typer.Option(help="Number of seeds (0, 1, ...) with which each encoder is trained.", metavar="N", min=1)
-    ] = 3,
+        int | None,
+        typer.Option(
+            help="Number of seeds (0, 1, ...) with which each encoder is trained.",
+            metavar="N",
+            min=1,
+            show_default="1 with --preset quick, else 3",
+        ),
+    ] = None,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Also make the results of controls and of references that read labels.",
+            show_default="not with --preset quick",
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of results to compare the encoders with.",
+            metavar="DIR",
+            show_default="the results in the checkout",
+        ),
+    ] = None,
     biases: Annotated[
         str,
         typer.Option(
@@ -54,33 +81,60 @@ def benchmark(
     """Train encoders by emulation, and evaluate what their embeddings reveal.
 
     Each encoder is trained together with an emulator; then predictors of tasks,
-    accuracies and other labels are trained on its embeddings. Existing results
-    are kept: if it was interrupted, the same command resumes.
+    accuracies and other labels are trained on its embeddings. Prints how the
+    encoders stand among other results. Existing results are kept: if it was
+    interrupted, the same command resumes.
 
     \b
     Examples:
       rnn-zoos benchmark --zoo zoos/formal-languages --out results \\
-          --encoder statistics --seeds 1
+          --encoder my_module:MyModule --preset quick
       rnn-zoos benchmark --zoo zoos/formal-languages --out results \\
-          --encoder my_module:MyEncoder
+          --encoder statistics --seeds 1
     """
+    from rnn_zoos.baselines.benchmark.comparable import comparable_results, how_to_compare, shared_entries
     from rnn_zoos.baselines.benchmark.presets import preset_of
     from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
     from rnn_zoos.baselines.downstream.controls import controls_of
     from rnn_zoos.baselines.emulation.data import check_device, to_biases
+    from rnn_zoos.baselines.emulation.references import REFERENCES
+    from rnn_zoos.baselines.encoders.own_module import try_module
     from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 
-    preset_of(preset)
+    chosen = preset_of(preset)
     plan = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device))
-    architecture = plan.load().architecture
-    encoders = encoder or usable_encoders(architecture)
-    for name in encoders:
-        make_encoder(name, architecture)  # an unusable encoder is reported at once, not after an hour
-    jobs = [Job(name, seed) for seed in range(seeds) for name in encoders]
-    jobs += [Job(control, None) for control in controls_of(plan.biases)]
+    data = plan.load()
+    encoders = encoder or usable_encoders(data.architecture)
+    for name in {*encoders} - {*REFERENCES}:  # what cannot work is reported at once, not after an hour
+        try_module(make_encoder(name, data.architecture, **chosen.sizes_of(name, data.zoo.manifest.zoo)))
+    shared = shared_entries(data, preset)
+    others = comparable_results(shared, encoders, against)
+    quick = preset == "quick"
+    with_controls = not quick if controls is None else controls
+    names = [*encoders, *(REFERENCES if with_controls and biases == "apart" else ())]  # references read no biases
+    jobs = [Job(name, seed) for seed in range(seeds or (1 if quick else 3)) for name in names]
+    jobs += [Job(control, None) for control in controls_of(plan.biases) if with_controls]
+    made: dict[Job, Path] = {}
+
+    def finished(job: Job, path: Path) -> None:
+        print(f"{job}: {path}", flush=True)
+        made[job] = path
+
     with progress_bar(f"{len(jobs)} results") as progress:
-        make_results(plan, jobs, workers, lambda job, path: print(f"{job}: {path}", flush=True), progress)
+        make_results(plan, jobs, workers, finished, progress)
+    new = [json.loads(made[job].read_text()) for job in jobs if job.seed is not None]
+    if others:
+        print(_standing(new, others))
+    elif encoder:  # not after a benchmark of all encoders: the leaderboard compares them
+        print(how_to_compare(shared))
     print(f"All results are complete. Show them with: rnn-zoos leaderboard {out}")
+
+
+def _standing(new: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Return how the encoders of new results stand among other results."""
+    from rnn_zoos.baselines.benchmark.comparison import standing
+
+    return standing([result for result in new if result["information"] != "labels"], others)
 
 
 def leaderboard(

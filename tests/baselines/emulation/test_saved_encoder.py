@@ -189,6 +189,12 @@ def test_files_that_are_no_saved_encoders_are_explained(data, tmp_path):
         load_encoder(run.checkpoint)
 
 
+def test_a_reference_that_reads_labels_is_not_saved(data, tmp_path):
+    with pytest.raises(EncoderError, match="step-known reads labels of its zoo"):
+        saved(data, "step-known", tmp_path)
+    assert not (tmp_path / "encoder.safetensors").exists()
+
+
 def test_an_encoder_whose_code_has_changed_is_explained(data, tmp_path, monkeypatch):
     path = saved(data, f"{__name__}:Changed", tmp_path)
     monkeypatch.setattr(Changed, "width", 4)

@@ -1,8 +1,12 @@
 """The fewest queries: searches agree with brute force, families need the queries that they should, bounds hold."""
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import combinations
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,6 +237,19 @@ def test_the_figure_shows_the_results_of_the_searches(tmp_path, monkeypatch):
     assert [compared.non_interactive for compared in found[:6]] == [1, 3, 7, 15, 31, 63]
     interactive, non_interactive = ([getattr(c, f) for c in found[6:]] for f in ("interactive", "non_interactive"))
     assert np.mean(interactive) < np.mean(non_interactive) - 0.5
+
+
+def test_statements_are_named_by_what_they_say_and_not_by_the_numbers_of_propositions():
+    for module in (theory, figure):
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        assert not re.search(r"(?i)proposition|theorem|lemma", source), module.__name__
+    assert "worst case of F - 1 queries" in theory.__doc__ and "The gap:" in theory.__doc__
+
+
+def test_the_theory_needs_no_plotting():
+    script = "import sys, rnn_zoos.baselines.interrogation.theory; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path, monkeypatch):

@@ -1,0 +1,80 @@
+"""Which stored results new results can be compared with: those of the same zoo and the same settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.benchmark.result_files import Result
+from rnn_zoos.baselines.benchmark.result_format import check_result
+from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
+from rnn_zoos.errors import FormatError
+
+
+def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
+    """Return the entries of result files in which results must agree to be compared: zoo, biases, preset, settings."""
+    manifest = data.zoo.manifest
+    entries = {
+        "zoo": {"name": manifest.zoo, "preset": manifest.preset, "sha256": data.zoo.identity},
+        "biases": data.biases,
+        "preset": preset,
+        "settings": asdict(preset_of(preset).settings[manifest.zoo]),
+    }
+    return dict(json.loads(json.dumps(entries)))  # tuples become lists, as in files
+
+
+def comparable_results(shared: Result, names: Collection[str], directory: Path | None) -> list[Result]:
+    """Return the results of other encoders below a directory that new results can be compared with.
+
+    Args:
+        shared: The `shared_entries` of the new results.
+        names: Names of the encoders that are new, which are left out.
+        directory: Folder of result files; None is that of the project, which may have none.
+
+    Raises:
+        FormatError: The given directory has no comparable result, or a comparable one is not valid.
+    """
+    found: list[Result] = []
+    for path, result in _results_below(STORED if directory is None else directory):
+        if all(result.get(key) == value for key, value in shared.items()) and result["encoder"] not in names:
+            problems = check_result(path)
+            if problems:
+                raise FormatError(f"{path}: {problems[0]} Delete the file, or make it again.")
+            found.append(result)
+    if directory is not None and not found:
+        raise FormatError(
+            f"{directory} has no results of other encoders on the zoo {_zoo(shared)} with preset {shared['preset']}, "
+            f"biases {shared['biases']} and the same settings. Make some with `rnn-zoos benchmark`, or leave out "
+            "--against."
+        )
+    return found
+
+
+def how_to_compare(shared: Result) -> str:
+    """Return one line for new results without comparable stored ones: which command makes some."""
+    preset = shared["preset"]
+    return (
+        f"There are no stored results on the zoo {_zoo(shared)} with preset {preset} to compare with. To make some: "
+        f"rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with --against OTHER."
+    )
+
+
+def _zoo(shared: Result) -> str:
+    zoo = shared["zoo"]
+    return f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
+
+
+def _results_below(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the JSON objects below a directory; other files are not results, and are left out."""
+    for path in sorted(directory.rglob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            yield path, content

@@ -1,0 +1,63 @@
+"""Embeddings that `rnn-zoos embed` wrote, as a column of index rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from rnn_zoos.errors import FormatError
+from rnn_zoos.format.files import Array, map_tensors, read_header, tensor_differences
+
+FORMAT = 1
+"""Version of the format of the file, the entry `format` of the JSON in its header."""
+COLUMN = "embedding"
+"""Name of the column: float32 [Z]."""
+_SHOWN = 5  # missing rows that a message lists
+_EXPECTED = "Expected a file that `rnn-zoos embed` wrote."
+
+
+def embedding_column(path: Path, zoo_identity: str, rows: pa.Table) -> pa.FixedSizeListArray:
+    """Return the embeddings of index rows [R], float32 lists of length Z, found by `run` and `step`.
+
+    Raises FormatError if it is not a file of embeddings, if they are of another zoo than the one with the hash
+    `zoo_identity`, or if rows are missing.
+    """
+    stored = _read(path, zoo_identity)
+    places = {key: place for place, key in enumerate(zip(stored["run"].tolist(), stored["step"].tolist(), strict=True))}
+    wanted = list(zip(rows["run"].to_pylist(), rows["step"].to_pylist(), strict=True))
+    missing = [f"run {run} step {step}" for run, step in wanted if (run, step) not in places]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise FormatError(
+            f"{path} lacks the embeddings of {len(missing)} of {len(wanted)} rows: {shown}. Make it again with: "
+            "rnn-zoos embed."
+        )
+    found = stored["embeddings"][[places[key] for key in wanted]].astype(np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), found.shape[1])
+
+
+def _read(path: Path, zoo_identity: str) -> dict[str, Array]:
+    """Return `embeddings` [N, Z], `run` and `step` [N]. Raises FormatError."""
+    header, _ = read_header(path)
+    try:
+        about = json.loads(header["__metadata__"]["rnn_zoos"])
+        version, zoo = about["format"], about["zoo"]
+        made_for = f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
+        rows, size = header["embeddings"]["shape"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path} has no embeddings ({error!r}). {_EXPECTED}") from error
+    if version != FORMAT:
+        raise FormatError(f"{path} has embeddings of format {version}; expected {FORMAT}. Update rnn-zoos.")
+    if zoo["sha256"] != zoo_identity:
+        raise FormatError(
+            f"{path} has embeddings of another zoo, {made_for}; this one has the hash {zoo_identity[:12]}. Make "
+            "embeddings of this zoo with: rnn-zoos embed."
+        )
+    stored = map_tensors(path)
+    expected = {"embeddings": ("F16", (size,)), "run": ("I32", ()), "step": ("I32", ())}
+    for difference in tensor_differences(stored, expected, rows):
+        raise FormatError(f"{path} {difference}. {_EXPECTED}")
+    return stored

@@ -1,0 +1,89 @@
+"""Which stored results new results are compared with: the same zoo and settings, and other encoders."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import ZOOS
+
+from rnn_zoos import open_zoo
+from rnn_zoos.baselines.benchmark import comparable, runner
+from rnn_zoos.baselines.benchmark.comparable import comparable_results, how_to_compare, shared_entries
+from rnn_zoos.baselines.benchmark.presets import PRESETS
+from rnn_zoos.errors import FormatError
+
+
+def result(encoder: str = "mine", **changes) -> dict:
+    zoo = {"name": "formal-languages", "preset": "medium", "sha256": "ab" * 32}
+    entries = {"encoder": encoder, "zoo": zoo, "preset": "quick", "settings": {"updates": 3}, "biases": "apart"}
+    return entries | changes
+
+
+def shared(**changes) -> dict:
+    return {key: result(**changes)[key] for key in ("zoo", "preset", "settings", "biases")}
+
+
+def store(folder: Path, *contents: object) -> Path:
+    folder.mkdir(parents=True)
+    for number, content in enumerate(contents):
+        (folder / f"{number}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _all_are_valid(monkeypatch) -> None:
+    monkeypatch.setattr(comparable, "check_result", lambda path: [])
+
+
+def test_results_of_other_encoders_with_the_same_zoo_and_settings_are_found(tmp_path):
+    other_zoo = result()["zoo"] | {"sha256": "cd" * 32}
+    others = [
+        result("flat", zoo=other_zoo),
+        result("flat", preset="cpu"),
+        result("flat", settings={"updates": 4}),
+        result("flat", biases="merged"),
+        result("mine", seed=7),
+        {"control": "mean", "zoo": result()["zoo"], "biases": "apart"},
+        {"runs": []},
+        [1, 2],
+    ]
+    folder = store(tmp_path / "results" / "deeper", result("flat"), *others, result("dws", seed=1))
+    (folder / "damaged.json").write_text("{")
+    found = comparable_results(shared(), ["mine"], tmp_path / "results")
+    assert found == [result("flat"), result("dws", seed=1)]
+
+
+def test_without_a_directory_the_stored_results_of_the_project_are_used_if_there_are_any(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparable, "STORED", store(tmp_path / "stored", result("flat"), result("dws", preset="cpu")))
+    assert comparable_results(shared(), ["mine"], None) == [result("flat")]
+    assert comparable_results(shared(preset="paper"), ["mine"], None) == []
+    monkeypatch.setattr(comparable, "STORED", tmp_path / "nowhere")
+    assert comparable_results(shared(), ["mine"], None) == []
+    assert "on the zoo formal-languages, preset medium (abababababab) with preset quick" in how_to_compare(shared())
+    assert "rnn-zoos benchmark --zoo DIR --preset quick --out OTHER" in how_to_compare(shared())
+
+
+def test_a_directory_without_comparable_results_is_reported(tmp_path):
+    folder = store(tmp_path / "results", result("mine"), result("flat", preset="cpu"))
+    with pytest.raises(FormatError, match="has no results of other encoders on .* with preset quick, biases apart and"):
+        comparable_results(shared(), ["mine"], folder)
+    with pytest.raises(FormatError, match="nowhere has no results"):
+        comparable_results(shared(), ["mine"], tmp_path / "nowhere")
+
+
+def test_a_comparable_result_that_is_not_valid_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparable, "check_result", lambda path: [f"{path.stem} is wrong."])
+    assert comparable_results(shared(), ["mine"], None) == []
+    folder = store(tmp_path / "results", result("flat", preset="cpu"), result("flat"))
+    with pytest.raises(FormatError, match=r"1.json: 1 is wrong. Delete the file, or make it again."):
+        comparable_results(shared(), ["mine"], folder)
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_the_shared_entries_are_those_of_the_result_files(name, zoo):
+    data = SimpleNamespace(zoo=open_zoo(zoo(name)), biases="merged")
+    found = shared_entries(data, "cpu")
+    identity = json.loads(json.dumps(runner._encoder_identity(data, "flat", 0, "cpu")))
+    assert found == {key: identity[key] for key in found} and found["zoo"]["sha256"] == data.zoo.identity
+    assert found["settings"]["updates"] == PRESETS["cpu"].settings[name].updates
