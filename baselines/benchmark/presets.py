@@ -52,7 +52,7 @@ _SMALL = {
     "dws": {"channels": 16, "layers": 2},
 }
 # An emulator of networks that classify digits first has to learn to classify digits, which takes many sequences.
-_DIGIT_BATCHES = {"networks": 32, "sequences": 4}
+_CPU_DIGITS = replace(_CPU, networks=32, sequences=4)
 _PAPER = EmulationSettings(
     updates=100_000,
     evaluate_every=1000,
@@ -69,15 +69,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "quick": Preset(
             {
                 _LANGUAGES: replace(_CPU, updates=4000, evaluate_every=500),
-                _DIGITS: replace(_CPU, updates=3000, evaluate_every=500, **_DIGIT_BATCHES),
+                _DIGITS: replace(_CPU_DIGITS, updates=3000, evaluate_every=500),
             },
             EndToEndSettings(updates=500),
             _SMALL,
         ),
         # The leaderboard.
-        "cpu": Preset(
-            {_LANGUAGES: _CPU, _DIGITS: replace(_CPU, **_DIGIT_BATCHES)}, EndToEndSettings(updates=2000), _SMALL
-        ),
+        "cpu": Preset({_LANGUAGES: _CPU, _DIGITS: _CPU_DIGITS}, EndToEndSettings(updates=2000), _SMALL),
         # The configuration of the paper's code, as far as it is known (Herrmann et al., ICML 2024); docs/benchmark.md
         # lists what differs. No stored result was made with it.
         "paper": Preset(

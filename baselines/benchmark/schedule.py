@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +53,7 @@ class Benchmark:
         return run_encoder(data, job.name, job.seed, self.preset, self.out, report)
 
 
-class Work(Protocol):
+class Work(Hashable, Protocol):
     """What jobs have in common: `Benchmark`, or the trainings of a study. Hashable, and sent to worker processes."""
 
     @property

@@ -104,7 +104,7 @@ class Emulator(nn.Module):
 
     def _native_runner(self, weights: Tensor) -> _Run:
         """Return the same function, half as expensive: x_t is never computed, its weights are multiplied beforehand."""
-        layers = [list(layer) for layer in self.core.all_weights]
+        layers: list[list[Tensor]] = [list(layer) for layer in self.core.all_weights]
         layers[0][0] = layers[0][0] @ weights  # [4 hidden, F]
         recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in layers])
 

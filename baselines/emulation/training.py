@@ -314,4 +314,5 @@ def _rows_of_first_runs(train: SplitData, runs: int) -> Tensor:
     known = numbers.unique()
     if runs > len(known):
         raise EncoderError(f"training_runs is {runs}, but split train has {len(known)} runs. Use at most that many.")
-    return (numbers <= known[runs - 1]).nonzero()[:, 0]
+    (rows,) = torch.nonzero(numbers <= known[runs - 1], as_tuple=True)
+    return rows

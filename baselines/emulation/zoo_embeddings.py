@@ -20,7 +20,9 @@ from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import merge_biases
 
 STORED = Path(__file__).resolve().parents[1] / "results"
-"""Folder of the project's stored results, in a checkout; an installed package does not have it."""
+"""Folder of the project's stored results by preset, in a checkout; an installed package does not have it."""
+STORED_ENCODERS = STORED / "cpu"
+"""Folder of the project's stored encoders."""
 _SUFFIX = ".safetensors"
 _BATCH = 256  # networks that are embedded at once
 
@@ -32,14 +34,15 @@ def find_encoder(name_or_file: str, zoo: str, stored: Path | None = None) -> Pat
         name_or_file: A path that exists or ends in .safetensors; or the name of an encoder that is stored for this zoo,
             with its seed (`flat.1`) or without, which stands for the lowest seed.
         zoo: Name of the zoo, `formal-languages` or `sequential-mnist`.
-        stored: Folder of the stored results; None is `STORED`.
+        stored: Folder of the stored encoders; None is `STORED_ENCODERS`.
 
     Raises:
         UnknownNameError: No such encoder is stored; the message lists those that are.
     """
     if name_or_file.endswith(_SUFFIX) or Path(name_or_file).is_file():
         return Path(name_or_file)
-    found = {path.name.removesuffix(_SUFFIX): path for path in sorted(((stored or STORED) / zoo).glob(f"*{_SUFFIX}"))}
+    folder = (stored or STORED_ENCODERS) / zoo
+    found = {path.name.removesuffix(_SUFFIX): path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
     pattern = re.compile(rf"{re.escape(name_or_file)}\.(\d+)")
     seeds = sorted((int(match[1]), match[0]) for match in map(pattern.fullmatch, found) if match)
     if name_or_file in found:

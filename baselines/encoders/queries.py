@@ -79,9 +79,9 @@ class _Symbols(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         (logits,) = ctx.saved_tensors
-        return torch.ops.aten._softmax_backward_data(
-            gradient, (SHARPNESS * logits).softmax(dim=-1), -1, logits.dtype
-        ).mul_(SHARPNESS)
+        soft = (SHARPNESS * logits).softmax(dim=-1)
+        slope: Tensor = torch.ops.aten._softmax_backward_data(gradient, soft, -1, logits.dtype)
+        return slope.mul_(SHARPNESS)
 
 
 def read_answers(outputs: Tensor, answers: Answers) -> Tensor:

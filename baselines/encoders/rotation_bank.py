@@ -61,7 +61,8 @@ class CircularHead(nn.Module):
         """Return means and Fourier coefficients of the convolved features, [M, C, 5]: 1, cos, sin, cos 2, sin 2."""
         read = self.read(features.transpose(1, 2)).relu().transpose(1, 2)  # [M, hidden, A]
         around = torch.cat([read, read[..., :-1]], dim=-1)
-        return F.relu(self.turn(around)) @ self.harmonics.T
+        turned: Tensor = F.relu(self.turn(around))
+        return turned @ self.harmonics.T
 
     def forward(self, features: Tensor) -> Tensor:
         """Return embeddings [M, Z]."""

@@ -25,9 +25,8 @@ class Core(nn.Module):
         # With residual connections, every layer is an LSTM of its own; otherwise one LSTM has all layers.
         sizes = [(inputs if layer == 0 else hidden) for layer in range(layers)]
         depths = [1] * layers if residual else [layers]
-        self.parts = nn.ModuleList(
-            nn.LSTM(size, hidden, depth, batch_first=True) for size, depth in zip(sizes, depths, strict=False)
-        )
+        lstms = [nn.LSTM(size, hidden, depth, batch_first=True) for size, depth in zip(sizes, depths, strict=False)]
+        self.parts = nn.ModuleList(lstms)
 
     def start(self) -> RunningCore:
         """Return the core ready to run on sequences, with its present weights."""
@@ -53,7 +52,7 @@ class RunningCore:
         return outputs, new_state
 
 
-def _native_lstm(lstm: nn.LSTM) -> Any:  # noqa: ANN401 - as nn.LSTM is called
+def _native_lstm(lstm: Any) -> Any:  # noqa: ANN401 - an nn.LSTM, and what is called like one
     """Return a function that does what a call of `lstm` does."""
     recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in lstm.all_weights])
 

@@ -88,7 +88,9 @@ class NetworkStack:
             outputs, last = state.recurrence(inputs, state.tensors)
             return outputs, NativeStates(state.recurrence, last)
         # Packed anew for every sequence, 1 ms for 64 networks: weights may have changed since the last one.
-        layers = [[self.weights[name] for name in shapes] for shapes in map(self.architecture.layer_shapes, self._layers)]
+        layers = [
+            [self.weights[name] for name in shapes] for shapes in map(self.architecture.layer_shapes, self._layers)
+        ]
         readout = [self.weights["linear.weight"], self.weights["linear.bias"]]
         recurrence = Recurrence(self.architecture.cell, layers, readout)
         outputs, last = recurrence(inputs, None if state is None else stack_states(state))

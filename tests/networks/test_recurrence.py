@@ -1,6 +1,8 @@
 """The native code for stacks of networks equals its references: batched products and `nn.LSTM`."""
 
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -66,7 +68,8 @@ def test_outputs_states_and_all_gradients_equal_those_of_one_network_after_the_o
         assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in zip(gradients, again, strict=True))
         results.append([found, *state, *gradients])
     for one, other in zip(*results, strict=True):
-        assert one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.detach().abs().max()))
+        largest = float(other.detach().abs().max())
+        assert one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -125,3 +128,19 @@ def test_layers_without_readout_equal_those_of_torch():
     gradients = [torch.autograd.grad(found.square().sum(), leaves) for found in (outputs, expected)]
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_is_freed_without_the_garbage_collector():
+    """A cycle of references would keep the packed weights of hundreds of updates."""
+    lstm = torch.nn.LSTM(3, 4, batch_first=True)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        recurrence = Recurrence("lstm", [[tensor[None] for tensor in layer] for layer in lstm.all_weights])
+        recurrence(torch.ones(1, 2, 5, 3))[0].sum().backward()
+        alive = weakref.ref(recurrence)
+        del recurrence
+        assert alive() is None
+    finally:
+        if collecting:
+            gc.enable()

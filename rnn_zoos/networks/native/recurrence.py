@@ -81,7 +81,7 @@ class Recurrence:
         self.parameters = parameters
         self.trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters)
         # Every pass takes this number as an input, so that the engine asks for the parameters' gradients after the last.
-        self.token = _Parameters.apply(self, *parameters) if self.trains else None  # type: ignore[no-untyped-call]
+        self.token = _Parameters.apply(self.stack, *parameters) if self.trains else None  # type: ignore[no-untyped-call]
 
     def __call__(self, inputs: Tensor, state: NativeState | None = None) -> tuple[Tensor, NativeState]:
         """Run on inputs [M, B, T, I]; return outputs [M, B, T, O] and the last state."""
@@ -99,15 +99,16 @@ class _Parameters(torch.autograd.Function):
     """Returns a number that stands for the parameters; its backward pass returns their gradients, summed by the stack."""
 
     @staticmethod
-    def forward(ctx: Any, recurrence: Recurrence, *parameters: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.recurrence, ctx.shapes = recurrence, [tensor.shape for tensor in parameters]
+    def forward(ctx: Any, stack: _native.Stack, *parameters: Tensor) -> Tensor:  # noqa: ANN401
+        # The stack alone: a `Recurrence` here would be a cycle of references, which keeps its memory for long.
+        ctx.stack, ctx.shapes = stack, [tensor.shape for tensor in parameters]
         return torch.zeros(())
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *unused: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         gradients = [torch.empty(shape) for shape in ctx.shapes]
-        ctx.recurrence.stack.take_gradients([_array(tensor) for tensor in gradients])
+        ctx.stack.take_gradients([_array(tensor) for tensor in gradients])
         return (None, *gradients)
 
 
@@ -115,7 +116,7 @@ class _Pass(torch.autograd.Function):
     """Runs a stack on inputs from an initial state."""
 
     @staticmethod
-    def forward(  # noqa: D102 - a method of autograd
+    def forward(
         ctx: Any,  # noqa: ANN401
         recurrence: Recurrence,
         token: Tensor | None,
@@ -128,8 +129,7 @@ class _Pass(torch.autograd.Function):
         outputs = torch.empty(networks, batch, steps, recurrence.outputs)
         last_hidden = torch.empty(state_shape)
         last_cell = torch.empty(state_shape) if recurrence.cell == "lstm" else None
-        inputs, hidden, cell = (None if t is None else t.contiguous() for t in (inputs, hidden, cell))
-        assert inputs is not None
+        inputs, hidden, cell = inputs.contiguous(), _contiguous(hidden), _contiguous(cell)
         keeps = any(ctx.needs_input_grad)
         tape = torch.empty(recurrence.stack.tape_size(batch, steps)) if keeps else None
         arrays = map(_optional_array, (inputs, hidden, cell, outputs, last_hidden, last_cell, tape))
@@ -141,11 +141,11 @@ class _Pass(torch.autograd.Function):
         return outputs, last_hidden, last_cell
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401, D102
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         recurrence, (inputs, tape) = ctx.recurrence, ctx.saved_tensors
         _, needs_token, needs_inputs, needs_hidden, needs_cell = ctx.needs_input_grad
-        d_outputs, d_hidden, d_cell = (None if t is None else t.contiguous() for t in gradients)
+        d_outputs, d_hidden, d_cell = map(_contiguous, gradients)
         networks, batch, steps, _ = inputs.shape
         state_shape = (networks, recurrence.num_layers, batch, recurrence.hidden)
         if d_outputs is None:
@@ -160,6 +160,10 @@ class _Pass(torch.autograd.Function):
 def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
     """Return a contiguous tensor as a numpy array that shares its memory."""
     return tensor.detach().numpy()
+
+
+def _contiguous(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 def _optional_array(tensor: Tensor | None) -> npt.NDArray[np.float32] | None:

@@ -94,7 +94,7 @@ def test_a_core_by_steps_equals_torch_on_whole_sequences(layers, residual, dtype
 
 @pytest.mark.parametrize("options", FORMS)
 def test_native_and_batched_products_give_equal_embeddings_and_gradients(options):
-    """The slope of symbols is that of the softmax, so gradients are comparable as long as the same symbols are asked."""
+    """Comparable as long as the same symbols are asked: their slope is that of the softmax."""
     for kind in (InteractiveProbing, NonInteractiveProbing):
         weights, encoder = networks(LANGUAGES), probing(kind, LANGUAGES, **options)
         encoder.fit_inputs(weights)
