@@ -10,6 +10,7 @@ from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 
 _SEARCH = ("train", "validation")
+_SEARCH_BASE = {"hidden": 64, "layers": 2, "learning_rate": 3e-3, "clip": 1.0}
 _LANGUAGES, _DIGITS = FormalLanguages.name, SequentialMnist.name
 
 
@@ -39,14 +40,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             _LANGUAGES,
             seeds=1,
             splits=_SEARCH,
-            settings={
-                "updates": 6000,
-                "evaluate_every": 1000,
-                "hidden": 64,
-                "layers": 2,
-                "learning_rate": 3e-3,
-                "clip": 1.0,
-            },
+            settings={"updates": 6000, "evaluate_every": 1000, **_SEARCH_BASE},
             variants={
                 "base": _self_rollout(),
                 "first-step-only": _self_rollout(conditioning="first"),
@@ -55,9 +49,27 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "1x64": _self_rollout(layers=1),
                 "1x128": _self_rollout(layers=1, hidden=128),
                 "1x128-rate-.006": _self_rollout(layers=1, hidden=128, learning_rate=6e-3),
-                "1x192": _self_rollout(layers=1, hidden=192),
                 "1x128-clip-.3": _self_rollout(layers=1, hidden=128, clip=0.3),
-                "1x128-128-networks": _self_rollout(layers=1, hidden=128, networks=128),
+                "1x64-128-networks": _self_rollout(layers=1, networks=128),
+            },
+        ),
+        "self-rollout-languages": Study(
+            "which beginnings, how many, what is read of them, at 6,000 updates?",
+            _LANGUAGES,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"updates": 6000, "evaluate_every": 1000, **_SEARCH_BASE, "layers": 1},
+            variants={
+                "3-5-7-9": Variant("self-rollout"),
+                "1-to-9": Variant("self-rollout", {"prefixes": tuple(range(1, 10))}),
+                "3-5-7-9-both": Variant("self-rollout", {"answers": "both"}),
+                "3-7": Variant("self-rollout", {"prefixes": (3, 7)}),
+                "4-9": Variant("self-rollout", {"prefixes": (4, 9)}),
+                "3-7-soft": Variant("self-rollout-soft", {"prefixes": (3, 7)}),
+                "branching-2": Variant("self-rollout-branching"),
+                "branching-4": Variant("self-rollout-branching", {"branches": 4}),
+                "branching-2-both": Variant("self-rollout-branching", {"answers": "both"}),
+                "3-5-7-9-wide": Variant("self-rollout", {"hidden": 512}),
             },
         ),
         "emulator-digits": Study(
@@ -65,7 +77,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             _DIGITS,
             seeds=1,
             splits=_SEARCH,
-            settings={"updates": 4000, "evaluate_every": 500, "hidden": 64, "layers": 2, "learning_rate": 3e-3},
+            settings={"updates": 4000, "evaluate_every": 500, **_SEARCH_BASE},
             variants={
                 "base": _bank(),
                 "1x64": _bank(layers=1),

@@ -1,7 +1,7 @@
 """References: encoders that read labels in place of weights, to compare emulation losses with.
 
 They are trained like encoders. `constant` shows what an emulator does that knows nothing of the network, and
-`step-and-task-known` what one can do that knows all labels; an encoder that reads more of a network can do better still.
+`step-and-task-known` what one does that knows all labels. An encoder that reads more of a network can do better still.
 """
 
 from __future__ import annotations

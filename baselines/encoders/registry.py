@@ -38,6 +38,7 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "self-rollout": "rnn_zoos.baselines.encoders.self_rollout:SelfRollout",
         "self-rollout-soft": "rnn_zoos.baselines.encoders.self_rollout:SoftSelfRollout",
         "self-rollout-short": "rnn_zoos.baselines.encoders.self_rollout:ShortSelfRollout",
+        "self-rollout-branching": "rnn_zoos.baselines.encoders.self_rollout:BranchingSelfRollout",
     }
 )
 """The encoders of the benchmark: name -> `module:Class`. A class is imported when it is first used.

@@ -80,7 +80,7 @@ class Recurrence:
         self.stack = _native.Stack(cell, len(layers), arrays, instruction_set or instruction_sets()[0])
         self.parameters = parameters
         self.trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in parameters)
-        # Every pass takes this number as an input, so that the engine asks for the parameters' gradients after the last.
+        # An input of every pass, so that the engine asks for the parameters' gradients after the last of them.
         self.token = _Parameters.apply(self.stack, *parameters) if self.trains else None  # type: ignore[no-untyped-call]
 
     def __call__(self, inputs: Tensor, state: NativeState | None = None) -> tuple[Tensor, NativeState]:
@@ -96,7 +96,7 @@ def instruction_sets() -> list[str]:
 
 
 class _Parameters(torch.autograd.Function):
-    """Returns a number that stands for the parameters; its backward pass returns their gradients, summed by the stack."""
+    """Returns a number that stands for the parameters; its backward pass takes their gradients from the stack."""
 
     @staticmethod
     def forward(ctx: Any, stack: _native.Stack, *parameters: Tensor) -> Tensor:  # noqa: ANN401
@@ -153,7 +153,7 @@ class _Pass(torch.autograd.Function):
         d_inputs = torch.empty_like(inputs) if needs_inputs else None
         d_first = [torch.empty(state_shape) if needed else None for needed in (needs_hidden, needs_cell)]
         arrays = map(_optional_array, (inputs, tape, d_outputs, d_hidden, d_cell, d_inputs, *d_first))
-        recurrence.stack.backward(*arrays, needs_token)  # type: ignore[arg-type]
+        recurrence.stack.backward(*arrays, needs_token)
         return None, torch.zeros(()) if needs_token else None, d_inputs, *d_first
 
 
