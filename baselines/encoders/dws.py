@@ -1,7 +1,8 @@
 """DWSNet for recurrent networks: equivariant linear layers over the weight space, then invariant pooling.
 
 Navon et al. (2023, "Equivariant Architectures for Learning in Deep Weight Spaces", section 4), with the symmetry group
-of recurrent layers instead of that of an MLP:
+of recurrent layers instead of that of an MLP. With these layers it is also an invariant universal neural functional
+(Zhou et al., 2024) of the weights; see `equivariant`:
 
     s_0 = standardised weights as a `WeightSpace`; gates, inputs and outputs are channels
     s_k = ReLU(EquivariantLinear(s_{k-1}))            3 layers of 32 channels by default
@@ -60,20 +61,23 @@ class DWSEncoder(Encoder):
         vectors, squares, pairs = [], [], []
         for layer in range(self.architecture.num_layers):
             weight_ih, weight_hh, *biases = (tensors[name] for name in self.architecture.layer_shapes(layer))
-            vectors.append(torch.stack([gate for bias in biases for gate in bias.unbind(1)], dim=-1))  # [M, H, 2 G]
-            squares.append(weight_hh.permute(0, 2, 3, 1))  # [M, G, H, H] -> [M, H, H, G]
-            if layer == 0:  # [M, G, H, I] -> [M, H, G I]
-                vectors[0] = torch.cat([vectors[0], weight_ih.transpose(1, 2).flatten(2)], dim=-1)
+            vectors.append(biases)  # two of [M, G, H]
+            squares.append(weight_hh)
+            if layer == 0:  # [M, G, H, I] -> [M, G I, H]
+                vectors[0].append(weight_ih.transpose(2, 3).flatten(1, 2))
             else:
-                pairs.append(weight_ih.permute(0, 2, 3, 1))  # [M, G, H, H'] -> [M, H, H', G]
-        vectors[-1] = torch.cat([vectors[-1], tensors["linear.weight"][:, 0].transpose(1, 2)], dim=-1)
-        return WeightSpace(vectors, squares, pairs, tensors["linear.bias"][:, 0])
+                pairs.append(weight_ih)
+        vectors[-1].append(tensors["linear.weight"][:, 0])  # [M, O, H]
+        joined = [torch.cat(parts, dim=1) for parts in vectors]
+        return WeightSpace(joined, squares, pairs, tensors["linear.bias"][:, 0])
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return embeddings [M, Z]."""
         space = self.as_space(weights)
+        means = space.means()
         for linear in self.maps:
-            space = linear(space).map(nn.ReLU())
-        _, scalars = pool(space)
+            assert isinstance(linear, EquivariantLinear)
+            space, means = linear.with_relu(space, means)
+        _, scalars = pool(space, means)
         embeddings: Tensor = self.head(scalars)
         return embeddings

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Weights
@@ -37,6 +36,5 @@ class FlatEncoder(Encoder):
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return embeddings [M, Z]."""
-        flat = torch.cat([tensor.flatten(1) for tensor in self.standardise(weights).values()], dim=1)  # [M, P]
-        embeddings: Tensor = self.head(flat)
+        embeddings: Tensor = self.head(self.standardise.flat(weights))
         return embeddings

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from rnn_zoos.networks.architecture import GATES, Architecture
+from rnn_zoos.networks.weights import flatten
 
 
 def unit_length(embeddings: Tensor) -> Tensor:
@@ -21,6 +23,19 @@ def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
     sizes = [inputs, *[hidden] * layers]
     blocks = [block for size in range(layers) for block in (nn.Linear(sizes[size], sizes[size + 1]), nn.ReLU())]
     return nn.Sequential(*blocks, nn.Linear(sizes[-1], outputs))
+
+
+@torch.no_grad()
+def standardise_outputs(head: nn.Sequential, outputs: Tensor) -> None:
+    """Change the last layer of an MLP so that its outputs [N, Z] on some inputs get mean 0 and deviation 1.
+
+    Embeddings of random parameters are nearly equal, and equal embeddings have nothing to learn from.
+    """
+    last = head[-1]
+    assert isinstance(last, nn.Linear), "as `mlp` makes it"
+    deviations = outputs.std(dim=0, correction=0).clamp(min=1e-6)
+    last.bias.copy_((last.bias - outputs.mean(dim=0)) / deviations)
+    last.weight.div_(deviations[:, None])
 
 
 class Standardise(nn.Module):
@@ -70,6 +85,9 @@ class StandardiseGates(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.counts = list(_gate_counts(architecture).values())
+        shapes = architecture.parameter_shapes.values()
+        sizes = [prod(shape) // count for shape, count in zip(shapes, self.counts, strict=True) for _ in range(count)]
+        self.group_sizes = torch.tensor(sizes)  # parameters per tensor and gate
         self.register_buffer("means", torch.zeros(sum(self.counts)))
         self.register_buffer("scales", torch.ones(sum(self.counts)))
 
@@ -87,6 +105,13 @@ class StandardiseGates(nn.Module):
             name: (tensor - mean.view(-1, *[1] * (tensor.dim() - 2))) * scale.view(-1, *[1] * (tensor.dim() - 2))
             for (name, tensor), (mean, scale) in zip(tensors.items(), pairs, strict=True)
         }
+
+    def flat(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Return standardised flat weights [N, P], with P in the order of the architecture's parameters."""
+        flat = flatten(self.architecture, weights)
+        sizes = self.group_sizes.to(flat.device)
+        mean, scale = (numbers.repeat_interleave(sizes) for numbers in (self.means, self.scales))
+        return flat.sub_(mean).mul_(scale)
 
 
 def _gate_counts(architecture: Architecture) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 K digits of the training data are rotated by A angles in equal steps; a network reads all of them. Its answers, at some
 steps, are features [K F, A] that shift along the circle when the network was trained at another angle. The head keeps
-this symmetry (Cohen and Welling, 2016, "Group Equivariant Convolutional Networks", for the cyclic group of A rotations):
+this symmetry (Cohen and Welling, 2016, "Group Equivariant Convolutional Networks", here for A rotations):
 
     x_a = answers to all digits at angle a                                    [K F]
     u   = circular convolution over all angles of ReLU(W x_a + w)             equivariant, [C, A]
@@ -61,8 +61,8 @@ class CircularHead(nn.Module):
         """Return means and Fourier coefficients of the convolved features, [M, C, 5]: 1, cos, sin, cos 2, sin 2."""
         read = self.read(features.transpose(1, 2)).relu().transpose(1, 2)  # [M, hidden, A]
         around = torch.cat([read, read[..., :-1]], dim=-1)
-        turned: Tensor = F.relu(self.turn(around))
-        return turned @ self.harmonics.T
+        coefficients: Tensor = F.relu(self.turn(around)) @ self.harmonics.T
+        return coefficients
 
     def forward(self, features: Tensor) -> Tensor:
         """Return embeddings [M, Z]."""

@@ -1,12 +1,15 @@
 """Layer-wise statistics: an MLP on mean, standard deviation and quantiles of every weight tensor, gate by gate.
 
 Unterthiner et al. (2020, "Predicting Neural Network Accuracy from Weights") use mean, variance and the same five
-quantiles per layer. The features do not depend on the order of hidden units.
+quantiles per layer. The features do not depend on the order of hidden units. The code of Herrmann et al. (2024) has 70
+statistics of an LSTM of two layers, so seven per tensor, and does not standardise them: `PAPER_FORM`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,46 +21,79 @@ from rnn_zoos.networks.stack import NetworkStack
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
+PAPER_FORM: Mapping[str, Any] = MappingProxyType({"by_gate": False, "variance": True, "standardised": False})
+"""Keyword arguments of `StatisticsEncoder` for raw statistics of whole tensors, and variances as of Unterthiner."""
 
-def weight_statistics(architecture: Architecture, weights: Weights) -> Tensor:
+
+def weight_statistics(
+    architecture: Architecture, weights: Weights, by_gate: bool = True, variance: bool = False
+) -> Tensor:
     """Return mean, standard deviation and five quantiles of every tensor and gate, [M, 7 (4 L G + 2)].
 
     Quantiles are interpolated linearly, as by `torch.quantile`.
+
+    Args:
+        architecture: Architecture of the networks.
+        weights: Stacked weights, name -> [M, *shape].
+        by_gate: Whether gates are apart; otherwise [M, 7 (4 L + 2)].
+        variance: Whether to return variances in place of standard deviations.
     """
     features = []
     for tensor in split_gates(architecture, weights).values():
-        values = tensor.flatten(2).sort(dim=-1).values  # [M, G, N]; one sort serves all quantiles
+        groups = tensor.flatten(2) if by_gate else tensor.flatten(1).unsqueeze(1)
+        values = groups.sort(dim=-1).values  # [M, G, N]; one sort serves all quantiles
         positions = torch.tensor(QUANTILES, device=values.device) * (values.shape[-1] - 1)
         below = values[..., positions.floor().long()]
         above = values[..., positions.ceil().long()]
         quantiles = below + (above - below) * (positions - positions.floor())
-        moments = torch.stack([values.mean(dim=-1), values.std(dim=-1, correction=0)], dim=-1)
+        spread = values.var(dim=-1, correction=0) if variance else values.std(dim=-1, correction=0)
+        moments = torch.stack([values.mean(dim=-1), spread], dim=-1)
         features.append(torch.cat([moments, quantiles], dim=-1).flatten(1))
     return torch.cat(features, dim=-1)
 
 
 class StatisticsEncoder(FeatureEncoder):
-    """An MLP on standardised layer-wise statistics, with one hidden layer of 128 as in the paper's released code."""
+    """An MLP on standardised layer-wise statistics, with one hidden layer of 128 as in the paper's released code.
+
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+        by_gate: Whether there are statistics of every gate; otherwise of whole tensors.
+        variance: Whether to read variances in place of standard deviations.
+        standardised: Whether statistics are standardised over the training networks.
+    """
 
     information: ClassVar[Information] = "weights"
     hidden: ClassVar[int] = 128
     layers: ClassVar[int] = 1
 
-    def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        embedding_size: int = 16,
+        by_gate: bool = True,
+        variance: bool = False,
+        standardised: bool = True,
+    ) -> None:
         super().__init__(architecture, embedding_size)
-        groups = 4 * architecture.num_layers * GATES[architecture.cell] + 2  # the readout has a weight and a bias
-        features = groups * (2 + len(QUANTILES))
+        self.by_gate, self.variance, self.standardised = by_gate, variance, standardised
+        gates = GATES[architecture.cell] if by_gate else 1
+        features = (4 * architecture.num_layers * gates + 2) * (2 + len(QUANTILES))  # the readout has two tensors
         self.standardise = Standardise(features)
         self.head = mlp(features, self.hidden, self.layers, embedding_size)
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the training networks' statistics."""
-        self.standardise.fit(weight_statistics(self.architecture, weights))
+        if self.standardised:
+            self.standardise.fit(self._statistics(weights))
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return standardised statistics [M, F]."""
-        standardised: Tensor = self.standardise(weight_statistics(self.architecture, weights))
-        return standardised
+        """Return statistics [M, F], standardised unless they are to stay as they are."""
+        features: Tensor = self.standardise(self._statistics(weights))  # before a fit, they pass unchanged
+        return features
+
+    def _statistics(self, weights: Weights) -> Tensor:
+        return weight_statistics(self.architecture, weights, self.by_gate, self.variance)
 
 
 class LargeStatisticsEncoder(StatisticsEncoder):

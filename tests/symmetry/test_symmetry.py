@@ -86,6 +86,53 @@ def test_the_group_laws_hold_bit_for_bit(cell):
     assert same(alone, {name: tensor[2] for name, tensor in first.apply(arch, weights).items()})
 
 
+def by_definition(
+    arch: Architecture, moved: SignedPermutation, weights: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the permuted weights [*shape] of one network, entry by entry: the reference implementation of `apply`."""
+    gates, units, result = GATES[arch.cell], range(arch.hidden_size), {}
+    for layer in range(arch.num_layers):
+        order, sign = moved.orders[layer].tolist(), moved.signs[layer].tolist()
+        for number, name in enumerate(arch.layer_shapes(layer)):
+            reads = [layer - 1, layer, None, None][number]  # the layer whose units the columns read
+            rows = []
+            for gate in range(gates):
+                for unit in units:
+                    row = weights[name][gate * arch.hidden_size + order[unit]]
+                    if reads is not None and reads >= 0:
+                        columns = zip(moved.orders[reads].tolist(), moved.signs[reads].tolist(), strict=True)
+                        row = torch.stack([row[column] * factor for column, factor in columns])
+                    rows.append(row * sign[unit] if gate == CANDIDATE[arch.cell] else row)
+            result[name] = torch.stack(rows)
+    last = zip(moved.orders[-1].tolist(), moved.signs[-1].tolist(), strict=True)
+    columns = [weights["linear.weight"][:, column] * factor for column, factor in last]
+    return {**result, "linear.weight": torch.stack(columns, dim=1), "linear.bias": weights["linear.bias"]}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_permutation_equals_its_definition_in_weights_and_gradients(cell):
+    arch = architecture(cell)
+    weights = {name: tensor.clone().requires_grad_() for name, tensor in networks(cell, 3).items()}
+    moved = SignedPermutation.sample(arch, 3, generator=random(12))
+    found = moved.apply(arch, weights)
+    separate = [
+        SignedPermutation(tuple(o[m] for o in moved.orders), tuple(s[m] for s in moved.signs)) for m in range(3)
+    ]
+    expected = stack_weights(
+        [by_definition(arch, one, named) for one, named in zip(separate, unstack_weights(weights), strict=True)]
+    )
+    gradients = []
+    for result in (found, expected):
+        value = sum((tensor * torch.randn(tensor.shape, generator=random(13))).sum() for tensor in result.values())
+        gradients.append(torch.autograd.grad(value, list(weights.values())))
+    for name in weights:
+        assert torch.equal(found[name], expected[name]), name
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other) and one.abs().min() > 0
+    alone = separate[1].apply(arch, {name: tensor[1] for name, tensor in weights.items()})
+    assert all(torch.equal(alone[name], found[name][1]) for name in alone), "without an axis of networks"
+
+
 def test_a_permutation_matches_one_computed_by_hand():
     """Two units are swapped, and the one that is first afterwards is negated."""
     arch = Architecture("rnn", 1, 1, 2, 1)

@@ -7,13 +7,15 @@ from conftest import CELLS
 from rnn_zoos.baselines.emulation.invariance import invariance_error
 from rnn_zoos.baselines.encoders.dws import DWSEncoder
 from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
-from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, split_gates, unit_length
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
+from rnn_zoos.baselines.encoders.rotation_bank import CLASSES
 from rnn_zoos.baselines.encoders.self_rollout import SelfRollout, continue_prefixes
+from rnn_zoos.baselines.encoders.statistics import PAPER_FORM as PAPER_STATISTICS
 from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
+from rnn_zoos.families.rotation import NUM_TILES, TILE
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import initial_weights
@@ -35,16 +37,20 @@ SMALL = {  # sizes that keep the tests fast
     "self-rollout-soft": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
     "random-probes": {"sequences": 3, "steps": 4, "hidden": 37},
     "data-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "data-bank": {"sequences": 3, "steps": 4, "hidden": 37},
     "telling-probes": {"sequences": 3, "steps": 4, "hidden": 37},
+    "rotation-bank": {"digits": 2, "angles": 5, "read_steps": (17, 49), "hidden": 37, "channels": 23},
 }
-BY_FUNCTION = (
-    "probegen", "non-interactive", "interactive", "random-probes", "data-probes", "telling-probes",
-    "self-rollout", "self-rollout-soft", "self-rollout-short",
-)  # fmt: skip
 
 
 def architecture(cell: str = "lstm", layers: int = 3, inputs: int = NUM_SYMBOLS) -> Architecture:
     return Architecture(cell, layers, inputs, H, NUM_SYMBOLS)
+
+
+def architecture_of(name: str, cell: str = "lstm", layers: int = 3) -> Architecture:
+    """Return an architecture that the encoder supports: one for strings, else one for digits."""
+    strings = architecture(cell, layers)
+    return strings if encoder_class(name).supports(strings) else Architecture(cell, layers, TILE**2, H, CLASSES)
 
 
 def networks(arch: Architecture, count: int, scale: float = 3.0) -> dict[str, torch.Tensor]:
@@ -57,7 +63,7 @@ def encoder_of(name: str, arch: Architecture, weights: dict[str, torch.Tensor], 
     with torch.random.fork_rng():
         torch.manual_seed(5)
         encoder = make_encoder(name, arch, 6, **SMALL.get(name, {}), **options)
-    sequences = torch.randn(11, 5, arch.input_size, generator=torch.Generator().manual_seed(6))
+    sequences = torch.randn(11, NUM_TILES + 1, arch.input_size, generator=torch.Generator().manual_seed(6))
     encoder.fit_inputs(weights, sequences if encoder.information == "data" else None)
     return encoder
 
@@ -70,7 +76,7 @@ def embed(encoder: Encoder, weights: dict[str, torch.Tensor]) -> torch.Tensor:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_embeddings_have_length_one_and_do_not_depend_on_the_other_networks_of_the_batch(name, layers, cell):
-    arch = architecture(cell, layers)
+    arch = architecture_of(name, cell, layers)
     weights = networks(arch, 9)
     encoder = encoder_of(name, arch, weights)
     embeddings = embed(encoder, weights)
@@ -89,7 +95,7 @@ def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_other
     """Encoders that run the networks: all symmetries. Statistics, DWS and neural graph: the order of units. Canonical
     weights: order and signs. Flat and transformer: none, so their training data are augmented.
     """
-    arch = architecture(cell)
+    arch = architecture_of(name, cell)
     weights = networks(arch, 8)
     encoder = encoder_of(name, arch, weights)
     generator = torch.Generator().manual_seed(1)
@@ -97,7 +103,7 @@ def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_other
     invariant = {"permutations"} if name.startswith(("statistics", "dws", "neural-graph")) else set()
     if name.startswith("canonical"):
         invariant = {"permutations", "signs"}
-    if name in BY_FUNCTION:
+    if encoder.information != "weights":
         invariant = set(errors)
     for symmetry, error in errors.items():
         assert (error < 1e-4) == (symmetry in invariant), (symmetry, error)
@@ -109,7 +115,7 @@ def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_other
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("flat", "transformer")])
 def test_a_permutation_that_is_not_a_symmetry_changes_the_embedding(name):
     """The rows of one matrix are reversed; for statistics, which ignore that, the order of its gates is reversed."""
-    arch = architecture()
+    arch = architecture_of(name)
     weights = networks(arch, 4)
     encoder = encoder_of(name, arch, weights)
     wrong = weights["lstm.weight_hh_l1"].unflatten(1, (4, H))
@@ -121,7 +127,7 @@ def test_a_permutation_that_is_not_a_symmetry_changes_the_embedding(name):
 @pytest.mark.parametrize("name", [n for n in ENCODERS if not n.startswith("self-rollout")])
 def test_gradients_match_finite_differences(name):
     """With respect to some parameters and some weights, also through the networks if the encoder runs them."""
-    arch = architecture("gru", 2)
+    arch = architecture_of(name, "gru", 2)
     weights = {n: tensor.double().requires_grad_() for n, tensor in networks(arch, 2).items()}
     learns_questions = name in ("interactive", "non-interactive", "probegen")
     soft = {"questions": "soft"} if learns_questions else {}  # symbols have no slope
@@ -145,85 +151,13 @@ def test_gradients_match_finite_differences(name):
         assert slope == pytest.approx((gradient * step).sum().item(), rel=2e-3, abs=1e-6), leaf.shape
 
 
-def random_space(layers: int, channels: Channels, seed: int) -> WeightSpace:
-    generator = torch.Generator().manual_seed(seed)
-
-    def tensor(*shape: int) -> torch.Tensor:
-        return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
-
-    return WeightSpace(
-        [tensor(H, size) for size in channels.vectors],
-        [tensor(H, H, size) for size in channels.squares],
-        [tensor(H, H, size) for size in channels.pairs],
-        tensor(channels.scalars),
-    )
-
-
-def permuted(space: WeightSpace, orders: list[torch.Tensor]) -> WeightSpace:
-    return WeightSpace(
-        [vector[:, order] for vector, order in zip(space.vectors, orders, strict=True)],
-        [square[:, order][:, :, order] for square, order in zip(space.squares, orders, strict=True)],
-        [pair[:, upper][:, :, lower] for pair, upper, lower in zip(space.pairs, orders[1:], orders, strict=False)],
-        space.scalars,
-    )
-
-
-def parts(space: WeightSpace) -> list[torch.Tensor]:
-    return [*space.vectors, *space.squares, *space.pairs, space.scalars]
-
-
-def test_equivariant_maps_commute_with_permutations_of_all_layers():
-    before, after = Channels([2, 3, 4], [5, 1, 2], [3, 2], 4), Channels([3, 1, 2], [2, 4, 3], [1, 5], 2)
-    linear = EquivariantLinear(3, before, after).double()
-    space = random_space(3, before, 0)
-    orders = [torch.randperm(H, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    mapped = linear(space)
-    assert [part.shape[-1] for part in parts(mapped)] == [3, 1, 2, 2, 4, 3, 1, 5, 2]
-    for found, expected in zip(parts(linear(permuted(space, orders))), parts(permuted(mapped, orders)), strict=True):
-        assert torch.allclose(found, expected, atol=1e-12)
-    for found, moved in zip(parts(mapped)[:-1], parts(permuted(mapped, orders))[:-1], strict=True):
-        assert not torch.allclose(found, moved), "the outputs depend on the order of units"
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_equivariant_maps_are_linearly_independent_and_complete(layers):
-    """With one channel, they span a space of the dimension that follows from counting partitions.
-
-    Between two tensors there is one map per way of identifying their axes: the product over all layers of
-    Bell(number of axes of both tensors that this layer permutes).
-    """
-    bell = [1, 1, 2, 5, 15]
-    axes = [[int(layer == at) for layer in range(layers)] for at in range(layers)]
-    axes += [[2 * int(layer == at) for layer in range(layers)] for at in range(layers)]
-    axes += [[int(layer in (at, at - 1)) for layer in range(layers)] for at in range(1, layers)]
-    axes += [[0] * layers]
-    expected = 0
-    for one in axes:
-        for other in axes:
-            count = 1
-            for a, b in zip(one, other, strict=True):
-                count *= bell[a + b]
-            expected += count
-    linear = EquivariantLinear(layers, Channels.equal(layers, 1), Channels.equal(layers, 1)).double()
-    weights = [parameter for name, parameter in linear.named_parameters() if not name.endswith("bias")]
-    assert sum(weight.numel() for weight in weights) == expected
-    spaces = [random_space(layers, Channels.equal(layers, 1), seed) for seed in range(6)]
-    rows = []
-    for space in spaces:
-        outputs = torch.cat([part.flatten() for part in parts(linear(space))])
-        chosen = torch.randn(40, len(outputs), generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-        for direction in chosen:
-            gradients = torch.autograd.grad(outputs @ direction, weights, retain_graph=True)
-            rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
-    assert torch.linalg.matrix_rank(torch.stack(rows)) == expected, "independent"
-
-
 def test_the_weight_space_of_a_network_contains_every_weight_once():
     arch = architecture("lstm", 3, 5)
     weights = networks(arch, 2)
     space = DWSEncoder(arch).as_space(weights)
-    assert sum(part[0].numel() for part in parts(space)) == arch.num_parameters
-    values = torch.cat([part[0].flatten() for part in parts(space)]).sort().values
+    parts = [*space.vectors, *space.squares, *space.pairs, space.scalars]
+    assert sum(part[0].numel() for part in parts) == arch.num_parameters
+    values = torch.cat([part[0].flatten() for part in parts]).sort().values
     assert torch.equal(values, torch.cat([tensor[0].flatten() for tensor in weights.values()]).sort().values)
 
 
@@ -236,6 +170,20 @@ def test_statistics_equal_those_of_torch():
     for place, group in enumerate(groups):
         values = group.flatten(1)
         expected = torch.stack([values.mean(1), values.std(1, correction=0)], dim=1)
+        quantiles = values.quantile(torch.tensor(QUANTILES), dim=1).T
+        assert torch.allclose(found[:, place], torch.cat([expected, quantiles], dim=1), atol=1e-6)
+
+
+def test_the_statistics_of_the_papers_code_are_70_raw_moments_and_quantiles_of_whole_tensors():
+    arch = architecture("lstm", 2, 5)
+    weights = networks(arch, 3)
+    encoder = make_encoder("statistics", arch, **PAPER_STATISTICS)
+    encoder.fit_inputs(weights)
+    found = encoder.features(weights, None).unflatten(1, (-1, 7))
+    assert found.shape == (3, 10, 7) and encoder.head[0].in_features == 70 and encoder.head[0].out_features == 128
+    for place, tensor in enumerate(weights.values()):
+        values = tensor.flatten(1)
+        expected = torch.stack([values.mean(1), values.var(1, correction=0)], dim=1)
         quantiles = values.quantile(torch.tensor(QUANTILES), dim=1).T
         assert torch.allclose(found[:, place], torch.cat([expected, quantiles], dim=1), atol=1e-6)
 
@@ -345,7 +293,8 @@ def test_a_signed_permutation_of_the_networks_changes_the_embeddings_of_an_augme
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_supports_exactly_the_architectures_that_it_can_be_made_for(name):
-    for arch in (architecture(), architecture(inputs=4), Architecture("gru", 1, 5, H, 5)):
+    digits = Architecture("lstm", 2, TILE**2, H, CLASSES)
+    for arch in (architecture(), architecture(inputs=4), Architecture("gru", 1, 5, H, 5), digits):
         if encoder_class(name).supports(arch):
             make_encoder(name, arch)
         else:

@@ -77,7 +77,7 @@ def probes_of(name: str, arch: Architecture, seed: int, sequences: torch.Tensor 
 def test_random_probes_are_symbols_or_noise_and_follow_from_the_seed():
     strings, noise = probes_of("random-probes", STRINGS, 3), probes_of("random-probes", DIGITS, 3)
     assert strings.shape == (2, LENGTH - 1, NUM_SYMBOLS) and torch.equal(strings.sum(-1), torch.ones(2, LENGTH - 1))
-    assert noise.shape == (2, 44, 7) and torch.equal(noise, probes_of("random-probes", DIGITS, 3))
+    assert noise.shape == (2, 50, 7) and torch.equal(noise, probes_of("random-probes", DIGITS, 3))
     assert not torch.equal(noise, probes_of("random-probes", DIGITS, 4))
 
 

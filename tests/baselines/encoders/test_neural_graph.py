@@ -1,5 +1,7 @@
 """The neural graph against a message passing written out node by node, its symmetries, and what breaks them."""
 
+from itertools import product
+
 import pytest
 import torch
 from conftest import CELLS
@@ -56,60 +58,60 @@ def test_an_edge_step_equals_its_reference_implementation_in_results_and_gradien
     assert (results[0][2] - edges).abs().max() > 0.1 or not updated
 
 
-def passed_by_hand(encoder: NeuralGraphEncoder, weights: dict[str, torch.Tensor], one_round: Round) -> torch.Tensor:
-    """Return the nodes [V, D] of the first network after one round, by the formulas of the module's docstring.
+ONE = torch.ones(1, dtype=torch.float64)
+Edge = tuple[str, int, int, torch.Tensor]
+"""Kind, row, column and features [C] of an edge; rows and columns are numbers of nodes, in the order of `ends_of`."""
 
-    Nodes are numbered as in `ends_of`; an edge is (kind, row, column, its features).
-    """
-    arch, tensors = encoder.architecture, encoder.standardise(weights)
-    first_unit = [arch.input_size + layer * H for layer in range(arch.num_layers)]
-    end = arch.input_size + arch.num_layers * H
-    nodes = [*encoder.inputs]
+
+def nodes_by_hand(encoder: NeuralGraphEncoder, tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the nodes of the first network."""
+    arch, nodes = encoder.architecture, [*encoder.inputs]
     for layer in range(arch.num_layers):
-        biases = [tensors[name][0] for name in list(arch.layer_shapes(layer))[2:]]  # two of [G, H]
-        nodes += [encoder.layers[layer, 0] + encoder.unit_biases(torch.cat(biases)[:, unit]) for unit in range(H)]
-    nodes += [encoder.outputs[o] + encoder.output_bias(tensors["linear.bias"][0, :, o]) for o in range(arch.output_size)]
-    one, edges = torch.ones(1, dtype=torch.float64), []
-    for layer, start in enumerate(first_unit):
+        biases = torch.cat([tensors[name][0] for name in list(arch.layer_shapes(layer))[2:]])  # [2 G, H]
+        nodes += [encoder.layers[layer, 0] + encoder.unit_biases(biases[:, unit]) for unit in range(H)]
+    bias = tensors["linear.bias"][0]
+    return nodes + [encoder.outputs[o] + encoder.output_bias(bias[:, o]) for o in range(arch.output_size)]
+
+
+def edges_by_hand(encoder: NeuralGraphEncoder, tensors: dict[str, torch.Tensor]) -> list[Edge]:
+    """Return the edges of the first network."""
+    arch, edges = encoder.architecture, []
+
+    def add(kind: str, row: int, column: int, weights: torch.Tensor, *more: torch.Tensor) -> None:
+        edges.append((kind, row, column, encoder.edge_maps[kind] @ torch.cat([weights, ONE, *more])))
+
+    for layer in range(arch.num_layers):
+        start = arch.input_size + layer * H
         weight_ih, weight_hh = (tensors[name][0] for name in list(arch.layer_shapes(layer))[:2])
-        for to in range(H):
-            for source in range(weight_ih.shape[2]):
-                read = torch.cat([weight_ih[:, to, source], one])
-                if layer == 0:
-                    edges.append(("input", source, start + to, encoder.edge_maps["input"] @ read))
-                else:
-                    edges.append(("upward", start + to, start - H + source, encoder.edge_maps["upward"] @ read))
-            for source in range(H):
-                loop = torch.tensor([float(to == source)], dtype=torch.float64)
-                read = torch.cat([weight_hh[:, to, source], one, loop])
-                edges.append(("recurrent", start + to, start + source, encoder.edge_maps["recurrent"] @ read))
-    for to in range(arch.output_size):
-        for source in range(H):
-            read = torch.cat([tensors["linear.weight"][0, :, to, source], one])
-            edges.append(("output", end + to, end - H + source, encoder.edge_maps["output"] @ read))
-    kinds, width = list(one_round.ends), len(nodes[0])
-    parts = [one_round.of_nodes(node) for node in nodes]
-    messages = [torch.zeros(width, dtype=torch.float64) for _ in nodes]
-    senders = {"input": (H, arch.input_size), "output": (H, arch.output_size)}  # to a row, to a column
-    per_kind = (one_round.of_nodes.out_features - width) // len(kinds)
-    for kind, row, column, edge in edges:
-        at = width + per_kind * kinds.index(kind)
-        to_row, to_column = senders.get(kind, (H, H))
-        projected = {row: parts[row][at : at + RANK - 1], column: parts[column][at + RANK - 1 : at + 2 * (RANK - 1)]}
-        if row == column:  # a loop: the node is a row and a column
-            projected = {"row": parts[row][at : at + RANK - 1], "column": parts[row][at + RANK - 1 : at + 2 * RANK - 2]}
-        of_row, of_column = projected.values()
-        messages[row] = messages[row] + one_round.to_rows[kind](
-            torch.outer(torch.cat([of_column, one]), edge).flatten() / to_row**0.5
-        )
-        messages[column] = messages[column] + one_round.to_columns[kind](
-            torch.outer(torch.cat([of_row, one]), edge).flatten() / to_column**0.5
-        )
-    changed = [
-        one_round.norm(node + one_round.change((part[:width] + message).relu()))
-        for node, part, message in zip(nodes, parts, messages, strict=True)
-    ]
-    return torch.stack(changed)
+        for to, source in product(range(H), range(weight_ih.shape[2])):
+            ends = ("input", source, start + to) if layer == 0 else ("upward", start + to, start - H + source)
+            add(*ends, weight_ih[:, to, source])
+        for to, source in product(range(H), range(H)):
+            add("recurrent", start + to, start + source, weight_hh[:, to, source], ONE * (to == source))
+    end = arch.input_size + arch.num_layers * H
+    for to, source in product(range(arch.output_size), range(H)):
+        add("output", end + to, end - H + source, tensors["linear.weight"][0, :, to, source])
+    return edges
+
+
+def passed_by_hand(encoder: NeuralGraphEncoder, weights: dict[str, torch.Tensor], one_round: Round) -> torch.Tensor:
+    """Return the nodes [V, D] of the first network after one round, by the formulas of the module's docstring."""
+    tensors, size = encoder.standardise(weights), RANK - 1
+    nodes = nodes_by_hand(encoder, tensors)
+    parts, width = [one_round.of_nodes(node) for node in nodes], len(nodes[0])
+    per_kind = (one_round.of_nodes.out_features - width) // len(one_round.ends)
+    messages = [part[:width] for part in parts]
+    others = {"input": (H, encoder.architecture.input_size), "output": (H, encoder.architecture.output_size)}
+    for kind, row, column, edge in edges_by_hand(encoder, tensors):
+        at = width + per_kind * list(one_round.ends).index(kind)
+        of_row, of_column = parts[row][at : at + size], parts[column][at + size : at + 2 * size]
+        to_row, to_column = others.get(kind, (H, H))  # how many messages each of the two gets
+        read = torch.outer(torch.cat([of_column, ONE]), edge).flatten() / to_row**0.5
+        messages[row] = messages[row] + one_round.to_rows[kind](read)
+        read = torch.outer(torch.cat([of_row, ONE]), edge).flatten() / to_column**0.5
+        messages[column] = messages[column] + one_round.to_columns[kind](read)
+    pairs = zip(nodes, messages, strict=True)
+    return torch.stack([one_round.norm(node + one_round.change(message.relu())) for node, message in pairs])
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

@@ -7,7 +7,7 @@ from torch import nn
 from rnn_zoos.baselines.encoders.attention import Block, transformer
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.baselines.encoders.transformer import TransformerEncoder
+from rnn_zoos.baselines.encoders.transformer import PAPER_FORM, TransformerEncoder
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights
@@ -15,7 +15,7 @@ from rnn_zoos.networks.weights import stack_weights
 
 WIDTH, HEADS, FEEDFORWARD = 12, 3, 20
 ARCHITECTURE = Architecture("lstm", 2, 3, 5, 4)
-PAPER = {"width": 12, "heads": 2, "layers": 2, "feedforward": 9, "dropout": 0.1, "tokens": "rows", "pooling": "token"}
+PAPER = {**PAPER_FORM, "width": 12, "layers": 2, "feedforward": 9}
 # names of the parameters of a block in nn.TransformerEncoderLayer
 NAMES = {
     "attention_norm.": "norm1.", "mlp_norm.": "norm2.", "qkv.": "self_attn.in_proj_", "out.": "self_attn.out_proj.",

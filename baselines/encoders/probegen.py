@@ -1,0 +1,134 @@
+"""ProbeGen: probe sequences from a deep linear generator that all probes share.
+
+Kahana et al. (2025, "Deep Linear Probe Generators for Weight Space Learning", ICLR) learn probes as the images of
+latent codes under a generator without activations: it restricts them to what a few shared factors can express, and the
+product of its matrices favours simple ones. Here a probe is a sequence:
+
+    q_n = G_3 G_2 G_1 z_n + b           n = 1..N; z_n a learned code [latent]; q_n logits [T, I]
+    u_n = ask(q_n)                      one-hot of the largest logit of each step, or q_n if inputs are no symbols
+    embedding = MLP(answers of the network to u_1..u_N)
+
+Questions, answers and the start are those of `probing`: for symbols b starts with BOS in the first step and answers are
+log-probabilities; the embeddings start standardised on training networks.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
+from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
+from rnn_zoos.baselines.encoders.queries import (
+    Answers,
+    Questions,
+    answer_size,
+    ask,
+    evenly_spaced,
+    read_answers,
+    writes_symbols,
+)
+from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.stack import NetworkStack
+
+_BOS_LOGIT = 5.0  # the other logits start with deviation 1
+_FIT_NETWORKS = 256  # training networks that the embeddings are standardised on, before training
+
+
+class ProbeGenerator(nn.Module):
+    """A deep linear map of N learned codes to N sequences of logits [T, I].
+
+    The matrices start so that the logits have deviation 1. Only the last map has a bias, which is that of all.
+    """
+
+    def __init__(self, sequences: int, steps: int, inputs: int, latent: int, layers: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.codes = nn.Parameter(torch.randn(sequences, latent))
+        sizes = [latent] * layers + [steps * inputs]
+        self.maps = nn.ParameterList(torch.randn(after, before) / before**0.5 for before, after in pairwise(sizes))
+        self.bias = nn.Parameter(torch.zeros(steps, inputs))
+
+    def forward(self) -> Tensor:
+        """Return the logits [N, T, I]."""
+        hidden: Tensor = self.codes
+        for matrix in self.maps:
+            hidden = hidden @ matrix.T
+        logits: Tensor = hidden.unflatten(1, self.bias.shape) + self.bias
+        return logits
+
+
+class ProbeGen(Encoder):
+    """An MLP on the networks' outputs for generated probe sequences.
+
+    By default 4 sequences of 22 steps for symbols, 2 of 50 for other inputs (a digit has 50 steps); codes of 32
+    numbers, three linear maps; two hidden layers of 256.
+
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+        sequences: N, probe sequences; by default 4 for networks that write symbols, else 2.
+        steps: T, steps of each; by default 22 for networks that write symbols, else 50.
+        latent: Entries of a code, and of the results of all linear maps but the last.
+        generator_layers: Number of linear maps.
+        hidden: Units of a hidden layer of the MLP.
+        layers: Hidden layers of the MLP.
+        questions: How logits become probes; by default `symbols` for networks that write symbols, else `raw`.
+        answers: How outputs are read; by default `log` for networks that write symbols, else `both`.
+
+    Attributes:
+        generator: Makes the logits of the probe sequences.
+    """
+
+    information: ClassVar[Information] = "queries"
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        embedding_size: int = 16,
+        sequences: int | None = None,
+        steps: int | None = None,
+        latent: int = 32,
+        generator_layers: int = 3,
+        hidden: int = 256,
+        layers: int = 2,
+        questions: Questions | None = None,
+        answers: Answers | None = None,
+    ) -> None:
+        super().__init__(architecture, embedding_size)
+        symbols = writes_symbols(architecture)
+        self.sequences, self.steps = sequences or (4 if symbols else 2), steps or (22 if symbols else 50)
+        self.questions: Questions = questions or ("symbols" if symbols else "raw")
+        self.answers: Answers = answers or ("log" if symbols else "both")
+        self.generator = ProbeGenerator(self.sequences, self.steps, architecture.input_size, latent, generator_layers)
+        if self.questions in ("symbols", "soft"):
+            with torch.no_grad():
+                self.generator.bias[0, BOS] = _BOS_LOGIT
+        features = self.sequences * self.steps * answer_size(architecture, self.answers)
+        self.head = mlp(features, hidden, layers, embedding_size)
+
+    @torch.no_grad()
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+        """Standardise the embeddings of training networks."""
+        chosen = evenly_spaced(weights, _FIT_NETWORKS)
+        standardise_outputs(self.head, self.embed(chosen, NetworkStack(self.architecture, chosen)))
+
+    @property
+    def num_queries(self) -> int:
+        """Number of steps that a network is run for to embed it."""
+        return self.sequences * self.steps
+
+    def probes(self) -> Tensor:
+        """Return the probe sequences [N, T, I] that networks read."""
+        return ask(self.generator(), self.questions)
+
+    def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return embeddings [M, Z]."""
+        assert stack is not None, "checked by Encoder.forward"
+        outputs, _ = stack(self.probes())  # [M, N, T, O]
+        embeddings: Tensor = self.head(read_answers(outputs, self.answers).flatten(1))
+        return embeddings
