@@ -5,7 +5,6 @@ At the sizes of a preset, on networks of the formal languages, with random input
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -75,13 +74,19 @@ class _Update:
 
 
 def _bare_transformer(encoder: TransformerEncoder, settings: EmulationSettings) -> Callable[[], None]:
-    """Return an update of the transformer's blocks alone, on constant tokens."""
-    blocks: nn.Module = encoder.blocks
-    tokens = torch.randn(settings.networks, *encoder.places.shape, generator=torch.Generator().manual_seed(0))
-    optimisation = Optimisation([blocks], settings, _BARE)
+    """Return an update of an nn.TransformerEncoder of the encoder's size, on constant tokens."""
+    places, blocks = encoder.transformer.places, list(encoder.transformer.blocks)[:-1]
+    first: Any = blocks[0]
+    block = nn.TransformerEncoderLayer(
+        places.shape[1], first.heads, first.into.out_features, dropout=0.0, batch_first=True, norm_first=True
+    )
+    norm = nn.LayerNorm(places.shape[1])
+    bare: nn.Module = nn.TransformerEncoder(block, len(blocks), norm, enable_nested_tensor=False)
+    tokens = torch.randn(settings.networks, *places.shape, generator=torch.Generator().manual_seed(0))
+    optimisation = Optimisation([bare], settings, _BARE)
 
     def update() -> None:
-        optimisation.step(blocks(tokens).square().mean(), 0)
+        optimisation.step(bare(tokens).square().mean(), 0)
 
     return update
 
@@ -106,8 +111,9 @@ def _matrix_products(settings: EmulationSettings) -> Callable[[], None]:
 
 
 def measure_encoders(names: Sequence[str] | None, repeats: int, preset: str) -> list[dict[str, Any]]:
-    """Measure updates with the named encoders, by default all that fit; return a table row for each, medians of `repeats` updates.
+    """Measure updates with the named encoders, by default all that fit; return a table row for each.
 
+    Rows are medians of `repeats` updates.
     `ms` is the duration of an update, `times emulator` its ratio to an update of the emulator alone, and `times bare`,
     for the transformer, its ratio to an update of a bare nn.TransformerEncoder of the same size. The row `matrix
     products of the emulator` has as many operations as the LSTM layers of the emulator in an update. The networks have
@@ -123,7 +129,7 @@ def measure_encoders(names: Sequence[str] | None, repeats: int, preset: str) -> 
         updates |= {name: _Update(encoder, settings) for name, encoder in encoders.items()}
         for encoder in encoders.values():
             if isinstance(encoder, TransformerEncoder):
-                updates[_BARE] = _bare_transformer(copy.deepcopy(encoder), settings)
+                updates[_BARE] = _bare_transformer(encoder, settings)
     seconds = [{name: _seconds(update) for name, update in updates.items()} for _ in range(repeats + 1)][1:]
     return [_table_row(seconds, name, encoders.get(name)) for name in updates]
 

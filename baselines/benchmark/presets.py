@@ -12,7 +12,7 @@ from typing import Any
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.emulation.training import EmulationSettings
-from rnn_zoos.baselines.encoders.probing import PAPER_FORM
+from rnn_zoos.baselines.encoders import probing, statistics, transformer
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
@@ -45,10 +45,12 @@ class Preset:
 
 
 _CPU = EmulationSettings(updates=12_000, evaluate_every=1000, hidden=64)
+_SMALL_TRANSFORMER = {"width": 64, "layers": 2, "feedforward": 128}
 _SMALL = {
     "interactive": {"hidden": 64},
     "non-interactive": {"hidden": 64},
-    "transformer": {"width": 64, "layers": 2, "feedforward": 128},
+    "transformer": _SMALL_TRANSFORMER,
+    "canonical-transformer": _SMALL_TRANSFORMER,
     "dws": {"channels": 16, "layers": 2},
 }
 # An emulator of networks that classify digits first has to learn to classify digits, which takes many sequences.
@@ -82,11 +84,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             {_LANGUAGES: _PAPER, _DIGITS: _PAPER},
             EndToEndSettings(updates=20_000),
             {
+                "statistics": dict(statistics.PAPER_FORM),
                 "flat": {"hidden": 128, "layers": 3},
                 "dws": {"channels": 48, "layers": 4},
+                "transformer": dict(transformer.PAPER_FORM),
             },
             {
-                zoo: {name: {**PAPER_FORM, "questions": questions} for name in ("interactive", "non-interactive")}
+                zoo: {name: {**probing.PAPER_FORM, "questions": questions} for name in ("interactive", "non-interactive")}
                 for zoo, questions in ((_LANGUAGES, "soft"), (_DIGITS, "sigmoid"))
             },
         ),

@@ -53,6 +53,20 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "1x64-128-networks": _self_rollout(layers=1, networks=128),
             },
         ),
+        "updates-languages": Study(
+            "what do more updates give, with which emulator?",
+            _LANGUAGES,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"evaluate_every": 2000, **_SEARCH_BASE, "layers": 1},
+            variants={
+                "1x64-12000": _self_rollout(updates=12_000),
+                "1x64-24000": _self_rollout(updates=24_000),
+                "1x128-12000": _self_rollout(hidden=128, updates=12_000),
+                "1x64-24000-rate-.0015": _self_rollout(updates=24_000, learning_rate=1.5e-3),
+                "1x128-24000": _self_rollout(hidden=128, updates=24_000),
+            },
+        ),
         "self-rollout-languages": Study(
             "which beginnings, how many, what is read of them, at 6,000 updates?",
             _LANGUAGES,

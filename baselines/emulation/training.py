@@ -228,7 +228,9 @@ class EmulationRun:
         rows = self.training_rows[torch.randint(len(self.training_rows), (networks,), generator=generator)]
         sequences = torch.randint(train.num_rollouts, (networks, self.settings.sequences), generator=generator)
         behaviour = train.behaviour(rows, sequences)
-        embeddings = self.embedder.embed("train", rows, generator)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's global generator
+            torch.manual_seed(generator.initial_seed())
+            embeddings = self.embedder.embed("train", rows, generator)
         loss = total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs).mean()
         value = self.optimisation.step(loss, self.update)
         self.update += 1

@@ -26,12 +26,12 @@ def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def standardise_outputs(head: nn.Sequential, outputs: Tensor) -> None:
-    """Change the last layer of an MLP so that its outputs [N, Z] on some inputs get mean 0 and deviation 1.
+def standardise_outputs(head: nn.Module, outputs: Tensor) -> None:
+    """Change a linear layer, or the last layer of an MLP, so that its `outputs` [N, Z] get mean 0 and deviation 1.
 
     Embeddings of random parameters are nearly equal, and equal embeddings have nothing to learn from.
     """
-    last = head[-1]
+    last = head[-1] if isinstance(head, nn.Sequential) else head
     assert isinstance(last, nn.Linear), "as `mlp` makes it"
     deviations = outputs.std(dim=0, correction=0).clamp(min=1e-6)
     last.bias.copy_((last.bias - outputs.mean(dim=0)) / deviations)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
-from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
 from rnn_zoos.baselines.encoders.queries import (
     Answers,
     Questions,
@@ -102,15 +102,11 @@ class _Probing(Encoder):
 
     @torch.no_grad()
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
-        """Standardise the embeddings of training networks: fold their mean and deviation into the head."""
+        """Standardise the embeddings of training networks."""
         if not self.standardised:
             return
-        last: Any = self.head if isinstance(self.head, nn.Linear) else self.head[-1]
         chosen = evenly_spaced(weights, _FIT_NETWORKS)
-        embeddings = self.embed(chosen, NetworkStack(self.architecture, chosen))
-        deviations = embeddings.std(dim=0, correction=0).clamp(min=1e-6)
-        last.bias.copy_((last.bias - embeddings.mean(dim=0)) / deviations)
-        last.weight.div_(deviations[:, None])
+        standardise_outputs(self.head, self.embed(chosen, NetworkStack(self.architecture, chosen)))
 
     def first_logits(self, *shape: int) -> Tensor:
         """Return initial logits of questions, [*shape, I]; the first of a sequence asks BOS."""

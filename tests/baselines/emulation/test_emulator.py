@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rnn_zoos.baselines.emulation.emulator import Emulator
-from rnn_zoos.families.formal_languages import BOS, LENGTH, NUM_SYMBOLS
+from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.native.recurrence import without_native_code
 
 
@@ -78,5 +78,3 @@ def test_strings_of_clones_are_sampled_from_the_emulators_distribution():
     cumulated = emulator(embeddings, inputs).exp().cumsum(-1)
     expected = (cumulated <= uniforms[..., None]).sum(-1).clamp(max=NUM_SYMBOLS - 1)
     assert torch.equal(expected, written[..., 1:].long())
-
-
