@@ -9,36 +9,45 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnn_zoos.baselines.benchmark.figure_data import embedding_map, example_probes
+from rnn_zoos.baselines.benchmark.figure_data import clone_points, embedding_map, example_probes
+from rnn_zoos.baselines.benchmark.loss_details import by_run, position_losses
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
-from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate
+from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate_all
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, Features
+from rnn_zoos.baselines.downstream.retrieval import retrieval_scores
 from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.invariance import SYMMETRIES, invariance_error
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import count_parameters
+from rnn_zoos.networks.native.recurrence import without_native_code
 from rnn_zoos.networks.stack import NetworkStack
 
-BOOTSTRAP_REPEATS = 200
+BOOTSTRAP_REPEATS = 1000
 _INVARIANCE_NETWORKS = 64
 _FLOP_NETWORKS = 8
 
 
 def measure_encoder(run: EmulationRun) -> dict[str, Any]:
-    """Return the measurements of an encoder that was trained by emulation, by the keys of a result file."""
+    """Return the measurements of an encoder that was trained by emulation, by the keys of a result file.
+
+    A reference that reads labels in place of weights costs no operations to embed, and changes with no symmetry.
+    """
     data, embedder = run.data, run.embedder
     features = {split: embedder.embeddings(split).cpu().numpy() for split in data.splits}
+    reads_weights = run.encoder.information != "labels"
     return {
         "information": run.encoder.information,
         "parameters": count_parameters(run.encoder),
         "queries": run.encoder.num_queries,
-        "flop_per_network": _flop_per_network(run),
+        "flop_per_network": _flop_per_network(run) if reads_weights else 0,
         "emulation": {split: run.losses(split) for split in ("train", *EVALUATED_SPLITS)},
+        **_loss_details(run),
         "history": run.history,
-        "clones": {split: clone_fidelity(run, split) for split in EVALUATED_SPLITS},
-        "invariance": _invariance(run),
+        **_clones(run),
+        "invariance": _invariance(run) if reads_weights else dict.fromkeys(SYMMETRIES, 0),
         "downstream": evaluate_targets(data, features, run.seed),
+        "retrieval": retrieval_scores(data, features, BOOTSTRAP_REPEATS),
         "map": embedding_map(data, features),
         "asked": example_probes(embedder),
     }
@@ -58,8 +67,7 @@ def evaluate_targets(
 
     def scores(protocol: str, predictor: str) -> dict[str, Any]:
         settings = EvaluationSettings(protocol, predictor, seed, permuted, BOOTSTRAP_REPEATS)
-        targets = TARGETS[data.zoo.manifest.zoo]
-        return {name: evaluate(data, features, target, settings) for name, target in targets.items()}
+        return evaluate_all(data, features, TARGETS[data.zoo.manifest.zoo], settings)
 
     # One thread: when other processes keep the cores busy, threads of small matrix products wait for each other, and
     # fitting takes four times as long.
@@ -67,6 +75,25 @@ def evaluate_targets(
         return {
             protocol: {predictor: scores(protocol, predictor) for predictor in predictors} for protocol in PROTOCOLS
         }
+
+
+def _loss_details(run: EmulationRun) -> dict[str, Any]:
+    """Return the total variation of every run, and at every position in the sequence, by split."""
+    details: dict[str, Any] = {"by_run": {}, "by_position": {}}
+    for split in EVALUATED_SPLITS:
+        rows, losses = run.data.splits[split], position_losses(run, split)
+        details["by_run"][split] = by_run(losses, rows.labels("run"), rows.labels("task"))
+        details["by_position"][split] = losses.mean(axis=0).tolist()
+    return details
+
+
+def _clones(run: EmulationRun) -> dict[str, Any]:
+    """Return the fidelity of clones by split, and accuracies of single networks of `test` and of their clones."""
+    clones = {split: clone_fidelity(run, split) for split in EVALUATED_SPLITS}
+    return {
+        "clones": {split: fidelity for split, (fidelity, _) in clones.items()},
+        "clone_points": clone_points(run.data, clones["test"][1]),
+    }
 
 
 def _invariance(run: EmulationRun) -> dict[str, float]:
@@ -80,6 +107,6 @@ def _invariance(run: EmulationRun) -> dict[str, float]:
 def _flop_per_network(run: EmulationRun) -> float:
     """Return the floating-point operations of embedding one network, including those of running it on probes."""
     weights = run.data.splits["train"].weights_of(torch.arange(_FLOP_NETWORKS))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with without_native_code(), FlopCounterMode(display=False) as counter, torch.no_grad():
         run.encoder(weights, NetworkStack(run.data.architecture, weights))
     return float(counter.get_total_flops()) / _FLOP_NETWORKS

@@ -1,17 +1,20 @@
-"""Result files of the benchmark: where they are, reading and grouping them, looking up scores in them."""
+"""Result files of the benchmark: where they are, writing, reading and grouping them, looking up scores in them."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rnn_zoos.baselines.benchmark.result_format import check_result
-from rnn_zoos.baselines.downstream.targets import MEASURES, TARGETS
+from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result
+from rnn_zoos.baselines.downstream.controls import CONTROLS
+from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.errors import FormatError
+from rnn_zoos.format.files import write_atomically
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of a result file."""
@@ -44,6 +47,28 @@ def result_path(out: Path, zoo: str, name: str, seed: int | None, biases: Biases
     file = name.replace(":", ".").replace(" ", "-").replace(",", "")
     file += ".merged" if biases == "merged" else ""
     return out / zoo / (f"control.{file}.json" if seed is None else f"{file}.{seed}.json")
+
+
+def write_result(path: Path, identity: Result, measured: Result) -> None:
+    """Write a result file atomically: JSON with one line per entry.
+
+    Args:
+        path: The file.
+        identity: Entries that tell which result it is; written as they are, because they are compared later.
+        measured: The other entries; numbers get five significant digits, so that files stay small.
+    """
+    entries = {**identity, **_rounded(measured)}
+    lines = (f"{json.dumps(key)}:{json.dumps(entry, separators=(',', ':'))}" for key, entry in entries.items())
+    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def _rounded(content: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON whose numbers have at most five significant digits."""
+    if isinstance(content, Mapping):
+        return {key: _rounded(entry) for key, entry in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_rounded(entry) for entry in content]
+    return float(f"{content:.5g}") if isinstance(content, float) else content
 
 
 def read_results(directory: Path) -> list[dict[str, Any]]:
@@ -100,6 +125,7 @@ def _conflicts(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tup
 def display_name(result: Result) -> str:
     """Return the name that the leaderboard shows; the results of all seeds of an encoder share it."""
     name = f"control: {result['control']}" if is_control(result) else str(result["encoder"])
+    name = f"reference: {name}" if is_reference(result) else name
     return name + (", merged biases" if result["biases"] == "merged" else "")
 
 
@@ -118,32 +144,68 @@ def group_by_zoo(results: Sequence[Result]) -> dict[str, dict[str, Group]]:
     return {zoo: dict(named) for zoo, named in groups.items()}
 
 
+def is_reference(result: Result) -> bool:
+    """Tell whether a result is that of a reference, which is trained like an encoder but reads labels."""
+    return result.get("information") == REFERENCE
+
+
+def total_variation(group: Group, split: str = "test") -> float:
+    """Return the emulation loss of an encoder on a split, the mean over its seeds."""
+    return float(statistics.mean(result["emulation"][split]["total_variation"] for result in group))
+
+
+def sort_by_loss(groups: Mapping[str, Group]) -> dict[str, Group]:
+    """Return groups in the order of tables and figures.
+
+    First encoders, then references, each with the lowest emulation loss on `test` first; then controls, as given.
+    """
+
+    def place(entry: tuple[str, Group]) -> tuple[int, float]:
+        result = entry[1][0]
+        if is_control(result):
+            return 2, 0.0
+        return int(is_reference(result)), total_variation(entry[1])
+
+    return dict(sorted(groups.items(), key=place))
+
+
 def used_predictor(result: Result, selection: Selection) -> str | None:
     """Return the predictor whose scores a result has for a selection, or None if there is none.
 
-    That is the selected one, with two exceptions. Controls are not trained end to end. A control that is defined by a
-    predictor (weight statistics with boosted trees) has scores of that one alone, which are used instead. Raises
-    FormatError if an encoder lacks the selected predictor.
+    That is the selected one, with two exceptions. Controls and references are not trained end to end. A control that is
+    defined by its predictor, such as `weight statistics, boosted trees`, always has the scores of that one. Raises
+    FormatError if a result lacks the predictor.
     """
     if selection.predictor == END_TO_END:
-        return None if is_control(result) else END_TO_END
+        return END_TO_END if "end_to_end" in result else None
     stored = list(result["downstream"][selection.protocol])
-    if selection.predictor in stored:
-        return selection.predictor
-    if is_control(result) and len(stored) == 1:
-        return str(stored[0])
+    predictor = defining_predictor(result) or selection.predictor
+    if predictor in stored:
+        return predictor
     raise FormatError(
-        f"The result of {display_name(result)} on {result['zoo']['name']} has no predictor {selection.predictor!r}; "
+        f"The result of {display_name(result)} on {result['zoo']['name']} has no predictor {predictor!r}; "
         f"it has {', '.join(stored)}. Run the benchmark again, or select one of these."
     )
 
 
-def score_of(result: Result, target: str, selection: Selection) -> Mapping[str, float | None] | None:
-    """Return value, low and high of a target's first measure; None for a control if end-to-end scores are selected."""
+def defining_predictor(result: Result) -> str | None:
+    """Return the predictor that a control is defined by and named after; None for all other results."""
+    control = CONTROLS.get(result.get("control", ""))
+    return control.predictors[0] if control is not None and len(control.predictors) == 1 else None
+
+
+def score_of(
+    result: Result, target: str, selection: Selection, measure: str | None = None
+) -> Mapping[str, float | None] | None:
+    """Return value, low and high of a measure of a target, by default of the first that is shown.
+
+    None if end-to-end scores are selected and the result has none.
+    """
     predictor = used_predictor(result, selection)
     if predictor is None:
         return None
-    targets = result["end_to_end"] if predictor == END_TO_END else result["downstream"][selection.protocol][predictor]
-    measure = next(iter(MEASURES[TARGETS[result["zoo"]["name"]][target].kind]))
-    score: Mapping[str, float | None] = targets[target][selection.split][measure]
+    scores = result["end_to_end"] if predictor == END_TO_END else result["downstream"]
+    targets = scores[selection.protocol] if predictor == END_TO_END else scores[selection.protocol][predictor]
+    shown = measure or TARGETS[result["zoo"]["name"]][target].shown[0]
+    score: Mapping[str, float | None] = targets[target][selection.split][shown]
     return score

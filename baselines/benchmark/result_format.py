@@ -8,18 +8,29 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import MEASURES, TARGETS
+from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format, the entry `format` of every result file."""
+
+REFERENCE = "labels"
+"""`information` of references: they are trained like encoders, but read labels in place of weights."""
 
 _CONTROL_KEYS = {"format", "control", "zoo", "biases", "downstream", "made"}
 _ENCODER_KEYS = _CONTROL_KEYS - {"control"} | {
-    "encoder", "seed", "preset", "settings", "end_to_end_settings", "sizes", "information", "parameters", "queries",
-    "flop_per_network", "emulation", "history", "clones", "invariance", "end_to_end", "map", "asked", "seconds",
+    "encoder", "seed", "preset", "settings", "sizes", "information", "parameters", "queries", "flop_per_network",
+    "emulation", "by_run", "by_position", "history", "clones", "clone_points", "invariance", "retrieval", "map",
+    "seconds",
 }  # fmt: skip
 _LOSSES = ("total_variation", "total_variation_unpadded", "reverse_kl", "reverse_kl_unpadded")
+_HISTORY_KEYS = ("update", "seconds", "total_variation")
+_TABLES = {
+    "map": ("places", "task", "step", "accuracy"),
+    "clone_points": ("clone", "step", "accuracy"),
+    **{f"by_run.{split}": ("run", "task", "total_variation") for split in EVALUATED_SPLITS},
+}
 _MISSING = object()
 
 
@@ -31,7 +42,7 @@ def check_result(path: Path) -> list[str]:
         return [f"Not readable as JSON ({error})."]
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         return [f"Not a result of format {FORMAT}."]
-    missing = (_CONTROL_KEYS if "control" in result else _ENCODER_KEYS) - result.keys()
+    missing = _required_keys(result) - result.keys()
     if missing:
         return [f"Missing keys: {', '.join(sorted(missing))}."]
     zoo = _at(result, "zoo", "name")
@@ -40,7 +51,15 @@ def check_result(path: Path) -> list[str]:
     problems = _check_numbers(zoo, result)
     if problems or "control" in result:
         return problems
-    return [*_check_ranges(result["emulation"]), *_check_map(result["map"])]
+    return [*_check_ranges(result["emulation"]), *_check_tables(result), *_check_series(result)]
+
+
+def _required_keys(result: Mapping[str, Any]) -> set[str]:
+    """Return the keys that a result must have: references are not trained end to end."""
+    if "control" in result:
+        return _CONTROL_KEYS
+    trained_on_labels = {"end_to_end", "end_to_end_settings"}
+    return _ENCODER_KEYS if result.get("information") == REFERENCE else _ENCODER_KEYS | trained_on_labels
 
 
 def _at(content: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON
@@ -70,11 +89,18 @@ def _number_paths(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[s
             (("clones", split, key), False) for split in EVALUATED_SPLITS for key in ("accuracy", "correlation")
         )
         yield from (((key,), False) for key in ("seed", "parameters", "queries", "flop_per_network"))
+        for name in TASKS:
+            yield from _score_numbers(("retrieval", name), TARGETS[zoo][name])
     for keys in _score_paths(result):
         for name, target in TARGETS[zoo].items():
-            for split in EVALUATED_SPLITS:
-                for measure in MEASURES[target.kind]:
-                    yield from (((*keys, name, split, measure, key), True) for key in ("value", "low", "high"))
+            yield from _score_numbers((*keys, name), target)
+
+
+def _score_numbers(path: tuple[str, ...], target: Target) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the paths of the numbers of a target's scores."""
+    for split in EVALUATED_SPLITS:
+        for measure in MEASURES[target.kind]:
+            yield from (((*path, split, measure, key), True) for key in ("value", "low", "high"))
 
 
 def _score_paths(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -83,8 +109,8 @@ def _score_paths(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         predictors = _at(result, "downstream", protocol)
         names = list(predictors) if isinstance(predictors, dict) and predictors else ["linear"]
         yield from (("downstream", protocol, name) for name in names)
-    if "encoder" in result:
-        yield ("end_to_end",)
+        if "end_to_end" in result:
+            yield ("end_to_end", protocol)
 
 
 def _check_ranges(emulation: Mapping[str, Any]) -> list[str]:
@@ -98,10 +124,28 @@ def _check_ranges(emulation: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _check_map(content: Any) -> list[str]:  # noqa: ANN401 - JSON
-    """Return why the figure of embeddings cannot be drawn: it needs a point per row, and labels for its colour."""
-    columns = {name: _at(content, name) for name in ("places", "task", "step", "accuracy")}
-    lengths = {name: len(column) if isinstance(column, list) else 0 for name, column in columns.items()}
-    if min(lengths.values()) == 0 or len(set(lengths.values())) > 1:
-        return [f"map has {lengths} entries; expected the same number of each, at least one."]
-    return []
+def _check_tables(result: Mapping[str, Any]) -> list[str]:
+    """Return the tables whose columns are missing or differ in length; each must have at least one row."""
+    problems = []
+    for path, names in _TABLES.items():
+        columns = {name: _at(result, *path.split("."), name) for name in names}
+        lengths = {name: len(column) if isinstance(column, list) else 0 for name, column in columns.items()}
+        if min(lengths.values()) == 0 or len(set(lengths.values())) > 1:
+            problems.append(f"{path} has {lengths} entries; expected the same number of each, at least one.")
+    return problems
+
+
+def _check_series(result: Mapping[str, Any]) -> list[str]:
+    """Return why the curves cannot be drawn: losses of every evaluation and at every position of a sequence."""
+    problems = []
+    history = result["history"]
+    if not isinstance(history, list) or not history:
+        problems.append("history has no evaluations; expected at least one.")
+    else:
+        missing = [key for key in _HISTORY_KEYS if any(_at(entry, key) is _MISSING for entry in history)]
+        problems += [f"history has an evaluation without {', '.join(missing)}."] if missing else []
+    for split in EVALUATED_SPLITS:
+        losses = _at(result, "by_position", split)
+        if not isinstance(losses, list) or not losses:
+            problems.append(f"by_position.{split} has no losses; expected one per step of a sequence.")
+    return problems

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.downstream.targets import kendall_tau
+from rnn_zoos.baselines.downstream.measures import kendall_tau
 from rnn_zoos.baselines.emulation.data import SplitData
 from rnn_zoos.baselines.emulation.embedding import chunks
 from rnn_zoos.baselines.emulation.training import EmulationRun
@@ -18,8 +18,8 @@ STRINGS = 40
 
 
 @torch.no_grad()
-def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
-    """Return the mean accuracies of a split's networks and of their clones, and how they correlate over networks.
+def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Array]:
+    """Return the mean accuracies of a split's networks and of their clones, how they correlate, and each clone's [R].
 
     Languages: 40 strings are sampled from a clone; its accuracy is the fraction in its network's language. Digits: a
     clone classifies stored digits, at the last step; `agreement` is the fraction that it classifies as its network
@@ -36,13 +36,14 @@ def clone_fidelity(run: EmulationRun, split: str) -> dict[str, float]:
         agreement = {"agreement": float(torch.cat(agreed).mean())}
     clones = torch.cat(accuracies).cpu().numpy()
     originals = np.asarray(data.labels("accuracy"), np.float64)
-    return {
+    fidelity = {
         "accuracy": float(clones.mean()),
         "accuracy_of_originals": float(originals.mean()),
         "correlation": _correlation(clones, originals),
         "kendall_tau": kendall_tau(clones, originals),
         **agreement,
     }
+    return fidelity, clones
 
 
 def _string_accuracies(run: EmulationRun, split: str, rows: Tensor) -> Tensor:

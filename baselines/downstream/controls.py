@@ -64,7 +64,8 @@ class Control:
 
     Attributes:
         features: Function of a split that returns features [R, F].
-        predictors: Names of the predictors that are fitted.
+        predictors: Names of the predictors that are fitted. A single one defines the control, which is named after it;
+            its scores are shown whichever predictor is selected.
         permuted: Whether the labels of the training rows are permuted before.
         merged_too: Whether the control is evaluated on merged biases as well. The others read no weights, or only the
             difference of the biases, which is lost in merging.

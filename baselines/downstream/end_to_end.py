@@ -6,7 +6,7 @@ The comparison with predictors on frozen embeddings shows what training by emula
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnn_zoos.baselines.downstream.measures import Kind
 from rnn_zoos.baselines.downstream.predictors import Scores, score_predictions
-from rnn_zoos.baselines.downstream.protocols import protocol_rows
-from rnn_zoos.baselines.downstream.targets import TARGETS, Kind
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, protocol_rows, row_numbers
+from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
@@ -98,60 +99,98 @@ def train_end_to_end(
     sizes: Mapping[str, Any],
     repeats: int,
     report: Callable[[int, float], None] = lambda update, loss: None,
-) -> dict[str, Scores]:
-    """Train a new encoder with a head per label on `train`; return target -> split -> measure -> score.
+) -> dict[str, dict[str, Scores]]:
+    """Train a new encoder with a head per label, once per protocol; return protocol -> target -> split -> score.
 
-    There is no model selection: the state after the last update is evaluated. Raises EncoderError if the loss is not
-    finite.
+    Both trainings start from the same initial parameters of the encoder, and do the same number of updates on the
+    training rows of their protocol; features that do not change are computed once. There is no model selection: the
+    state after the last update is evaluated. Raises EncoderError if the loss is not finite.
 
     Args:
         data: The zoo.
         encoder: Name of the encoder, as for `make_encoder`.
-        seed: Seed of initial parameters, batches and bootstrap.
+        seed: Seed of initial parameters and batches.
         settings: Settings of the training.
         sizes: Further keyword arguments of the encoder.
-        repeats: Bootstrap samples of the confidence intervals.
-        report: Called after every update with the number of updates done and the loss.
+        repeats: Bootstrap resamples of the intervals.
+        report: Called after every update with the number of updates done, over both protocols, and the loss.
     """
-    kinds = {column: target.kind for target in TARGETS[data.zoo.manifest.zoo].values() for column in target.columns}
-    labels = {name: np.asarray(data.splits["train"].labels(name), np.float64) for name in kinds}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         embedder = Embedder(data, make_encoder(encoder, data.architecture, **sizes), seed)
-        size = embedder.encoder.embedding_size
-        heads = {name: Head(kind, labels[name], size, settings.hidden) for name, kind in kinds.items()}
-    modules = nn.ModuleDict({"encoder": embedder.encoder, "heads": nn.ModuleDict(heads).to(data.device)})
-    optimisation = Optimisation([modules], settings, f"{encoder} with seed {seed}")
-    targets = {name: head.targets(labels[name]).to(data.device) for name, head in heads.items()}
-    for update in range(settings.updates):
-        generator = torch.Generator().manual_seed(seed * SEED_STRIDE + update)
-        loss = _loss(embedder, heads, targets, settings.networks, generator)
-        report(update + 1, optimisation.step(loss, update))
-    modules.eval()
-    return _scores(embedder, heads, repeats, seed)
-
-
-def _loss(
-    embedder: Embedder,
-    heads: Mapping[str, Head],
-    targets: Mapping[str, Tensor],
-    networks: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return the mean loss of all heads on a batch of training networks, drawn with replacement."""
-    rows = torch.randint(len(embedder.data.splits["train"]), (networks,), generator=generator)
-    embeddings = embedder.embed("train", rows, generator)
-    return torch.stack([head.loss(embeddings, targets[name][rows]) for name, head in heads.items()]).mean()
-
-
-def _scores(embedder: Embedder, heads: Mapping[str, Head], repeats: int, seed: int) -> dict[str, Scores]:
-    """Return target -> scores of the heads' predictions on the evaluated splits."""
-    data, scores = embedder.data, {}
-    embeddings = {split: embedder.embeddings(split) for split in data.splits}
-    features = {split: found.cpu().numpy() for split, found in embeddings.items()}
-    labels = {split: {name: heads[name].predict(found) for name in heads} for split, found in embeddings.items()}
-    for name, target in TARGETS[data.zoo.manifest.zoo].items():
-        _, tested = protocol_rows(data, features, target)
-        predicted = [np.stack([labels[split][column] for column in target.columns], axis=1) for split in tested]
-        scores[name] = score_predictions(target, tested, predicted, repeats, seed)
+    initial = {name: tensor.clone() for name, tensor in embedder.encoder.state_dict().items()}
+    scores = {}
+    for number, protocol in enumerate(PROTOCOLS):
+        embedder.encoder.load_state_dict(initial)
+        training = _Training(embedder, protocol, seed, settings, f"{encoder} with seed {seed}")
+        for update in range(settings.updates):
+            loss = training.step(update)
+            report(number * settings.updates + update + 1, loss)
+        scores[protocol] = training.scores(repeats)
     return scores
+
+
+class _Training:
+    """The training of an encoder and of new heads on the training rows of a protocol."""
+
+    def __init__(self, embedder: Embedder, protocol: str, seed: int, settings: EndToEndSettings, name: str) -> None:
+        self.embedder, self.protocol, self.seed, self.settings = embedder, protocol, seed, settings
+        data, (trained, _) = embedder.data, row_numbers(embedder.data, protocol)
+        self.rows = {split: torch.from_numpy(rows) for split, rows in trained.items()}
+        targets = TARGETS[data.zoo.manifest.zoo].values()
+        kinds = {column: target.kind for target in targets for column in target.columns}
+        labels = {
+            column: np.concatenate([data.splits[split].labels(column)[rows] for split, rows in trained.items()])
+            for column in kinds
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 1)
+            size = embedder.encoder.embedding_size
+            self.heads = {
+                column: Head(kind, labels[column].astype(np.float64), size, settings.hidden)
+                for column, kind in kinds.items()
+            }
+        self.modules = nn.ModuleDict({"encoder": embedder.encoder, "heads": nn.ModuleDict(self.heads).to(data.device)})
+        self.targets = {
+            column: head.targets(labels[column].astype(np.float64)).to(data.device)
+            for column, head in self.heads.items()
+        }
+        self.optimisation = Optimisation([self.modules], settings, name)
+        self.modules.train()
+
+    def step(self, update: int) -> float:
+        """Minimise the mean loss of all heads on a batch, drawn with replacement; return it."""
+        generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + update)
+        number = sum(len(rows) for rows in self.rows.values())
+        drawn = torch.randint(number, (self.settings.networks,), generator=generator).sort().values
+        embeddings = torch.cat(list(self._embed(drawn, generator)))
+        losses = [head.loss(embeddings, self.targets[column][drawn]) for column, head in self.heads.items()]
+        return self.optimisation.step(torch.stack(losses).mean(), update)
+
+    def _embed(self, drawn: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the embeddings of drawn rows, in order, split by split; rows are numbered over all splits."""
+        first = 0
+        for split, rows in self.rows.items():
+            local = drawn[(drawn >= first) & (drawn < first + len(rows))] - first
+            if len(local):
+                yield self.embedder.embed(split, rows[local], generator)
+            first += len(rows)
+
+    def scores(self, repeats: int) -> dict[str, Scores]:
+        """Return target -> scores of the heads' predictions on the tested rows of the protocol."""
+        self.modules.eval()
+        data, scores = self.embedder.data, {}
+        labels: dict[str, dict[str, Array]] = {}
+        for split in EVALUATED_SPLITS:
+            embeddings = self.embedder.embeddings(split)
+            labels[split] = {column: head.predict(embeddings) for column, head in self.heads.items()}
+        features = {split: np.empty((len(rows), 0)) for split, rows in data.splits.items()}  # heads have read them
+        for name, target in TARGETS[data.zoo.manifest.zoo].items():
+            _, tested = protocol_rows(data, features, target, self.protocol)
+            _, numbers = row_numbers(data, self.protocol, target.from_step)
+            predicted = [
+                np.stack([labels[split][column][numbers[split]] for column in target.columns], axis=1)
+                for split in tested
+            ]
+            scores[name] = score_predictions(target, tested, predicted, repeats)
+        return scores

@@ -10,12 +10,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from rnn_zoos.baselines.downstream.intervals import REPEATS, bootstrap_interval
+from rnn_zoos.baselines.downstream.measures import MEASURES, Predictions
+from rnn_zoos.baselines.downstream.mlp import EarlyStoppedMLP
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
-from rnn_zoos.baselines.downstream.targets import MEASURES, Kind, Target, bootstrap_interval
+from rnn_zoos.baselines.downstream.targets import Target
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.format.files import Array
@@ -27,46 +29,66 @@ Scores: TypeAlias = dict[str, dict[str, Score]]
 """Split -> measure -> score."""
 
 
-def _linear(kind: Kind, seed: int) -> Any:  # noqa: ANN401 - scikit-learn has no types
-    return Ridge(alpha=1.0) if kind != "classes" else LogisticRegression(max_iter=2000)
+@dataclass(frozen=True)
+class Problem:
+    """One column of labels to predict.
+
+    Attributes:
+        features: [R, F].
+        labels: [R]; numbers of classes if `classes`.
+        tasks: [R] names of tasks.
+        classes: Whether to classify; otherwise to regress.
+        seed: Seed of the predictor.
+    """
+
+    features: Array
+    labels: Array
+    tasks: Array
+    classes: bool
+    seed: int
 
 
-def _mlp(kind: Kind, seed: int) -> Any:  # noqa: ANN401
-    """Return an MLP with early stopping on a tenth of its training rows."""
-    model = MLPRegressor if kind != "classes" else MLPClassifier
-    sizes = {"hidden_layer_sizes": (128, 128), "max_iter": 300, "n_iter_no_change": 15}
-    return model(**sizes, early_stopping=True, random_state=seed)
+def _linear(problem: Problem) -> Any:  # noqa: ANN401 - scikit-learn has no types
+    """Fit ridge or logistic regression."""
+    model = LogisticRegression(max_iter=2000) if problem.classes else Ridge(alpha=1.0)
+    return make_pipeline(StandardScaler(), model).fit(problem.features, problem.labels)
 
 
-def _boosting(kind: Kind, seed: int) -> Any:  # noqa: ANN401
-    """Return gradient-boosted trees, with which Unterthiner et al. (2020) predict accuracy."""
-    model = HistGradientBoostingRegressor if kind != "classes" else HistGradientBoostingClassifier
-    return model(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=seed)
+def _mlp(problem: Problem) -> Any:  # noqa: ANN401
+    """Fit an MLP that is stopped early by its loss on a tenth of the tasks."""
+    return EarlyStoppedMLP(problem.classes, problem.seed).fit(problem.features, problem.labels, problem.tasks)
 
 
-PREDICTORS: Mapping[str, Callable[[Kind, int], Any]] = MappingProxyType(
+def _boosting(problem: Problem) -> Any:  # noqa: ANN401
+    """Fit gradient-boosted trees, with which Unterthiner et al. (2020) predict accuracy."""
+    model = HistGradientBoostingClassifier if problem.classes else HistGradientBoostingRegressor
+    trees = model(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=problem.seed)
+    return trees.fit(problem.features, problem.labels)
+
+
+PREDICTORS: Mapping[str, Callable[[Problem], Any]] = MappingProxyType(
     {"linear": _linear, "mlp": _mlp, "boosting": _boosting}
 )
-"""Name -> function of the kind of target and a seed that returns an unfitted scikit-learn model."""
+"""Name -> function that fits a model to a problem; `model.predict` maps features [R', F] to labels [R']."""
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How a target is predicted and scored.
+    """How targets are predicted and scored.
 
     Attributes:
         protocol: One of `PROTOCOLS`.
         predictor: One of `PREDICTORS`.
-        seed: Seed of the predictor, of the permutation and of the bootstrap.
+        seed: Seed of the predictor and of the permutation.
         permuted: Permute the labels of the training rows, as a control: scores should then be at chance.
-        repeats: Bootstrap samples behind every interval.
+        repeats: Bootstrap resamples behind every interval.
     """
 
     protocol: str = "strict"
     predictor: str = "linear"
     seed: int = 0
     permuted: bool = False
-    repeats: int = 500
+    repeats: int = REPEATS
 
 
 _DEFAULTS = EvaluationSettings()
@@ -78,11 +100,27 @@ def evaluate(data: ZooData, features: Features, target: Target, settings: Evalua
     Raises UnknownNameError for an unknown protocol or predictor, LeakError if training and tested rows share a run or
     a task.
     """
-    train, tested = protocol_rows(data, features, target, settings.protocol)
-    if settings.permuted:
-        train = replace(train, labels=np.random.default_rng(settings.seed).permutation(train.labels))
-    predicted = predict(train, [rows.features for rows in tested.values()], target, settings.predictor, settings.seed)
-    return score_predictions(target, tested, predicted, settings.repeats, settings.seed)
+    return evaluate_all(data, features, {"target": target}, settings)["target"]
+
+
+def evaluate_all(
+    data: ZooData, features: Features, targets: Mapping[str, Target], settings: EvaluationSettings = _DEFAULTS
+) -> dict[str, Scores]:
+    """Return target -> its scores, as `evaluate` does; a column that several targets have is predicted once."""
+    found: dict[tuple[str, int], list[Array]] = {}  # by column and first step
+    scores = {}
+    for name, target in targets.items():
+        train, tested = protocol_rows(data, features, target, settings.protocol)
+        columns = [(column, target.from_step) for column in target.columns]
+        if any(column not in found for column in columns):
+            if settings.permuted:
+                train = replace(train, labels=np.random.default_rng(settings.seed).permutation(train.labels))
+            others = [rows.features for rows in tested.values()]
+            predicted = predict(train, others, target, settings.predictor, settings.seed)
+            found |= {column: [rows[:, n] for rows in predicted] for n, column in enumerate(columns)}
+        parts = zip(*(found[column] for column in columns), strict=True)
+        scores[name] = score_predictions(target, tested, [np.stack(part, axis=1) for part in parts], settings.repeats)
+    return scores
 
 
 def predict(train: Rows, tested: Sequence[Array], target: Target, predictor: str, seed: int) -> list[Array]:
@@ -97,35 +135,38 @@ def predict(train: Rows, tested: Sequence[Array], target: Target, predictor: str
     if target.kind == "angle":
         radians = np.deg2rad(labels[:, 0])
         labels = np.stack([np.sin(radians), np.cos(radians)], axis=1)
-    columns = [_predict_column(train.features, column, tested, target.kind, predictor, seed) for column in labels.T]
+    classes = target.kind == "classes"
+    problems = [Problem(train.features, column, train.tasks, classes, seed) for column in labels.T]
+    columns = [_predict_column(problem, tested, PREDICTORS[predictor]) for problem in problems]
     predicted = [np.stack([column[number] for column in columns], axis=1) for number in range(len(tested))]
     if target.kind == "angle":
         predicted = [np.rad2deg(np.arctan2(pair[:, :1], pair[:, 1:])) % 360 for pair in predicted]
     return predicted
 
 
-def _predict_column(
-    features: Array, labels: Array, tested: Sequence[Array], kind: Kind, predictor: str, seed: int
-) -> list[Array]:
-    """Fit one predictor to labels [R] and return its predictions [R'] for each of the other features."""
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) == 1:  # scikit-learn's classifiers refuse a single class
-        return [np.full(len(rows), classes[0]) for rows in tested]
-    model = make_pipeline(StandardScaler(), PREDICTORS[predictor](kind, seed))
-    model.fit(features, codes if kind == "classes" else labels)
+def _predict_column(problem: Problem, tested: Sequence[Array], fit: Callable[[Problem], Any]) -> list[Array]:
+    """Fit one predictor and return its predictions [R'] for each of the other features."""
+    classes, codes = np.unique(problem.labels, return_inverse=True)
+    if len(classes) < 2:  # scikit-learn's classifiers refuse a single class, and all predictors no rows
+        return [np.full(len(rows), classes[0] if len(classes) else np.nan) for rows in tested]
+    model = fit(replace(problem, labels=codes if problem.classes else problem.labels))
     predicted = [model.predict(rows) for rows in tested]
-    return [classes[codes] for codes in predicted] if kind == "classes" else predicted
+    return [classes[codes.astype(int)] for codes in predicted] if problem.classes else predicted
 
 
-def score_predictions(
-    target: Target, tested: Mapping[str, Rows], predictions: Sequence[Array], repeats: int, seed: int
-) -> Scores:
-    """Return the scores of predictions [R, columns], one array per split of `tested`; 95% intervals over runs."""
-    scores: Scores = {}
-    for (split, rows), predicted in zip(tested.items(), predictions, strict=True):
-        scores[split] = {}
-        for measure, function in MEASURES[target.kind].items():
-            low, high = bootstrap_interval(function, predicted, rows.labels, rows.runs, repeats, seed)
-            score = {"value": function(predicted, rows.labels), "low": low, "high": high}
-            scores[split][measure] = {key: None if np.isnan(value) else value for key, value in score.items()}
+def score_predictions(target: Target, tested: Mapping[str, Rows], predictions: Sequence[Array], repeats: int) -> Scores:
+    """Return the scores of predictions [R, columns], one array per split of `tested`; 95% intervals over tasks."""
+    return {
+        split: score(target, Predictions(predicted, rows.labels, rows.steps), rows.tasks, repeats)
+        for (split, rows), predicted in zip(tested.items(), predictions, strict=True)
+    }
+
+
+def score(target: Target, rows: Predictions, tasks: Array, repeats: int) -> dict[str, Score]:
+    """Return measure -> score of predictions of R rows, whose tasks are named by `tasks` [R]."""
+    scores = {}
+    for name, measure in MEASURES[target.kind].items():
+        low, high = bootstrap_interval(measure, rows, tasks, repeats)
+        found = {"value": measure.value(rows), "low": low, "high": high}
+        scores[name] = {key: None if np.isnan(value) else float(value) for key, value in found.items()}
     return scores

@@ -32,12 +32,32 @@ class Rows:
         labels: [R, columns of the target].
         runs: [R] run numbers.
         tasks: [R] names of tasks.
+        steps: [R] training steps.
     """
 
     features: Array
     labels: Array
     runs: Array
     tasks: Array
+    steps: Array
+
+
+def row_numbers(
+    data: ZooData, protocol: str = "strict", from_step: int = 0
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return split -> numbers of the rows that a protocol trains on, and split -> of those that it tests.
+
+    Rows before step `from_step` are left out. Raises UnknownNameError for an unknown protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise UnknownNameError.among("protocol", protocol, PROTOCOLS)
+    every = {split: np.flatnonzero(rows.labels("step") >= from_step) for split, rows in data.splits.items()}
+    trained, tested = {"train": every["train"]}, {split: every[split] for split in EVALUATED_SPLITS}
+    if protocol == "paper":
+        tasks = data.splits["ood"].labels("task").astype(str)
+        known = np.isin(tasks, np.unique(tasks)[::2])[every["ood"]]
+        trained["ood"], tested["ood"] = every["ood"][known], every["ood"][~known]
+    return trained, tested
 
 
 def protocol_rows(
@@ -47,16 +67,12 @@ def protocol_rows(
 
     Raises UnknownNameError for an unknown protocol, LeakError if training and tested rows share a run or a task.
     """
-    if protocol not in PROTOCOLS:
-        raise UnknownNameError.among("protocol", protocol, PROTOCOLS)
-    rows = {name: _rows(split, features[name], target) for name, split in data.splits.items()}
-    train, tested = rows["train"], {name: rows[name] for name in EVALUATED_SPLITS}
-    if protocol == "paper":
-        known = np.isin(rows["ood"].tasks, np.unique(rows["ood"].tasks)[::2])
-        train, tested["ood"] = _joined(train, _where(rows["ood"], known)), _where(rows["ood"], ~known)
-    for name, test in tested.items():
-        guard_against_leaks(train, test, name)
-    return train, tested
+    trained, tested = row_numbers(data, protocol, target.from_step)
+    train = _joined([_rows(data.splits[split], features[split], target, rows) for split, rows in trained.items()])
+    test = {split: _rows(data.splits[split], features[split], target, rows) for split, rows in tested.items()}
+    for name, rows in test.items():
+        guard_against_leaks(train, rows, name)
+    return train, test
 
 
 def guard_against_leaks(train: Rows, test: Rows, name: str) -> None:
@@ -73,15 +89,18 @@ def guard_against_leaks(train: Rows, test: Rows, name: str) -> None:
             )
 
 
-def _rows(split: SplitData, features: Array, target: Target) -> Rows:
-    tasks = split.labels("task").astype(str)
-    return Rows(np.asarray(features, np.float64), target.values(split), split.labels("run"), tasks)
+def _rows(split: SplitData, features: Array, target: Target, rows: Array) -> Rows:
+    """Return the rows of a split with these numbers."""
+    every = (
+        np.asarray(features, np.float64),
+        target.values(split),
+        split.labels("run"),
+        split.labels("task").astype(str),
+        split.labels("step"),
+    )
+    return Rows(*(column[rows] for column in every))
 
 
-def _where(rows: Rows, kept: Array) -> Rows:
-    return Rows(rows.features[kept], rows.labels[kept], rows.runs[kept], rows.tasks[kept])
-
-
-def _joined(one: Rows, other: Rows) -> Rows:
-    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
-    return Rows(*(np.concatenate(pair) for pair in pairs))
+def _joined(parts: list[Rows]) -> Rows:
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return Rows(*(np.concatenate(column) for column in columns))

@@ -39,7 +39,7 @@ def test_a_zoo_is_embedded_by_the_file_of_an_encoder(directory, stored, tmp_path
 
 
 def test_a_stored_encoder_is_found_by_its_name_and_another_zoo_is_noted(zoo, stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo_embeddings, "STORED", stored)
+    monkeypatch.setattr(zoo_embeddings, "STORED_ENCODERS", stored)
     finished = run_command("embed", zoo("formal-languages"), "--encoder", "statistics", "--out", tmp_path / "out")
     assert finished.status == 0 and (tmp_path / "out").is_file()
     assert finished.err.startswith("Note: ") and "statistics.0.safetensors was trained on another zoo" in finished.err
@@ -55,7 +55,7 @@ def test_a_stored_encoder_is_found_by_its_name_and_another_zoo_is_noted(zoo, sto
     ],
 )
 def test_what_cannot_be_embedded_is_explained(zoo_name, encoder, message, zoo, stored, tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo_embeddings, "STORED", stored)
+    monkeypatch.setattr(zoo_embeddings, "STORED_ENCODERS", stored)
     given = zoo(zoo_name) if zoo_name != "nowhere" else zoo_name
     encoder = encoder.replace("FILE", str(stored / "formal-languages" / "statistics.0.safetensors"))
     finished = run_command("embed", given, "--encoder", encoder, "--out", tmp_path / "out")

@@ -1,28 +1,29 @@
-"""Result files: damaged or incomparable ones are rejected with a reason; every number shown is the stored one."""
+"""Result files: small, and damaged or incomparable ones are rejected with a reason."""
 
 import json
-import shutil
 
+import numpy as np
 import pytest
-from conftest import ROOT
+from synthetic_results import DIGITS, LANGUAGES, Fake, many_results, stored, synthetic, synthetic_control, write_results
 
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-from rnn_zoos.baselines.benchmark.result_files import Selection, read_results, score_of, used_predictor
+from rnn_zoos.baselines.benchmark.result_files import Selection, read_results, score_of, used_predictor, write_result
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.cli import app as cli
 from rnn_zoos.errors import FormatError
 
-STORED = ROOT / "baselines" / "results" / "formal-languages"
 INTERACTIVE, BOOSTED = "interactive.0.json", "control.weight-statistics-boosted-trees.json"
+BOOSTED_CONTROL = "weight statistics, boosted trees"
 
 
 @pytest.fixture
 def results(tmp_path):
-    """A folder with some of the stored results."""
-    for name in (INTERACTIVE, "interactive.1.json", "control.mean.json", BOOSTED):
-        shutil.copy(STORED / name, tmp_path)
-    return tmp_path
+    """A folder with results of an encoder, a reference and controls."""
+    fakes = (Fake("interactive", 0.02, 88, "queries"), Fake("constant", 0.07, 0, "labels"))
+    made = [synthetic(LANGUAGES, fake, seed) for fake in fakes for seed in range(2)]
+    made += [synthetic_control(LANGUAGES, name) for name in ("mean", BOOSTED_CONTROL)]
+    return write_results(made, tmp_path) / LANGUAGES
 
 
 def edit(path, change) -> None:
@@ -33,7 +34,8 @@ def edit(path, change) -> None:
 
 PROBLEMS = {
     "Missing keys: queries.": lambda result: result.pop("queries"),
-    "Not a result of format 1.": lambda result: result.update(format=9),
+    "Missing keys: end_to_end.": lambda result: result.pop("end_to_end"),
+    "Not a result of format 2.": lambda result: result.update(format=1),
     "Unknown zoo 'birds'; known: formal-languages, sequential-mnist.": lambda result: result["zoo"].update(
         name="birds"
     ),
@@ -50,11 +52,26 @@ PROBLEMS = {
     "downstream.paper.mlp.step.validation.accuracy.low is missing": lambda result: result["downstream"]["paper"][
         "mlp"
     ].pop("step"),
-    "end_to_end.step.ood.accuracy.high is missing": lambda result: result["end_to_end"]["step"]["ood"].update(
-        accuracy=1
+    "downstream.strict.mlp.accuracy.test.r_squared_within_steps.value is missing": lambda result: result["downstream"][
+        "strict"
+    ]["mlp"]["accuracy"]["test"].pop("r_squared_within_steps"),
+    "end_to_end.paper.step.ood.accuracy.high is missing": lambda result: result["end_to_end"]["paper"]["step"][
+        "ood"
+    ].update(accuracy=1),
+    "retrieval.task_trained.ood.accuracy.value is missing": lambda result: result["retrieval"]["task_trained"].pop(
+        "ood"
     ),
     "map has {'places': 0, 'task': 0, 'step': 0, 'accuracy': 0} entries": lambda result: result.update(map={}),
-    "entries; expected the same number of each, at least one.": lambda result: result["map"]["task"].pop(),
+    "map has {'places': 300, 'task': 299, 'step': 300, 'accuracy': 300} entries": lambda result: result["map"][
+        "task"
+    ].pop(),
+    "by_run.ood has {'run': 120, 'task': 120, 'total_variation': 0} entries": lambda result: result["by_run"][
+        "ood"
+    ].pop("total_variation"),
+    "clone_points has {'clone': 299, ": lambda result: result["clone_points"]["clone"].pop(),
+    "by_position.validation has no losses": lambda result: result["by_position"].update(validation=[]),
+    "history has no evaluations": lambda result: result.update(history=[]),
+    "history has an evaluation without seconds.": lambda result: result["history"][3].pop("seconds"),
     "clones.test.correlation is missing": lambda result: result["clones"].update(test=None),
     "seed is 'zero'; expected a number.": lambda result: result.update(seed="zero"),
 }
@@ -67,6 +84,13 @@ def test_every_problem_of_a_file_is_reported(problem, results):
     assert any(problem in line for line in check_result(results / INTERACTIVE)), check_result(results / INTERACTIVE)
     with pytest.raises(FormatError, match="leaderboard .* --check. lists all problems"):
         read_results(results)
+
+
+def test_a_reference_needs_no_end_to_end_training_and_probes_need_not_be_stored(results):
+    edit(results / INTERACTIVE, lambda result: result.pop("asked"))
+    assert check_result(results / INTERACTIVE) == check_result(results / "constant.0.json") == []
+    edit(results / "constant.0.json", lambda result: result.update(information="weights"))
+    assert check_result(results / "constant.0.json") == ["Missing keys: end_to_end."]
 
 
 def test_the_command_lists_all_problems(results, monkeypatch, capsys):
@@ -98,33 +122,73 @@ def test_a_folder_without_results_is_rejected(tmp_path):
         read_results(tmp_path)
 
 
-def test_scores_are_those_of_the_selected_protocol_predictor_and_split(results):
+def test_numbers_are_rounded_except_those_of_the_identity_and_a_line_has_one_entry(tmp_path):
+    path = tmp_path / "result.json"
+    identity, measured = {"settings": {"learning_rate": 0.0012345678}}, {"losses": [1 / 3, {"deep": 123456.7}], "n": 7}
+    write_result(path, identity, measured)
+    assert json.loads(path.read_text()) == {**identity, "losses": [0.33333, {"deep": 123460.0}], "n": 7}
+    assert path.read_text().splitlines()[2] == '"losses":[0.33333,{"deep":123460.0}],'
+
+
+@pytest.mark.parametrize("zoo", [LANGUAGES, DIGITS])
+def test_result_files_of_large_zoos_are_small(zoo, tmp_path):
+    result = synthetic(zoo, Fake("statistics", 0.01))
+    folder = write_results([result], tmp_path)
+    (path,) = folder.rglob("*.json")
+    assert path.stat().st_size < 60_000 and check_result(path) == []
+    read = json.loads(path.read_text())
+    assert np.allclose(
+        read["by_run"]["test"]["total_variation"], result["by_run"]["test"]["total_variation"], rtol=1e-4
+    )
+
+
+def test_scores_are_those_of_the_selected_protocol_predictor_split_and_measure(results):
     result = json.loads((results / INTERACTIVE).read_text())
     for protocol in ("strict", "paper"):
         for predictor in ("linear", "mlp"):
-            stored = result["downstream"][protocol][predictor]["accuracy"]["ood"]["r_squared"]
-            assert score_of(result, "accuracy", Selection(protocol, predictor, "ood")) == stored
-    stored = result["end_to_end"]["step"]["test"]["accuracy"]
-    assert score_of(result, "step", Selection(predictor="end-to-end")) == stored
-    control = json.loads((results / "control.mean.json").read_text())
-    assert score_of(control, "step", Selection(predictor="end-to-end")) is None
+            expected = result["downstream"][protocol][predictor]["accuracy"]["ood"]
+            selection = Selection(protocol, predictor, "ood")
+            assert score_of(result, "accuracy", selection) == expected["r_squared"]
+            assert score_of(result, "accuracy", selection, "kendall_tau") == expected["kendall_tau"]
+        expected = result["end_to_end"][protocol]["step"]["test"]["accuracy"]
+        assert score_of(result, "step", Selection(protocol, predictor="end-to-end")) == expected
+    for name in ("control.mean.json", "constant.0.json"):
+        other = json.loads((results / name).read_text())
+        assert score_of(other, "step", Selection(predictor="end-to-end")) is None
 
 
-def test_another_predictor_than_the_selected_one_is_named_below_the_table(results):
+def test_only_a_control_that_is_named_after_its_predictor_has_another_than_the_selected_one(results):
     boosted = json.loads((results / BOOSTED).read_text())
-    assert CONTROLS[boosted["control"]].predictors == ("boosting",)
+    assert CONTROLS[BOOSTED_CONTROL].predictors == ("boosting",)
     assert used_predictor(boosted, Selection(predictor="mlp")) == "boosting"
     table = leaderboard(read_results(results), predictor="mlp")
-    note = "- control: weight statistics, boosted trees: scores of predictor `boosting` instead of `mlp`."
-    assert table.endswith(f"|\n\n{note}\n") and table.count("instead of") == 1
-    assert "instead of" not in leaderboard(read_results(results), predictor="end-to-end")
+    note = f"- control: {BOOSTED_CONTROL}: always with its own predictor, `boosting`."
+    assert table.count(note) == table.count("its own predictor") == 1
+    assert "its own predictor" not in leaderboard(read_results(results), predictor="end-to-end")
     (results / BOOSTED).unlink()
-    assert "instead of" not in leaderboard(read_results(results), predictor="mlp")
+    assert "its own predictor" not in leaderboard(read_results(results), predictor="mlp")
 
 
-def test_the_scores_of_an_encoder_are_never_replaced_by_those_of_another_predictor(results):
+@pytest.mark.parametrize("name", [INTERACTIVE, "control.mean.json", "constant.0.json"])
+def test_a_missing_predictor_is_never_replaced_by_another(name, results):
     for protocol in ("strict", "paper"):
-        edit(results / INTERACTIVE, lambda result, protocol=protocol: result["downstream"][protocol].pop("mlp"))
-    with pytest.raises(FormatError, match="interactive on formal-languages has no predictor 'mlp'; it has linear"):
+        edit(results / name, lambda result, protocol=protocol: result["downstream"][protocol].pop("mlp"))
+    message = f"{name.split('.')[-3]} on formal-languages has no predictor 'mlp'; it has linear"
+    with pytest.raises(FormatError, match=message.replace("control", "mean")):
         leaderboard(read_results(results), predictor="mlp")
     assert "| interactive |" in leaderboard(read_results(results))
+
+
+def test_a_control_that_lacks_its_own_predictor_is_reported(results):
+    edit(results / BOOSTED, lambda result: result["downstream"]["strict"].update(linear={}))
+    result = json.loads((results / BOOSTED).read_text())
+    del result["downstream"]["strict"]["boosting"]
+    with pytest.raises(FormatError, match="has no predictor 'boosting'; it has linear"):
+        used_predictor(result, Selection())
+
+
+def test_results_read_are_those_written(tmp_path):
+    results = [stored(result) for result in many_results(DIGITS, seeds=1)]
+    read = read_results(write_results(results, tmp_path))
+    assert len(read) == len(results)
+    assert {result.get("encoder") for result in read} == {result.get("encoder") for result in results}

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, train_end_to_end
+from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, row_numbers
 from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
+from rnn_zoos.baselines.encoders.statistics import StatisticsEncoder
 from rnn_zoos.errors import EncoderError
 
 SETTINGS = EndToEndSettings(updates=60, networks=32, hidden=12, learning_rate=0.01)
@@ -69,15 +71,49 @@ def trained(data, settings: EndToEndSettings = SETTINGS) -> tuple[list[float], d
 @pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist"])
 def test_planted_labels_are_learned_and_labels_of_other_splits_are_not_used(name, edited_zoo):
     data = planted(edited_zoo, name)
-    losses, scores = trained(data)
+    losses, by_protocol = trained(data)
+    assert set(by_protocol) == {"strict", "paper"} and len(losses) == 2 * SETTINGS.updates
+    assert np.mean(losses[55:60]) < 0.9 * np.mean(losses[:5]) and np.mean(losses[-5:]) < 0.9 * np.mean(losses[60:65])
+    scores = by_protocol["strict"]
     assert set(scores) == set(TARGETS[name]) and set(scores["step"]) == {"validation", "test", "ood"}
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5]) and len(losses) == SETTINGS.updates
     before = scores["accuracy"]["test"]["r_squared"]
     assert before["value"] > 0.3 and before["low"] <= before["value"] <= before["high"]
     relabel(data.splits["test"], np.random.default_rng(0).normal(size=len(data.splits["test"])))
     again, relabelled = trained(data)
-    assert again == losses and relabelled["accuracy"]["ood"] == scores["accuracy"]["ood"]
-    assert relabelled["accuracy"]["test"]["r_squared"]["value"] < 0.2
+    assert again == losses
+    for protocol in PROTOCOLS:
+        assert relabelled[protocol]["accuracy"]["ood"] == by_protocol[protocol]["accuracy"]["ood"]
+        assert relabelled[protocol]["accuracy"]["test"]["r_squared"]["value"] < 0.2
+
+
+def test_under_the_paper_protocol_half_of_the_ood_tasks_are_trained_on_and_the_other_half_is_tested(edited_zoo):
+    data = planted(edited_zoo, "formal-languages")
+    losses, scores = trained(data)
+    rows, ood = row_numbers(data, "paper"), data.splits["ood"]
+    for part, changes in ((rows[0]["ood"], True), (rows[1]["ood"], False)):
+        before, changed = ood.labels("accuracy"), ood.labels("accuracy").copy()
+        changed[part] = np.random.default_rng(0).normal(size=len(part))
+        relabel(ood, changed)
+        again, relabelled = trained(data)
+        assert again[:60] == losses[:60] and (again[60:] != losses[60:]) == changes
+        assert relabelled["strict"]["accuracy"]["test"] == scores["strict"]["accuracy"]["test"]
+        assert (relabelled["paper"]["accuracy"]["test"] != scores["paper"]["accuracy"]["test"]) == changes
+        assert (relabelled["paper"]["accuracy"]["ood"]["r_squared"]["value"] < 0.2) or changes
+        relabel(ood, before)
+
+
+def test_features_that_do_not_change_are_computed_once_for_both_protocols(edited_zoo, monkeypatch):
+    data, computed = planted(edited_zoo, "formal-languages"), []
+    features = StatisticsEncoder.features
+
+    def counted(self, weights, stack):
+        computed.append(len(weights["linear.bias"]))
+        return features(self, weights, stack)
+
+    monkeypatch.setattr(StatisticsEncoder, "features", counted)
+    trained(data, EndToEndSettings(updates=3, networks=16, hidden=5))
+    once = sum(map(len, data.splits.values()))
+    assert sum(computed) <= once + len(data.splits["train"])  # fit_inputs computes those of training rows, too
 
 
 def test_values_that_are_not_finite_are_reported(edited_zoo):

@@ -1,0 +1,198 @@
+"""Comparison of encoders by their emulation losses: values with intervals, paired differences, the rank of a new one.
+
+The runs on which two encoders are compared are the same, and runs that are hard for one are hard for the other. A
+difference is therefore much better known than either value: its interval is computed from paired resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnn_zoos.baselines.benchmark.result_files import (
+    Group,
+    Result,
+    display_name,
+    group_by_zoo,
+    is_control,
+    is_reference,
+    sort_by_loss,
+)
+from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, seed_weights
+from rnn_zoos.baselines.downstream.measures import cluster_sums
+from rnn_zoos.errors import FormatError
+from rnn_zoos.format.files import Array
+
+_COMPARABLE = ("zoo", "preset", "settings", "biases")
+_TASK_SEED, _FIRST_SEED, _SECOND_SEED = 0, 1, 2  # of random numbers: every encoder gets the same resamples of tasks
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over runs and seeds, or a difference of two, with its 95% interval.
+
+    The interval is nan if the runs have a single task.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside of the interval, which supports the sign of a difference."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return with_interval(self.value, self.low, self.high)
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 4) -> str:
+    """Return a value and its interval as text, such as `0.0110 [.0101, .0120]`."""
+    text = f"{value:.{digits}f}"
+    if math.isnan(low) or math.isnan(high):
+        return text
+    return f"{text} [{_without_zero(low, digits)}, {_without_zero(high, digits)}]"
+
+
+def _without_zero(number: float, digits: int) -> str:
+    """Return a number without the 0 before its point."""
+    text = f"{number:.{digits}f}"
+    sign, size = ("-", text[1:]) if text.startswith("-") else ("", text)
+    return sign + (size[1:] if size.startswith("0.") else size)
+
+
+def total_variation_of(group: Group, split: str) -> Estimate:
+    """Return the total variation per step of an encoder on a split: mean over seeds and runs, with its interval.
+
+    Tasks are resampled with all their runs, and seeds too; see `rnn_zoos.baselines.downstream.intervals`.
+    """
+    losses = _Losses(group, split)
+    return _estimate(losses.mean, losses.resampled(_FIRST_SEED), losses.num_tasks)
+
+
+def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate:
+    """Return the difference in total variation per step, a minus b, with its 95% interval: positive if b is better.
+
+    Both encoders get the same resamples of tasks; their seeds are resampled independently.
+
+    Args:
+        results_a: Results of an encoder, one per seed.
+        results_b: Results of another encoder on the same zoo.
+        split: `validation`, `test` or `ood`.
+
+    Raises:
+        FormatError: The results are of different zoos or runs.
+    """
+    a, b = _Losses(results_a, split), _Losses(results_b, split)
+    if results_a[0]["zoo"] != results_b[0]["zoo"] or a.runs != b.runs:
+        raise FormatError(
+            f"{a.name} and {b.name} were not evaluated on the same runs of {split}. Compare results of the same zoo."
+        )
+    return _estimate(a.mean - b.mean, a.resampled(_FIRST_SEED) - b.resampled(_SECOND_SEED), a.num_tasks)
+
+
+class _Losses:
+    """The losses of an encoder on a split, by seed and task.
+
+    Attributes:
+        name: Name of the encoder.
+        runs: Numbers of the runs.
+        mean: Mean over runs and seeds.
+        num_tasks: T, the number of tasks.
+    """
+
+    def __init__(self, group: Group, split: str) -> None:
+        tables = [result["by_run"][split] for result in group]
+        self.name, self.runs = display_name(group[0]), list(tables[0]["run"])
+        if any(table["run"] != self.runs for table in tables):
+            raise FormatError(f"The results of {self.name} are of different runs. Make all seeds on the same zoo.")
+        tasks, clusters = np.unique(tables[0]["task"], return_inverse=True)
+        losses = np.array([table["total_variation"] for table in tables], np.float64).T  # [runs, S]
+        self.num_tasks, self.mean = len(tasks), float(losses.mean())
+        self._sums = cluster_sums(losses, clusters, len(tasks))  # [T, S]
+        self._sizes = np.bincount(clusters)  # [T]
+
+    def resampled(self, seed: int) -> Array:
+        """Return the mean loss in every resample of tasks and seeds, [B]; `seed` decides which seeds are drawn."""
+        counts = resampled_counts(self.num_tasks, REPEATS, _TASK_SEED)
+        means = counts @ self._sums / (counts @ self._sizes)[:, None]  # [B, S]
+        return np.asarray((means * seed_weights(means.shape[1], REPEATS, seed)).sum(axis=1))
+
+
+def _estimate(value: float, resampled: Array, tasks: int) -> Estimate:
+    return Estimate(value, *interval_of(resampled, tasks))
+
+
+def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
+    """Return a short text on where new results stand among stored ones, for people to read.
+
+    For every encoder among the new results: its rank by total variation on `test`, the value with its interval, which
+    stored encoders it beats and loses to (the 95% interval of the paired difference excludes 0), and which are level.
+    Only stored results of the same zoo (by its hash), preset, settings and biases count; results of the same encoder
+    are left out.
+
+    Args:
+        new: Results of one or several encoders, a file per seed.
+        stored: Results to compare with. Controls are ignored; references are named, but have no rank.
+
+    Returns:
+        One or several lines per new encoder.
+
+    Raises:
+        FormatError: Results of the same zoo are of different runs.
+    """
+    texts = []
+    for zoo, groups in group_by_zoo(new).items():
+        for name, group in groups.items():
+            if not is_control(group[0]):
+                texts.append(_standing(zoo, name, group, _comparable(group, stored)))
+    return "\n\n".join(texts) if texts else "There is no result of an encoder."
+
+
+def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
+    """Return display name -> stored results that an encoder can be compared with, its own left out."""
+    expected, own = [group[0][key] for key in _COMPARABLE], display_name(group[0])
+    found = [
+        result
+        for result in stored
+        if not is_control(result) and display_name(result) != own and [result[key] for key in _COMPARABLE] == expected
+    ]
+    return next(iter(group_by_zoo(found).values()), {})
+
+
+def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) -> str:
+    value = total_variation_of(group, "test")
+    measured = f"total variation per step {value} on unseen tasks ({_count(len(group), 'seed')})"
+    encoders = {other: results for other, results in others.items() if not is_reference(results[0])}
+    if not others:
+        return f"{name} on {zoo}: {measured}. No stored result is of the same zoo and settings."
+    better = [other for other, results in encoders.items() if total_variation_of(results, "test").value < value.value]
+    place = f"rank {len(better) + 1} of {len(encoders) + 1}, " if not is_reference(group[0]) else ""
+    lines = [f"{name} on {zoo}: {place}{measured}."]
+    for verdict, names in _verdicts(group, others).items():
+        lines.append(f"  {verdict} {', '.join(names) if names else 'none'}")
+    lines.append("  (beats, loses to: the 95% interval of the paired difference over tasks and seeds excludes 0)")
+    if len(group) == 1:
+        lines.append("  A single seed: these intervals do not contain how much this encoder varies over seeds.")
+    return "\n".join(lines)
+
+
+def _verdicts(group: Group, others: Mapping[str, Group]) -> dict[str, list[str]]:
+    """Return verdict -> names, the best first, with differences where they are supported."""
+    verdicts: dict[str, list[str]] = {"beats:    ": [], "level with:": [], "loses to: ": []}
+    beats, level, loses = verdicts
+    for name, results in sort_by_loss(others).items():
+        difference = compare(group, results)
+        if difference.excludes_zero:
+            verdicts[beats if difference.value < 0 else loses].append(f"{name} ({difference.value:+.4f})")
+        else:
+            verdicts[level].append(name)
+    return verdicts
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

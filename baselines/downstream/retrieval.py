@@ -1,0 +1,64 @@
+"""Retrieval: is the network whose embedding is nearest a network of the same task?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnn_zoos.baselines.downstream.measures import Predictions
+from rnn_zoos.baselines.downstream.predictors import Score, Scores, score
+from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
+from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
+from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.format.files import Array
+
+
+def nearest_of_other_runs(features: Array, runs: Array) -> Array:
+    """Return for each of R rows the number of the row of another run that is nearest by cosine, [R].
+
+    Args:
+        features: [R, F]. The cosine with a row of zeros counts as 0.
+        runs: [R] run numbers, of at least two runs.
+    """
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = np.divide(features, lengths, out=np.zeros(features.shape), where=lengths > 0)
+    cosines = unit @ unit.T
+    cosines[runs[:, None] == runs] = -np.inf
+    return np.asarray(cosines.argmax(axis=1))
+
+
+def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[str, Scores]:
+    """Return target -> split -> measure -> score of taking the task of the nearest row of other runs of the split.
+
+    Targets are those of `TASKS`: rows of all networks, and of trained ones among trained ones. Nothing is fitted, so
+    that tasks need not be known from training. Where tasks are classes, only rows whose task has several runs in the
+    split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
+
+    Args:
+        data: The zoo.
+        features: Split -> the features [R, F] of its rows.
+        repeats: Bootstrap resamples of the intervals.
+    """
+    scores: dict[str, Scores] = {}
+    for name in TASKS:
+        target = TARGETS[data.zoo.manifest.zoo][name]
+        _, tested = protocol_rows(data, features, target)
+        scores[name] = {split: _scores(rows, target, repeats) for split, rows in tested.items()}
+    return scores
+
+
+def _scores(rows: Rows, target: Target, repeats: int) -> dict[str, Score]:
+    counted = _has_several_runs(rows) if target.kind == "classes" else np.full(len(rows.runs), True)
+    if len(np.unique(rows.runs)) < 2:
+        counted[:] = False
+        found = np.zeros(len(rows.runs), int)
+    else:
+        found = nearest_of_other_runs(rows.features, rows.runs)
+    predictions = Predictions(rows.labels[found][counted], rows.labels[counted], rows.steps[counted])
+    return score(target, predictions, rows.tasks[counted], repeats)
+
+
+def _has_several_runs(rows: Rows) -> Array:
+    """Return which rows [R] have a task that several runs have, bool [R]."""
+    pairs = np.unique(np.stack([rows.tasks, rows.runs.astype(str)], axis=1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    return np.isin(rows.tasks, names[counts > 1])

@@ -1,0 +1,102 @@
+"""The leaderboard: encoders, references and controls in their places, values with intervals, supported orders."""
+
+import math
+import statistics
+
+import pytest
+from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic
+
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard, mean_score
+from rnn_zoos.baselines.downstream.controls import CONTROLS
+
+ENCODERS = [fake for fake in MANY if fake.information != "labels"]
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """Return the cells of all tables of a text, without the rules below headers."""
+    found: list[list[list[str]]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|") and not line.startswith("| ---"):
+            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        elif found[-1] and not line.startswith("|"):
+            found.append([])
+    return [table for table in found if table]
+
+
+@pytest.fixture(scope="module")
+def results() -> list[dict]:
+    return many_results(LANGUAGES) + many_results(DIGITS)
+
+
+def test_a_zoo_has_tables_of_emulation_labels_and_supported_orders(results):
+    text = leaderboard(results)
+    assert text.startswith("### formal-languages\n\nEmulation:\n\n| encoder |") and text.endswith(" |\n")
+    emulation, labels, order, *digits = tables(text)
+    assert len(digits) == 3 and len(emulation) == 1 + len(MANY) and len(order) == len(ENCODERS)
+    assert len(labels) == 1 + len(MANY) + len(CONTROLS)
+    assert all(len({len(line) for line in table}) == 1 for table in tables(text))
+    names = [line[0] for line in labels[1:]]
+    assert [name.split(":")[0] for name in names[len(ENCODERS) :]] == ["reference"] * 3 + ["control"] * len(CONTROLS)
+    losses = [float(line[5].split()[0]) for line in emulation[1 : 1 + len(ENCODERS)]]
+    assert losses == sorted(losses)
+    assert "accuracy R² within steps" in labels[0] and "task (steps >= 500) accuracy" in labels[0]
+    assert "task (steps >= 500) error (degrees)" in digits[1][0]
+
+
+def test_cells_are_means_over_seeds(results):
+    emulation, labels, _ = tables(leaderboard(results, "paper", "mlp", "ood"))[:3]
+    row = dict(zip(emulation[0], next(line for line in emulation if line[0] == "dws"), strict=True))
+    seeds = [result for result in results if result.get("encoder") == "dws" and result["zoo"]["name"] == LANGUAGES]
+    mean = statistics.mean(result["emulation"]["ood"]["total_variation"] for result in seeds)
+    assert row["TV per step, ood"].startswith(f"{mean:.4f} [.0") and row["seeds"] == "3"
+    mean = statistics.mean(result["clones"]["ood"]["correlation"] for result in seeds)
+    assert row["clone correlation, ood"] == f"{mean:.2f}"
+    row = dict(zip(labels[0], next(line for line in labels if line[0] == "dws"), strict=True))
+    scores = [result["downstream"]["paper"]["mlp"]["m_b"]["ood"]["accuracy"]["value"] for result in seeds]
+    assert row["m_b accuracy"].startswith(f"{statistics.mean(scores):.3f} [")
+
+
+def test_an_order_is_supported_if_the_paired_interval_excludes_zero():
+    fakes = (Fake("a", 0.02), Fake("b", 0.0201), Fake("c", 0.03))
+    text = leaderboard([synthetic(LANGUAGES, fake, seed) for fake in fakes for seed in range(3)])
+    order = tables(text)[-1]
+    assert {line[0]: line[-1] for line in order[1:] if "c" in line[:2]} == {"c": "supported"}
+    assert [line[-1] for line in order[1:]] == ["open", "supported"]
+    assert "Paired differences" not in leaderboard([synthetic(LANGUAGES, fakes[0])])
+
+
+def test_a_brief_leaderboard_is_one_narrow_table_per_zoo(results):
+    languages, digits = tables(leaderboard(results, brief=True))
+    assert languages[0] == [
+        "encoder", "queries", "TV per step, test", "TV per step, ood", "clone correlation, test",
+        "task (steps >= 500) accuracy", "accuracy R² within steps",
+    ]  # fmt: skip
+    assert digits[0][5] == "task (steps >= 500) error (degrees)"
+    assert len(languages) == 1 + len(MANY) + len(CONTROLS) and languages[-1][1:5] == [""] * 4
+    emulation, labels, *_ = tables(leaderboard(results))
+    assert 3 * len("".join(languages[1])) < len("".join(emulation[1] + labels[1]))
+
+
+def test_end_to_end_scores_have_encoders_alone(results):
+    emulation, labels, _ = tables(leaderboard(results, predictor="end-to-end"))[:3]
+    assert len(emulation) == len(labels) == 1 + len(ENCODERS)
+    assert leaderboard(results, predictor="end-to-end") != leaderboard(results, "paper", "end-to-end")
+
+
+def test_controls_alone_have_a_table_of_labels():
+    controls = [result for result in many_results(LANGUAGES, seeds=1) if "control" in result]
+    (labels,) = tables(leaderboard(controls))
+    assert len(labels) == 1 + len(CONTROLS)
+
+
+def test_the_interval_of_a_mean_over_seeds_adds_up_both_variances():
+    same = [{"value": 0.5, "low": 0.4, "high": 0.7}] * 3
+    assert mean_score(same) == pytest.approx((0.5, 0.4, 0.7))
+    apart = [{"value": value, "low": value - 0.1, "high": value + 0.2} for value in (0.3, 0.5, 0.7)]
+    over_seeds = 1.96 * 0.2 / math.sqrt(3)
+    expected = (0.5, 0.5 - math.hypot(0.1, over_seeds), 0.5 + math.hypot(0.2, over_seeds))
+    assert mean_score(apart) == pytest.approx(expected)
+    undefined = {"value": None, "low": None, "high": None}
+    assert mean_score([undefined]) is None and mean_score([undefined, *same]) == pytest.approx((0.5, 0.4, 0.7))
+    value, low, high = mean_score([{"value": 0.5, "low": None, "high": None}])
+    assert value == 0.5 and math.isnan(low) and math.isnan(high)
