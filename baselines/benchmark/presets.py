@@ -77,7 +77,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             _SMALL,
         ),
         # The leaderboard.
-        "cpu": Preset({_LANGUAGES: _CPU, _DIGITS: _CPU_DIGITS}, EndToEndSettings(updates=2000), _SMALL),
+        "cpu": Preset({_LANGUAGES: _CPU, _DIGITS: _CPU_DIGITS}, EndToEndSettings(updates=1000), _SMALL),
         # The configuration of the paper's code, as far as it is known (Herrmann et al., ICML 2024); docs/benchmark.md
         # lists what differs. No stored result was made with it.
         "paper": Preset(
@@ -90,7 +90,9 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "transformer": dict(transformer.PAPER_FORM),
             },
             {
-                zoo: {name: {**probing.PAPER_FORM, "questions": questions} for name in ("interactive", "non-interactive")}
+                zoo: {
+                    name: {**probing.PAPER_FORM, "questions": questions} for name in ("interactive", "non-interactive")
+                }
                 for zoo, questions in ((_LANGUAGES, "soft"), (_DIGITS, "sigmoid"))
             },
         ),

@@ -52,10 +52,10 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
-    def fit(self, features: Tensor) -> None:
-        """Compute mean and standard deviation of features [N, F]."""
+    def fit(self, features: Tensor, least_deviation: float = 0.0) -> None:
+        """Compute mean and standard deviation of features [N, F]; add `least_deviation` to all deviations."""
         self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(_inverse_or_zero(features.std(dim=0, correction=0)))
+        self.scale.copy_(_inverse_or_zero(features.std(dim=0, correction=0) + least_deviation))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [..., F], standardised."""

@@ -36,8 +36,7 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "rotation-bank": "rnn_zoos.baselines.encoders.rotation_bank:RotationBank",
         "telling-probes": "rnn_zoos.baselines.encoders.fixed_probes:SelectedProbes",
         "self-rollout": "rnn_zoos.baselines.encoders.self_rollout:SelfRollout",
-        "self-rollout-soft": "rnn_zoos.baselines.encoders.self_rollout:SoftSelfRollout",
-        "self-rollout-short": "rnn_zoos.baselines.encoders.self_rollout:ShortSelfRollout",
+        "self-rollout-by-step": "rnn_zoos.baselines.encoders.self_rollout:StepwiseSelfRollout",
         "self-rollout-branching": "rnn_zoos.baselines.encoders.self_rollout:BranchingSelfRollout",
     }
 )

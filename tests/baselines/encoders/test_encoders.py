@@ -10,17 +10,16 @@ from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, split_gates, unit_length
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
 from rnn_zoos.baselines.encoders.rotation_bank import CLASSES
-from rnn_zoos.baselines.encoders.self_rollout import SelfRollout, continue_prefixes
+from rnn_zoos.baselines.encoders.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.statistics import PAPER_FORM as PAPER_STATISTICS
 from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
-from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
+from rnn_zoos.families.formal_languages import NUM_SYMBOLS
 from rnn_zoos.families.rotation import NUM_TILES, TILE
 from rnn_zoos.networks.architecture import Architecture
-from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.stack import NetworkStack
-from rnn_zoos.networks.weights import stack_weights, unstack_weights
+from rnn_zoos.networks.weights import stack_weights
 from rnn_zoos.symmetry.signed import SignedPermutation
 
 H = 7
@@ -34,7 +33,8 @@ SMALL = {  # sizes that keep the tests fast
     "non-interactive": {"sequences": 3, "steps": 4, "hidden": 11},
     "interactive": {"sequences": 3, "steps": 4, "hidden": 11},
     "self-rollout": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
-    "self-rollout-soft": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
+    "self-rollout-by-step": {"prefixes": (1, 3), "steps": 9, "hidden": 13},
+    "self-rollout-branching": {"steps": 9, "hidden": 13},
     "random-probes": {"sequences": 3, "steps": 4, "hidden": 37},
     "data-probes": {"sequences": 3, "steps": 4, "hidden": 37},
     "data-bank": {"sequences": 3, "steps": 4, "hidden": 37},
@@ -204,26 +204,6 @@ def test_weights_are_standardised_by_the_networks_of_the_fit_only():
     zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
     standardise.fit(zeros)
     assert all((tensor == 0).all() for tensor in standardise(zeros).values()), "constant weights become 0, not infinite"
-
-
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
-    """Compared with every network run alone on the whole sequence so far."""
-    arch = architecture(cell, 2)
-    weights = {name: tensor.double() for name, tensor in networks(arch, 4, scale=8.0).items()}
-    one_hot = torch.eye(NUM_SYMBOLS, dtype=torch.float64)
-    found = continue_prefixes(NetworkStack(arch, weights), (0, 2, 5), 11, soft)
-    assert found.shape == (4, 3, 11, NUM_SYMBOLS)
-    for m, one in enumerate(unstack_weights(weights)):
-        for k, prefix in enumerate((0, 2, 5)):
-            inputs = [one_hot[BOS], *[one_hot[0]] * prefix]
-            for step in range(11):
-                outputs, _ = run_network(arch, one, torch.stack(inputs[: step + 1])[None])
-                distribution = outputs[0, -1].softmax(-1)
-                assert torch.allclose(found[m, k, step], distribution, atol=1e-9)
-                if step + 1 >= len(inputs):
-                    inputs.append(distribution if soft else one_hot[distribution.argmax()])
 
 
 def test_embeddings_from_kept_features_equal_those_from_the_networks():
