@@ -15,6 +15,8 @@ from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation import load_preset, preset_names
 
 RESULTS = "generation/results"
+BENCHMARK = ROOT / "baselines" / "results" / "cpu"
+STUDIES = [folder for folder in sorted((ROOT / "baselines" / "studies").iterdir()) if folder.is_dir()]
 TRAINERS = {
     "bare": "bare torch loop, one process with default threads",
     "bare, one process a core": "bare torch loop, one process per core",
@@ -131,15 +133,14 @@ def test_the_kernel_facts_are_those_of_the_compiler_report():
 
 
 def test_the_full_leaderboard_is_that_of_the_results():
-    results = read_results(ROOT / "baselines" / "results")
-    assert leaderboard(results) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
+    assert leaderboard(read_results(BENCHMARK)) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
 
 
 def test_every_table_made_by_a_command_is_what_the_command_prints(monkeypatch):
     """Between a comment with the command and `<!-- end -->`; only the level of headings may differ."""
     monkeypatch.chdir(ROOT)
-    blocks = re.findall(r"<!-- rnn-zoos (leaderboard [^\n]*) -->\n(.*?)<!-- end -->", TEXT, re.S)
-    assert "leaderboard baselines/results" in dict(blocks)
+    blocks = re.findall(r"<!-- rnn-zoos ((?:leaderboard|study) [^\n]*) -->\n(.*?)<!-- end -->", TEXT, re.S)
+    assert {"leaderboard baselines/results/cpu", *(f"study {study.name}" for study in STUDIES)} == set(dict(blocks))
     for command, shown in blocks:
         printed = CliRunner().invoke(app, command.split())
         assert printed.exit_code == 0
@@ -151,29 +152,8 @@ def test_the_short_leaderboard_of_the_readme_is_the_top_of_the_full_one():
     block = re.search(r"<!-- leaderboard -->\n(.*?)<!-- end -->", DOCUMENTS["README.md"], re.S)
     assert block
     shown = block[1].splitlines()
-    results = read_results(ROOT / "baselines" / "results")
-    table = [line for line in leaderboard(results, brief=True).splitlines() if line.startswith("|")]
+    table = [line for line in leaderboard(read_results(BENCHMARK), brief=True).splitlines() if line.startswith("|")]
     assert len(shown) > 3 and shown == table[: len(shown)]
-
-
-def test_the_reading_of_the_tables_is_that_of_the_results():
-    results = read_results(ROOT / "baselines" / "results")
-    encoders = [result for result in results if "encoder" in result]
-    slow = sum(sum(result["seconds"].values()) > 240 for result in encoders)
-    assert f"The {len(encoders)} results of encoders" in PROSE and f"{slow} of them more than four minutes" in PROSE
-    languages = [result for result in results if result["zoo"]["name"] == "formal-languages"]
-    step = next(
-        result["downstream"]["strict"]["linear"] for result in languages if result.get("control") == "step only"
-    )
-    ends = [
-        result["end_to_end"]["accuracy"]["test"]["r_squared"]["value"]
-        for result in languages
-        if result.get("encoder", "").startswith("self-rollout")
-    ]
-    assert f"R² {step['accuracy']['test']['r_squared']['value']:.3f} on unseen languages" in PROSE
-    assert f"self-rollout encoders reach {min(ends):.3f} to {max(ends):.3f}" in PROSE
-    digits = next(result for result in encoders if result["zoo"]["name"] == "sequential-mnist")
-    assert f"has {len(set(digits['map']['task']))} angles" in PROSE
 
 
 def without_levels(markdown):
