@@ -50,7 +50,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "1x128": _self_rollout(layers=1, hidden=128),
                 "1x128-rate-.006": _self_rollout(layers=1, hidden=128, learning_rate=6e-3),
                 "1x128-clip-.3": _self_rollout(layers=1, hidden=128, clip=0.3),
-                "1x64-128-networks": _self_rollout(layers=1, networks=128),
+                "1x128-128-networks": _self_rollout(layers=1, hidden=128, networks=128),
             },
         ),
         "updates-languages": Study(
@@ -103,6 +103,24 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "1x128-16x8": _bank(layers=1, hidden=128, networks=16, sequences=8),
             },
         ),
+        "banks-digits": Study(
+            "how many digits at how many angles, at 4,000 updates?",
+            _DIGITS,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"updates": 4000, "evaluate_every": 500},
+            variants={
+                "rotation-bank": Variant("rotation-bank"),
+                "4-digits": Variant("rotation-bank", {"digits": 4}),
+                "16-digits": Variant("rotation-bank", {"digits": 16}),
+                "12-angles": Variant("rotation-bank", {"angles": 12}),
+                "36-angles": Variant("rotation-bank", {"angles": 36}),
+                "last-step": Variant("rotation-bank", {"read_steps": (49,)}),
+                "64-channels": Variant("rotation-bank", {"channels": 64}),
+                "data-bank": Variant("data-bank"),
+                "data-bank-4": Variant("data-bank", {"sequences": 4}),
+            },
+        ),
         "probing-languages": Study(
             "what makes probing learn? From the paper's form to ours, one change at a time, at 6,000 updates",
             _LANGUAGES,
@@ -135,6 +153,18 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "interactive-probabilities": _interactive(answers="probabilities"),
                 "interactive-unstandardised": _interactive(standardised=False),
                 "non-interactive": _non_interactive(),
+            },
+        ),
+        "low-data-languages": Study(
+            "what do encoders learn from few training runs, at 6,000 updates?",
+            _LANGUAGES,
+            seeds=1,
+            splits=("train", "validation", "test", "ood"),
+            settings={"updates": 6000, "evaluate_every": 1000},
+            variants={
+                f"{encoder}-{runs}": Variant(encoder, settings={"training_runs": runs})
+                for encoder in ("self-rollout", "interactive", "dws", "flat")
+                for runs in (50, 200, 700)
             },
         ),
     }
