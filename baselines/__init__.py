@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
     from rnn_zoos.baselines.emulation.data import ZooData, load_data
     from rnn_zoos.baselines.emulation.saved_encoder import load_encoder, save_encoder
-    from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+    from rnn_zoos.baselines.emulation.settings import EmulationSettings
+    from rnn_zoos.baselines.emulation.training import EmulationRun
     from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, embeddings_of
     from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
 
@@ -52,7 +53,8 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.baselines.benchmark.runner": ("run_control", "run_encoder"),
         "rnn_zoos.baselines.emulation.data": ("ZooData", "load_data"),
         "rnn_zoos.baselines.emulation.saved_encoder": ("load_encoder", "save_encoder"),
-        "rnn_zoos.baselines.emulation.training": ("EmulationRun", "EmulationSettings"),
+        "rnn_zoos.baselines.emulation.settings": ("EmulationSettings",),
+        "rnn_zoos.baselines.emulation.training": ("EmulationRun",),
         "rnn_zoos.baselines.encoders.encoder": ("Encoder", "FeatureEncoder", "embeddings_of"),
         "rnn_zoos.baselines.encoders.registry": ("ENCODERS", "make_encoder"),
     },

@@ -15,5 +15,6 @@ May import: the rest of `rnn_zoos.baselines`.
     leaderboard.py     the tables of results
     figures.py         the figures of results: draws all of them
     figures_losses.py, figures_scores.py, figures_embeddings.py, figure_style.py   single figures, and their style
+    studies.py         searches and ablations; study_list.py, which there are
     encoder_speed.py   the time of a training update with every encoder
 """

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
-from rnn_zoos.baselines.emulation.training import EmulationSettings
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders import probing, statistics, transformer
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages

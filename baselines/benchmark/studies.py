@@ -16,7 +16,8 @@ from typing import Any
 
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
-from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import count_parameters
 from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
 from rnn_zoos.format.files import write_json

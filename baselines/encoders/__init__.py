@@ -8,7 +8,7 @@
     neural_graph, canonical                     read weights
     probing, probegen, fixed_probes,
     rotation_bank, self_rollout                 run the networks
-    layers, queries, stepwise, attention,
+    layers, queries, strings, stepwise, attention,
     equivariant, matrix_features, graph_layers  building blocks
 
 May import: `rnn_zoos` (networks, symmetry, families).

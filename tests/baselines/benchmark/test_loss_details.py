@@ -6,7 +6,8 @@ import torch
 
 from rnn_zoos.baselines.benchmark.loss_details import by_run, position_losses
 from rnn_zoos.baselines.emulation.data import load_data
-from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.training import EmulationRun
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from rnn_zoos.baselines.emulation.data import SplitData, before_padding, check_d
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
-from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.statistics import StatisticsEncoder

@@ -7,7 +7,8 @@ from conftest import ZOOS
 
 from rnn_zoos.baselines.emulation.data import load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
-from rnn_zoos.baselines.emulation.training import EmulationRun, EmulationSettings
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.errors import EncoderError
 
 SETTINGS = EmulationSettings(updates=4, evaluate_every=4, networks=5, hidden=12, layers=1)

@@ -1,0 +1,71 @@
+"""The settings of a training by emulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rnn_zoos.baselines.emulation.emulator import Conditioning
+from rnn_zoos.baselines.emulation.optimisation import one_cycle
+
+
+@dataclass(frozen=True)
+class EmulationSettings:
+    """Settings of a training by emulation.
+
+    Attributes:
+        updates: Number of updates.
+        evaluate_every: Updates between two evaluations on `validation`, each of which writes a checkpoint.
+        networks: M, networks per batch.
+        sequences: B, sequences per network of a batch, drawn from its stored rollouts.
+        hidden: Units per layer of the emulator.
+        layers: Layers of the emulator.
+        embedding_size: Z, the number of entries of an embedding.
+        conditioning: `every`: the emulator reads the embedding at every step; `first`: at the first step only.
+        learning_rate: Highest learning rate.
+        schedule: `one-cycle`, see `rate`, or `constant`.
+        weight_decay: Weight decay of AdamW.
+        clip: Largest norm of the gradients of encoder and emulator, each.
+        evaluated_sequences: Sequences per network in evaluations.
+        training_runs: Train on the first of the training runs only, this many; 0 for all.
+
+    Example:
+        >>> from rnn_zoos.baselines import EmulationSettings
+        >>> settings = EmulationSettings(updates=2000, evaluate_every=200, hidden=64)
+    """
+
+    updates: int
+    evaluate_every: int
+    networks: int = 64
+    sequences: int = 1
+    hidden: int = 256
+    layers: int = 2
+    embedding_size: int = 16
+    conditioning: Conditioning = "every"
+    learning_rate: float = 3e-3
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    evaluated_sequences: int = 8
+    training_runs: int = 0
+
+    def rate(self, update: int) -> float:
+        """Return the learning rate of an update.
+
+        With the one-cycle schedule, it rises along a cosine during the first tenth of the updates and falls during the
+        others, between 4% and 100% of `learning_rate`.
+
+        Args:
+            update: Number of the update, counted from 0.
+
+        Returns:
+            The learning rate.
+
+        Example:
+            >>> from rnn_zoos.baselines import EmulationSettings
+            >>> EmulationSettings(updates=100, evaluate_every=10, learning_rate=0.002).rate(9)
+            0.002
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return one_cycle(self.learning_rate, self.updates, update)
