@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -79,37 +80,40 @@ class NetworkStack:
             >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
         hidden = self._inputs_per_network(inputs)
-        if self.native and is_usable([*self.weights.values(), hidden]):
+        if self.native and (self._continues(state, hidden) or is_usable([*self.weights.values(), hidden])):
             return self._run_natively(hidden, state)
         return self._run(hidden, state)
 
+    def _continues(self, state: Sequence[LayerState] | None, inputs: Tensor) -> bool:
+        """Return whether a state is of these networks, packed with the weights that they have now."""
+        return isinstance(state, NativeStates) and inputs.dtype == torch.float32 and state.version == self._version()
+
+    def _version(self) -> _Version:
+        """Return what changes when a weight is replaced or changed in place."""
+        return tuple((id(tensor), tensor._version) for tensor in self.weights.values())
+
     def _run_natively(self, inputs: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, NativeStates]:
-        if isinstance(state, NativeStates):
+        if isinstance(state, NativeStates) and self._continues(state, inputs):
             outputs, last = state.recurrence(inputs, state.tensors)
-            return outputs, NativeStates(state.recurrence, last)
-        # Packed anew for every sequence, 1 ms for 64 networks: weights may have changed since the last one.
-        layers = [
-            [self.weights[name] for name in shapes] for shapes in map(self.architecture.layer_shapes, self._layers)
-        ]
+            return outputs, NativeStates(state.recurrence, last, state.version)
+        # Packing takes 1 ms for 64 networks. Once per sequence: weights may have changed since the last one.
+        names = map(self.architecture.layer_shapes, range(self.architecture.num_layers))
+        layers = [[self.weights[name] for name in layer] for layer in names]
         readout = [self.weights["linear.weight"], self.weights["linear.bias"]]
         recurrence = Recurrence(self.architecture.cell, layers, readout)
         outputs, last = recurrence(inputs, None if state is None else stack_states(state))
-        return outputs, NativeStates(recurrence, last)
+        return outputs, NativeStates(recurrence, last, self._version())
 
     def _run(self, hidden: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, list[LayerState]]:
         """Run all networks on inputs [M, B, T, I] by batched matrix products."""
         networks, sequences, steps, _ = hidden.shape
         state = state or zero_state(self.architecture, networks, sequences, like=hidden)
         last_state = []
-        for layer in self._layers:
+        for layer in range(self.architecture.num_layers):
             hidden, layer_state = self._run_layer(layer, hidden, state[layer])
             last_state.append(layer_state)
         outputs = _linear(hidden.flatten(1, 2), self.weights["linear.weight"], self.weights["linear.bias"])
         return outputs.unflatten(1, (sequences, steps)), last_state
-
-    @property
-    def _layers(self) -> range:
-        return range(self.architecture.num_layers)
 
     def _inputs_per_network(self, inputs: Tensor) -> Tensor:
         """Return inputs [B, T, I] or [M, B, T, I] as [M, B, T, I]."""
@@ -134,11 +138,15 @@ class NetworkStack:
         return torch.stack(outputs, dim=2), state
 
 
+_Version: TypeAlias = tuple[tuple[int, int], ...]
+"""Identity and version of every weight tensor."""
+
+
 class NativeStates(Sequence[LayerState]):
     """States as `NetworkStack` returns them, per layer (h, c) or (h,), with the packed networks they belong to."""
 
-    def __init__(self, recurrence: Recurrence, tensors: NativeState) -> None:
-        self.recurrence, self.tensors = recurrence, tensors
+    def __init__(self, recurrence: Recurrence, tensors: NativeState, version: _Version) -> None:
+        self.recurrence, self.tensors, self.version = recurrence, tensors, version
 
     def __len__(self) -> int:
         return self.recurrence.num_layers

@@ -100,6 +100,21 @@ def test_a_stack_sees_weights_that_have_changed_since_its_last_sequence():
     assert torch.allclose(after, before + 1)
 
 
+def test_a_state_continues_in_the_stack_that_it_is_given_to():
+    """Not in the one that it comes from: the weights are those of the stack, as they are at each step."""
+    arch = Architecture("lstm", 1, 2, 3, 2)
+    one, other = ({name: scale * t.detach() for name, t in parameters(arch, 2).items()} for scale in (1, 2))
+    inputs = torch.ones(2, 1, 4, 2)
+    _, state = NetworkStack(arch, one)(inputs)
+    expected, _ = NetworkStack(arch, other, native=False)(inputs, state)
+    assert torch.allclose(NetworkStack(arch, other)(inputs, state)[0], expected, atol=1e-6)
+    changing = NetworkStack(arch, one)
+    _, state = changing(inputs)
+    one["lstm.weight_hh_l0"].mul_(2)
+    expected, _ = NetworkStack(arch, one, native=False)(inputs, state)
+    assert torch.allclose(changing(inputs, state)[0], expected, atol=1e-6)
+
+
 def test_gradients_of_gradients_are_refused_in_float32_and_exist_in_float64():
     arch = Architecture("lstm", 1, 2, 3, 2)
     for dtype in (torch.float32, torch.float64):
