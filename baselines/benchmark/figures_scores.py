@@ -104,11 +104,11 @@ def clones(zoo: str, trained: Mapping[str, Group]) -> Figure:
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         finish_axes(axes)
     figure.supxlabel("accuracy of the network")
-    figure.supylabel("accuracy of its clone, the emulator that is given its embedding")
+    figure.supylabel("accuracy of its clone")
     bar = figure.colorbar(dots, ax=panels, fraction=0.02, ticks=range(len(steps)))
     bar.ax.set_yticklabels([f"{step:,}" for step in steps])
     bar.set_label("training step of the network")
-    figure.suptitle(f"{zoo}: networks of unseen tasks (test) and their clones, first seed; correlations over all seeds")
+    figure.suptitle(f"{zoo}: networks of unseen tasks (test)\nand their clones, first seed; correlations over all seeds", fontsize=10)
     return figure
 
 
