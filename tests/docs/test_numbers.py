@@ -8,9 +8,12 @@ from conftest import ROOT, ZOOS
 from documents import CARD, DOCUMENTS, PROSE, TEXT, table_rows
 from typer.testing import CliRunner
 
-from rnn_zoos.baselines import ENCODERS, leaderboard, read_results
+from rnn_zoos import Architecture
+from rnn_zoos.baselines import leaderboard, read_results
+from rnn_zoos.baselines.encoders.registry import usable_encoders
 from rnn_zoos.cli.app import app
 from rnn_zoos.families.family import PLAN_COLUMNS
+from rnn_zoos.families.formal_languages import NUM_SYMBOLS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation import load_preset, preset_names
 
@@ -84,12 +87,16 @@ def test_the_loading_speeds_are_those_of_the_results():
 
 
 def test_the_encoder_speeds_are_those_of_the_results():
-    rows = {row["update with"]: row for row in measured("encoders-amd-epyc.json")["results"]}
-    assert_row("emulator alone", "", f"{rows['emulator alone']['ms']:.0f}", "1.00")
-    for name in ENCODERS:
+    results = measured("encoders-amd-epyc.json")
+    rows = {row["update with"]: row for row in results["results"]}
+    alone, products = rows["emulator alone"]["ms"], rows["matrix products of the emulator"]["ms"]
+    assert_row("emulator alone", "", f"{alone:.1f}", "1.00")
+    assert f"{results['preset']}`: 64 networks" in PROSE and f"Medians of {results['repeats']} updates" in PROSE
+    for name in usable_encoders(Architecture("lstm", 2, NUM_SYMBOLS, 32, NUM_SYMBOLS)):
         row = rows[name]
         speed = [line for _, line in table_rows(f"`{name}`") if line.count("|") == 5]
-        assert speed == [f"| `{name}` | {row['parameters']:,} | {row['ms']:.0f} | {row['times emulator']:.2f} |"]
+        assert speed == [f"| `{name}` | {row['parameters']:,} | {row['ms']:.1f} | {row['times emulator']:.2f} |"]
+    assert f"take {products:.1f} ms as products" in PROSE and f"takes {alone / products:.2f} times that" in PROSE
     assert f"takes {rows['transformer']['times bare']:.2f} times a bare `nn.TransformerEncoder`" in PROSE
 
 
