@@ -6,15 +6,13 @@ May import: the rest of `rnn_zoos.baselines`.
     runner.py          one encoder and seed, or one control -> one result file
     measurements.py    what is measured of a trained encoder
     loss_details.py    emulation losses by run and by position in the sequence
-    figure_data.py     what is stored of an encoder for the figures
     schedule.py        many results in parallel
     result_format.py   which content a result file must have
     result_files.py    result files: paths, reading, grouping, scores
     comparable.py      which stored results new results can be compared with
     comparison.py      losses with intervals, paired differences, where a new encoder stands
     leaderboard.py     the tables of results
-    figures.py         the figures of results: draws all of them
-    figures_losses.py, figures_scores.py, figures_embeddings.py, figure_style.py   single figures, and their style
+    figures/           the figures of results
     studies.py         searches and ablations; study_list.py, which there are
     encoder_speed.py   the time of a training update with every encoder
 """

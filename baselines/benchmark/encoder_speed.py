@@ -22,7 +22,7 @@ from rnn_zoos.baselines.emulation.training import make_emulator
 from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, count_parameters, embeddings_of
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
-from rnn_zoos.baselines.encoders.transformer import TransformerEncoder
+from rnn_zoos.baselines.encoders.weights.transformer import TransformerEncoder
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights

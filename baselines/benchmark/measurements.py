@@ -9,7 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnn_zoos.baselines.benchmark.figure_data import clone_points, embedding_map, example_probes
+from rnn_zoos.baselines.benchmark.figures.data import clone_points, embedding_map, example_probes
 from rnn_zoos.baselines.benchmark.loss_details import by_run, position_losses
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate_all

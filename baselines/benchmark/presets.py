@@ -12,7 +12,8 @@ from typing import Any
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
-from rnn_zoos.baselines.encoders import probing, statistics, transformer
+from rnn_zoos.baselines.encoders.probes import probing
+from rnn_zoos.baselines.encoders.weights import statistics, transformer
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist

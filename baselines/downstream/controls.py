@@ -10,7 +10,7 @@ import numpy as np
 
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
-from rnn_zoos.baselines.encoders.statistics import weight_statistics
+from rnn_zoos.baselines.encoders.weights.statistics import weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.format.files import Array
 from rnn_zoos.symmetry.biases import bias_differences

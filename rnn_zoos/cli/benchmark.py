@@ -188,7 +188,7 @@ def leaderboard(
     results = read_results(directory)
     print(tables.leaderboard(results, protocol, predictor, split, brief), end="")
     if figures is not None:
-        from rnn_zoos.baselines.benchmark.figures import draw_results
+        from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 
         for path in draw_results(results, figures):
             print(path, file=sys.stderr)

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, ZOOS
 
 from rnn_zoos.baselines.benchmark import measurements, presets, runner
-from rnn_zoos.baselines.benchmark.figures import draw_results
+from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder

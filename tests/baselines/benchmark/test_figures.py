@@ -9,8 +9,8 @@ from matplotlib.text import Text
 from PIL import Image
 from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic, synthetic_control
 
-from rnn_zoos.baselines.benchmark.figure_style import looks, spread
-from rnn_zoos.baselines.benchmark.figures import _figures_of, draw_results
+from rnn_zoos.baselines.benchmark.figures.draw import _figures_of, draw_results
+from rnn_zoos.baselines.benchmark.figures.style import looks, spread
 from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, sort_by_loss
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 

@@ -9,7 +9,7 @@ from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, tra
 from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, row_numbers
 from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
-from rnn_zoos.baselines.encoders.statistics import StatisticsEncoder
+from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import EncoderError
 
 SETTINGS = EndToEndSettings(updates=60, networks=32, hidden=12, learning_rate=0.01)

@@ -20,7 +20,7 @@ from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.baselines.encoders.statistics import StatisticsEncoder
+from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
 from rnn_zoos.families.formal_languages import BOS, EOS, LENGTH, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
@@ -232,7 +232,7 @@ class TooWide(StatisticsEncoder):
 
 
 def test_wrong_embeddings_from_kept_features_are_reported(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("rnn_zoos.baselines.encoders.statistics.StatisticsEncoder", TooWide)
+    monkeypatch.setattr("rnn_zoos.baselines.encoders.weights.statistics.StatisticsEncoder", TooWide)
     run = EmulationRun(data("formal-languages"), "statistics", 0, settings(), tmp_path)
     with pytest.raises(EncoderError, match=r"TooWide returned \(5, 32\) for 5 networks; expected a tensor \(5, 16\)"):
         run.step()

@@ -5,14 +5,14 @@ import torch
 from conftest import CELLS
 
 from rnn_zoos.baselines.emulation.invariance import invariance_error
-from rnn_zoos.baselines.encoders.dws import DWSEncoder
 from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, split_gates, unit_length
+from rnn_zoos.baselines.encoders.probes.rotation_bank import CLASSES
+from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
-from rnn_zoos.baselines.encoders.rotation_bank import CLASSES
-from rnn_zoos.baselines.encoders.self_rollout import SelfRollout
-from rnn_zoos.baselines.encoders.statistics import PAPER_FORM as PAPER_STATISTICS
-from rnn_zoos.baselines.encoders.statistics import QUANTILES, weight_statistics
+from rnn_zoos.baselines.encoders.weights.dws import DWSEncoder
+from rnn_zoos.baselines.encoders.weights.statistics import PAPER_FORM as PAPER_STATISTICS
+from rnn_zoos.baselines.encoders.weights.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.families.formal_languages import NUM_SYMBOLS
 from rnn_zoos.families.rotation import NUM_TILES, TILE
@@ -257,7 +257,9 @@ def test_an_encoder_that_cannot_be_made_or_called_is_explained():
         make_encoder("flat", arch, wings=2)
     with pytest.raises(EncoderError, match="has 4 inputs and 6 outputs. Choose another encoder"):
         make_encoder("self-rollout", arch)
-    assert isinstance(make_encoder("rnn_zoos.baselines.encoders.self_rollout:SelfRollout", architecture()), SelfRollout)
+    assert isinstance(
+        make_encoder("rnn_zoos.baselines.encoders.probes.self_rollout:SelfRollout", architecture()), SelfRollout
+    )
     probing = make_encoder("interactive", arch, sequences=1, steps=2)
     with pytest.raises(EncoderError, match="runs the networks: pass a NetworkStack"):
         probing(networks(arch, 2))

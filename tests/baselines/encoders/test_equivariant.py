@@ -6,10 +6,10 @@ from conftest import CELLS
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from rnn_zoos.baselines.encoders import matrix_features
-from rnn_zoos.baselines.encoders.dws import DWSEncoder
-from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace
-from rnn_zoos.baselines.encoders.matrix_features import MatrixMap, Means, map_relu_mean
+from rnn_zoos.baselines.encoders.weights import matrix_features
+from rnn_zoos.baselines.encoders.weights.dws import DWSEncoder
+from rnn_zoos.baselines.encoders.weights.equivariant import Channels, EquivariantLinear, WeightSpace
+from rnn_zoos.baselines.encoders.weights.matrix_features import MatrixMap, Means, map_relu_mean
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import flatten, unflatten
 from rnn_zoos.symmetry.signed import SignedPermutation

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rnn_zoos.baselines.encoders.fixed_probes import RIDGE, select_probes
-from rnn_zoos.baselines.encoders.queries import responses, writes_symbols
+from rnn_zoos.baselines.encoders.probes.fixed_probes import RIDGE, select_probes
+from rnn_zoos.baselines.encoders.probes.queries import responses, writes_symbols
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS

@@ -7,8 +7,8 @@ import torch
 from conftest import CELLS
 
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
-from rnn_zoos.baselines.encoders.graph_layers import edge_step, edge_step_reference
-from rnn_zoos.baselines.encoders.neural_graph import RANK, NeuralGraphEncoder, Round
+from rnn_zoos.baselines.encoders.weights.graph_layers import edge_step, edge_step_reference
+from rnn_zoos.baselines.encoders.weights.neural_graph import RANK, NeuralGraphEncoder, Round
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.weights import stack_weights

@@ -5,8 +5,8 @@ import torch
 
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
-from rnn_zoos.baselines.encoders.probegen import ProbeGen, ProbeGenerator
-from rnn_zoos.baselines.encoders.queries import read_answers
+from rnn_zoos.baselines.encoders.probes.probegen import ProbeGen, ProbeGenerator
+from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import run_network

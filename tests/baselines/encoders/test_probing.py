@@ -4,9 +4,15 @@ import pytest
 import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
-from rnn_zoos.baselines.encoders.probing import PAPER_FORM, InteractiveProbing, NonInteractiveProbing
-from rnn_zoos.baselines.encoders.queries import SHARPNESS, answer_size, ask, read_answers, straight_through_symbols
-from rnn_zoos.baselines.encoders.stepwise import Core
+from rnn_zoos.baselines.encoders.probes.probing import PAPER_FORM, InteractiveProbing, NonInteractiveProbing
+from rnn_zoos.baselines.encoders.probes.queries import (
+    SHARPNESS,
+    answer_size,
+    ask,
+    read_answers,
+    straight_through_symbols,
+)
+from rnn_zoos.baselines.encoders.probes.stepwise import Core
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import BOS
 from rnn_zoos.networks.native.recurrence import without_native_code

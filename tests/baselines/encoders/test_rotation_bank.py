@@ -7,7 +7,7 @@ import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
-from rnn_zoos.baselines.encoders.rotation_bank import CircularHead, RotationBank, rotated_copies
+from rnn_zoos.baselines.encoders.probes.rotation_bank import CircularHead, RotationBank, rotated_copies
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.rotation import from_tiles, to_tiles
 

@@ -9,13 +9,13 @@ import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
-from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.baselines.encoders.strings import (
+from rnn_zoos.baselines.encoders.probes.strings import (
     by_runs,
     continue_prefixes,
     most_likely_branches,
     read_by_continuing,
 )
+from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import BOS, EOS, NUM_SYMBOLS
 from rnn_zoos.networks.cells import run_network

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from rnn_zoos.baselines.encoders.attention import Block, transformer
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.baselines.encoders.transformer import PAPER_FORM, TransformerEncoder
+from rnn_zoos.baselines.encoders.weights.attention import Block, transformer
+from rnn_zoos.baselines.encoders.weights.transformer import PAPER_FORM, TransformerEncoder
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnn_zoos.baselines.benchmark.comparison import total_variation_of
-from rnn_zoos.baselines.benchmark.figure_style import (
+from rnn_zoos.baselines.benchmark.figures.style import (
     OOD,
     TEST,
     legend_beside,

@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.attention import transformer
 from rnn_zoos.baselines.encoders.encoder import Encoder, Weights
 from rnn_zoos.baselines.encoders.layers import StandardiseGates
+from rnn_zoos.baselines.encoders.weights.attention import transformer
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp
-from rnn_zoos.baselines.encoders.queries import Answers, answer_size, read_answers, responses, writes_symbols
+from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, read_answers, responses, writes_symbols
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.formal_languages import LENGTH
 from rnn_zoos.networks.architecture import Architecture

@@ -10,7 +10,7 @@ import torch
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import Embedder
-from rnn_zoos.baselines.encoders.probing import InteractiveProbing
+from rnn_zoos.baselines.encoders.probes.probing import InteractiveProbing
 from rnn_zoos.format.files import Array
 
 MOST_POINTS = 300

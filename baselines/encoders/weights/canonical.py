@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp, split_gates
-from rnn_zoos.baselines.encoders.transformer import UnitTransformer
+from rnn_zoos.baselines.encoders.weights.transformer import UnitTransformer
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten

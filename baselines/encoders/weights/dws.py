@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
-from rnn_zoos.baselines.encoders.equivariant import Channels, EquivariantLinear, WeightSpace, pool
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
+from rnn_zoos.baselines.encoders.weights.equivariant import Channels, EquivariantLinear, WeightSpace, pool
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 

@@ -24,8 +24,13 @@ from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
-from rnn_zoos.baselines.encoders.queries import Answers, answer_size, evenly_spaced, read_answers, writes_symbols
-from rnn_zoos.baselines.encoders.strings import by_runs, continue_prefixes, most_likely_branches, read_by_continuing
+from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, read_answers, writes_symbols
+from rnn_zoos.baselines.encoders.probes.strings import (
+    by_runs,
+    continue_prefixes,
+    most_likely_branches,
+    read_by_continuing,
+)
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture

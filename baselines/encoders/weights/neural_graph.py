@@ -35,8 +35,8 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
-from rnn_zoos.baselines.encoders.graph_layers import Update, edge_step
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
+from rnn_zoos.baselines.encoders.weights.graph_layers import Update, edge_step
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp
-from rnn_zoos.baselines.encoders.queries import read_answers
+from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.rotation import NUM_TILES, TILE, from_tiles, rotation_table, to_tiles
 from rnn_zoos.networks.architecture import Architecture

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
-from rnn_zoos.baselines.encoders.queries import (
+from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,
     Questions,
     answer_size,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
-from rnn_zoos.baselines.encoders.queries import (
+from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,
     Questions,
     answer_size,
@@ -36,7 +36,7 @@ from rnn_zoos.baselines.encoders.queries import (
     read_answers,
     writes_symbols,
 )
-from rnn_zoos.baselines.encoders.stepwise import Core
+from rnn_zoos.baselines.encoders.probes.stepwise import Core
 from rnn_zoos.families.formal_languages import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack

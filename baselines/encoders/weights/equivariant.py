@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.matrix_features import MatrixMap, Means, map_relu_mean
+from rnn_zoos.baselines.encoders.weights.matrix_features import MatrixMap, Means, map_relu_mean
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnn_zoos.baselines.benchmark.figures_embeddings import embeddings, probes
-from rnn_zoos.baselines.benchmark.figures_losses import curves, losses, positions, queries
-from rnn_zoos.baselines.benchmark.figures_scores import clones, retrieval, scores
+from rnn_zoos.baselines.benchmark.figures.embeddings import embeddings, probes
+from rnn_zoos.baselines.benchmark.figures.losses import curves, losses, positions, queries
+from rnn_zoos.baselines.benchmark.figures.scores import clones, retrieval, scores
 from rnn_zoos.baselines.benchmark.result_files import Group, Result, group_by_zoo, is_control, sort_by_loss
 from rnn_zoos.loaders.views.figures import save_figures
 

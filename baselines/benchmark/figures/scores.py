@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.figure_style import OOD, TEST, bar_colour, name_lines
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines
 from rnn_zoos.baselines.benchmark.leaderboard import mean_score
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection, score_of
 from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target, measure_title, target_title
@@ -108,7 +108,10 @@ def clones(zoo: str, trained: Mapping[str, Group]) -> Figure:
     bar = figure.colorbar(dots, ax=panels, fraction=0.02, ticks=range(len(steps)))
     bar.ax.set_yticklabels([f"{step:,}" for step in steps])
     bar.set_label("training step of the network")
-    figure.suptitle(f"{zoo}: networks of unseen tasks (test)\nand their clones, first seed; correlations over all seeds", fontsize=10)
+    figure.suptitle(
+        f"{zoo}: networks of unseen tasks (test)\nand their clones, first seed; correlations over all seeds",
+        fontsize=10,
+    )
     return figure
 
 
