@@ -133,7 +133,7 @@ class RotationBank(FeatureEncoder):
         for questions in self.questions.split(2 * self.angles):  # all at once would take gigabytes
             outputs, _ = stack(questions)
             parts.append(read_answers(outputs[:, :, self.read_steps], "both").flatten(2))  # [M, N, F]
-        answers = torch.cat(parts, dim=1).unflatten(1, (self.digits, self.angles))
+        answers: Tensor = torch.cat(parts, dim=1).unflatten(1, (self.digits, self.angles))
         return answers.transpose(2, 3).flatten(1, 2)
 
 
