@@ -90,6 +90,16 @@ def test_a_stack_runs_natively_and_in_torch_with_equal_results_and_continues_fro
             assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(layer, expected, strict=True))
 
 
+def test_a_cell_that_the_native_code_lacks_runs_in_torch(monkeypatch):
+    arch = Architecture("gru", 1, 2, 3, 2)
+    weights, inputs = parameters(arch, 2), torch.ones(2, 1, 4, 2)
+    expected, state = NetworkStack(arch, weights)(inputs)
+    assert isinstance(state, NativeStates)
+    monkeypatch.setattr("rnn_zoos.networks.native.recurrence.NATIVE_CELLS", ("lstm",))
+    outputs, state = NetworkStack(arch, weights)(inputs)
+    assert not isinstance(state, NativeStates) and torch.allclose(outputs, expected, atol=1e-6)
+
+
 def test_a_stack_sees_weights_that_have_changed_since_its_last_sequence():
     arch = Architecture("rnn", 1, 2, 3, 2)
     weights = {name: tensor.detach() for name, tensor in parameters(arch, 2).items()}

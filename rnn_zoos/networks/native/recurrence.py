@@ -27,14 +27,17 @@ NativeState: TypeAlias = tuple[Tensor, Tensor | None]
 """Hidden states and, of an LSTM, cells of all layers: each [M, L, B, H]."""
 
 
+NATIVE_CELLS = ("lstm", "gru", "rnn")
+"""The cells that cells.h has; others run in torch."""
 _allowed = ContextVar("_allowed", default=True)
 
 
-def is_usable(tensors: Sequence[Tensor]) -> bool:
+def is_usable(tensors: Sequence[Tensor], cell: str = "lstm") -> bool:
     """Return whether the extension exists and can work on these tensors: float32 on the CPU, not empty."""
     return (
         _native is not None
         and _allowed.get()
+        and cell in NATIVE_CELLS
         and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
     )
 
