@@ -80,7 +80,9 @@ class NetworkStack:
             >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
         hidden = self._inputs_per_network(inputs)
-        if self.native and (self._continues(state, hidden) or is_usable([*self.weights.values(), hidden], self.architecture.cell)):
+        if self.native and (
+            self._continues(state, hidden) or is_usable([*self.weights.values(), hidden], self.architecture.cell)
+        ):
             return self._run_natively(hidden, state)
         return self._run(hidden, state)
 
