@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
-from rnn_zoos.baselines.emulation.training import EmulationRun
+from rnn_zoos.baselines.emulation.training import EmulationRun, work_clock
 from rnn_zoos.errors import PlanMismatchError
 from rnn_zoos.machine import describe_machine
 
@@ -73,14 +72,15 @@ def run_encoder(
     settings, sizes = chosen.settings[data.zoo.manifest.zoo], chosen.sizes_of(encoder, data.zoo.manifest.zoo)
     run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
     run.train(report)
-    started, end_to_end = time.monotonic(), {}
+    clock = work_clock(data.device)
+    started, end_to_end = clock(), {}
     if run.encoder.information != "labels":
         save_encoder(run, path.with_suffix(".safetensors"), preset)
         scores = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
         end_to_end = {"end_to_end": scores}
-    trained = time.monotonic()
+    trained = clock()
     measurements = {**measure_encoder(run), **end_to_end}
-    seconds = {"emulation": run.seconds, "end_to_end": trained - started, "measuring": time.monotonic() - trained}
+    seconds = {"emulation": run.seconds, "end_to_end": trained - started, "measuring": clock() - trained}
     write_result(path, identity, {**measurements, "seconds": seconds, "made": _provenance(data)})
     shutil.rmtree(run.folder, ignore_errors=True)
     return path
