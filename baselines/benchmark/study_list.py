@@ -75,6 +75,9 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             settings={"updates": 6000, "evaluate_every": 1000, **_SEARCH_BASE, "layers": 1},
             variants={
                 "4-9": Variant("self-rollout"),
+                "4-9-one-mlp": Variant("self-rollout", {"apart": False}),
+                "4-9-one-mlp-2-layers": Variant("self-rollout", {"apart": False, "layers": 2}),
+                "4-9-2-layers": Variant("self-rollout", {"layers": 2}),
                 "4-9-by-step": Variant("self-rollout", {"arranged": "steps"}),
                 "4-9-probabilities": Variant("self-rollout", {"answers": "probabilities"}),
                 "4-9-log": Variant("self-rollout", {"answers": "log"}),

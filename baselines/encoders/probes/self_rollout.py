@@ -7,10 +7,11 @@ With branches, it chooses its own beginnings: the first string is its most likel
 string leaves the strings before it where the network finds that most likely: it takes the runner-up of one step and
 continues with the most likely symbols. So N strings are close to the N most likely ones, whatever the language is.
 
-The answers along the strings are features; an MLP maps them to the embedding. They are arranged by step, or by the
-symbol that was read and its place in a run of equal symbols (`strings.by_runs`). The latter generalises better to
-unseen languages: at which step a run begins depends on all runs before it, how long it is does not. Only networks of
-the formal languages can be probed this way.
+The answers along the strings are features. They are arranged by step, or by the symbol that was read and its place in
+a run of equal symbols (`strings.by_runs`). The latter generalises better to unseen languages: at which step a run
+begins depends on all runs before it, how long it is does not. By runs, every symbol has an MLP of its own, and their
+outputs are added: what was learned of the runs of one symbol holds whatever the runs of the others are. By step, one
+MLP reads all. Only networks of the formal languages can be probed this way.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
@@ -45,8 +46,23 @@ _FIT_NETWORKS = 2048
 _LEAST_DEVIATION = 0.03  # added to deviations: features that hardly vary stay small
 
 
+class SymbolwiseHead(nn.Module):
+    """Adds the outputs of one MLP per symbol: from features of N strings by runs, [M, N V R C], to [M, Z]."""
+
+    def __init__(self, strings: int, features: int, hidden: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        self.strings = strings
+        self.parts = nn.ModuleList(mlp(features // NUM_SYMBOLS, hidden, layers, outputs) for _ in range(NUM_SYMBOLS))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the sum of what the MLPs make of the runs of their symbols, in all strings."""
+        runs = features.unflatten(1, (self.strings, NUM_SYMBOLS, -1))
+        read = [part(of_symbol.flatten(1)) for part, of_symbol in zip(self.parts, runs.unbind(2), strict=True)]
+        return torch.stack(read).sum(dim=0)
+
+
 class _WritesStrings(FeatureEncoder):
-    """What encoders share that let networks write N strings of T steps: an MLP reads their standardised answers.
+    """What encoders share that let networks write N strings of T steps: MLPs read their standardised answers.
 
     Args:
         architecture: Architecture of the networks.
@@ -55,8 +71,9 @@ class _WritesStrings(FeatureEncoder):
         steps: T, steps of each.
         arranged: How the answers are arranged.
         answers: How outputs are read.
-        hidden: Units per hidden layer of the MLP.
-        layers: Hidden layers of the MLP.
+        hidden: Units per hidden layer of the MLPs.
+        layers: Hidden layers of the MLPs; by default 1 for answers by runs, else 2.
+        apart: Whether every symbol has an MLP of its own, if answers are arranged by runs.
 
     Raises:
         EncoderError: The networks do not read and write the symbols of the formal languages.
@@ -75,7 +92,8 @@ class _WritesStrings(FeatureEncoder):
         arranged: Arrangement = "runs",
         answers: Answers = "both",
         hidden: int = 256,
-        layers: int = 2,
+        layers: int | None = None,
+        apart: bool = True,
     ) -> None:
         super().__init__(architecture, embedding_size)
         if not self.supports(architecture):
@@ -88,8 +106,12 @@ class _WritesStrings(FeatureEncoder):
         self.strings, self.steps, self.arranged, self.answers_form = strings, steps, arranged, answers
         size = answer_size(architecture, answers)
         places = NUM_SYMBOLS * LONGEST_RUN * (size + 1) if arranged == "runs" else steps * (size + NUM_SYMBOLS)
-        self.standardise = Standardise(strings * places)
-        self.head = mlp(strings * places, hidden, layers, embedding_size)
+        features = strings * places
+        self.standardise = Standardise(features)
+        if arranged == "runs" and apart:
+            self.head = SymbolwiseHead(strings, features, hidden, layers or 1, embedding_size)
+        else:
+            self.head = mlp(features, hidden, layers or 2, embedding_size)
 
     @classmethod
     def supports(cls, architecture: Architecture) -> bool:

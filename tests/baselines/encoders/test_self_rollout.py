@@ -9,6 +9,7 @@ import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
+from rnn_zoos.baselines.encoders.probes.self_rollout import SymbolwiseHead
 from rnn_zoos.baselines.encoders.probes.strings import (
     by_runs,
     continue_prefixes,
@@ -123,6 +124,23 @@ def test_answers_by_runs_stand_at_their_symbol_and_place_whatever_comes_before()
     sooner = torch.cat([torch.full((1, 1, 1), BOS), torch.tensor([[[0, 0, 1, 1, 1]]])], dim=2)
     runs = [by_runs(answers[:1, :1, 6 : 6 + 5], read[:, :, -5:], 4)[0, 0, 4:8] for read in (later, sooner)]
     assert torch.equal(runs[0], runs[1]) and runs[0].abs().max() > 0
+
+
+def test_every_symbol_has_an_mlp_of_its_own_and_their_outputs_are_added():
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        head = SymbolwiseHead(strings=2, features=2 * NUM_SYMBOLS * 5, hidden=7, layers=1, outputs=3)
+    features = torch.randn(4, 2, NUM_SYMBOLS, 5, generator=torch.Generator().manual_seed(6))
+    expected = sum(part(features[:, :, symbol].flatten(1)) for symbol, part in enumerate(head.parts))
+    assert torch.allclose(head(features.flatten(1)), expected, atol=1e-6)
+    other = features.clone()
+    other[:, :, 2] += 1
+    third = features.clone()
+    third[:, :, 3] -= 1
+    both = third.clone()
+    both[:, :, 2] += 1
+    effects = [head(x.flatten(1)) - head(features.flatten(1)) for x in (other, third, both)]
+    assert torch.allclose(effects[0] + effects[1], effects[2], atol=1e-5) and effects[0].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("arranged", ["runs", "steps"])
