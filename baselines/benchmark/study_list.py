@@ -43,11 +43,11 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             settings={"updates": 6000, "evaluate_every": 1000, **_SEARCH_BASE},
             variants={
                 "base": _self_rollout(),
+                "1x64": _self_rollout(layers=1),
+                "1x128": _self_rollout(layers=1, hidden=128),
                 "first-step-only": _self_rollout(conditioning="first"),
                 "rate-.006": _self_rollout(learning_rate=6e-3),
                 "rate-.0015": _self_rollout(learning_rate=1.5e-3),
-                "1x64": _self_rollout(layers=1),
-                "1x128": _self_rollout(layers=1, hidden=128),
                 "1x128-rate-.006": _self_rollout(layers=1, hidden=128, learning_rate=6e-3),
                 "1x128-clip-.3": _self_rollout(layers=1, hidden=128, clip=0.3),
                 "1x128-128-networks": _self_rollout(layers=1, hidden=128, networks=128),
