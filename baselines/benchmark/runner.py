@@ -67,7 +67,7 @@ def run_encoder(
     chosen = preset_of(preset)
     identity = _encoder_identity(data, encoder, seed, preset)
     path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
-    if _is_finished(path, identity):
+    if is_finished(path, identity):
         return path
     settings, sizes = chosen.settings[data.zoo.manifest.zoo], chosen.sizes_of(encoder, data.zoo.manifest.zoo)
     run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
@@ -112,7 +112,7 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
     control = control_of(name)
     path = result_path(out, data.zoo.manifest.zoo, name, None, data.biases)
     identity = {"control": name, **_zoo_identity(data)}
-    if not _is_finished(path, identity):
+    if not is_finished(path, identity):
         features = control_features(data, name)
         scores = evaluate_targets(data, features, 0, control.predictors, control.permuted)
         write_result(path, identity, {"downstream": scores, "made": _provenance(data)})
@@ -138,8 +138,8 @@ def _zoo_identity(data: ZooData) -> dict[str, Any]:
     return {"format": FORMAT, "zoo": zoo, "biases": data.biases}
 
 
-def _is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Tell whether `path` is a result of this identity. Raises PlanMismatchError if it is one of another identity."""
+def is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
+    """Return whether `path` is a result of this identity. Raises PlanMismatchError if it is one of another identity."""
     if not path.is_file():
         return False
     stored = json.loads(path.read_text())

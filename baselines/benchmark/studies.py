@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.benchmark.runner import is_finished
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import EmulationRun
@@ -117,7 +118,7 @@ class StudyRuns:
             "zoo": {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity},
         }
         path = self.out / self.study / f"{job.variant}.{job.seed}.json"
-        if _is_finished(path, identity):
+        if is_finished(path, identity):
             return path
         run = EmulationRun(data, variant.encoder, job.seed, settings, path.with_suffix(""), sizes)
         run.train(report)
@@ -137,17 +138,6 @@ class StudyRuns:
         study = study_of(self.study)
         base = preset_of("cpu").settings[study.zoo]
         return replace(base, **{**study.settings, **study.variants[job.variant].settings})
-
-
-def _is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Return whether a file is of this training. Raises PlanMismatchError if it is of another one."""
-    if not path.is_file():
-        return False
-    stored = json.loads(path.read_text())
-    differing = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
-    if differing:
-        raise PlanMismatchError(f"{path} was made with different {', '.join(differing)}. Use another --out.")
-    return True
 
 
 def study_table(folder: Path) -> str:

@@ -1,0 +1,85 @@
+"""Studies: trainings that differ in one thing at a time, their files, and their table."""
+
+import json
+
+import pytest
+from support.command import run_command
+
+from rnn_zoos.baselines.benchmark import study_list
+from rnn_zoos.baselines.benchmark.schedule import make_results
+from rnn_zoos.baselines.benchmark.studies import Study, StudyRuns, Variant, study_of, study_table
+from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
+
+TINY = Study(
+    "which is better?",
+    "formal-languages",
+    seeds=2,
+    splits=("validation",),
+    settings={"updates": 4, "evaluate_every": 2, "networks": 5, "hidden": 8},
+    variants={"small": Variant("statistics"), "first-step": Variant("statistics", settings={"conditioning": "first"})},
+)
+
+
+@pytest.fixture
+def work(edited_zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(study_list, "STUDIES", {"tiny": TINY})
+    directory = edited_zoo("formal-languages", {"runs: 7": "runs: 16", "runs: 5": "runs: 12"})
+    return StudyRuns("tiny", str(directory), tmp_path)
+
+
+def test_every_variant_and_seed_has_a_file_and_the_table_has_their_means(work):
+    finished, fractions = [], []
+    make_results(work, work.jobs(), 1, lambda job, path: finished.append((str(job), path)), fractions.append)
+    assert [name for name, _ in finished] == [
+        "small, seed 0",
+        "first-step, seed 0",
+        "small, seed 1",
+        "first-step, seed 1",
+    ]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    files = {path.name: json.loads(path.read_text()) for _, path in finished}
+    losses = [files[f"small.{seed}.json"]["losses"]["validation"]["total_variation"] for seed in (0, 1)]
+    assert list(files["small.0.json"]["losses"]) == ["validation"], "nothing is evaluated on test"
+    assert files["first-step.0.json"]["settings"]["conditioning"] == "first" and losses[0] != losses[1]
+    line = next(line for line in study_table(work.out / "tiny").splitlines() if line.startswith("| small"))
+    assert line.startswith(f"| small | 2 | {sum(losses) / 2:.4f} ± ") and "which is better?" in study_table(
+        work.out / "tiny"
+    )
+    assert not list((work.out / "tiny").glob("*.0/")), "checkpoints are deleted"
+
+
+def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work, monkeypatch):
+    data, job = work.load(), work.jobs()[0]
+    path = work.run(data, job, lambda update, loss: None)
+    made = path.stat().st_mtime_ns
+    work.run(data, job, lambda update, loss: pytest.fail("trained again"))
+    assert path.stat().st_mtime_ns == made and work.updates(data, job) == 4
+    longer = Study(TINY.question, TINY.zoo, 2, TINY.splits, {**TINY.settings, "updates": 6}, TINY.variants)
+    monkeypatch.setattr(study_list, "STUDIES", {"tiny": longer})
+    with pytest.raises(PlanMismatchError, match="is a result with different settings"):
+        work.run(data, job, lambda update, loss: None)
+
+
+def test_a_study_needs_its_zoo_its_name_and_results(work, edited_zoo, tmp_path):
+    with pytest.raises(UnknownNameError, match="Unknown study 'tin'; known: tiny"):
+        study_of("tin")
+    with pytest.raises(FormatError, match="has no results of a study"):
+        study_table(tmp_path / "nothing")
+    digits = edited_zoo("sequential-mnist", {"runs: 7": "runs: 16", "runs: 5": "runs: 12"})
+    with pytest.raises(PlanMismatchError, match="is about formal-languages, but .* is sequential-mnist"):
+        StudyRuns("tiny", str(digits), tmp_path).load()
+
+
+def test_all_studies_are_of_known_variants_and_searches_do_not_see_test(monkeypatch):
+    for name, study in study_list.STUDIES.items():
+        work = StudyRuns(name, "zoo", None)
+        for job in work.jobs():
+            assert work._settings(job).updates >= 4000, "settings have the names that emulation knows"
+        assert study.seeds == 3 or name.startswith("low-data") or "test" not in study.splits
+
+
+def test_the_command_lists_studies_and_prints_tables(work, tmp_path):
+    assert run_command("study").out == "tiny: which is better? (2 variants, zoo formal-languages)\n"
+    work.run(work.load(), work.jobs()[0], lambda update, loss: None)
+    printed = run_command("study", "tiny", "--out", tmp_path)
+    assert printed.status == 0 and printed.out == study_table(tmp_path / "tiny")
