@@ -146,8 +146,11 @@ def study_table(folder: Path) -> str:
     Raises FormatError if the folder has none.
     """
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    if not results:
-        raise FormatError(f"{folder} has no results of a study. Make them with: rnn-zoos study {folder.name}")
+    if not results or not all(isinstance(result, dict) and "study" in result for result in results):
+        raise FormatError(
+            f"{folder} has no results of a study, or other files. Expected what this command makes: "
+            f"rnn-zoos study {folder.name} --zoo DIR --out {folder.parent}"
+        )
     study = study_of(results[0]["study"])
     lines = [
         f"### {results[0]['study']}: {study.question}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import BOS
 from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
 
@@ -38,6 +39,8 @@ class Emulator(nn.Module):
         conditioning: Conditioning = "every",
     ) -> None:
         super().__init__()
+        if conditioning not in get_args(Conditioning):
+            raise UnknownNameError.among("conditioning", conditioning, get_args(Conditioning))
         self.conditioning = conditioning
         self.into = nn.Linear(input_size, hidden)
         self.condition = nn.Linear(embedding_size, hidden)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from rnn_zoos.baselines.emulation.emulator import Conditioning
 from rnn_zoos.baselines.emulation.optimisation import one_cycle
+from rnn_zoos.errors import UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class EmulationSettings:
         Returns:
             The learning rate.
 
+        Raises:
+            UnknownNameError: If `schedule` is unknown.
+
         Example:
             >>> from rnn_zoos.baselines import EmulationSettings
             >>> EmulationSettings(updates=100, evaluate_every=10, learning_rate=0.002).rate(9)
@@ -68,4 +72,6 @@ class EmulationSettings:
         """
         if self.schedule == "constant":
             return self.learning_rate
+        if self.schedule != "one-cycle":
+            raise UnknownNameError.among("schedule", self.schedule, ["one-cycle", "constant"])
         return one_cycle(self.learning_rate, self.updates, update)

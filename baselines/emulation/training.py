@@ -262,7 +262,7 @@ def _rows_of_first_runs(train: SplitData, runs: int) -> Tensor:
         return torch.arange(len(train))
     numbers = torch.from_numpy(train.labels("run").copy())
     known = numbers.unique()
-    if runs > len(known):
-        raise EncoderError(f"training_runs is {runs}, but split train has {len(known)} runs. Use at most that many.")
+    if not 0 < runs <= len(known):
+        raise EncoderError(f"training_runs is {runs}; split train has {len(known)} runs. Use 1 to {len(known)}, or 0.")
     (rows,) = torch.nonzero(numbers <= known[runs - 1], as_tuple=True)
     return rows

@@ -7,7 +7,6 @@
 
 #include "architecture.h"
 
-
 struct Shape {
     Cell cell;
     int layers, inputs, hidden, outputs, batch, steps;

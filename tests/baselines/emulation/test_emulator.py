@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.native.recurrence import without_native_code
 
@@ -28,6 +30,13 @@ def test_it_is_an_lstm_that_reads_the_embedding_first_and_then_inputs_with_or_wi
     hidden, _ = emulator.core(torch.cat([told, later], dim=2).flatten(0, 1))
     expected = emulator.out(hidden).log_softmax(-1).unflatten(0, (2, 3))
     assert torch.allclose(emulator(embeddings, inputs), expected, atol=1e-6)
+
+
+def test_unknown_conditioning_and_schedules_are_refused():
+    with pytest.raises(UnknownNameError, match="Unknown conditioning 'evry'.*every"):
+        emulator_of("evry")
+    with pytest.raises(UnknownNameError, match="Unknown schedule 'cyclic'.*one-cycle"):
+        EmulationSettings(updates=2, evaluate_every=1, schedule="cyclic").rate(0)
 
 
 @pytest.mark.parametrize("conditioning", ["every", "first"])

@@ -63,5 +63,6 @@ def test_a_training_on_few_runs_sees_only_these(data, tmp_path):
     assert seen.tolist() == np.unique(runs)[:2].tolist()
     assert len(run.training_rows) == int(np.isin(runs, seen).sum()) < len(runs)
     run.train()
-    with pytest.raises(EncoderError, match="training_runs is 999"):
-        EmulationRun(zoo, "statistics", 0, replace(SETTINGS, training_runs=999), tmp_path / "many")
+    for wrong in (999, -1):
+        with pytest.raises(EncoderError, match=f"training_runs is {wrong}"):
+            EmulationRun(zoo, "statistics", 0, replace(SETTINGS, training_runs=wrong), tmp_path / "many")
