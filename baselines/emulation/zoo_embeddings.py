@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,8 +13,8 @@ import torch
 
 from rnn_zoos.baselines.emulation.saved_encoder import SavedEncoder
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
-from rnn_zoos.errors import EncoderError, UnknownNameError
-from rnn_zoos.format.files import Array, write_tensors
+from rnn_zoos.errors import EncoderError, FormatError, StorageError, UnknownNameError
+from rnn_zoos.format.files import Array, read_header, write_tensors
 from rnn_zoos.loaders.embeddings import FORMAT
 from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.networks.stack import NetworkStack
@@ -83,6 +84,21 @@ def embed_zoo(zoo: Zoo, saved: SavedEncoder, progress: Callable[[float], None] =
             batches.append(embeddings_of(saved.encoder, stack.weights, stack).numpy())
         progress(min(1.0, (first + _BATCH) / len(index)))
     return np.concatenate(batches)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise StorageError if a file exists that is not one of embeddings, which `write_embeddings` would replace."""
+    if not path.exists():
+        return
+    try:
+        about = json.loads(read_header(path)[0]["__metadata__"]["rnn_zoos"])
+        own = "encoder_sha256" in about
+    except (FormatError, KeyError, TypeError, ValueError):
+        own = False
+    if not own:
+        raise StorageError(
+            f"{path} exists and is not a file of embeddings, so it is not replaced. Give --out the name of a new file."
+        )
 
 
 def write_embeddings(path: Path, zoo: Zoo, saved: SavedEncoder, embeddings: Array) -> None:

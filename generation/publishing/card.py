@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +14,8 @@ from huggingface_hub import DatasetCardData
 
 from rnn_zoos.errors import StorageError
 from rnn_zoos.families.sequential_mnist import SequentialMnist
-from rnn_zoos.format.manifest import PRESET, Manifest
-from rnn_zoos.generation.publishing.parquet import file_rows
+from rnn_zoos.format.manifest import FORMAT, PRESET, Manifest
+from rnn_zoos.generation.publishing.parquet import data_path, file_rows
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
 
@@ -23,12 +25,18 @@ _TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def make_card(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
-    """Return the card of a zoo.
+def make_card(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> str:
+    """Return the card of a published zoo, or of an export, which has no manifest, shards and rollouts.
 
     `name` (OWNER/NAME or a directory) is what its examples load; `figures` are paths relative to the card.
     """
-    text = _template().replace(_PLACE, _numbers(zoo, name, figures))
+    text = _template().replace(_PLACE, _numbers(zoo, name, figures, published))
+    absent: tuple[str, ...] = () if published else ("zoo.json ", "shards/", "rollouts/", "digits.safetensors ")
+    if zoo.manifest.imported:
+        absent += ("preset.yaml ",)
+    text = "\n".join(line for line in text.split("\n") if not line.startswith(absent))  # of the list of files
+    if not published:
+        text = _ROLLOUTS.sub("", text)
     return f"---\n{_metadata(zoo).to_yaml()}\n---\n\n{text}"
 
 
@@ -54,8 +62,10 @@ def _template() -> str:
 def _metadata(zoo: Zoo) -> DatasetCardData:
     """Return the YAML metadata, from which plain `datasets` learns configs, splits and files.
 
-    Without numbers of rows: `datasets` would compare them after `filters=` too, and raise an error.
+    Without numbers of rows: `datasets` would compare them after `filters=` too, and raise an error. With a version that
+    follows from the content: `datasets` would otherwise give the cached rows of another directory of the same name.
     """
+    version = f"{FORMAT}.0.{int(zoo.identity[:15], 16)}"
     paths = {"full": "data/{}-*.parquet", "index": "index/{}.parquet"}
     rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
     return DatasetCardData(
@@ -67,6 +77,7 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
             {
                 "config_name": config,
                 "default": config == "full",
+                "version": version,
                 "data_files": [{"split": split, "path": path.format(split)} for split in zoo.splits()],
             }
             for config, path in paths.items()
@@ -80,16 +91,18 @@ def _licenses(manifest: Manifest) -> list[str]:
     return ours if manifest.zoo != SequentialMnist.name else [*ours, "cc-by-sa-3.0"]
 
 
-def _numbers(zoo: Zoo, name: str, figures: Sequence[str]) -> str:
+def _numbers(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> str:
     """Return the section about this zoo: how to load it, its numbers and figures, how to regenerate it."""
     info = zoo_info(zoo)
-    example, facts = _EXAMPLE.format(name=name), [{"": key, "this zoo": value} for key, value in info["zoo"].items()]
+    example = _published_example(name) if published else _export_example(zoo, name)
+    facts = [{"": key, "this zoo": value} for key, value in info["zoo"].items()]
     files = {split: len(file_rows(zoo, split)) for split in zoo.splits()}
     splits = [{**row, "parquet files": files.get(row["split"], 0)} for row in info["splits"]]
     pictures = "\n".join(f"![{Path(path).stem}]({path})" for path in figures)
     made = zoo.manifest.made["seconds"]
     command = regenerate_command(zoo.manifest)
     origin = _IMPORTED if zoo.manifest.imported else _GENERATED.format(command=command, seconds=made)
+    origin += "\n\n" + (_MANIFEST if published else _EXPORT)
     tables = (_table(rows) for rows in (facts, splits, info["steps"]))
     return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, origin])
 
@@ -112,24 +125,52 @@ def _cell(value: object) -> str:
     return text.replace("|", "\\|")
 
 
-_EXAMPLE = """\
+def _published_example(name: str) -> str:
+    return f"""\
 ```python
 import datasets, rnn_zoos
 
-plain = datasets.load_dataset("{name}", split="train")  # weights as flat lists; needs no rnn_zoos
-labels = datasets.load_dataset("{name}", "index", split="train")  # no weights
-zoo = rnn_zoos.load_dataset("{name}", split="train")  # weights as named tensors, from memory-mapped shards
-network = rnn_zoos.load_model("{name}", run=zoo[-1]["run"], step=zoo[-1]["step"])
+plain = datasets.load_dataset({json.dumps(name)}, split="train")  # weights as flat lists; needs no rnn_zoos
+labels = datasets.load_dataset({json.dumps(name)}, "index", split="train")  # no weights
+zoo = rnn_zoos.load_dataset({json.dumps(name)}, split="train")  # weights as named tensors, from memory-mapped shards
+network = rnn_zoos.load_model({json.dumps(name)}, run=zoo[-1]["run"], step=zoo[-1]["step"])
 ```"""
 
-_IMPORTED = (
-    "Converted by `rnn-zoos import` from .npy files of the paper's code; `zoo.json` lists the files and the repairs."
-)
+
+def _export_example(zoo: Zoo, name: str) -> str:
+    split = zoo.splits()[0]
+    path = f"{name}/{data_path(split, 0, len(file_rows(zoo, split)))}"
+    return f"""\
+```python
+import json
+import datasets
+import pandas as pd
+import pyarrow.parquet as pq
+
+rows = datasets.load_dataset({json.dumps(name)}, split="{split}")  # labels and weights, as flat lists
+labels = datasets.load_dataset({json.dumps(name)}, "index", split="{split}")  # no weights
+
+frame = pd.read_parquet({json.dumps(path)})
+about = json.loads(pq.read_schema({json.dumps(path)}).metadata[b"rnn_zoos"])
+weights = {{p["name"]: frame[p["name"]][0].reshape(p["shape"]) for p in about["parameters"]}}  # of the first row
+```"""
+
+
+_ROLLOUTS = re.compile(r"^### Rollouts\n.*?(?=^### )", re.MULTILINE | re.DOTALL)
+
+_IMPORTED = "Converted by `rnn-zoos import` from .npy files of the paper's code."
 
 _GENERATED = """\
-Made by this command, with the [preset.yaml](preset.yaml) beside this card, in {seconds:,.0f} core seconds; `zoo.json`
-has the versions and the sha256 of every file:
+Made by this command, with the [preset.yaml](preset.yaml) beside this card, in {seconds:,.0f} core seconds:
 
 ```sh
 {command}
 ```"""
+
+_MANIFEST = "`zoo.json` has the versions, the sha256 of every file and, if imported, what was read and repaired."
+
+_EXPORT = (
+    "This directory is an export for readers without rnn-zoos: labels and weights as Parquet files. `export.json` has "
+    "the sha256 of every file. `zoo.json`, shards and rollouts are part of the zoo itself; rnn-zoos loads the zoo, and "
+    "not its export."
+)

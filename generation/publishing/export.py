@@ -6,27 +6,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from rnn_zoos.families.family import SPLITS
-from rnn_zoos.format.files import write_atomically
-from rnn_zoos.format.index import write_index
+from rnn_zoos import __version__
 from rnn_zoos.format.manifest import CARD, PRESET, index_path
 from rnn_zoos.generation.publishing.card import make_card, preset_yaml
-from rnn_zoos.generation.publishing.parquet import DATA, write_data
+from rnn_zoos.generation.publishing.export_directory import MARK, ExportDirectory, begin_export
+from rnn_zoos.generation.publishing.parquet import data_files
 from rnn_zoos.loaders.paper.exporting import export_paper
-from rnn_zoos.loaders.views.figures import draw_zoo
-from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.loaders.views.figures import png_bytes, zoo_figures
+from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
 
 def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[Path]:
     """Write a zoo in the layout that plain `datasets` reads, without this package.
 
     `data/` has every row with its weights as flat lists (config `full`), `index/` the labels alone (config `index`);
-    the dataset card `README.md` declares both.
+    the dataset card `README.md` declares both. The metadata of the files in `data/` has the shapes of the parameters,
+    as a JSON text under the key `rnn_zoos`. `export.json` lists all other files with their sha256.
 
     Args:
         directory: Directory of a zoo.
-        out: Directory to write to. Parquet files of an earlier export of this zoo are replaced.
-        name: Name of the zoo in the examples of the card; by default the path `out`.
+        out: Directory to write to: a new or an empty one, or that of an earlier export, whose files are replaced if
+            none was added or edited since.
+        name: What the examples of the card load; by default the path `out`.
 
     Returns:
         The paths of all written files.
@@ -34,7 +35,8 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
     Raises:
         FormatError: `directory` is not a zoo.
         IntegrityError: A file of the zoo is damaged.
-        StorageError: `out` cannot be written, or the disk is full.
+        StorageError: `out` has other files than an earlier export wrote, in which case nothing is changed; or it cannot
+            be written, or the disk is full.
 
     Example:
         >>> from pathlib import Path
@@ -44,21 +46,37 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
         >>> labels = datasets.load_dataset("exported", "index", split="train")
     """
     zoo = open_zoo(directory)
-    for split in SPLITS:
-        for stale in (out / DATA).glob(f"{split}-*-of-*.parquet"):
-            stale.unlink()  # an export of another size has other file names: readers would read both
-    written = []
+    exported = write_export(zoo, out, name or str(out))
     for split in zoo.splits():
-        written += [out / path for path, _ in write_data(zoo, split, out)]
-        index = zoo.index(split)
-        write_index(out / index_path(split), [index], index.schema)
-        written.append(out / index_path(split))
-    figures = draw_zoo(directory, out / "figures")
-    card = make_card(zoo, name or str(out), [path.relative_to(out).as_posix() for path in figures])
-    texts = {CARD: card} if zoo.manifest.imported else {CARD: card, PRESET: preset_yaml(zoo.manifest)}
-    for path, text in texts.items():
-        write_atomically(out / path, text.encode())
-    return [*written, *figures, *(out / path for path in texts)]
+        path = index_path(split)
+        exported.write(path, zoo.source.path(path, zoo.manifest.files[path]).read_bytes())
+    exported.finish()
+    return [out / path for path in (*exported.files, MARK)]
+
+
+def write_export(zoo: Zoo, out: Path, name: str, published: bool = False) -> ExportDirectory:
+    """Write data/, figures, card and preset, but not index/, which a published zoo has itself; the caller finishes it.
+
+    Args:
+        zoo: The zoo.
+        out: Directory to write to; see `export_parquet`.
+        name: What the examples of the card load.
+        published: Whether the card is that of a published zoo, which has the zoo's own files, too.
+
+    Raises IntegrityError if a file of the zoo is damaged, and StorageError.
+    """
+    about = {"zoo": {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}}
+    directory = begin_export(out, {"layout": "parquet", "made_by": f"rnn-zoos {__version__}", **about})
+    for split in zoo.splits():
+        for path, data in data_files(zoo, split):
+            directory.write(path, data)
+    figures = {f"figures/{title}.png": png_bytes(figure) for title, figure in zoo_figures(zoo).items()}
+    texts = {CARD: make_card(zoo, name, list(figures), published)}
+    if not zoo.manifest.imported:
+        texts[PRESET] = preset_yaml(zoo.manifest)
+    for path, content in (figures | {path: text.encode() for path, text in texts.items()}).items():
+        directory.write(path, content)
+    return directory
 
 
 def _export_parquet(directory: Path, out: Path) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rnn_zoos.families.family import Column
-from rnn_zoos.format.files import FileEntry, write_atomically
 from rnn_zoos.format.index import index_schema
+from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.loaders.zoo import PLACE, Zoo
 
 DATA = "data"
@@ -27,16 +28,24 @@ def data_path(split: str, number: int, count: int) -> str:
 def data_schema(zoo: Zoo) -> pa.Schema:
     """Return the schema: the columns of the index, then one float32 list of fixed length per parameter.
 
-    Parameters have the names of `state_dict`; their shapes are in zoo.json. The lists are flat because `datasets`,
-    pandas and polars read lists of one level tens of times faster than nested ones.
+    Parameters have the names of `state_dict`. Their shapes and the architecture are a JSON text in the metadata, under
+    the key `rnn_zoos`. The lists are flat because `datasets`, pandas and polars read lists of one level tens of times
+    faster than nested ones.
     """
     columns = index_schema({name: Column(**column) for name, column in zoo.manifest.columns.items()})
-    sizes = {name: int(np.prod(shape)) for name, shape in zoo.manifest.architecture.parameter_shapes.items()}
+    architecture = zoo.manifest.architecture
+    sizes = {name: int(np.prod(shape)) for name, shape in architecture.parameter_shapes.items()}
     weights = [
         pa.field(name, pa.list_(pa.field("element", pa.float32(), nullable=False), size), nullable=False)
         for name, size in sizes.items()
     ]
-    return pa.schema([*columns, *weights])
+    about = {
+        "format": FORMAT,
+        "zoo": zoo.manifest.zoo,
+        "architecture": asdict(architecture),
+        "parameters": [{"name": name, "shape": shape} for name, shape in architecture.parameter_shapes.items()],
+    }
+    return pa.schema([*columns, *weights], {"rnn_zoos": json.dumps(about)})
 
 
 def file_rows(zoo: Zoo, split: str) -> list[range]:
@@ -47,17 +56,15 @@ def file_rows(zoo: Zoo, split: str) -> list[range]:
     return [range(first, min(first + size, rows)) for first in range(0, rows, size)]
 
 
-def write_data(zoo: Zoo, split: str, out: Path) -> Iterator[tuple[str, FileEntry]]:
-    """Write the parquet files of a split below the directory `out`; yield path and entry of each written file.
+def data_files(zoo: Zoo, split: str) -> Iterator[tuple[str, memoryview]]:
+    """Yield path and content of the parquet files of a split, one at a time. Equal zoos give equal bytes.
 
-    Equal zoos give equal bytes. Raises IntegrityError for a damaged zoo, StorageError if the disk is full.
+    Raises IntegrityError for a damaged zoo.
     """
     index = zoo.index(split).sort_by([("run", "ascending"), ("step", "ascending")])
     parts = file_rows(zoo, split)
     for number, rows in enumerate(parts):
-        path = data_path(split, number, len(parts))
-        data = _parquet(zoo, index.slice(rows.start, len(rows)))
-        yield path, FileEntry(write_atomically(out / path, data), len(data), len(rows))
+        yield data_path(split, number, len(parts)), _parquet(zoo, index.slice(rows.start, len(rows)))
 
 
 def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:

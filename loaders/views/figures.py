@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from rnn_zoos.errors import StorageError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.formal_languages import OFFSETS, FormalLanguages
 from rnn_zoos.families.sequential_mnist import OOD_FROM
-from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.format.columns import require_labels
+from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _COLOURS = dict(
     zip(SPLITS, ("#4477aa", "#ccbb44", "#228833", "#ee6677"), strict=True)
 )  # distinguishable with colour blindness
+_SOFTWARE = "rnn-zoos"  # in the header of every figure
+_PNG_HEADER_BYTES = 4096  # the text of a header is within them
 
 
 def draw_zoo(name_or_dir: str | Path, out: str | Path, revision: str | None = None) -> list[Path]:
@@ -32,7 +36,8 @@ def draw_zoo(name_or_dir: str | Path, out: str | Path, revision: str | None = No
 
     Args:
         name_or_dir: directory of a zoo, or OWNER/NAME of a dataset repository on the Hub.
-        out: folder for the figures; it is created if necessary.
+        out: folder for the figures; it is created if necessary. Figures that were drawn before are replaced, other
+            files are not.
         revision: branch, tag or commit hash on the Hub; None is the main branch.
 
     Returns:
@@ -42,21 +47,51 @@ def draw_zoo(name_or_dir: str | Path, out: str | Path, revision: str | None = No
         FormatError: if the directory or repository is not a zoo.
         IntegrityError: if an index file is missing or damaged.
         HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
-        StorageError: if the figures cannot be written.
+        StorageError: if the figures cannot be written, or `out` has a file of the same name from elsewhere.
 
     Example:
         >>> from rnn_zoos.loaders import draw_zoo
         >>> paths = draw_zoo("zoos/formal-languages", "figures")
     """
-    zoo = open_zoo(name_or_dir, revision)
+    drawn = zoo_figures(open_zoo(name_or_dir, revision))
+    for name in drawn:
+        _check_replaceable(Path(out, f"{name}.png"))
+    return save_figures(drawn, Path(out))
+
+
+def zoo_figures(zoo: Zoo) -> dict[str, Figure]:
+    """Return the figures `accuracy` (against training step) and `tasks` (final accuracy per task) of a zoo."""
+    require_labels(zoo.manifest, ["accuracy"])
     index = zoo.index()
     last = _last_snapshots(index)
     languages = zoo.manifest.zoo == FormalLanguages.name
-    drawn = {
+    return {
         "accuracy": _accuracy_against_step(index, zoo.manifest.zoo),
         "tasks": _language_grid(last) if languages else _accuracy_against_angle(last),
     }
-    return save_figures(drawn, Path(out))
+
+
+def png_bytes(figure: Figure, dpi: int = 120) -> bytes:
+    """Return a figure as the content of a PNG file, which names this package as its software."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": _SOFTWARE})
+    return buffer.getvalue()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise StorageError if a file exists that this package did not draw."""
+    try:
+        with open(path, "rb") as file:
+            if _SOFTWARE.encode() in file.read(_PNG_HEADER_BYTES):
+                return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}. Give another folder.") from error
+    raise StorageError(
+        f"{path} exists, and this version of rnn-zoos did not draw it. Nothing was changed. Move it, or give another "
+        "folder."
+    )
 
 
 def save_figures(drawn: Mapping[str, Figure], out: Path, dpi: int = 120) -> list[Path]:
@@ -64,7 +99,7 @@ def save_figures(drawn: Mapping[str, Figure], out: Path, dpi: int = 120) -> list
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
-            figure.savefig(out / f"{name}.png", dpi=dpi)
+            (out / f"{name}.png").write_bytes(png_bytes(figure, dpi))
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(f"Figures could not be written to {out}: {reason}. Give another folder.") from error

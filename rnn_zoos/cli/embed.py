@@ -38,9 +38,15 @@ def embed(
           --out flat.safetensors
     """
     from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
-    from rnn_zoos.baselines.emulation.zoo_embeddings import embed_zoo, find_encoder, write_embeddings
+    from rnn_zoos.baselines.emulation.zoo_embeddings import (
+        check_replaceable,
+        embed_zoo,
+        find_encoder,
+        write_embeddings,
+    )
     from rnn_zoos.loaders.zoo import open_zoo
 
+    check_replaceable(out)
     opened = open_zoo(zoo, revision)
     path = find_encoder(encoder, opened.manifest.zoo)
     saved = read_encoder(path)

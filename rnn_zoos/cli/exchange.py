@@ -46,11 +46,18 @@ def export(
             metavar="parquet|paper",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for the files.", metavar="OUT")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="New or empty directory for the files; for parquet also that of an earlier export, which is replaced.",
+            metavar="OUT",
+        ),
+    ],
 ) -> None:
     """Write a zoo in another layout: Parquet, or the paper's .npy files.
 
-    Prints what the other layout cannot represent.
+    Prints what the paper's layout cannot represent. Files that no export wrote
+    are never replaced or deleted.
 
     \b
     Examples:
@@ -84,9 +91,10 @@ def publish(
 ) -> None:
     """Publish a zoo on the Hugging Face Hub, in one commit.
 
-    Checks the zoo, adds a dataset card, figures and Parquet files, and uploads
-    everything. If it was interrupted, the same command resumes. Log in first,
-    with `hf auth login` or the environment variable HF_TOKEN.
+    Checks the zoo, adds a dataset card, figures and Parquet files in its folder
+    `published`, and uploads everything. If it was interrupted, the same command
+    resumes. Log in first, with `hf auth login` or the environment variable
+    HF_TOKEN.
 
     \b
     Examples:
@@ -94,7 +102,7 @@ def publish(
       rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1
     """
     from rnn_zoos.format.manifest import CARD, PUBLISHED
-    from rnn_zoos.generation.publishing.publish import prepare_publication
+    from rnn_zoos.generation.publishing.preparing import prepare_publication
     from rnn_zoos.generation.publishing.publish import publish as publish_files
 
     publication = prepare_publication(directory, repo)

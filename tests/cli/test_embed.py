@@ -68,3 +68,15 @@ def test_a_file_that_cannot_be_written_is_explained(directory, stored, tmp_path)
     encoder = stored / "formal-languages" / "statistics.0.safetensors"
     finished = run_command("embed", directory, "--encoder", encoder, "--out", tmp_path / "file" / "out")
     assert finished.status == 1 and "could not be written" in finished.err
+
+
+def test_embeddings_replace_earlier_embeddings_and_no_other_file(directory, stored, tmp_path):
+    file, out = stored / "formal-languages" / "statistics.0.safetensors", tmp_path / "out.safetensors"
+    for _ in range(2):
+        assert run_command("embed", directory, "--encoder", file, "--out", out).status == 0
+    shard = next((directory / "shards").iterdir())
+    for content in (b"the user's notes", shard.read_bytes(), file.read_bytes()):
+        out.write_bytes(content)
+        finished = run_command("embed", directory, "--encoder", file, "--out", out)
+        assert finished.status == 1 and f"{out} exists and is not a file of embeddings" in finished.err
+        assert out.read_bytes() == content

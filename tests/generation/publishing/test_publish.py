@@ -1,32 +1,23 @@
 """Publishing to a loopback Hub with the real client, and reading the result with plain `datasets`."""
 
 import hashlib
-import json
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
-import numpy as np
 import pytest
-import yaml
-from conftest import ZOOS
+from command import run_command
 from mini_hub import Fault, MiniHub
+from publishing import REPO, contents, requests, set_up_client
 
 from rnn_zoos.errors import FormatError, HubError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import PUBLISHED, read_manifest
-from rnn_zoos.generation.plan import make_plan
-from rnn_zoos.generation.presets import load_preset
-from rnn_zoos.generation.publishing import card, parquet, publish
-from rnn_zoos.generation.publishing.export import export_parquet
-from rnn_zoos.generation.publishing.publish import prepare_publication
-from rnn_zoos.loaders.dataset import load_dataset
+from rnn_zoos.generation.publishing import publish
+from rnn_zoos.generation.publishing.preparing import prepare_publication
 
-REPO = "rnn-zoos/tiny"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own uploads
 
 
@@ -44,21 +35,7 @@ def hub(tmp_path) -> Iterator[MiniHub]:
 
 @pytest.fixture(autouse=True)
 def _client(monkeypatch) -> None:
-    """Uploads go to the loopback Hub, with its token, and without Xet storage, which it does not have."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", "hf_good")
-    monkeypatch.setattr("rnn_zoos.loaders.hub._FIRST_WAIT", 0.0)
-
-
-def contents(hub: MiniHub, ref: str = "main") -> dict[str, str]:
-    """Every file of the repository: path -> sha256."""
-    repo = hub.repos["datasets", REPO]
-    return {path: blob.sha256 for path, blob in repo.commits[repo.refs[ref]].files.items()}
-
-
-def requests(hub: MiniHub, start: int) -> list[str]:
-    return [f"{request.method} {request.path}" for request in hub.log[start:]]
+    set_up_client(monkeypatch)
 
 
 def without_this_package(script: str, hub: MiniHub, home: Path) -> str:
@@ -73,63 +50,12 @@ def without_this_package(script: str, hub: MiniHub, home: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ZOOS)
-def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkeypatch):
-    """With several files per split and several row groups per file, the last of each not full."""
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 2)
-    monkeypatch.setattr(parquet, "_FILE_BYTES", 2 * 4 * read_manifest(zoo(name)).architecture.num_parameters)
-    export_parquet(zoo(name), tmp_path / "out")
-    plain = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    labels = datasets.load_dataset(str(tmp_path / "out"), "index", cache_dir=str(tmp_path / "cache"))
-    ours = load_dataset(zoo(name))
-    assert set(plain) == set(ours) == set(labels)
-    for split, rows in ours.items():
-        assert len(plain[split]) == len(rows) == len(labels[split])
-        for own, row, label in zip(rows, plain[split].with_format("numpy"), labels[split], strict=True):
-            for key, tensor in own.pop("weights").items():
-                assert row[key].dtype == np.float32 and np.array_equal(row[key], tensor.numpy().ravel())
-            assert all(label[key] == value == row[key] for key, value in own.items())
-    assert len(list((tmp_path / "out" / "data").glob("train-*"))) > 1
-
-
-def test_exporting_again_removes_files_of_an_export_of_another_size(own_zoo, tmp_path):
-    export_parquet(own_zoo, tmp_path / "out")
-    (tmp_path / "out" / "data" / "train-00001-of-00002.parquet").write_bytes(b"old")
-    (tmp_path / "out" / "data" / "mine.parquet").write_bytes(b"the user's")
-    before = {path: path.read_bytes() for path in export_parquet(own_zoo, tmp_path / "out")}
-    assert (tmp_path / "out" / "data" / "mine.parquet").read_bytes() == b"the user's"
-    assert not (tmp_path / "out" / "data" / "train-00001-of-00002.parquet").exists()
-    assert {path: path.read_bytes() for path in export_parquet(own_zoo, tmp_path / "out")} == before, "same bytes"
-
-
-@pytest.mark.parametrize("name", ZOOS)
-def test_the_card_has_the_zoos_numbers_and_a_command_that_regenerates_it(name, zoo, tmp_path):
-    export_parquet(zoo(name), tmp_path / "out", REPO)
-    text = (tmp_path / "out" / "README.md").read_text()
-    _, metadata, body = text.split("---\n", 2)
-    configs = yaml.safe_load(metadata)["configs"]
-    assert [(config["config_name"], config.get("default")) for config in configs] == [("full", True), ("index", False)]
-    assert f'load_dataset("{REPO}"' in body and "&id" not in metadata and card._PLACE not in body
-    manifest = read_manifest(zoo(name))
-    assert f"| runs | {manifest.runs} |" in body
-    for picture in re.findall(r"!\[.*\]\((.*)\)", body):
-        assert (tmp_path / "out" / picture).is_file()
-    command = re.search(r"rnn-zoos generate (\S+) --preset preset.yaml --backend (\S+)", body)
-    assert command and command.groups() == (name, manifest.made["backend"])
-    preset = str(tmp_path / "out" / "preset.yaml")
-    plan = make_plan(name, preset, backend=command[2])
-    assert load_preset(preset, name).as_data() == json.loads(json.dumps(manifest.settings))
-    assert plan.settings.runs == manifest.runs
-
-
 def test_publishing_uploads_all_files_once_and_nothing_the_second_time(own_zoo, hub, tmp_path):
     publication = prepare_publication(own_zoo, REPO)
     assert check_zoo(own_zoo) == [], "preparing does not change the zoo"
     head = publish.publish(publication, REPO, "v1", endpoint=hub.url)
     on_hub = contents(hub)
-    assert {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in publication.files.items()} == {
-        path: sha for path, sha in on_hub.items() if path != ".gitattributes"
-    }
+    assert {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in publication.files.items()} == on_hub
     assert contents(hub, "v1") == on_hub
     start = len(hub.log)
     assert publish.publish(prepare_publication(own_zoo, REPO), REPO, "v1", endpoint=hub.url) == head
@@ -156,7 +82,7 @@ def test_a_zoo_that_changed_replaces_the_old_one_under_a_new_tag(own_zoo, zoo, h
     assert contents(hub) == old, "nothing was uploaded"
     second = publish.publish(publication, REPO, "v2", endpoint=hub.url)
     assert second != first and contents(hub, "v1") == old and not extra & set(contents(hub))
-    assert set(contents(hub, "v2")) - {".gitattributes"} == set(publication.files)
+    assert set(contents(hub, "v2")) == set(publication.files)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +105,7 @@ def test_transient_failures_are_retried(fault, own_zoo, hub):
     publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(fault)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
-    assert not fault.times and set(contents(hub, "v1")) - {".gitattributes"} == set(publication.files)
+    assert not fault.times and set(contents(hub, "v1")) == set(publication.files)
     assert len(hub.repos["datasets", REPO].commits) == 2, "a commit whose response was lost is not made twice"
 
 
@@ -188,11 +114,11 @@ def test_a_lasting_failure_leaves_no_partial_zoo_and_the_next_call_continues(own
     hub.faults.append(Fault(r"/commit/", status=500, times=99))
     with pytest.raises(HubError, match=r"failed 5 times .*: status 500. No partial zoo is visible.*same command again"):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
-    assert not [path for path in contents(hub) if path != ".gitattributes"]
+    assert not contents(hub)
     hub.faults.clear()
     start = len(hub.log)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
-    assert set(contents(hub, "v1")) - {".gitattributes"} == set(publication.files)
+    assert set(contents(hub, "v1")) == set(publication.files)
     assert not [line for line in requests(hub, start) if line.startswith("PUT")], (
         "files that arrived are not uploaded again"
     )
@@ -223,3 +149,25 @@ def test_a_damaged_zoo_is_not_published(own_zoo):
     with pytest.raises(FormatError, match=f"does not conform, so it is not published: .*{shard.name}"):
         prepare_publication(own_zoo, REPO)
     assert not (own_zoo / PUBLISHED).exists()
+
+
+@pytest.mark.parametrize("repo", ["tiny", "a/b/c", "no spaces/x", "", "a--b/c", "a/.git"])
+def test_a_name_that_no_repository_can_have_is_refused(repo, own_zoo, hub):
+    finished = run_command("publish", own_zoo, "--repo", repo, "--endpoint", hub.url)
+    assert finished.status == 1 and "Expected OWNER/NAME" in finished.err and not hub.log
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [("hf_é", "The token has characters that no token has"), ("hf_a b", "hf auth login")]
+)
+def test_a_malformed_token_is_not_shown(token, message, own_zoo, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(HubError, match=message) as refused:
+        publish.publish(prepare_publication(own_zoo, REPO), REPO, endpoint=hub.url)
+    assert token not in str(refused.value)
+
+
+def test_a_server_that_is_no_hub_is_reported(own_zoo, hub, monkeypatch):
+    monkeypatch.setattr("mini_hub_api.Handler._json", lambda self, *_: self._send(200, {}, 6, [b"<html>"]))
+    with pytest.raises(HubError, match="answered for rnn-zoos/tiny with something else than JSON"):
+        publish.publish(prepare_publication(own_zoo, REPO), REPO, endpoint=hub.url)

@@ -1,0 +1,148 @@
+"""The directory of an export. A file in it, export.json, lists the files that the export wrote, with their hashes.
+
+Exporting again into the same directory replaces exactly these files. A directory that has other files, or in which a
+listed file was edited, is refused before anything is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rnn_zoos.errors import StorageError
+from rnn_zoos.format.files import TEMPORARY_SUFFIX, sha256_of, write_atomically, write_json
+
+MARK = "export.json"
+"""The file that marks a directory as an export and lists the others."""
+
+_VERSION = 1
+_TEMPORARY = re.compile(r"\.(.+)\.\d+" + re.escape(TEMPORARY_SUFFIX))
+_SHOWN = 5  # files that a message names
+
+
+@dataclass
+class ExportDirectory:
+    """A directory that an export is writing to.
+
+    Attributes:
+        root: The directory.
+        about: What was exported, for the mark.
+        files: Path relative to `root` -> `sha256` and `bytes` of every file that was written, except the mark.
+    """
+
+    root: Path
+    about: Mapping[str, Any]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Write a file. It is listed first, so that a killed export leaves no unlisted file. Raises StorageError."""
+        self.files[path] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        self._mark(complete=False)
+        write_atomically(self.root / path, data)
+
+    def finish(self, prepared: str | None = None) -> None:
+        """Mark the export as complete; `prepared` is stored for `prepare_publication`. Raises StorageError."""
+        self._mark(complete=True, prepared=prepared)
+
+    def _mark(self, complete: bool, prepared: str | None = None) -> None:
+        more = {} if prepared is None else {"prepared": prepared}
+        head = {"export": _VERSION, **self.about, "complete": complete, **more}
+        write_json(self.root / MARK, {**head, "files": dict(sorted(self.files.items()))})
+
+
+def begin_export(root: Path, about: Mapping[str, Any]) -> ExportDirectory:
+    """Remove the files of an earlier export from a directory, or create it, and return it for writing.
+
+    Raises:
+        StorageError: The directory has files that no export wrote, or that were edited since, or cannot be written.
+            Nothing was changed then.
+    """
+    try:
+        own = _own_files(root)
+        for path in own:
+            path.unlink()
+            for folder in path.relative_to(root).parents:
+                with suppress(OSError):  # not empty
+                    if folder.name:
+                        (root / folder).rmdir()
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"{root} cannot be written: {error.strerror or error}. Fix the permissions, or give another --out."
+        ) from error
+    return ExportDirectory(root, about)
+
+
+def read_mark(root: Path) -> dict[str, Any] | None:
+    """Return the content of the mark, None if the directory has none. Raises StorageError if it is damaged."""
+    try:
+        mark = json.loads((root / MARK).read_bytes())
+        entries = [(entry["sha256"], entry["bytes"]) for entry in mark["files"].values()]
+        if mark["export"] == _VERSION and all(isinstance(sha, str) for sha, _ in entries):
+            return dict(mark)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise StorageError(
+        f"{root / MARK} is not the list of files that `rnn-zoos export` writes, so nothing was changed. Delete the "
+        "directory if you do not need it, or give --out a new one."
+    )
+
+
+def _own_files(root: Path) -> list[Path]:
+    """Return the files of the earlier export, the mark last. Raises StorageError if there are others or edited ones."""
+    if root.exists() and not root.is_dir():
+        raise StorageError(f"{root} is a file; nothing was changed. Give --out a new directory.")
+    present = dict(sorted(_files_below(root)))
+    if not present:
+        return []
+    mark = read_mark(root)
+    if mark is None:
+        raise StorageError(
+            f"{root} is not empty and has no {MARK}, so it is not an export of this version. Nothing was changed. Give "
+            "--out a new or an empty directory."
+        )
+    listed = mark["files"]
+    foreign = [path for path in present if path != MARK and not _is_listed(path, listed)]
+    edited = [path for path, file in present.items() if path in listed and not _is_unchanged(file, listed[path])]
+    if foreign or edited:
+        problems = [f"{_names(foreign)} not written by an export"] * bool(foreign)
+        problems += [f"{_names(edited)} edited since the export"] * bool(edited)
+        raise StorageError(
+            f"{root} has files of yours, so nothing was changed: {'; '.join(problems)}. Move them elsewhere, or give "
+            "--out a new directory."
+        )
+    return [file for path, file in present.items() if path != MARK] + [root / MARK]
+
+
+def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield relative path and path of everything below a directory that is not itself a directory."""
+    for path in root.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(root).as_posix(), path
+
+
+def _is_listed(path: str, listed: Mapping[str, Any]) -> bool:
+    """Return whether an export wrote this file, or a killed export left it behind as the beginning of such a file."""
+    folder, slash, name = path.rpartition("/")
+    temporary = _TEMPORARY.fullmatch(name)
+    written = f"{folder}{slash}{temporary[1]}" if temporary else path
+    return written in listed or (temporary is not None and written == MARK)
+
+
+def _is_unchanged(file: Path, entry: Mapping[str, Any]) -> bool:
+    return file.is_file() and file.stat().st_size == entry["bytes"] and sha256_of(file) == entry["sha256"]
+
+
+def _names(paths: list[str]) -> str:
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return f"{', '.join(paths[:_SHOWN])}{more} {'was' if len(paths) == 1 else 'were'}"
