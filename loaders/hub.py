@@ -8,12 +8,20 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from huggingface_hub import cached_assets_path, constants, hf_hub_download
+from huggingface_hub import (
+    cached_assets_path,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError comes from httpx or httpx2
     EntryNotFoundError,
     FileMetadataError,
@@ -32,6 +40,9 @@ from rnn_zoos.format.manifest import MANIFEST, Manifest, read_manifest
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """OWNER/NAME."""
+
+_HUB_SCHEME = "hf://datasets/"
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 TRIES = 5
 """How often a request is sent before its failure is reported."""
@@ -56,6 +67,19 @@ class HubRevision:
     repo: str
     commit: str
     token: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def address(self) -> str:
+        """hf://datasets/OWNER/NAME@COMMIT, from which `at` makes the source again."""
+        return f"{_HUB_SCHEME}{self.repo}@{self.commit}"
+
+    @classmethod
+    def at(cls, address: str) -> HubRevision:
+        """Return the source with this address, to be read with the token of the environment. Raises FormatError."""
+        repo, _, commit = address.removeprefix(_HUB_SCHEME).partition("@")
+        if not HUB_NAME.fullmatch(repo) or not _COMMIT.fullmatch(commit):
+            raise FormatError(f"The address of a zoo is {address!r}; expected {_HUB_SCHEME}OWNER/NAME@COMMIT.")
+        return cls(repo, commit)
 
     def __str__(self) -> str:
         return f"{self.repo} at commit {self.commit[:12]}"
@@ -107,7 +131,8 @@ class HubRevision:
 def find_revision(repo: str, revision: str | None = None, token: str | None = None) -> HubRevision:
     """Resolve a branch, tag or commit hash (None: the main branch) of OWNER/NAME to the commit that it points to now.
 
-    If the Hub does not answer, the commit of the last successful request is used, from the cache.
+    If the Hub does not answer, the commit of the last successful request is used, from the cache, with a UserWarning
+    unless HF_HUB_OFFLINE is set.
 
     Raises:
         HubError: if the repository or revision does not exist or this user has no access.
@@ -115,8 +140,51 @@ def find_revision(repo: str, revision: str | None = None, token: str | None = No
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # the HTTP client would quote it in its error
         raise HubError("The token contains whitespace or other characters that no token has. Pass it as it was issued.")
-    path = _download(_Request(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token))
+    request = _Request(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token)
+    path = _cached_manifest(request) or _download(request)
     return HubRevision(repo, path.parent.name, token)  # cache/snapshots/COMMIT/zoo.json
+
+
+def _cached_manifest(request: _Request) -> Path | None:
+    """Return the cached manifest of a branch or tag if it is current, or, with a warning, if the Hub does not say so.
+
+    `hf_hub_download` returns a cached file in both cases, silently. Asking costs it one request, too.
+    """
+    if constants.HF_HUB_OFFLINE or _COMMIT.fullmatch(request.revision):
+        return None
+    try:
+        location = {"repo_type": "dataset", "revision": request.revision}
+        cached = try_to_load_from_cache(request.repo, request.file, **location)
+        if not isinstance(cached, str):
+            return None
+        url = hf_hub_url(request.repo, request.file, **location)
+        found = get_hf_file_metadata(url, token=request.token, timeout=constants.HF_HUB_ETAG_TIMEOUT).commit_hash
+        reason = "its answer names no commit"
+    except (RevisionNotFoundError, EntryNotFoundError, ValueError):
+        return None  # `_download` raises the same, and explains it
+    except HTTPError as error:
+        found, reason = None, type(error).__name__
+        if isinstance(error, HfHubHTTPError):
+            reason = f"status {error.response.status_code}"
+    path = Path(cached)
+    commit = path.parent.name
+    if found is None:
+        warnings.warn(
+            f"{constants.ENDPOINT} does not say which commit {request.revision} of {request.repo} is now ({reason}). "
+            f"Using commit {commit} from the cache, downloaded {_ago(path.stat().st_mtime)}; there may be a newer one. "
+            "To choose this one without asking, give it as revision.",
+            stacklevel=1,  # not the caller: Python shows that line of code, which may contain a token
+        )
+    return path if found in (None, commit) else None
+
+
+def _ago(timestamp: float) -> str:
+    """Return how long ago a time was, in the largest unit of which at least two have passed."""
+    minutes = max(time.time() - timestamp, 0) / 60
+    for unit, length in (("days", 24 * 60), ("hours", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes // length:.0f} {unit} ago"
+    return f"{minutes:.0f} minutes ago"
 
 
 def _verify_once(path: Path, entry: FileEntry, remedy: str) -> None:

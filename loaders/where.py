@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from rnn_zoos.errors import FormatError, UnknownNameError
 
-Where: TypeAlias = "pc.Expression | Sequence[tuple[str, str, Any]]"
+Where: TypeAlias = "pc.Expression | Iterable[tuple[str, str, Any]]"
 """A filter on index rows: a pyarrow expression, or triples such as ("accuracy", ">", 0.9) that must all hold."""
 
 _EXPECTED = "Expected a pyarrow expression, or triples such as [('accuracy', '>', 0.9), ('step', 'in', [0, 100])]."
@@ -31,6 +32,81 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], pc.Expression]] = MappingProxyType
 )
 
 
+def normalise_steps(steps: int | Iterable[int] | None) -> list[int] | None:
+    """Return steps as sorted Python integers without duplicates; None stays None.
+
+    An iterator is used up: normalise once, then use the result, which this function returns unchanged.
+
+    Args:
+        steps: an integer or several, in any iterable: list, set, range, generator, numpy array, torch tensor.
+
+    Raises:
+        FormatError: for anything else; booleans are not integers here.
+    """
+    if steps is None:
+        return None
+    given = _plain(steps)
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes))
+    wanted = set()
+    for step in map(_plain, given if several else [given]):
+        if isinstance(step, bool) or not hasattr(step, "__index__"):
+            raise FormatError(f"steps {'has' if several else 'is'} {step!r}; expected an integer or several.")
+        wanted.add(operator.index(step))
+    return sorted(wanted)
+
+
+def normalise_where(where: Where | None) -> pc.Expression | list[tuple[str, str, Any]] | None:
+    """Return a filter as an expression, or as a list of triples whose values are Python objects; None stays None.
+
+    The values of `in` and `not in` become lists. Iterators are used up: normalise once, then use the result, which
+    this function returns unchanged. Whether the columns exist is not known here; see `row_filter`.
+
+    Raises:
+        FormatError: for a malformed triple, an unknown operator, or a value of `in` that is not a list.
+    """
+    if where is None or isinstance(where, pc.Expression):
+        return where
+    if isinstance(where, (str, bytes, Mapping)) or not isinstance(where, Iterable):
+        raise FormatError(f"where is {where!r}. {_EXPECTED}")
+    return [_normalise_triple(triple) for triple in where]
+
+
+def _normalise_triple(triple: Any) -> tuple[str, str, Any]:  # noqa: ANN401 - what a user passed
+    if not isinstance(triple, (list, tuple)) or len(triple) != 3 or triple[1] not in _OPERATORS:
+        raise FormatError(f"where has {triple!r}. {_EXPECTED}")
+    name, operation, value = triple[0], triple[1], _plain(triple[2])
+    if not operation.endswith("in"):
+        return name, operation, value
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise FormatError(f"where has {triple!r}. Give {operation!r} a list: ({name!r}, {operation!r}, [{value!r}]).")
+    values = [_plain(item) for item in value]
+    return name, operation, sorted(values, key=repr) if isinstance(value, (set, frozenset)) else values
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what a user passed
+    """Return an array, tensor or one of their scalars (numpy, torch, pandas, pyarrow) as Python objects."""
+    for convert in ("tolist", "to_pylist", "as_py"):
+        if hasattr(value, convert):
+            return getattr(value, convert)()
+    return value
+
+
+def selection_identity(steps: int | Iterable[int] | None, where: Where | None) -> str:
+    """Return a hash of a whole selection, for fingerprints: two selections share it only if they keep the same rows.
+
+    Unlike the `repr` of an array or an expression, it covers every value. Pass what `normalise_steps` and
+    `normalise_where` returned if the arguments may be iterators.
+
+    Raises:
+        FormatError: for a malformed `steps` or `where`.
+    """
+    condition = normalise_where(where)
+    if isinstance(condition, pc.Expression):
+        serialised = condition.__reduce__()[1][0]  # the only complete form of an expression; its repr omits values
+        condition = hashlib.sha256(serialised).hexdigest()
+    return hashlib.sha256(repr((normalise_steps(steps), condition)).encode()).hexdigest()
+
+
 def row_filter(
     schema: pa.Schema, known_steps: Sequence[int], steps: int | Iterable[int] | None, where: Where | None
 ) -> pc.Expression | None:
@@ -40,10 +116,15 @@ def row_filter(
         UnknownNameError: for a step or column that the zoo does not have.
         FormatError: for a malformed `steps` or `where`.
     """
-    selected = None if steps is None else pc.field("step").isin(_check_steps(steps, known_steps))
-    if where is None:
+    wanted, condition = normalise_steps(steps), normalise_where(where)
+    for step in wanted or []:
+        if step not in known_steps:
+            raise UnknownNameError.among("step", step, known_steps)
+    selected = None if wanted is None else pc.field("step").isin(pa.array(wanted, pa.int32()))
+    if condition is None:
         return selected
-    condition = where if isinstance(where, pc.Expression) else _triples_to_expression(where, schema)
+    if not isinstance(condition, pc.Expression):
+        condition = _triples_to_expression(condition, schema)
     try:
         schema.empty_table().filter(condition)
     except (pa.ArrowException, TypeError) as error:
@@ -51,35 +132,20 @@ def row_filter(
     return condition if selected is None else selected & condition
 
 
-def _check_steps(steps: int | Iterable[int], known_steps: Sequence[int]) -> list[int]:
-    """Return steps as a list of Python integers, all of which the zoo has."""
-    try:
-        wanted = [operator.index(step) for step in (steps if isinstance(steps, Iterable) else [steps])]
-    except TypeError as error:
-        raise FormatError(f"steps is {steps!r}; expected an integer or several.") from error
-    for step in wanted:
-        if step not in known_steps:
-            raise UnknownNameError.among("step", step, known_steps)
-    return wanted
-
-
 def _triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Schema) -> pc.Expression:
-    """Combine triples (column, operator, value) by "and".
+    """Combine normalised triples (column, operator, value) by "and".
 
     Values are cast to the type of their column first: a float32 column never equals the float64 number 0.9, although
     that is what a user who writes 0.9 means.
     """
     expression = pc.scalar(True)
-    triples: Sequence[Any] = where if isinstance(where, (list, tuple)) else [where]
-    for triple in triples:
-        if not isinstance(triple, (list, tuple)) or len(triple) != 3 or triple[1] not in _OPERATORS:
-            raise FormatError(f"where has {triple!r}. {_EXPECTED}")
+    for triple in where:
         name, operation, value = triple
         if name not in schema.names:
             raise UnknownNameError.among("column", name, schema.names)
         dtype, is_list = schema.field(name).type, operation.endswith("in")
         try:
-            typed = pa.array(list(value), dtype) if is_list else pa.scalar(value, dtype)
+            typed = pa.array(value, dtype) if is_list else pa.scalar(value, dtype)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"where has {triple!r}: {error}. {_EXPECTED}") from error
         if not is_list and not typed.is_valid:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import safetensors
 import safetensors.numpy
 
@@ -30,6 +31,7 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I32": np.int32,
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of files that are still being written; a killed process leaves them behind."""
 _MAX_HEADER_BYTES = 16 << 20  # real headers have a few kB; the header is parsed before anything else is checked
+_DIRECTORIES_CAN_BE_OPENED = os.name == "posix"
 _READ_BYTES = 1 << 20  # read at once when a file is hashed
 
 
@@ -115,7 +117,9 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Flush a directory to disk, so that a rename in it survives a power failure."""
+    """Flush a directory to disk, so that a rename in it survives a power failure. Does nothing on Windows."""
+    if not _DIRECTORIES_CAN_BE_OPENED:
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -255,7 +259,8 @@ def map_tensors(path: Path) -> dict[str, Array]:
         FormatError: The file is not a complete safetensors file, or a tensor has a dtype that format 1 does not allow.
     """
     header, start = read_header(path)
-    data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))  # indexing a memmap itself is several times slower
+    with pa.memory_map(str(path)) as file:  # unlike `mmap`, it keeps no file descriptor once it is closed
+        data = np.frombuffer(file.read_buffer(), np.uint8)
     arrays = {}
     for name, tensor in header.items():
         if name == "__metadata__":

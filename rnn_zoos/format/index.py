@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.family import Column
 from rnn_zoos.format.files import FileEntry, write_atomically
+from rnn_zoos.format.pages import decoded_bytes, open_parquet
 
 _ROWS_PER_GROUP = 100_000  # of parquet's row groups
 _MIN_ROW_BYTES = 64  # in memory
 _MAX_EXPANSION = 200  # size in memory, relative to the file; a real index expands 2 to 10 times
+_MAX_COLUMNS = 1000
 
 ARROW_TYPES = {
     "int32": pa.int32(),
@@ -79,27 +81,46 @@ def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Ta
         yield pa.concat_tables(pending)
 
 
-def read_index(path: Path, where: pc.Expression | None = None) -> pa.Table:
+def read_index(path: Path, where: pc.Expression | None = None, rows: int | None = None) -> pa.Table:
     """Read an index.
 
-    Check its bytes first (`check_bytes`): parquet's own checksums do not cover the footer.
+    Check its bytes first (`check_bytes`): parquet's own checksums do not cover the footer. What an index would take in
+    memory is measured before it is decoded.
 
     Args:
         path: The parquet file.
         where: Keep only the rows for which this expression is true; the others are dropped while reading.
+        rows: The number of rows that the file has to have; None allows any.
 
     Returns:
         The rows.
 
     Raises:
-        FormatError: The file is not readable parquet, or would take far more memory than a real index of its size.
+        FormatError: The file is not readable parquet, has nested columns, dictionaries or another number of rows, or
+            would take far more memory than a real index of its size.
     """
     try:
-        metadata = pq.read_metadata(path)
-        groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-        size = max(metadata.num_rows * _MIN_ROW_BYTES, sum(groups))
-        if size > _MAX_EXPANSION * path.stat().st_size + (1 << 20):
-            raise FormatError(f"{path} would expand to {size:,} bytes in memory; a real index is far smaller.")
-        return pq.read_table(path, partitioning=None, filters=where)
-    except (OSError, pa.ArrowException) as error:
+        with open_parquet(path) as file:
+            _check_decoded_size(path, file)
+            found = file.metadata.num_rows
+        if rows is not None and found != rows:
+            raise FormatError(f"{path} has {found:,} rows; the manifest says {rows:,}.")
+        table = pq.read_table(path, partitioning=None, filters=where)
+        table.validate(full=True)  # text that is not UTF-8 would fail later, when it is shown
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error
+    return table
+
+
+def _check_decoded_size(path: Path, file: pq.ParquetFile) -> None:
+    """Raise FormatError for columns that an index cannot have, and for a file that expands too much."""
+    limit = _MAX_EXPANSION * path.stat().st_size + (1 << 20)
+    if not 1 <= file.metadata.num_columns <= _MAX_COLUMNS:
+        raise FormatError(f"{path} has {file.metadata.num_columns:,} columns; expected 1 to {_MAX_COLUMNS}.")
+    for field in file.schema_arrow:
+        if not (pa.types.is_primitive(field.type) or pa.types.is_string(field.type)):
+            raise FormatError(f"{path} has the column {field.name!r} of type {field.type}; expected a plain type.")
+    claimed = file.metadata.num_rows * _MIN_ROW_BYTES
+    size = claimed if claimed > limit else decoded_bytes(path, file.metadata)
+    if size > limit:
+        raise FormatError(f"{path} would expand to {size:,} bytes in memory; a real index is far smaller.")

@@ -1,0 +1,129 @@
+"""`steps` and `where` in every form that users have them in, and the identity of a selection."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.loaders.where import normalise_steps, normalise_where, selection_identity
+from rnn_zoos.loaders.zoo import open_zoo
+
+INTEGERS = [
+    np.int64(11),
+    np.array(11),
+    torch.tensor(11),
+    pa.scalar(11),
+    [11, 11],
+    (np.int32(11),),
+    {11},
+    range(11, 12),
+    np.array([11], np.uint16),
+    torch.tensor([11]),
+    [torch.tensor(11)],
+    pa.array([11]),
+    pa.chunked_array([[11]]),
+]
+
+
+@pytest.mark.parametrize("steps", INTEGERS, ids=lambda steps: f"{type(steps).__name__} {steps}".replace("\n", ""))
+def test_steps_are_integers_in_any_form(steps, zoo):
+    assert normalise_steps(steps) == [11]
+    assert set(open_zoo(zoo("formal-languages")).index(steps=steps)["step"].to_pylist()) == {11}
+
+
+def test_steps_of_a_generator_select_from_every_split_and_normalising_again_changes_nothing(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    assert opened.index(steps=(step for step in (11, 0))).equals(opened.index(steps=[0, 11]))
+    assert normalise_steps(normalise_steps(iter([2, 11, 2]))) == [2, 11] and normalise_steps(None) is None
+    assert opened.index(steps=[]).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [True, [0, True], np.True_, torch.tensor([True]), 2.0, [2.0], "2", ["2"], b"\2", np.array([[2]]), [None], object()],
+    ids=repr,
+)
+def test_steps_that_are_not_integers_are_refused(steps, zoo):
+    with pytest.raises(FormatError, match="steps (is|has) .*expected an integer or several"):
+        open_zoo(zoo("formal-languages")).index(steps=steps)
+
+
+@pytest.mark.parametrize("steps", [10**30, [2, -1]])
+def test_steps_that_the_zoo_does_not_have_are_refused(steps, zoo):
+    with pytest.raises(UnknownNameError, match="Unknown step .*known: 0, 2, 11"):
+        open_zoo(zoo("formal-languages")).index(steps=steps)
+
+
+def test_a_string_after_in_is_refused_with_the_list_to_give_instead(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    task = opened.index()["task"][0].as_py()
+    for operation in ("in", "not in"):
+        with pytest.raises(FormatError) as error:
+            opened.index(where=[("task", operation, task)])
+        assert f"Give '{operation}' a list: ('task', '{operation}', [{task!r}])." in str(error.value)
+    with pytest.raises(FormatError, match=r"Give 'in' a list: \('run', 'in', \[3\]\)"):
+        opened.index(where=[("run", "in", np.int64(3))])
+    assert opened.index(where=[("task", "in", [task])]).num_rows > 0
+
+
+def generate(values):
+    yield from values
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [("run", "in", generate([2, 5]))],
+        lambda: generate([("run", "in", [2, 5])]),
+        lambda: [("run", "in", {5, 2})],
+        lambda: [("run", "in", np.array([5, 2]))],
+        lambda: [("run", "in", torch.tensor([5, 2]))],
+        lambda: [("run", "in", [np.int64(5), torch.tensor(2)])],
+        lambda: [("run", "in", pa.chunked_array([[5], [2]]))],
+        lambda: [("run", ">=", torch.tensor(2)), ("run", "not in", range(3, 5)), ("run", "<=", np.array(5))],
+    ],
+)
+def test_values_of_where_in_any_form_select_from_every_split(make, zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    expected = opened.index(where=pc.field("run").isin([2, 5]))
+    assert opened.index(where=make()).equals(expected)
+    once = normalise_where(make())
+    assert normalise_where(once) == once
+    assert opened.index(where=once).equals(expected) and opened.index(where=once).equals(expected)
+
+
+@pytest.mark.parametrize("where", [3, "accuracy > 0.5", {"run": 3}, [("run", ">")], [("run", "~", 3)], ["run"]])
+def test_a_malformed_where_is_refused(where, zoo):
+    with pytest.raises(FormatError, match=r"where (is|has) .*Expected a pyarrow expression, or triples"):
+        open_zoo(zoo("formal-languages")).index(where=where)
+
+
+def test_selections_share_an_identity_only_if_they_are_equal():
+    """The `repr` of a long array or expression omits values, so that it cannot tell selections apart."""
+    runs = np.arange(5000)
+    other = np.where(runs == 2500, 9999, runs)
+    assert repr(runs) == repr(other) and str(pc.field("run").isin(runs)) == str(pc.field("run").isin(other))
+    selections = [
+        (None, None),
+        ([], None),
+        (None, []),
+        (11, None),
+        ([2, 11], None),
+        (None, [("run", "in", runs)]),
+        (None, [("run", "in", other)]),
+        (None, [("run", "not in", runs)]),
+        (None, pc.field("run").isin(runs)),
+        (None, pc.field("run").isin(other)),
+        (None, [("task", "==", "3")]),
+        (None, [("task", "==", 3)]),
+    ]
+    identities = [selection_identity(*selection) for selection in selections]
+    assert len(set(identities)) == len(selections)
+    assert identities == [selection_identity(*selection) for selection in selections]
+    assert selection_identity(range(2, 12, 9), None) == selection_identity(torch.tensor([11, 2]), None)
+    assert selection_identity(None, [("run", "in", torch.arange(5000))]) == identities[5]
+    assert selection_identity(None, generate([("run", "in", set(runs.tolist()))])) == selection_identity(
+        None, [("run", "in", frozenset(runs.tolist()))]
+    )
