@@ -11,23 +11,31 @@ from rnn_zoos.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.dataset import load_dataset
-    from rnn_zoos.loaders.model import load_model
+    from rnn_zoos.loaders.features import Embedding, Rollouts, Weights, materialize
+    from rnn_zoos.loaders.model import load_model, stack
     from rnn_zoos.loaders.paper.exporting import export_paper
     from rnn_zoos.loaders.paper.importing import import_paper
+    from rnn_zoos.loaders.torch_dataset import TorchDataset
     from rnn_zoos.loaders.views.figures import draw_zoo
     from rnn_zoos.loaders.views.info import zoo_info
     from rnn_zoos.loaders.views.sample import sample_network
     from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
 __all__ = [
+    "Embedding",
+    "Rollouts",
+    "TorchDataset",
+    "Weights",
     "Zoo",
     "draw_zoo",
     "export_paper",
     "import_paper",
     "load_dataset",
     "load_model",
+    "materialize",
     "open_zoo",
     "sample_network",
+    "stack",
     "zoo_info",
 ]
 
@@ -35,9 +43,11 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "rnn_zoos.loaders.dataset": ("load_dataset",),
-        "rnn_zoos.loaders.model": ("load_model",),
+        "rnn_zoos.loaders.features": ("Embedding", "Rollouts", "Weights", "materialize"),
+        "rnn_zoos.loaders.model": ("load_model", "stack"),
         "rnn_zoos.loaders.paper.exporting": ("export_paper",),
         "rnn_zoos.loaders.paper.importing": ("import_paper",),
+        "rnn_zoos.loaders.torch_dataset": ("TorchDataset",),
         "rnn_zoos.loaders.views.figures": ("draw_zoo",),
         "rnn_zoos.loaders.views.info": ("zoo_info",),
         "rnn_zoos.loaders.views.sample": ("sample_network",),

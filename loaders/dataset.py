@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import Literal, TypeAlias, overload
 
 import datasets
-import pyarrow.compute as pc
 
-from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.format.files import sha256_of
-from rnn_zoos.loaders.embeddings import COLUMN, embedding_column
-from rnn_zoos.loaders.transform import Gather, Library, stream
-from rnn_zoos.loaders.where import Where
+from rnn_zoos.loaders.embeddings import read_embeddings
+from rnn_zoos.loaders.features import Library, check_library
+from rnn_zoos.loaders.selection import Selection
+from rnn_zoos.loaders.stream import stream
+from rnn_zoos.loaders.where import Where, normalise_steps, normalise_where
 from rnn_zoos.loaders.zoo import open_zoo
+
+Loaded: TypeAlias = datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict
+"""What `load_dataset` returns."""
 
 
 @overload
@@ -30,6 +31,7 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
+    columns: Sequence[str] | None = None,
 ) -> datasets.Dataset: ...
 @overload
 def load_dataset(
@@ -44,6 +46,7 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
+    columns: Sequence[str] | None = None,
 ) -> datasets.IterableDataset: ...
 @overload
 def load_dataset(
@@ -57,6 +60,7 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
+    columns: Sequence[str] | None = None,
 ) -> datasets.DatasetDict: ...
 @overload
 def load_dataset(
@@ -71,6 +75,7 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
+    columns: Sequence[str] | None = None,
 ) -> datasets.IterableDatasetDict: ...
 @overload
 def load_dataset(
@@ -84,7 +89,8 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
-) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict: ...
+    columns: Sequence[str] | None = None,
+) -> Loaded: ...
 def load_dataset(
     name_or_dir: str | Path,
     split: str | None = None,
@@ -96,27 +102,31 @@ def load_dataset(
     token: str | None = None,
     tensors: Library = "torch",
     embeddings: str | Path | None = None,
-) -> datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict:
+    columns: Sequence[str] | None = None,
+) -> Loaded:
     """Load a zoo as `datasets` objects: one row per snapshot, with its labels and weights.
 
-    A row has the labels that `rnn-zoos info` lists, and `weights`, a dict name -> float32 [*shape]. A slice or list of
-    M rows has `weights` as name -> [M, *shape]. With `rollouts`, a row also has
+    A row has the labels that `rnn-zoos info` lists, and `weights`, a dict name -> float32 [*shape]. With `rollouts`, it
+    also has `rollouts`, a dict with
 
     - formal-languages: `sequences`, symbols uint8 [B, 42], and `log_probs`, float16 [B, 41, 6];
     - sequential-mnist: `sequences`, inputs float32 [B, 50, 16], `logits`, float16 [B, 50, 10], and `labels`, the digit
       classes uint8 [B], which imported zoos lack.
 
-    B is the number of rollouts per snapshot: 100 in the presets `small`, `medium` and `paper`. Tensors are read when a
-    row is accessed; `filter(..., input_columns=[...])` and `select_columns` do not read them. `with_format` would
-    replace that reading: use `tensors` instead.
+    B is the number of rollouts per snapshot: 100 in the presets `small`, `medium` and `paper`.
+
+    Weights and rollouts are features of `datasets`, as its images are: every operation carries them along, and tensors
+    are read from memory-mapped shards when a row is accessed. `filter(..., input_columns=[...])` and `select_columns`
+    do not read them. For training, `Zoo.torch_dataset` gives stacked batches several times faster.
 
     For a zoo on the Hub, only the shards with selected rows are downloaded: before this function returns, or, when
     streaming, when the stream reaches them. Files stay in the cache of `huggingface_hub` and can be used offline.
 
     Args:
-        name_or_dir: directory of a zoo, or OWNER/NAME of a dataset repository on the Hub.
-        split: train, validation, test or ood; None loads all splits that have rows.
-        steps: keep only snapshots after these numbers of updates.
+        name_or_dir: directory of a zoo, OWNER/NAME of a dataset repository on the Hub, or hf://datasets/OWNER/NAME.
+        split: train, validation, test or ood, or an expression of them such as "train[:10%]" or "train+test", of the
+            rows that `steps` and `where` keep; None loads all splits that have rows.
+        steps: keep only snapshots after these numbers of updates: an integer or several.
         where: keep only rows that satisfy a pyarrow expression, or all of some triples such as ("accuracy", ">", 0.9).
             The operators are ==, !=, <, <=, >, >=, in and not in.
         rollouts: also load what the networks read and answered.
@@ -127,14 +137,15 @@ def load_dataset(
             spawned workers need HF_TOKEN.
         tensors: "torch" or "numpy", the type of weights, rollouts and embeddings.
         embeddings: file that `rnn-zoos embed` wrote for this zoo. Rows then also have `embedding`, float32 [16].
+        columns: the columns of a row, in this order; None takes all. Without "weights" none are downloaded.
 
     Returns:
         A `Dataset` if `split` is given, else a `DatasetDict`; an `IterableDataset` or `IterableDatasetDict` if
         `streaming`.
 
     Raises:
-        FormatError: if the directory or repository is not a zoo, or `steps` or `where` is malformed; if `embeddings` is
-            not a file of embeddings, is of another zoo, or lacks rows.
+        FormatError: if the directory or repository is not a zoo, or `split`, `steps` or `where` is malformed; if
+            `embeddings` is not a file of embeddings, is of another zoo, or lacks rows.
         UnknownNameError: for an unknown split, step, column or value of `tensors`.
         IntegrityError: if a file is missing or damaged. Tensor files are verified on first access.
         HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
@@ -145,27 +156,30 @@ def load_dataset(
         >>> train = load_dataset("zoos/formal-languages", split="train")
         >>> weights = train[0]["weights"]["lstm.weight_hh_l0"]  # [4H, H]
         >>> good = load_dataset("zoos/formal-languages", where=[("accuracy", ">=", 0.5)], rollouts=True)
+        >>> some = load_dataset("zoos/formal-languages", split="train[:10%]+test", columns=["task", "weights"])
     """
-    if tensors not in get_args(Library):
-        raise UnknownNameError.among("kind of tensors", tensors, get_args(Library))
+    check_library(tensors)
     zoo = open_zoo(name_or_dir, revision, token)
-    gather = Gather(zoo.source, rollouts, tensors, [zoo])
-    steps = list(steps) if isinstance(steps, Iterable) else steps
-    loaded = {}
-    for name in zoo.splits(split):
-        table = zoo.index(name, steps, where)
-        identity = f"{zoo.identity}{name}{steps}{where}{rollouts}"
-        if embeddings is not None:
-            table = table.append_column(COLUMN, embedding_column(Path(embeddings), zoo.identity, table))
-            identity += sha256_of(Path(embeddings))
-        index = datasets.Dataset(
-            table, split=datasets.NamedSplit(name), fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16]
-        )
-        if streaming:
-            loaded[name] = stream(index, gather)
-        else:
-            zoo.fetch(name, sorted(pc.unique(table["shard"]).to_pylist()), rollouts)
-            loaded[name] = index.with_transform(gather)
+    read = None if embeddings is None else read_embeddings(Path(embeddings), zoo.identity)
+    chosen = normalise_steps(steps), normalise_where(where)
+    selection = Selection(zoo, *chosen, rollouts, tensors, read, columns)
+    loaded = {
+        str(name): _load(selection, str(name), streaming) for name in (zoo.splits() if split is None else [split])
+    }
     if split is not None:
-        return loaded[split]
+        return loaded[str(split)]
     return datasets.IterableDatasetDict(loaded) if streaming else datasets.DatasetDict(loaded)
+
+
+def _load(selection: Selection, expression: str, streaming: bool) -> datasets.Dataset | datasets.IterableDataset:
+    """Return the selected rows of a split expression."""
+    parts = selection.index(expression)
+    if streaming:
+        return stream(selection, expression, parts)
+    selection.fetch(parts)
+    return datasets.Dataset(
+        selection.table(parts),
+        info=datasets.DatasetInfo(features=selection.features),
+        split=datasets.NamedSplit(expression),
+        fingerprint=selection.fingerprint(expression),
+    )

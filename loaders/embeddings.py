@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +21,41 @@ _SHOWN = 5  # missing rows that a message lists
 _EXPECTED = "Expected a file that `rnn-zoos embed` wrote."
 
 
-def embedding_column(path: Path, zoo_identity: str, rows: pa.Table) -> pa.FixedSizeListArray:
-    """Return the embeddings of index rows [R], float32 lists of length Z, found by `run` and `step`.
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of a file: `values` float16 [N, Z], of the snapshots with `places` (run, step) -> n."""
 
-    Raises FormatError if it is not a file of embeddings, if they are of another zoo than the one with the hash
-    `zoo_identity`, or if rows are missing.
+    path: Path
+    values: Array
+    places: Mapping[tuple[int, int], int]
+
+    @property
+    def size(self) -> int:
+        """Z, the length of an embedding."""
+        return int(self.values.shape[1])
+
+    def column(self, rows: pa.Table) -> pa.FixedSizeListArray:
+        """Return the embeddings of index rows [R], float32 lists of length Z. Raises FormatError if any is missing."""
+        wanted = list(zip(rows["run"].to_pylist(), rows["step"].to_pylist(), strict=True))
+        missing = [f"run {run} step {step}" for run, step in wanted if (run, step) not in self.places]
+        if missing:
+            shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+            raise FormatError(
+                f"{self.path} lacks the embeddings of {len(missing)} of {len(wanted)} rows: {shown}. Make it again "
+                "with: rnn-zoos embed."
+            )
+        found = self.values[[self.places[key] for key in wanted]].astype(np.float32)
+        return pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), self.size)
+
+
+def read_embeddings(path: Path, zoo_identity: str) -> Embeddings:
+    """Read a file of embeddings of the zoo with this hash.
+
+    Raises FormatError if it is not a file of embeddings, or is of another zoo.
     """
     stored = _read(path, zoo_identity)
-    places = {key: place for place, key in enumerate(zip(stored["run"].tolist(), stored["step"].tolist(), strict=True))}
-    wanted = list(zip(rows["run"].to_pylist(), rows["step"].to_pylist(), strict=True))
-    missing = [f"run {run} step {step}" for run, step in wanted if (run, step) not in places]
-    if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        raise FormatError(
-            f"{path} lacks the embeddings of {len(missing)} of {len(wanted)} rows: {shown}. Make it again with: "
-            "rnn-zoos embed."
-        )
-    found = stored["embeddings"][[places[key] for key in wanted]].astype(np.float32)
-    return pa.FixedSizeListArray.from_arrays(pa.array(found.ravel()), found.shape[1])
+    keys = zip(stored["run"].tolist(), stored["step"].tolist(), strict=True)
+    return Embeddings(path, stored["embeddings"], {key: place for place, key in enumerate(keys)})
 
 
 def _read(path: Path, zoo_identity: str) -> dict[str, Array]:

@@ -5,23 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
+from weakref import WeakValueDictionary
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnn_zoos.errors import FormatError
-from rnn_zoos.format.files import Array, FileEntry, check_bytes, map_tensors, tensor_differences
+from rnn_zoos.errors import FormatError, IntegrityError
+from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path, read_manifest, shard_path
+from rnn_zoos.loaders.mapping import REMEDY, MappedFile, Tensors, find_truncated, map_file, verified_path
 
-REMEDY = "Download or generate this zoo again, or restore the file; `rnn-zoos check` lists all damage."
 _DOWNLOAD_THREADS = 8
 
 
@@ -33,6 +33,10 @@ class Source(Protocol):
     @property
     def remote(self) -> bool:
         """Whether files must be downloaded before they can be read."""
+
+    @property
+    def address(self) -> str:
+        """An absolute path or hf://datasets/OWNER/NAME@COMMIT, from which the source can be made again."""
 
     def manifest(self) -> Manifest:
         """Return the manifest. Raises FormatError unless the source holds a zoo of format 1."""
@@ -48,6 +52,11 @@ class Directory:
     remote: ClassVar[bool] = False
     folder: Path
 
+    @property
+    def address(self) -> str:
+        """The absolute path of the directory."""
+        return str(self.folder.absolute())
+
     def manifest(self) -> Manifest:
         """Return the manifest. Raises FormatError unless the directory holds a zoo of format 1."""
         return read_manifest(self.folder)
@@ -56,37 +65,6 @@ class Directory:
         """Return the path of a file after comparing its bytes with its manifest entry. Raises IntegrityError."""
         check_bytes(self.folder / file, entry, REMEDY)
         return self.folder / file
-
-
-@dataclass(frozen=True)
-class MappedFile:
-    """The tensors of a memory-mapped safetensors file, as arrays and as bytes.
-
-    Copying between memoryviews of bytes takes half the time of copying between numpy arrays.
-    """
-
-    tensors: dict[str, Array]
-    contents: dict[str, memoryview]
-
-
-@lru_cache(maxsize=256)  # a mapped file holds a file descriptor
-def map_file(source: Source, file: str, entry: FileEntry) -> MappedFile:
-    """Map a safetensors file of a zoo. Its bytes are compared with the manifest once per process."""
-    tensors = map_tensors(source.path(file, entry))
-    return MappedFile(tensors, {name: bytes_of(tensor) for name, tensor in tensors.items()})
-
-
-def bytes_of(array: Array) -> memoryview:
-    """Return the bytes of a contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8).data
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A mapped shard: the number of its rows, and the bytes of its tensors in the manifest's order."""
-
-    num_rows: int
-    contents: list[memoryview]
 
 
 class ZooFiles:
@@ -99,39 +77,70 @@ class ZooFiles:
         self.source = source
         self.manifest = manifest
         self.expected = {kind: manifest.tensors(kind) for kind in ("shards", "rollouts")}
-        self._verified: set[str] = set()  # files whose tensors have the expected names, dtypes and shapes
+        self._opened: WeakValueDictionary[tuple[str, str, int], MappedFile] = WeakValueDictionary()
 
     def read_index(self, split: str, schema: pa.Schema, where: pc.Expression | None) -> pa.Table:
         """Read the index of one split. Raises FormatError if its columns are not those of `schema`."""
         file = index_path(split)
-        table = read_index(self.source.path(file, self._entry(file)), where)
+        entry = self._entry(file)
+        table = read_index(verified_path(self.source, file, entry), where, entry.rows)
         if not table.schema.equals(schema):
             raise FormatError(f"{file} has the columns {table.schema.names}; expected {schema.names}. {REMEDY}")
         return table
 
-    def map(self, file: str, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> MappedFile:
-        """Map a safetensors file. Raises FormatError unless it holds name -> (dtype, shape without the row axis)."""
-        entry = self._entry(file)
-        mapped = map_file(self.source, file, entry)
-        if file not in self._verified:
-            for difference in tensor_differences(mapped.tensors, expected, entry.rows):
-                raise FormatError(f"{file} {difference}. {REMEDY}")
-            self._verified.add(file)
-        return mapped
+    def map(self, file: str, expected: Tensors) -> MappedFile:
+        """Map a safetensors file of `expected` tensors. Raises FormatError, IntegrityError, HubError."""
+        return self._whole([map_file(self.source, file, self._entry(file), expected)])[0]
 
-    def open_shard(self, kind: str, split: str, number: int) -> Shard:
-        """Map one shard of a split; `kind` is shards (weights) or rollouts."""
+    def open_shards(self, kind: str, places: Iterable[tuple[str, int]]) -> list[MappedFile]:
+        """Map shards, given their splits and numbers; `kind` is shards (weights) or rollouts.
+
+        Their tensors are in the manifest's order. Raises the same as `map`.
+        """
+        return self._whole([self._opened.get((kind, *place)) or self._open_shard(kind, *place) for place in places])
+
+    def _open_shard(self, kind: str, split: str, number: int) -> MappedFile:
         count = self.manifest.splits[split]["shards"]
         if not 0 <= number < count:
             raise FormatError(f"{index_path(split)} names shard {number}, but the split has {count} shards. {REMEDY}")
-        file, expected = shard_path(kind, split, number, count), self.expected[kind]
-        contents = self.map(file, expected).contents
-        return Shard(self._entry(file).rows, [contents[name] for name in expected])
+        file = shard_path(kind, split, number, count)
+        mapped = map_file(self.source, file, self._entry(file), self.expected[kind])
+        self._opened[kind, split, number] = mapped
+        return mapped
+
+    def _whole(self, files: list[MappedFile]) -> list[MappedFile]:
+        """Return mapped files, all of which must still have their size."""
+        truncated = find_truncated(files)
+        if truncated is not None:
+            map_file.cache_clear()  # a restored file is mapped anew
+            self._opened.clear()
+            raise IntegrityError(f"{truncated.path} has been truncated since it was opened. {REMEDY}")
+        return files
+
+    def locate(self, kind: str, file: str) -> tuple[str, int]:
+        """Return split and number of the shard with this path; `kind` is shards (weights) or rollouts.
+
+        Raises FormatError if the zoo has no such shard.
+        """
+        place = self._shards.get((kind, file))
+        if place is None:
+            raise FormatError(f"The zoo has no file {file!r} in {kind}. {REMEDY}")
+        return place
+
+    @cached_property
+    def _shards(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """(kind, path) -> split and number of every shard."""
+        return {
+            (kind, file): (split, number)
+            for kind in self.expected
+            for split in self.manifest.splits
+            for number, file in enumerate(self.manifest.paths(kind, split))
+        }
 
     def download(self, files: Iterable[str]) -> None:
         """Make files available locally, several at a time."""
         with ThreadPoolExecutor(_DOWNLOAD_THREADS) as pool:
-            downloads = [pool.submit(self.source.path, file, self._entry(file)) for file in files]
+            downloads = [pool.submit(verified_path, self.source, file, self._entry(file)) for file in files]
             try:
                 for download in downloads:
                     download.result()

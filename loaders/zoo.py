@@ -10,6 +10,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -19,9 +20,10 @@ from rnn_zoos.families.family import SPLITS, Column
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import DIGITS
-from rnn_zoos.loaders.gathering import gather_rows
-from rnn_zoos.loaders.hub import HUB_NAME, find_revision
-from rnn_zoos.loaders.source import Directory, Source, ZooFiles
+from rnn_zoos.loaders.finding import find_source
+from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
+from rnn_zoos.loaders.source import Source, ZooFiles
+from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
 from rnn_zoos.loaders.where import Where, row_filter
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -33,9 +35,12 @@ def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | 
     """Open a zoo from a local directory or from the Hugging Face Hub. Only zoo.json is read.
 
     Args:
-        name_or_dir: directory of a zoo, or OWNER/NAME of a dataset repository. A directory takes precedence.
+        name_or_dir: directory of a zoo, or OWNER/NAME of a dataset repository on the Hub, which may also be written as
+            hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME@REVISION. A directory takes precedence; a `Path` is
+            always one.
         revision: branch, tag or commit hash on the Hub; None is the main branch. It is resolved to a commit once, and
-            all files are read from that commit. Not allowed for a directory.
+            all files are read from that commit. Not allowed for a directory. If the Hub cannot be asked, the cached
+            commit is used, with a UserWarning.
         token: Hub access token; None uses that of `hf auth login` or HF_TOKEN.
 
     Returns:
@@ -50,20 +55,7 @@ def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | 
         >>> zoo = open_zoo("zoos/formal-languages")
         >>> table = zoo.index("train")
     """
-    if not isinstance(name_or_dir, (str, Path)):
-        raise FormatError(f"The zoo is {name_or_dir!r}; expected a directory, or OWNER/NAME of a zoo on the Hub.")
-    if Path(name_or_dir).is_dir():
-        if revision is not None:
-            raise FormatError(
-                f"revision is {revision!r}, but {name_or_dir} is a directory; only zoos on the Hub have revisions."
-            )
-        return Zoo(Directory(Path(name_or_dir).resolve()))
-    if isinstance(name_or_dir, str) and HUB_NAME.fullmatch(name_or_dir):
-        return Zoo(find_revision(name_or_dir, revision, token))
-    raise FormatError(
-        f"{name_or_dir} is neither a directory nor the name of a zoo on the Hub. Expected the output of "
-        "`rnn-zoos generate`, or OWNER/NAME."
-    )
+    return Zoo(find_source(name_or_dir, revision, token))
 
 
 class Zoo:
@@ -76,6 +68,9 @@ class Zoo:
         source: where the files are read from.
         manifest: the content of zoo.json.
         files: the verified files of the zoo.
+        formats: the tensors of a row of its "shards" (weights) and "rollouts".
+
+    A pickle names the source; the zoo is opened again where it is unpickled.
 
     Raises:
         FormatError: if the source does not hold a zoo of format 1.
@@ -91,11 +86,20 @@ class Zoo:
         self.source = source
         self.manifest = source.manifest()
         self.files = ZooFiles(source, self.manifest)
+        self.formats = {kind: RowFormat(expected) for kind, expected in self.files.expected.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Zoo, (self.source,)
 
     @cached_property
     def identity(self) -> str:
         """SHA-256 over everything in the manifest except how and when the zoo was made: equal for equal zoos."""
         return hashlib.sha256(repr(replace(self.manifest, made={})).encode()).hexdigest()
+
+    @cached_property
+    def index_schema(self) -> pa.Schema:
+        """Names and types of the columns of the index."""
+        return index_schema({name: Column(**column) for name, column in self.manifest.columns.items()})
 
     def splits(self, split: str | None = None) -> list[str]:
         """Return the names of the splits that have rows.
@@ -143,7 +147,7 @@ class Zoo:
             >>> from rnn_zoos import open_zoo
             >>> table = open_zoo("zoos/formal-languages").index("train", where=[("accuracy", ">=", 0.5)])
         """
-        schema = index_schema({name: Column(**column) for name, column in self.manifest.columns.items()})
+        schema = self.index_schema
         selected = row_filter(schema, self.manifest.snapshots, steps, where)
         tables = [self.files.read_index(name, schema, selected) for name in self.splits(split)]
         return pa.concat_tables([schema.empty_table(), *tables])
@@ -197,7 +201,76 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> arrays = zoo.take("shards", zoo.index("train").to_pydict())
         """
-        return gather_rows(places, self.files.expected[kind], partial(self.files.open_shard, kind))
+        shards = list(zip(places["split"], places["shard"], strict=True))
+        layout = self.formats[kind].stacked(len(shards))
+        rows = np.asarray(places["row"], np.int64)
+        return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, kind)))
+
+    def read_row(self, kind: str, file: str, row: int) -> dict[str, Array]:
+        """Copy the tensors of one row out of a shard that is named by its path.
+
+        Args:
+            kind: "shards" for weights, "rollouts" for what the networks read and answered, as stored.
+            file: path of the shard inside the zoo, such as shards/train-00000-of-00012.safetensors.
+            row: number of the row in this file.
+
+        Returns:
+            Numpy arrays, name -> [*shape], which share one block of memory.
+
+        Raises:
+            FormatError: if the zoo has no such shard, or the shard no such row.
+            IntegrityError: if the file is missing or damaged.
+            HubError: if the file cannot be downloaded.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> arrays = zoo.read_row("shards", zoo.manifest.paths("shards", "train")[0], 0)
+        """
+        (shard,) = self.files.open_shards(kind, [self.files.locate(kind, file)])
+        return copy_row(shard, row, self.formats[kind], file)
+
+    def torch_dataset(
+        self,
+        split: str | None = None,
+        steps: int | Iterable[int] | None = None,
+        where: Where | None = None,
+        labels: Sequence[str] = (),
+        rollouts: bool = False,
+        weights: Form = "named",
+        transform: Transform | None = None,
+        in_memory: bool = False,
+    ) -> TorchDataset:
+        """Return selected rows as a map-style torch dataset that gives stacked batches: the fast way to train on a zoo.
+
+        Args:
+            split: keep only this split; None keeps all.
+            steps: keep only snapshots after these numbers of updates.
+            where: keep only rows that satisfy a condition, as for `index`.
+            labels: columns of the index that a batch has. Floats become float32, integers int64; strings stay lists.
+            rollouts: whether a batch also has what the networks read and answered, as in `load_dataset`.
+            weights: "named" for name -> [B, *shape], or "flat" for [B, P] in the order of `flatten`.
+            transform: called with the stacked weights of every batch, name -> [B, *shape], which it may change in
+                place; returns the weights to use.
+            in_memory: read all weights now and keep them, instead of reading each batch from mapped files.
+
+        Returns:
+            The dataset. A DataLoader of it needs `collate_fn=dataset.collate`.
+
+        Raises:
+            UnknownNameError: for a split, step, column, label or form of weights that does not exist.
+            FormatError: for a malformed `steps` or `where`, or if there are no rollouts.
+            IntegrityError: if a file is missing or damaged. Shards are verified when they are first used.
+            HubError: if a file cannot be downloaded.
+
+        Example:
+            >>> from torch.utils.data import DataLoader
+            >>> from rnn_zoos import open_zoo
+            >>> dataset = open_zoo("zoos/formal-languages").torch_dataset("train", labels=["accuracy", "task"])
+            >>> for batch in DataLoader(dataset, batch_size=8, shuffle=True, collate_fn=dataset.collate):
+            ...     weights, accuracy = batch["weights"], batch["accuracy"]
+        """
+        return TorchDataset(self, self.index(split, steps, where), labels, rollouts, weights, transform, in_memory)
 
     def stack(self, rows: pa.Table | Sequence[Mapping[str, Any]], device: str = "cpu") -> NetworkStack:
         """Return the networks of M index rows as one stack, which runs them all at once.
@@ -251,13 +324,13 @@ class Zoo:
         arrays = self.take("shards", {name: [row[name]] for name in PLACE})
         return {name: torch.from_numpy(array[0]) for name, array in arrays.items()}
 
-    def fetch(self, split: str, shards: Iterable[int], rollouts: bool) -> None:
+    def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("shards",)) -> None:
         """Download the files of some shards ahead of reading. Does nothing for a local directory.
 
         Args:
             split: split of the shards.
             shards: numbers of the shards within the split.
-            rollouts: whether to download the rollouts, too.
+            kinds: which files: "shards" for weights, "rollouts" for what the networks read and answered.
 
         Raises:
             HubError: if a file cannot be downloaded.
@@ -265,12 +338,12 @@ class Zoo:
 
         Example:
             >>> from rnn_zoos import open_zoo
-            >>> open_zoo("zoos/formal-languages").fetch("train", [0], rollouts=False)
+            >>> open_zoo("zoos/formal-languages").fetch("train", [0])
         """
         if not self.source.remote:
             return
-        kinds = ("shards", "rollouts") if rollouts else ("shards",)
-        files = [self.manifest.paths(kind, split)[shard] for kind in kinds for shard in shards]
-        if files and rollouts and "images" in self.manifest.rollouts:
+        numbers = list(shards)
+        files = [self.manifest.paths(kind, split)[number] for kind in kinds for number in numbers]
+        if files and "rollouts" in kinds and "images" in self.manifest.rollouts:
             files.append(DIGITS)
         self.files.download(files)

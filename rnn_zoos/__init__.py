@@ -18,6 +18,8 @@ imports none of the three before it is asked for a name of theirs.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from rnn_zoos.errors import ZooError
@@ -26,7 +28,8 @@ from rnn_zoos.lazy import lazy_names
 if TYPE_CHECKING:
     from rnn_zoos.format.check import check_zoo
     from rnn_zoos.loaders.dataset import load_dataset
-    from rnn_zoos.loaders.model import load_model
+    from rnn_zoos.loaders.features import Weights
+    from rnn_zoos.loaders.model import load_model, stack
     from rnn_zoos.loaders.zoo import open_zoo
     from rnn_zoos.networks.architecture import Architecture
     from rnn_zoos.networks.model import RecurrentNetwork
@@ -38,6 +41,7 @@ __all__ = [
     "Architecture",
     "NetworkStack",
     "RecurrentNetwork",
+    "Weights",
     "ZooError",
     "__version__",
     "check_zoo",
@@ -45,6 +49,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "open_zoo",
+    "stack",
     "stack_weights",
     "unflatten",
     "unstack_weights",
@@ -55,7 +60,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "rnn_zoos.format.check": ("check_zoo",),
         "rnn_zoos.loaders.dataset": ("load_dataset",),
-        "rnn_zoos.loaders.model": ("load_model",),
+        "rnn_zoos.loaders.features": ("Weights",),
+        "rnn_zoos.loaders.model": ("load_model", "stack"),
         "rnn_zoos.loaders.zoo": ("open_zoo",),
         "rnn_zoos.networks.architecture": ("Architecture",),
         "rnn_zoos.networks.model": ("RecurrentNetwork",),
@@ -63,3 +69,6 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.networks.weights": ("flatten", "stack_weights", "unflatten", "unstack_weights"),
     },
 )
+
+if "datasets" in sys.modules:  # then it can read weights back from what it has stored; see rnn_zoos.loaders.features
+    importlib.import_module("rnn_zoos.loaders.features")

@@ -15,12 +15,13 @@ from rnn_zoos import __version__
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
 from rnn_zoos.families.rotation import TILE
+from rnn_zoos.format.columns import require_labels
 from rnn_zoos.format.files import Array, new_directory, write_json
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.loaders.paper.layout import ARGUMENTS, NUM_STRINGS, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout
 from rnn_zoos.loaders.paper.npy import ANY_INTEGER, npy_writers
-from rnn_zoos.loaders.transform import Gather
-from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.loaders.rollouts import decode_rollouts
+from rnn_zoos.loaders.zoo import Zoo, open_zoo
 from rnn_zoos.networks.weights import flatten
 
 _EXPORTED_COLUMNS = {
@@ -46,7 +47,7 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
         One line that lists what the files cannot hold.
 
     Raises:
-        FormatError: if the zoo has other cells than LSTMs, or no snapshots.
+        FormatError: if the zoo has other cells than LSTMs, no snapshots, or not the labels that the files hold.
         IntegrityError: if a file of the zoo is damaged.
         StorageError: if `out` is not new or cannot be written. After an error nothing is left behind.
 
@@ -60,14 +61,14 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
         raise FormatError(
             f"{directory} has networks of the cell {manifest.architecture.cell}; the paper's layout holds only lstm."
         )
+    require_labels(manifest, _measured(manifest))
     rows = sorted(zoo.index().to_pylist(), key=lambda row: (row["run"], row["step"]))
     if not rows:
         raise FormatError(f"{directory} has no snapshots, so there is nothing to export.")
     with new_directory(Path(out)) as temporary:
         with npy_writers(temporary, len(rows), _types(manifest)) as writers:
-            gather = Gather(zoo.source, rollouts=True, tensors="torch")
             for run_rows in _by_run(rows):
-                for name, array in _arrays(manifest, gather, run_rows).items():
+                for name, array in _arrays(zoo, run_rows).items():
                     writers[name].append(array)
         write_json(temporary / ARGUMENTS, _arguments(manifest))
     return _left_out(manifest)
@@ -91,30 +92,38 @@ def _by_run(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield rows[first:end]
 
 
-def _arrays(manifest: Manifest, gather: Gather, rows: list[dict[str, Any]]) -> dict[str, Array]:
+def _arrays(zoo: Zoo, rows: list[dict[str, Any]]) -> dict[str, Array]:
     """Return the rows of each file for the snapshots of one run: file name -> [rows, ...]."""
-    batch = gather({name: [row[name] for row in rows] for name in rows[0]})
+    manifest, batch = zoo.manifest, {name: [row[name] for row in rows] for name in rows[0]}
+    rollouts = decode_rollouts(zoo, zoo.take("rollouts", batch), batch.get("angle"))
     steps = [row["original_step" if manifest.imported else "step"] for row in rows]
     numbers = np.array([[row["run"] for row in rows], steps], np.int64).T
     arrays: dict[str, Array] = {
-        "parameters": flatten(manifest.architecture, batch["weights"]).numpy(),
-        "sequences": batch["sequences"].numpy(),
+        "parameters": flatten(manifest.architecture, zoo.stack(rows).weights).numpy(),
+        "sequences": rollouts["sequences"],
     }
     if manifest.zoo == FormalLanguages.name:
-        label = "original_accuracy" if manifest.imported else "count_accuracy"
+        (label,) = _measured(manifest)
         correct = np.rint([[row[label] * NUM_STRINGS] for row in rows]).astype(np.int64)
         return arrays | {
-            "logits": batch["log_probs"].numpy(),
+            "logits": rollouts["log_probs"],
             "tasks": np.array([[0, row["m_b"], row["m_c"], row["m_d"]] for row in rows], np.int64),
             "num_step_correct": np.concatenate([numbers, correct], axis=1),
         }
-    measured = ("accuracy", "train_loss", "eval_loss", "weight_decay")
+    measured = (*_measured(manifest), "weight_decay")
     return arrays | {
-        "logits": batch["logits"].numpy(),
+        "logits": rollouts["logits"],
         "tasks": np.array([[row["angle"]] for row in rows], np.float64),
         "num_step": numbers,
         "accuracy_losses": np.array([[row[name] for name in measured] for row in rows], np.float64),
     }
+
+
+def _measured(manifest: Manifest) -> tuple[str, ...]:
+    """Return the labels that the files hold."""
+    if manifest.zoo == FormalLanguages.name:
+        return ("original_accuracy" if manifest.imported else "count_accuracy",)
+    return ("accuracy", "train_loss", "eval_loss")
 
 
 def _arguments(manifest: Manifest) -> dict[str, Any]:

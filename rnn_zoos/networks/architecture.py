@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
+from typing import Protocol
 
 from rnn_zoos.errors import FormatError, UnknownNameError
 
 GATES = MappingProxyType({"lstm": 4, "gru": 3, "rnn": 1})
 """Number of gates G of each cell, in PyTorch's order: lstm i, f, g, o; gru r, z, n; rnn (tanh) one candidate."""
+
+
+class Shaped(Protocol):
+    """A tensor or an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,39 @@ class Architecture:
             size = getattr(self, name)
             if not isinstance(size, int) or size < 1:
                 raise FormatError(f"{name} is {size!r}; expected a whole number of at least 1.")
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Shaped]) -> Architecture:
+        """Return the architecture of the networks with these weights.
+
+        Args:
+            weights: Parameter name -> tensor or array, [*shape] for one network or [M, *shape] for M.
+
+        Returns:
+            The architecture.
+
+        Raises:
+            FormatError: The names or shapes are not those of a recurrent network with a linear readout.
+
+        Example:
+            >>> from rnn_zoos import Architecture, RecurrentNetwork
+            >>> architecture = Architecture("gru", 2, input_size=6, hidden_size=32, output_size=6)
+            >>> Architecture.of(RecurrentNetwork(architecture).weights()) == architecture
+            True
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        cells = {name.partition(".")[0] for name in shapes} & GATES.keys()
+        try:
+            (cell,) = cells
+            *leading, output_size, hidden_size = shapes["linear.weight"]
+            layers = sum(name.startswith(f"{cell}.weight_hh_l") for name in shapes)
+            found = cls(cell, layers, shapes[f"{cell}.weight_ih_l0"][-1], hidden_size, output_size)
+        except (KeyError, ValueError, IndexError) as error:
+            raise FormatError(f"These are not the weights of a recurrent network: {shapes}.") from error
+        expected = {name: (*leading, *shape) for name, shape in found.parameter_shapes.items()}
+        if shapes != expected:
+            raise FormatError(f"The weights have the shapes {shapes}; expected {expected} for {found}.")
+        return found
 
     def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of the parameters of one recurrent layer.

@@ -193,3 +193,17 @@ def test_the_error_explains_why_a_directory_is_not_a_zoo(tmp_path):
     (tmp_path / "zoo.json").write_text("{")
     with pytest.raises(FormatError, match="not a manifest"):
         check_zoo(tmp_path)
+
+
+def test_directories_are_not_synced_where_they_cannot_be_opened(tmp_path, monkeypatch):
+    """As on Windows, where opening one is an error."""
+
+    def refuse(path, flags):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        write_atomically(tmp_path / "a", b"1")
+    monkeypatch.setattr("rnn_zoos.format.files._DIRECTORIES_CAN_BE_OPENED", False)
+    write_atomically(tmp_path / "b", b"2")
+    assert (tmp_path / "b").read_bytes() == b"2"

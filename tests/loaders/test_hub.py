@@ -77,6 +77,15 @@ def test_rows_equal_those_of_the_directory_and_stay_available_offline(hub, zoo, 
     assert len(hub.log) == num_requests
 
 
+@pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist"])
+def test_rows_that_datasets_pushes_to_the_hub_carry_their_tensors(name, hub, zoo, tmp_path):
+    token = {"HF_TOKEN": "hf_good"}
+    found, _ = client(hub, tmp_path / "home", "pushed", token, directory=str(zoo(name)))
+    assert found["before"] == found["after"] == digests(zoo(name), rollouts=True)
+    assert found["streamed"] == found["before"]["train"]
+    assert found["zoos"] == [None], "nothing on the Hub names a directory of this machine"
+
+
 def test_only_needed_files_are_downloaded(hub, zoo, tmp_path):
     directory = zoo("formal-languages")
     manifest, train = read_manifest(directory), open_zoo(directory).index("train").to_pylist()
@@ -111,6 +120,46 @@ def test_an_opened_zoo_stays_at_its_commit_when_the_branch_moves(hub, zoo, tmp_p
     expected = digest(load_dataset(first, split="train"))
     assert {found[name] for name in ("first", "held", "pickled", "tag", "commit")} == {expected}
     assert found["moved"] == digest(load_dataset(second, split="train")) != expected
+
+
+def test_a_cached_branch_that_may_be_old_comes_with_a_warning(hub, zoo, tmp_path):
+    first, home = hub.commits["languages"], tmp_path / "home"
+
+    def requests(step):
+        """Return the requests between a step and the next one."""
+        paths = [request.path for request in hub.log]
+        after = hub.log[paths.index(f"/_step/{step}") + 1 :]
+        number = next((n for n, request in enumerate(after) if request.path.startswith("/_step/")), len(after))
+        return [request.method for request in after[:number]]
+
+    hub.steps["busy"] = lambda: hub.faults.append(Fault("HEAD .*/zoo.json", status=503))
+    newer = contents(zoo("formal-languages", "gru"))
+    hub.steps["moved"] = lambda: hub.commits.update(moved=hub.commit("owner/languages", newer))
+    found, _ = client(hub, home, "commits", commit=first, steps=["new", "cached", "busy", "moved", "again"])
+    moved = hub.commits["moved"]
+    assert {name: commit for name, (commit, *_) in found.items()} == {
+        **dict.fromkeys(("new", "cached", "busy"), first),
+        **dict.fromkeys(("moved", "again"), moved),
+    }
+    assert {name: requests(name) for name in found} == {
+        "new": ["HEAD", "GET"],
+        "cached": ["HEAD"],
+        "busy": ["HEAD"],
+        "moved": ["HEAD", "HEAD", "GET"],
+        "again": ["HEAD"],
+    }
+    assert [len(messages) for _, messages, _ in found.values()] == [0, 0, 1, 0, 0]
+    (warning,) = found["busy"][1]
+    assert re.search(
+        f"loaders/hub.py: http.* does not say which commit main of owner/languages is now .status 503.. Using commit "
+        f"{first} from the cache, downloaded 0 minutes ago; there may be a newer one.*give it as revision",
+        warning,
+    )
+    found, _ = client(hub, home, "commits", {"HF_ENDPOINT": "http://127.0.0.1:9"}, commit=first, steps=["unreachable"])
+    commit, (warning,), in_all = found["unreachable"]
+    assert commit == moved and in_all == 1 and "(ConnectError)" in warning and moved in warning
+    found, _ = client(hub, home, "commits", {"HF_HUB_OFFLINE": "1"}, commit=first, steps=["offline"])
+    assert found["offline"] == [moved, [], 0]
 
 
 def test_transient_faults_are_retried_and_permanent_ones_reported(hub, zoo, tmp_path):
@@ -167,7 +216,7 @@ def test_missing_or_inaccessible_repositories_are_reported_without_printing_a_to
     lost = read_manifest(languages).paths("shards", "train")[0]
     del repo.commits[repo.refs["main"]].files[lost]
     found, output = client(hub, tmp_path / "home", "refusals")
-    assert not any(token in output for token in ("hf_good", "hf_bad", "bad_2"))
+    assert not any(token in output for token in ("hf_good", "hf_bad", "bad_2")), output
     for name, kind, message in (
         ("missing", "HubError", "has no dataset of that name, or it is private.*Check the spelling.*hf auth login"),
         ("languages", "HubError", "owner/languages has no revision 'v9'. Expected a branch, a tag"),

@@ -13,9 +13,8 @@ import torch
 from conftest import CELLS, ZOOS
 from damage import edit_manifest
 from datasets.distributed import split_dataset_by_node
-from torch.utils.data import DataLoader
 
-from rnn_zoos import load_dataset, load_model
+from rnn_zoos import load_dataset, load_model, stack
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.formal_languages import one_hot_inputs
@@ -23,7 +22,6 @@ from rnn_zoos.families.rotation import rotation_table
 from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.format.files import map_tensors, write_tensors
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.loaders.transform import StackedWeights
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.views.sample import sample_network
 from rnn_zoos.loaders.zoo import open_zoo
@@ -58,15 +56,22 @@ def test_batches_across_shards_keep_the_requested_order(zoo):
     train = load_dataset(zoo("formal-languages"), split="train")
     order = [7, 0, 11, 3, 3]
     batch = train[order]
-    assert batch["weights"]["lstm.weight_ih_l0"].shape == (5, 28, 6)
+    assert len(batch["weights"]) == 5
     for position, number in enumerate(order):
         row = train[number]
         assert batch["run"][position] == row["run"] and batch["step"][position] == row["step"]
         for name, tensor in row["weights"].items():
-            assert torch.equal(batch["weights"][name][position], tensor)
-    before = batch["weights"]["linear.bias"][0].clone()
-    batch["weights"]["linear.bias"] += 1  # a copy: the mapped file is unchanged
+            assert torch.equal(batch["weights"][position][name], tensor)
+    before = batch["weights"][0]["linear.bias"].clone()
+    batch["weights"][0]["linear.bias"] += 1  # a copy: the mapped file is unchanged
     assert torch.equal(train[7]["weights"]["linear.bias"], before)
+
+
+def test_saving_the_weights_of_a_row_takes_their_own_size(zoo, tmp_path):
+    weights = load_dataset(zoo("formal-languages"), split="train")[:]["weights"][3]
+    torch.save(weights, tmp_path / "weights.pt")
+    torch.save({name: tensor.clone() for name, tensor in weights.items()}, tmp_path / "clones.pt")
+    assert (tmp_path / "weights.pt").stat().st_size <= (tmp_path / "clones.pt").stat().st_size + 100
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -75,14 +80,13 @@ def test_numpy_rows_have_the_same_bits_as_torch_rows(name, streaming, zoo):
     for split, rows in load_dataset(zoo(name), rollouts=True).items():
         arrays = load_dataset(zoo(name), split=split, rollouts=True, tensors="numpy", streaming=streaming)
         for row, numpy_row in zip(rows, arrays, strict=True):
-            found, expected = ({**r.pop("weights"), **r} for r in (numpy_row, row))
-            assert found.keys() == expected.keys()
-            for key, value in expected.items():
-                if isinstance(value, torch.Tensor):
+            for column in ("weights", "rollouts"):
+                found, expected = numpy_row.pop(column), row.pop(column)
+                assert list(found) == list(expected)
+                for key, value in expected.items():
                     assert type(found[key]) is np.ndarray and np.array_equal(found[key], value.numpy())
                     assert found[key].dtype == value.numpy().dtype
-                else:
-                    assert found[key] == value
+            assert numpy_row == row
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -92,9 +96,9 @@ def test_a_stack_gives_the_outputs_of_its_networks(cell, zoo):
     rows = opened.index(steps=[2, 11]).take([9, 0, 5, 5])
     assert len(set(rows["split"].to_pylist())) > 1
     inputs = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    for stack in (opened.stack(rows), opened.stack(rows.to_pylist())):
-        outputs, state = stack(inputs)
-        assert state[0][0].shape == (4, 3, 7) and stack.num_networks == 4
+    for networks in (opened.stack(rows), opened.stack(rows.to_pylist())):
+        outputs, state = networks(inputs)
+        assert state[0][0].shape == (4, 3, 7) and networks.num_networks == 4
         (gradient,) = torch.autograd.grad(outputs.square().sum(), inputs)
         alone = [load_model(zoo("formal-languages", cell), row["run"], row["step"]) for row in rows.to_pylist()]
         expected = torch.stack([network(inputs) for network in alone])
@@ -104,6 +108,26 @@ def test_a_stack_gives_the_outputs_of_its_networks(cell, zoo):
         opened.stack(rows.select(["run", "step"]))
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_alone_give_networks_and_stacks(cell, zoo):
+    train = load_dataset(zoo("formal-languages", cell), split="train")
+    inputs = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
+    picked = [7, 0, 3]
+    expected = [load_model(zoo("formal-languages", cell), train[n]["run"], train[n]["step"])(inputs) for n in picked]
+    for number, outputs in zip(picked, expected, strict=True):
+        network = load_model(train[number])
+        assert torch.equal(network(inputs), outputs) and not network.training
+    arrays = load_dataset(zoo("formal-languages", cell), split="train", tensors="numpy")
+    for rows in (train[picked], [train[n] for n in picked], arrays[picked]):
+        outputs, _ = stack(rows)(inputs)
+        assert torch.allclose(outputs, torch.stack(expected), atol=1e-6)
+    for wrong in ({"run": 3}, {"weights": [1.0]}, {"weights": {"a.weight": torch.zeros(3)}}):
+        with pytest.raises(FormatError, match="without weights|not the weights of a recurrent"):
+            load_model(wrong)
+    with pytest.raises(FormatError, match="run is None"):
+        load_model(zoo("formal-languages", cell))
+
+
 def test_the_identity_of_a_zoo_depends_on_its_content_and_not_on_how_it_was_made(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
@@ -111,15 +135,6 @@ def test_the_identity_of_a_zoo_depends_on_its_content_and_not_on_how_it_was_made
     assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
     edit_manifest(out / "zoo.json", lambda data: data["files"]["index/train.parquet"].update(sha256="0" * 64))
     assert open_zoo(out).identity != open_zoo(zoo("formal-languages")).identity
-
-
-def test_stacked_weights_can_be_indexed_by_name_and_by_row():
-    stacked = StackedWeights(a=torch.arange(6).view(3, 2), b=torch.arange(3))
-    assert torch.equal(stacked[1]["a"], torch.tensor([2, 3])) and [row["b"].item() for row in stacked.rows()] == [
-        0,
-        1,
-        2,
-    ]
 
 
 def test_steps_and_where_select_the_matching_rows(zoo):
@@ -155,32 +170,55 @@ def test_where_compares_with_values_cast_to_the_column_type(zoo):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-def test_selecting_no_rows_gives_empty_tensors(name, zoo):
-    train = load_dataset(zoo(name), split="train", rollouts=True)
-    whole = train[0:2]
-    for none in (
-        train[0:0],
-        train[[]],
-        load_dataset(zoo(name), split="train", where=[("run", "<", 0)], rollouts=True)[:],
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_selection_may_have_no_rows(name, streaming, zoo):
+    none = load_dataset(zoo(name), split="train", where=[("run", "<", 0)], rollouts=True, streaming=streaming)
+    assert list(none) == [] and "weights" in none.features
+    assert streaming or none[0:0]["weights"] == none[[]]["weights"] == []
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_split_expressions_name_rows_of_several_splits(streaming, zoo):
+    directory = zoo("formal-languages")
+    everything = load_dataset(directory)
+
+    def keys(rows):
+        return [(row["run"], row["step"], row["weights"]["linear.bias"].tolist()) for row in rows]
+
+    for expression, expected in (
+        ("train[:25%]", keys(everything["train"].select(range(3)))),
+        ("ood+train[-2:]", [*keys(everything["ood"]), *keys(everything["train"].select([10, 11]))]),
+        ("train[2:5]+train[:1]", keys(everything["train"].select([2, 3, 4, 0]))),
     ):
-        assert none.keys() == whole.keys()
-        for key in ("sequences", "log_probs", "logits"):
-            assert key not in whole or none[key].shape == (0, *whole[key].shape[1:])
-        assert all(tensor.shape == (0, *whole["weights"][n].shape[1:]) for n, tensor in none["weights"].items())
+        assert keys(load_dataset(directory, split=expression, streaming=streaming)) == expected
+    late = load_dataset(directory, split="train[:50%]", steps=11, streaming=streaming)
+    assert keys(late) == keys(
+        everything["train"].filter(lambda step: step == 11, input_columns=["step"]).select([0, 1])
+    )
 
 
-def test_removing_only_some_of_the_location_columns_is_an_error(zoo):
-    train = load_dataset(zoo("formal-languages"), split="train")
-    for lost in (train.remove_columns(["shard"]), train.remove_columns(["split"]), train.rename_column("row", "line")):
-        with pytest.raises(FormatError, match="do not locate the weights"):
-            lost[0]
-    assert "weights" not in train.remove_columns(["shard", "row"])[0]
+def test_columns_are_chosen_in_their_order_and_without_weights_nothing_is_read(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    shutil.rmtree(out / "shards")
+    labels = load_dataset(out, split="train", columns=["task", "step"])
+    assert labels.column_names == ["task", "step"] and len(list(labels)) == 12
+    both = load_dataset(zoo("formal-languages"), split="train", columns=["weights", "run"])
+    assert list(both[0]) == ["weights", "run"]
+    with pytest.raises(UnknownNameError, match="Unknown column 'rollouts'; known: run, .*weights"):
+        load_dataset(out, split="train", columns=["rollouts"])
 
 
 def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
     directory = zoo("formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown split 'training'; known: train, .*Did you mean 'train'"):
         load_dataset(directory, split="training")
+    for malformed in ("train[", "train[:x]", "train[:1000%]"):
+        with pytest.raises(FormatError, match="split is 'train.*Expected names of splits, such as"):
+            load_dataset(directory, split=malformed)
+    with pytest.raises(UnknownNameError, match="Unknown split 'tests'; known: train, .*Did you mean 'test'"):
+        load_dataset(directory, split="train[:2]+tests")
+    with pytest.raises(UnknownNameError, match="Unknown kind of tensors 'jax'; known: torch, numpy"):
+        load_dataset(directory, tensors="jax")
     with pytest.raises(UnknownNameError, match="Unknown step 12; known: 0, 2, 11"):
         load_dataset(directory, steps=[0, 12])
     with pytest.raises(UnknownNameError, match="Unknown column 'acuracy'.*Did you mean 'accuracy'"):
@@ -222,10 +260,11 @@ def test_language_networks_reproduce_their_stored_rollouts(cell, zoo):
     for split in load_dataset(zoo("formal-languages", cell), rollouts=True).values():
         for row in split:
             network = load_model(zoo("formal-languages", cell), row["run"], row["step"])
-            assert row["sequences"].shape == (4, 42) and row["sequences"].dtype == torch.uint8
+            rollouts = row["rollouts"]
+            assert rollouts["sequences"].shape == (4, 42) and rollouts["sequences"].dtype == torch.uint8
             with torch.no_grad():
-                log_probs = network(one_hot_inputs(row["sequences"])).log_softmax(-1)
-            assert_equal_to_half_rounding(log_probs, row["log_probs"])
+                log_probs = network(one_hot_inputs(rollouts["sequences"])).log_softmax(-1)
+            assert_equal_to_half_rounding(log_probs, rollouts["log_probs"])
             assert getattr(network, cell).weight_hh_l1.equal(row["weights"][f"{cell}.weight_hh_l1"])
 
 
@@ -235,12 +274,13 @@ def test_digit_networks_reproduce_their_stored_rollouts_on_real_digits(cell, zoo
     for split in load_dataset(zoo("sequential-mnist", cell), rollouts=True).values():
         for row in split:
             network = load_model(zoo("sequential-mnist", cell), row["run"], row["step"])
-            assert row["sequences"].shape == (6, 50, 16) and row["sequences"].dtype == torch.float32
+            rollouts = row["rollouts"]
+            assert rollouts["sequences"].shape == (6, 50, 16) and rollouts["sequences"].dtype == torch.float32
             with torch.no_grad():
-                assert_equal_to_half_rounding(network(row["sequences"]), row["logits"])
+                assert_equal_to_half_rounding(network(rollouts["sequences"]), rollouts["logits"])
             expected = tile_inputs(digits.images[digits.train], rotation_table(row["angle"]))
-            places = [(expected == inputs).all(-1).all(-1).nonzero().item() for inputs in row["sequences"]]
-            assert torch.equal(digits.labels[digits.train][places].to(torch.uint8), row["labels"])
+            places = [(expected == inputs).all(-1).all(-1).nonzero().item() for inputs in rollouts["sequences"]]
+            assert torch.equal(digits.labels[digits.train][places].to(torch.uint8), rollouts["labels"])
 
 
 def assert_equal_to_half_rounding(exact: torch.Tensor, half: torch.Tensor) -> None:
@@ -248,33 +288,6 @@ def assert_equal_to_half_rounding(exact: torch.Tensor, half: torch.Tensor) -> No
     assert half.dtype == torch.float16
     spacing = 2.0 ** (exact.abs().clamp(min=2**-14).log2().floor() - 10)
     assert ((exact - half.float()).abs() <= 0.5 * spacing + 1e-5 * (1 + exact.abs())).all()
-
-
-def test_the_usual_operations_of_datasets_work(zoo):
-    train = load_dataset(zoo("formal-languages"), split="train")
-    assert isinstance(train, datasets.Dataset)
-    learned = train.filter(lambda step: step > 0, input_columns=["step"])
-    assert len(learned) == len(train) * 2 // 3 and "weights" in learned[0]
-    assert train.select([5])[0]["weights"]["linear.bias"].equal(train[5]["weights"]["linear.bias"])
-    assert sorted(row["run"] for row in train.shuffle(seed=0)) == sorted(row["run"] for row in train)
-    assert train.select_columns(["accuracy"])[0].keys() == {"accuracy"}
-    norms = train.map(lambda row: {"norm": row["weights"]["linear.weight"].norm().item()})
-    assert norms[4]["norm"] == pytest.approx(train[4]["weights"]["linear.weight"].norm().item())
-    both = datasets.concatenate_datasets([train, load_dataset(zoo("formal-languages"), split="ood")])
-    assert both[len(train)]["split"] == "ood"
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_data_loaders_collate_stacked_weights(zoo, workers):
-    train = load_dataset(zoo("formal-languages"), split="train", rollouts=True)
-    seen = 0
-    for batch in DataLoader(train, batch_size=4, num_workers=workers):
-        expected = train[list(range(seen, seen + len(batch["run"])))]
-        for name, tensor in expected["weights"].items():
-            assert torch.equal(batch["weights"][name], tensor)
-        assert torch.equal(batch["log_probs"], expected["log_probs"])
-        seen += len(batch["run"])
-    assert seen == len(train)
 
 
 def test_a_pickled_dataset_works_and_contains_no_weights(zoo):
@@ -297,7 +310,7 @@ def test_a_stream_has_the_same_rows_and_divides_over_nodes(name, zoo):
     for row, expected in zip(rows, whole, strict=True):
         assert row.keys() == expected.keys() and row["run"] == expected["run"] and row["step"] == expected["step"]
         assert all(torch.equal(row["weights"][n], tensor) for n, tensor in expected["weights"].items())
-        assert torch.equal(row["sequences"], expected["sequences"])
+        assert torch.equal(row["rollouts"]["sequences"], expected["rollouts"]["sequences"])
     nodes = [list(split_dataset_by_node(stream, rank, 2)) for rank in range(2)]
     assert sorted((r["run"], r["step"]) for node in nodes for r in node) == [(r["run"], r["step"]) for r in whole]
     assert all(nodes)
@@ -335,12 +348,6 @@ def test_a_damaged_index_is_an_error_that_names_the_file(zoo, tmp_path):
     (out / "index" / "train.parquet").write_bytes((out / "index" / "train.parquet").read_bytes()[:-1])
     with pytest.raises(IntegrityError, match="index/train.parquet has"):
         load_dataset(out)
-
-
-def test_rollouts_of_digits_need_the_column_angle(zoo):
-    train = load_dataset(zoo("sequential-mnist"), split="train", rollouts=True)
-    with pytest.raises(FormatError, match="need the column 'angle'"):
-        train.remove_columns(["angle"])[0]
 
 
 @pytest.mark.parametrize("name", ZOOS)

@@ -11,14 +11,16 @@ import pickle
 import sys
 import urllib.parse
 import urllib.request
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import datasets
 import torch
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from rnn_zoos import load_dataset, load_model
+from rnn_zoos import Weights, load_dataset, load_model, stack_weights
 from rnn_zoos.cli import app as cli
 from rnn_zoos.errors import ZooError
 from rnn_zoos.loaders import hub
@@ -26,6 +28,7 @@ from rnn_zoos.loaders.source import map_file
 from rnn_zoos.loaders.zoo import open_zoo
 
 hub._FIRST_WAIT = 0.01
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 def step(name):
@@ -37,8 +40,8 @@ def digest(rows):
     """Return a hash of every label and every bit of every tensor."""
     hashed = hashlib.sha256()
     for row in rows:
-        for name, value in sorted({**row, **row["weights"]}.items()):
-            if name != "weights":
+        for name, value in sorted({**row, **row["weights"], **row.get("rollouts", {})}.items()):
+            if name not in ("weights", "rollouts"):
                 hashed.update(name.encode())
                 hashed.update(value.numpy().tobytes() if isinstance(value, torch.Tensor) else repr(value).encode())
     return hashed.hexdigest()
@@ -76,7 +79,7 @@ def same_rows(kept):
     stream = load_dataset("owner/languages", split="train", streaming=True)
     nodes = [[(row["run"], row["step"]) for row in split_dataset_by_node(stream, rank, 2)] for rank in (0, 1)]
     batches = list(DataLoader(train, batch_size=len(train), num_workers=2))
-    expected = train[:]["weights"]
+    expected = stack_weights(train[:]["weights"])
     network, row = load_model("owner/languages", train[-1]["run"], train[-1]["step"]), train[-1]
     return {
         **found,
@@ -85,6 +88,21 @@ def same_rows(kept):
         "nodes": sorted(nodes[0] + nodes[1]) == [(row["run"], row["step"]) for row in train] and all(nodes),
         "workers": all(torch.equal(batches[0]["weights"][name], tensor) for name, tensor in expected.items()),
         "model": all(torch.equal(network.state_dict()[name], value) for name, value in row["weights"].items()),
+    }
+
+
+def pushed(directory):
+    """Push rows by `datasets` itself, and load them from the Hub."""
+    before = load_dataset(directory, rollouts=True)
+    before.push_to_hub("owner/pushed")
+    after = datasets.load_dataset("owner/pushed")
+    streamed = datasets.load_dataset("owner/pushed", split="train", streaming=True)
+    places = after["train"].cast_column("weights", Weights(decode=False))
+    return {
+        "before": {split: digest(rows) for split, rows in before.items()},
+        "after": {split: digest(rows) for split, rows in after.items()},
+        "streamed": digest(streamed),
+        "zoos": list({row["zoo"] for row in places["weights"]}),
     }
 
 
@@ -106,6 +124,21 @@ def without_network(kept, commit):
             if os.environ.get("HF_HUB_OFFLINE")  # without it and without a network, the client retries for 23 s
         ],
     }
+
+
+def commits(commit, steps):
+    """Open the main branch and then a commit, after each of some steps; return what was found and the warnings."""
+    found = {}
+    for name in steps:
+        if os.environ["HF_ENDPOINT"] != UNREACHABLE:
+            step(name)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            opened = open_zoo("owner/languages").source.commit
+            messages = [f"{warning.filename}: {warning.message}" for warning in caught]
+            open_zoo("hf://datasets/owner/languages", revision=commit)
+        found[name] = opened, messages, len(caught)
+    return found
 
 
 def only_what_is_needed(run):

@@ -80,14 +80,15 @@ def test_the_behaviour_of_networks_equals_the_rollouts_of_load_dataset(name, dat
         expected = loaded[row]
         for key, tensor in train.weights_of(rows).items():
             assert torch.equal(tensor[place], expected["weights"][key])
-        sequences = expected["sequences"][picked]
+        rollouts = expected["rollouts"]
+        sequences = rollouts["sequences"][picked]
         if name == "formal-languages":
             assert torch.equal(behaviour.inputs[place].argmax(-1), sequences[:, :-1].long())
-            assert torch.equal(behaviour.log_probs[place], expected["log_probs"][picked].float())
+            assert torch.equal(behaviour.log_probs[place], rollouts["log_probs"][picked].float())
             assert torch.equal(behaviour.unpadded[place], before_padding(sequences))
         else:
             assert torch.equal(behaviour.inputs[place], sequences) and behaviour.unpadded.all()
-            logits = expected["logits"][picked].float()
+            logits = rollouts["logits"][picked].float()
             assert torch.allclose(behaviour.log_probs[place], logits.log_softmax(-1))
 
 

@@ -70,8 +70,8 @@ def test_export_and_import_restore_a_zoo_bit_for_bit(name, zoo, exported, tmp_pa
         for before, after in zip(original[split], restored[split], strict=True):
             assert all(before[key] == after[key] for key in same & before.keys())
             assert after["original_step"] == after["step"] and after["original_run"] == after["run"]
-            for key in ("sequences", "log_probs", "logits"):
-                assert key not in before or torch.equal(before[key], after[key])
+            for key in {"sequences", "log_probs", "logits"} & before["rollouts"].keys():
+                assert torch.equal(before["rollouts"][key], after["rollouts"][key])
             for key, tensor in before["weights"].items():
                 assert torch.equal(tensor, after["weights"][key])
     export_paper(tmp_path / "back", tmp_path / "again")
@@ -141,7 +141,7 @@ def test_labels_are_measured_on_the_stored_strings_and_the_authors_accuracy_is_k
     import_paper(directory, tmp_path / "zoo")
     for split in load_dataset(tmp_path / "zoo", rollouts=True).values():
         for row in split:
-            verdict = judge(row["sequences"], (row["m_b"], row["m_c"], row["m_d"]))
+            verdict = judge(row["rollouts"]["sequences"], (row["m_b"], row["m_c"], row["m_d"]))
             assert row["finished"] == verdict.finished.float().mean() and row["accuracy"] <= row["count_accuracy"]
             assert row["original_accuracy"] == np.float32(row["original_row"] * 40 / 1000)
 
