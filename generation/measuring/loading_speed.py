@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,11 +19,13 @@ import datasets
 import numpy as np
 import torch
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.generation.measuring.random_zoo import write_random_zoo
 from rnn_zoos.generation.publishing.export import export_parquet
 from rnn_zoos.loaders.dataset import load_dataset
+from rnn_zoos.loaders.torch_dataset import Form, TorchDataset
 from rnn_zoos.loaders.zoo import PLACE, open_zoo
 from rnn_zoos.machine import describe_machine
 from rnn_zoos.networks.weights import flatten
@@ -42,8 +44,9 @@ def measure_loading(
 
     The methods are named in the column `way`. `open, s` is the time from a call to the first row. `first pass, s` is
     the time to read all rows in order (methods of rnn-zoos also hash the shards). `rows/s` is measured on random
-    batches, as torch tensors unless the method says numpy, or on a stream that is read in batches. `private MB` and
-    `mapped MB` are the growth of the process; mapped memory consists of pages of files, which the system can take back.
+    batches, as torch tensors unless the method says numpy, on an epoch of a DataLoader whose workers are running, or on
+    a stream that is read in batches. `private MB` and `mapped MB` are the growth of the process without its workers;
+    mapped memory consists of pages of files, which the system can take back.
 
     Args:
         directory: a zoo; None for a new one of `runs` runs with random weights.
@@ -112,13 +115,18 @@ def _load_dataset(source: CopiedZoo, tensors: Literal["torch", "numpy"] = "torch
     return lambda rows: loaded[rows]["weights"]
 
 
+def _load_dataset_torch_format(source: CopiedZoo) -> Take:
+    loaded = load_dataset(source.zoo, split=SPLIT).with_format("torch")
+    return lambda rows: loaded[rows]["weights"]
+
+
 def _load_dataset_without_labels(source: CopiedZoo) -> Take:
-    loaded: datasets.Dataset = load_dataset(source.zoo, split=SPLIT).select_columns(PLACE)
+    loaded = load_dataset(source.zoo, split=SPLIT, columns=["weights"])
     return lambda rows: loaded[rows]["weights"]
 
 
 def _load_dataset_labels_only(source: CopiedZoo) -> Take:
-    loaded: datasets.Dataset = load_dataset(source.zoo, split=SPLIT).with_format(None)
+    loaded = load_dataset(source.zoo, split=SPLIT).remove_columns(["weights"])
     return lambda rows: loaded[rows]
 
 
@@ -126,6 +134,15 @@ def _zoo_take(source: CopiedZoo) -> Take:
     zoo = open_zoo(source.zoo)
     index = zoo.index(SPLIT).select(PLACE)
     return lambda rows: zoo.take("shards", index.take(rows).to_pydict())
+
+
+def _torch_dataset(source: CopiedZoo, weights: Form = "named", in_memory: bool = False) -> Take:
+    return open_zoo(source.zoo).torch_dataset(SPLIT, weights=weights, in_memory=in_memory).__getitems__
+
+
+def _torch_tensor(source: CopiedZoo) -> Take:
+    tensor = torch.from_numpy(np.load(source.copies / _MEMMAP))
+    return lambda rows: tensor[rows]
 
 
 def _numpy_memmap(source: CopiedZoo) -> Take:
@@ -155,8 +172,14 @@ RANDOM_METHODS: Mapping[str, Callable[[CopiedZoo], Take]] = MappingProxyType(
     {
         "load_dataset": _load_dataset,
         "load_dataset, numpy": partial(_load_dataset, tensors="numpy"),
+        "load_dataset, with_format torch": _load_dataset_torch_format,
         "load_dataset, no labels": _load_dataset_without_labels,
         "load_dataset, labels alone": _load_dataset_labels_only,
+        "torch_dataset": _torch_dataset,
+        "torch_dataset, flat": partial(_torch_dataset, weights="flat"),
+        "torch_dataset, in memory": partial(_torch_dataset, in_memory=True),
+        "torch_dataset, flat, in memory": partial(_torch_dataset, weights="flat", in_memory=True),
+        "torch tensor in memory": _torch_tensor,
         "Zoo.take, numpy": _zoo_take,
         "numpy memmap": _numpy_memmap,
         "datasets, parquet": _parquet,
@@ -164,6 +187,8 @@ RANDOM_METHODS: Mapping[str, Callable[[CopiedZoo], Take]] = MappingProxyType(
     }
 )
 """Methods to read rows in any order. The names are those in result files, which do not change."""
+LOADER_METHODS: Mapping[str, int] = MappingProxyType({"DataLoader, 0 workers": 0, "DataLoader, 2 workers": 2})
+"""DataLoaders of a `torch_dataset` that shuffle: the number of their workers."""
 STREAM_METHODS: Mapping[str, Callable[[CopiedZoo], datasets.IterableDataset]] = MappingProxyType(
     {"load_dataset, streaming": _load_dataset_stream, "datasets, parquet, streaming": _parquet_stream}
 )
@@ -173,7 +198,8 @@ STREAM_METHODS: Mapping[str, Callable[[CopiedZoo], datasets.IterableDataset]] = 
 def _measure_methods(source: CopiedZoo, batch: int, repeats: int) -> list[dict[str, Any]]:
     """Return a table with one row per method; each method has a process of its own."""
     num_rows = open_zoo(source.zoo).manifest.splits[SPLIT]["rows"]
-    measured: dict[str, list[dict[str, float]]] = {method: [] for method in (*RANDOM_METHODS, *STREAM_METHODS)}
+    methods = [*RANDOM_METHODS, *LOADER_METHODS, *STREAM_METHODS]
+    measured: dict[str, list[dict[str, float]]] = {method: [] for method in methods}
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
         processes = {method: stack.enter_context(ProcessPoolExecutor(1, context)) for method in measured}
@@ -238,6 +264,35 @@ class _RandomReader:
 
 
 @dataclass
+class _LoaderReader:
+    """An opened DataLoader, whose workers keep running. Its first pass is in random order, too."""
+
+    dataset: TorchDataset
+    workers: int
+    loaders: dict[int, DataLoader[Any]] = field(default_factory=dict)  # by rows per batch
+
+    def read_first(self) -> None:
+        next(self.all_batches(0, _PASS_BATCH))
+
+    def all_batches(self, num_rows: int, batch: int) -> Iterator[object]:
+        if batch not in self.loaders:
+            self.loaders[batch] = DataLoader(
+                self.dataset,
+                batch,
+                shuffle=True,
+                num_workers=self.workers,
+                collate_fn=self.dataset.collate,
+                generator=torch.Generator().manual_seed(0),
+                persistent_workers=self.workers > 0,
+            )
+        return iter(self.loaders[batch])
+
+    def measured_batches(self, num_rows: int, batch: int, seed: int) -> tuple[int, Iterator[object]]:
+        """Return the same as `_RandomReader.measured_batches`: here, an epoch."""
+        return num_rows, self.all_batches(num_rows, batch)
+
+
+@dataclass
 class _StreamReader:
     """An opened method to read all rows in order."""
 
@@ -254,7 +309,7 @@ class _StreamReader:
         return num_rows, self.all_batches(num_rows, batch)
 
 
-_reader: _RandomReader | _StreamReader | None = None  # what this process of a method has opened
+_reader: _RandomReader | _LoaderReader | _StreamReader | None = None  # what this process of a method has opened
 _memory_before: dict[str, float] = {}  # of this process, before that
 
 
@@ -267,6 +322,8 @@ def _open_method(method: str, source: CopiedZoo, num_rows: int) -> dict[str, flo
     with _stopwatch(opening):
         if method in RANDOM_METHODS:
             _reader = _RandomReader(RANDOM_METHODS[method](source))
+        elif method in LOADER_METHODS:
+            _reader = _LoaderReader(open_zoo(source.zoo).torch_dataset(SPLIT), LOADER_METHODS[method])
         else:
             _reader = _StreamReader(STREAM_METHODS[method](source))
         _reader.read_first()
