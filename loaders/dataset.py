@@ -11,7 +11,6 @@ import datasets
 from rnn_zoos.loaders.embeddings import read_embeddings
 from rnn_zoos.loaders.features import Library, check_library
 from rnn_zoos.loaders.selection import Selection
-from rnn_zoos.loaders.stream import stream
 from rnn_zoos.loaders.where import Where, normalise_steps, normalise_where
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -132,7 +131,8 @@ def load_dataset(
         rollouts: also load what the networks read and answered.
         revision: branch, tag or commit hash on the Hub; None is the main branch. All files are read from the commit
             that it points to now.
-        streaming: return iterable datasets with one stream shard per zoo shard, for division over nodes and workers.
+        streaming: return iterable datasets of as many shards as files of weights are read, for division over nodes and
+            workers.
         token: Hub access token for private zoos; None uses that of `hf auth login` or HF_TOKEN. It is not pickled:
             spawned workers need HF_TOKEN.
         tensors: "torch" or "numpy", the type of weights, rollouts and embeddings.
@@ -174,12 +174,17 @@ def load_dataset(
 def _load(selection: Selection, expression: str, streaming: bool) -> datasets.Dataset | datasets.IterableDataset:
     """Return the selected rows of a split expression."""
     parts = selection.index(expression)
-    if streaming:
-        return stream(selection, expression, parts)
-    selection.fetch(parts)
-    return datasets.Dataset(
+    if not streaming:
+        selection.fetch(parts)
+    rows = datasets.Dataset(
         selection.table(parts),
         info=datasets.DatasetInfo(features=selection.features),
         split=datasets.NamedSplit(expression),
         fingerprint=selection.fingerprint(expression),
     )
+    if not streaming:
+        return rows
+    if not len(rows):  # which `to_iterable_dataset` refuses
+        return datasets.IterableDataset.from_generator(tuple, features=rows.features, split=rows.split)
+    num_files = sum(len(index["shard"].unique()) for _, index in parts)
+    return rows.to_iterable_dataset(num_shards=max(1, min(num_files, len(rows))))
