@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from rnn_zoos.generation.plan import Plan, make_plan
     from rnn_zoos.generation.presets import Settings, load_preset, preset_names
     from rnn_zoos.generation.publishing.export import export_parquet
-    from rnn_zoos.generation.publishing.publish import prepare_publication, publish
+    from rnn_zoos.generation.publishing.preparing import prepare_publication
+    from rnn_zoos.generation.publishing.publish import publish
     from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
     from rnn_zoos.generation.trainers.trainer import Trainer
     from rnn_zoos.generation.writing.merge import merge
+    from rnn_zoos.generation.writing.relabel import relabel
     from rnn_zoos.generation.writing.verify import verify
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "prepare_publication",
     "preset_names",
     "publish",
+    "relabel",
     "verify",
 ]
 
@@ -51,10 +54,12 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.generation.plan": ("Plan", "make_plan"),
         "rnn_zoos.generation.presets": ("Settings", "load_preset", "preset_names"),
         "rnn_zoos.generation.publishing.export": ("export_parquet",),
-        "rnn_zoos.generation.publishing.publish": ("prepare_publication", "publish"),
+        "rnn_zoos.generation.publishing.preparing": ("prepare_publication",),
+        "rnn_zoos.generation.publishing.publish": ("publish",),
         "rnn_zoos.generation.trainers.backends": ("choose_backend", "make_trainer"),
         "rnn_zoos.generation.trainers.trainer": ("Trainer",),
         "rnn_zoos.generation.writing.merge": ("merge",),
+        "rnn_zoos.generation.writing.relabel": ("relabel",),
         "rnn_zoos.generation.writing.verify": ("verify",),
     },
 )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.labels import is_fraction
 from rnn_zoos.format.files import Array
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.shards import Tensors
@@ -77,12 +79,14 @@ def compare_bits(stored: StoredRun, retrained: RetrainedRun) -> Iterator[tuple[d
             yield snapshot.table_row(), f"{different} differ" if different else None
 
 
-def compare_labels(stored: StoredRun, retrained: RetrainedRun) -> Iterator[tuple[dict[str, Any], str | None]]:
+def compare_labels(
+    family: TaskFamily, stored: StoredRun, retrained: RetrainedRun
+) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Yield the same where bits may differ: initial weights must be equal, labels must be those of the weights."""
     recomputed = {row["step"]: row for row in retrained.recomputed}
     for snapshot in _snapshots(stored, retrained):
         row = recomputed.get(snapshot.row["step"])
-        is_close = row is not None and _labels_are_close(snapshot.row, row)
+        is_close = row is not None and _labels_are_close(family, snapshot.row, row)
         problem = None if is_close else "its labels are not those of its weights"
         if snapshot.equal is not None and not snapshot.moved and snapshot.distance > TOLERANCE:
             problem = "its initial weights are not those of this run"
@@ -145,17 +149,18 @@ def _same_bytes(first: Array, second: Array) -> bool:
 
 
 def _same_labels(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> bool:
-    """Compare a row of the index, which holds float32, with a computed one."""
+    """Compare a row of the index, which holds float32 and may lack labels, with a computed one."""
     return all(
         np.float32(stored[name]) == np.float32(value) if isinstance(value, float) else stored[name] == value
         for name, value in computed.items()
+        if name in stored
     )
 
 
-def _labels_are_close(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> bool:
+def _labels_are_close(family: TaskFamily, stored: Mapping[str, Any], computed: Mapping[str, Any]) -> bool:
     return all(
         abs(stored[name] - value)
-        <= (TOLERANCE * (1 + abs(value)) if name.endswith(("loss", "gap")) else _FRACTION_TOLERANCE)
+        <= (_FRACTION_TOLERANCE if is_fraction(family, name) else TOLERANCE * (1 + abs(value)))
         for name, value in computed.items()
-        if isinstance(value, float)
+        if name in family.labels and name in stored
     )

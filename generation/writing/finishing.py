@@ -12,14 +12,20 @@ import pyarrow as pa
 import safetensors.numpy
 import torch
 
-from rnn_zoos.families.family import SPLITS
+from rnn_zoos.families.family import SPLITS, Column
 from rnn_zoos.families.rotation import PIXELS, SIDE
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
 from rnn_zoos.generation.plan import ShardPlan
-from rnn_zoos.generation.writing.records import KINDS, ShardRecord, merge_provenance, read_record
+from rnn_zoos.generation.writing.records import (
+    KINDS,
+    ShardRecord,
+    common_columns,
+    merge_provenance,
+    read_record,
+)
 from rnn_zoos.generation.writing.workspace import Workspace
 
 _ROWS_PER_TABLE = 2000
@@ -28,21 +34,21 @@ _ROWS_PER_TABLE = 2000
 def finish(workspace: Workspace) -> Manifest:
     """Turn a workspace whose shards are all finished into a zoo, and remove what only unfinished zoos have.
 
-    Records are read one at a time: the rows of a large zoo would not fit into memory.
+    Records are read one at a time, twice: the rows of a large zoo would not fit into memory.
     """
     files: dict[str, FileEntry] = {}
-    splits, reader = {}, _RecordReader(workspace)
+    splits, reader, columns = {}, _RecordReader(workspace), _columns(workspace)
     for split in SPLITS:
         shards = [shard for shard in workspace.plan.shards if shard.split == split]
         rows = 0
         if shards:
-            entry = _write_rows(workspace, split, reader.records(shards))
+            entry = _write_rows(workspace, split, reader.records(shards), index_schema(columns))
             files |= {index_path(split): entry, **reader.files}
             rows = entry.rows
         splits[split] = {"runs": sum(len(shard.table) for shard in shards), "rows": rows, "shards": len(shards)}
     if digits := _digits_of_rollouts(workspace):
         files[DIGITS] = write_tensors(workspace.directory / DIGITS, digits, {"format": FORMAT})
-    manifest = _manifest(workspace, splits, files, reader.made())
+    manifest = _manifest(workspace, columns, splits, files, reader.made())
     _remove_unlisted_shards(workspace, files)
     manifest.write(workspace.directory)
     _upload(workspace, files)
@@ -83,9 +89,14 @@ class _RecordReader:
         return made if store is None else {**made, "store": store.url}
 
 
-def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]) -> FileEntry:
+def _columns(workspace: Workspace) -> dict[str, Column]:
+    """Return the columns that the rows of all shards have."""
+    records = (read_record(workspace.paths.record(shard)) for shard in workspace.plan.shards)
+    return common_columns(workspace.plan.family, (row for record in records for row in record.rows))
+
+
+def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord], schema: pa.Schema) -> FileEntry:
     """Write the index of a split."""
-    schema = index_schema(workspace.plan.family.columns)
 
     def tables() -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
@@ -138,7 +149,11 @@ def _read_rollouts(workspace: Workspace, shard: ShardPlan) -> Mapping[str, Array
 
 
 def _manifest(
-    workspace: Workspace, splits: dict[str, dict[str, int]], files: dict[str, FileEntry], made: dict[str, Any]
+    workspace: Workspace,
+    columns: Mapping[str, Column],
+    splits: dict[str, dict[str, int]],
+    files: dict[str, FileEntry],
+    made: dict[str, Any],
 ) -> Manifest:
     plan, family = workspace.plan, workspace.plan.family
     return Manifest(
@@ -149,7 +164,7 @@ def _manifest(
         runs=plan.settings.runs,
         architecture=plan.architecture,
         rollouts=family.rollout_shapes(plan.settings.evaluation_sizes(family)),
-        columns={name: asdict(column) for name, column in family.columns.items()},
+        columns={name: asdict(column) for name, column in columns.items()},
         splits=splits,
         digits=plan.digits(),
         made=made,

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError
+from rnn_zoos.format.columns import relabel_hint
 from rnn_zoos.format.files import check_bytes, map_tensors, read_sealed_json, write_atomically
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
 from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of_zoo, rebuild_plan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.finishing import finish
-from rnn_zoos.generation.writing.records import KINDS, ShardRecord, read_record
+from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record
 from rnn_zoos.generation.writing.resuming import records_of_zoo
 from rnn_zoos.generation.writing.workspace import Workspace
 
@@ -47,8 +48,8 @@ class Part:
 def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> list[str]:
     """Merge directories with shards of one plan, finished zoos or parts of one, into a new directory.
 
-    The zoo has the runs of the largest plan. It is finished if no shard is missing. The given directories are not
-    changed. If the merge is stopped, the same call resumes it.
+    The zoo has the runs of the largest plan, and the labels that all shards have. It is finished if no shard is
+    missing. The given directories are not changed. If the merge is stopped, the same call resumes it.
 
     Args:
         directories: output directories of `generate`.
@@ -56,13 +57,13 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
         mnist: where this machine finds the digits: "hub", "embedded", or a directory; None for the zoo's own source.
 
     Returns:
-        Lines for the user: what `out` contains, or which shards are missing.
+        Lines for the user: what `out` contains, and which labels it lacks, or which shards are missing.
 
     Raises:
         PlanMismatchError: the directories were generated with different settings.
         MergeError: two directories have different bytes of the same run.
         IntegrityError: a file is damaged.
-        FormatError: a directory is neither a zoo nor a part of one.
+        FormatError: a directory is neither a zoo nor a part of one, or has labels that this version does not know.
         BusyError: another process is writing to `out`.
 
     Example:
@@ -82,7 +83,8 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
             return _describe_missing(plan, missing, out)
         manifest = read_manifest(out) if pending is None else finish(workspace)
     rows = sum(split["rows"] for split in manifest.splits.values())
-    return [f"{out}: {manifest.runs} runs, {rows} snapshots, merged from {len(parts)} directories."]
+    lines = [f"{out}: {manifest.runs} runs, {rows} snapshots, merged from {len(parts)} directories."]
+    return lines + relabel_hint(out, manifest, plan.family)
 
 
 def _read_part(directory: Path, mnist: str | None) -> Part:
@@ -123,13 +125,13 @@ def _identity(plan: Plan) -> dict[str, Any]:
 
 
 def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool:
-    """Copy a shard from the part that has most of its runs; return whether it has all of them.
+    """Copy a shard from the part that has most of its runs, then labels; return whether it has all of the runs.
 
     Raises MergeError unless all parts that have the shard agree.
     """
     holders = [part for part in parts if shard.name in part.records]
     records = {part.directory: part.record(shard.name) for part in holders}
-    holders.sort(key=lambda part: -len(records[part.directory].runs))
+    holders.sort(key=lambda part: _extent(part.plan, records[part.directory]), reverse=True)
     if not holders:
         return False
     largest, record = holders[0], records[holders[0].directory]
@@ -146,6 +148,11 @@ def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -
     return complete
 
 
+def _extent(plan: Plan, record: ShardRecord) -> tuple[int, int]:
+    """Return the numbers of runs and columns of a shard."""
+    return len(record.runs), len(common_columns(plan.family, record.rows))
+
+
 def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: tuple[Part, ShardRecord]) -> None:
     """Raise MergeError unless the runs that both parts have are equal, row by row and byte by byte.
 
@@ -155,7 +162,8 @@ def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: 
     problem = f"{shard} differs in {large.directory} and {small.directory}"
     if large_record.runs[: len(small_record.runs)] != small_record.runs:
         raise MergeError(f"{problem}: it has different runs. Nothing was merged; leave one of the directories out.")
-    schema = index_schema(large.plan.family.columns)  # compared as in the index: numbers in records have more digits
+    columns = common_columns(large.plan.family, [*large_record.rows, *small_record.rows])
+    schema = index_schema(columns)  # compared as in the index: numbers in records have more digits
     large_rows, small_rows = (pa.Table.from_pylist(r.rows, schema=schema) for r in (large_record, small_record))
     if not large_rows[: len(small_rows)].equals(small_rows):
         raise MergeError(f"{problem}: labels of the same runs differ. {_remedy(large_record, small_record)}")

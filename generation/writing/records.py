@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rnn_zoos import __version__
+from rnn_zoos.families.family import Column, TaskFamily
 from rnn_zoos.format.files import FileEntry, read_sealed_json, write_sealed_json
 from rnn_zoos.generation.trainers.backends import backend_details
 
@@ -50,6 +51,17 @@ def read_record(path: Path) -> ShardRecord:
     data = read_sealed_json(path, REMEDY)
     files = {kind: FileEntry(**entry) for kind, entry in data.pop("files").items()}
     return ShardRecord(files=files, **data)
+
+
+def common_columns(family: TaskFamily, rows: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    """Return the columns that all of some rows of records have, in order.
+
+    A shard that an earlier version made lacks labels that were added since. A zoo has the labels of all of its shards.
+    """
+    labels = set(family.labels)
+    for row in rows:
+        labels &= row.keys()
+    return {name: column for name, column in family.columns.items() if name in labels or name not in family.labels}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rnn_zoos.errors import FormatError
+from rnn_zoos.format.columns import unknown_labels
 from rnn_zoos.format.files import Array, check_bytes, map_tensors
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import Manifest, index_path, read_manifest
@@ -56,8 +58,13 @@ def reopen_zoo(paths: OutputPaths, plan: Plan, store_url: str | None) -> int:
 def records_of_zoo(directory: Path, manifest: Manifest, plan: Plan) -> Iterator[tuple[ShardPlan, ShardRecord]]:
     """Yield every shard of a finished zoo whose index exists, with the record that it had while it was unfinished.
 
-    Raises IntegrityError if an index is damaged.
+    Raises IntegrityError if an index is damaged, and FormatError if the zoo has labels that this version would drop.
     """
+    if unknown := unknown_labels(manifest, plan.family):
+        raise FormatError(
+            f"{directory} has the labels {', '.join(unknown)}, which a later version of rnn-zoos measured; this one "
+            "would drop them. Update rnn-zoos."
+        )
     made = {key: manifest.made[key] for key in ("backend", "versions", "machine")}
     seconds = manifest.made["seconds"] / max(len(plan.shards), 1)
     rows: dict[str, dict[int, list[dict[str, Any]]]] = {}

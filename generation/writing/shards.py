@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnn_zoos.families.family import Measurement
+from rnn_zoos.families.labels import Snapshot, measure
 from rnn_zoos.format.files import DTYPES, Array, tensor_bytes
 from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, network_type
-from rnn_zoos.generation.trainers.trainer import Report, TrainedRun
+from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun
 from rnn_zoos.generation.writing.records import KINDS, ComputedShard, ShardRecord, merge_provenance, provenance
 from rnn_zoos.generation.writing.resuming import PartialShard
 from rnn_zoos.generation.writing.workspace import Workspace
@@ -108,10 +110,15 @@ def evaluate_run(
 
 def _evaluate_snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measurement]]:
     """Yield step and measurement of the snapshots of a run, in order of their steps."""
-    sizes, run, make_network = plan.settings.evaluation_sizes(plan.family), trained.run, network_type(plan.backend)
     for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True):
-        network = make_network(plan.architecture, weights)
-        yield step, plan.family.evaluate(network, plan.settings.seed, run.run, run.task, step, sizes)
+        yield step, measure(plan.family, snapshot_of(plan, trained.run, step, weights))
+
+
+def snapshot_of(plan: Plan, run: Run, step: int, weights: Mapping[str, Tensor]) -> Snapshot:
+    """Return a snapshot of a run, name -> [*shape], as it is measured in the zoo of a plan."""
+    network = network_type(plan.backend)(plan.architecture, weights)
+    sizes = plan.settings.evaluation_sizes(plan.family)
+    return Snapshot(network, plan.settings.seed, run.run, run.task, step, sizes)
 
 
 def _is_finite(measurement: Measurement) -> bool:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def verify(
         if run.run in set(chosen)
     ]
     rows, findings = [], []
-    compare = compare_labels if differences else compare_bits
+    compare = partial(compare_labels, plan.family) if differences else compare_bits
     for task, retrained in _retrain(plan, tasks, workers):
         for row, problem in compare(StoredRun.read(zoo, task.run), retrained):
             rows.append(row)

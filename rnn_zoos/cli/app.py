@@ -15,6 +15,7 @@ from rnn_zoos.cli.embed import embed
 from rnn_zoos.cli.exchange import export, import_, publish
 from rnn_zoos.cli.generate import generate, merge, plan, verify
 from rnn_zoos.cli.inspection import check, info, plot, sample
+from rnn_zoos.cli.relabel import relabel
 from rnn_zoos.cli.speed import speed
 from rnn_zoos.cli.study import study
 from rnn_zoos.errors import MissingExtraError, ZooError
@@ -47,7 +48,7 @@ Exit status:
   0    success
   1    an error, or findings of check, verify or leaderboard --check
   2    invalid options or arguments
-  130  generate was interrupted; the same command resumes it
+  130  generate or relabel was interrupted; the same command resumes it
 """,
     no_args_is_help=True,
     add_completion=False,
@@ -58,6 +59,7 @@ app.command(rich_help_panel=_GENERATE)(plan)
 app.command(rich_help_panel=_GENERATE)(generate)
 app.command(rich_help_panel=_GENERATE)(merge)
 app.command(rich_help_panel=_GENERATE)(verify)
+app.command(rich_help_panel=_GENERATE)(relabel)
 app.command(rich_help_panel=_INSPECT)(check)
 app.command(rich_help_panel=_INSPECT)(info)
 app.command(rich_help_panel=_INSPECT)(sample)

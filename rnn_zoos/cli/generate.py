@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from rnn_zoos.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from rnn_zoos.generation.engines.engine import Engine
+    from rnn_zoos.networks.architecture import Architecture
 
 _MAX_TABLE_ROWS = 1000  # of a plan that is printed as a table
 
@@ -140,13 +142,15 @@ def generate(
       rnn-zoos generate formal-languages --preset paper --out zoos/paper \\
           --engine ray --address head:6379
     """
+    from rnn_zoos.format.columns import relabel_hint
     from rnn_zoos.generation.engines.engine import generate as generate_zoo
     from rnn_zoos.generation.plan import make_plan
 
     chosen_part = _parse_part(part)
-    chosen, reason = _choose_backend(backend, engine)
     digits = mnist or ("embedded" if preset == "demo" else "hub")
-    zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, backend=chosen, mnist=digits)
+    zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, mnist=digits)
+    chosen, reason = _choose_backend(backend, engine, zoo_plan.architecture, device or ())
+    zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
     chosen_engine = _EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
@@ -161,15 +165,18 @@ def generate(
         return
     rows = sum(split["rows"] for split in manifest.splits.values())
     print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
+    for line in relabel_hint(out, manifest, zoo_plan.family):
+        print(line)
 
 
-def _choose_backend(backend: str, engine: str) -> tuple[str, str]:
+def _choose_backend(backend: str, engine: str, architecture: Architecture, devices: Sequence[str]) -> tuple[str, str]:
     """Return the backend to use, and why."""
-    from rnn_zoos.generation.trainers.backends import BACKENDS, choose_backend
+    from rnn_zoos.generation.trainers.backends import BACKENDS, check_architecture, choose_backend
 
     if engine == "ray" and backend in BACKENDS:
+        check_architecture(backend, architecture)
         return backend, "as requested"  # the cluster's nodes have to support it, not this machine
-    return choose_backend(backend)
+    return choose_backend(backend, architecture, devices if engine == "local" else ())
 
 
 def _parse_part(part: str | None) -> tuple[int, int]:

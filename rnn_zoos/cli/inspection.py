@@ -29,14 +29,18 @@ def check(
 
     Reads every file and checks hashes, shapes, index rows, the assignment of
     tasks, and splits. Prints one line per finding. The exit status is 1 if
-    there are findings, 0 otherwise.
+    there are findings, 0 otherwise. Labels that an older version did not
+    measure may be missing; `rnn-zoos relabel` adds them.
 
     \b
     Examples:
       rnn-zoos check zoos/formal-languages
       rnn-zoos check zoos/formal-languages --repair
     """
+    from rnn_zoos.families.registry import task_family
     from rnn_zoos.format.check import check_zoo
+    from rnn_zoos.format.columns import relabel_hint
+    from rnn_zoos.format.manifest import read_manifest
 
     if repair:
         from rnn_zoos.generation.writing.directory import repair as remove_left_over
@@ -54,6 +58,9 @@ def check(
         )
         raise typer.Exit(1)
     print(f"{directory}: conforms to format 1.")
+    manifest = read_manifest(directory)
+    for line in relabel_hint(directory, manifest, task_family(manifest.zoo)):
+        print(line)
 
 
 def info(zoo: DirectoryOrName, revision: Revision = None, as_json: AsJson = False) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from torch import Tensor
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, to_integers
+
+if TYPE_CHECKING:
+    from rnn_zoos.families.labels import Label
 
 SPLITS = ("train", "validation", "test", "ood")
 """In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
@@ -123,6 +126,7 @@ class TaskFamily(ABC):
             instance of it is passed as `evaluation` below.
         task_columns: Columns of the index that describe a task.
         label_columns: Columns of the index with what `evaluate` measures.
+        further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
         imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it.
     """
 
@@ -132,12 +136,18 @@ class TaskFamily(ABC):
     evaluation_type: ClassVar[type]
     task_columns: ClassVar[Mapping[str, Column]]
     label_columns: ClassVar[Mapping[str, Column]]
+    further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({})
     imported_label_columns: ClassVar[Mapping[str, Column]]
+
+    @property
+    def labels(self) -> dict[str, Column]:
+        """The columns of all labels that are measured, in order."""
+        return {**self.label_columns, **{name: label.column for name, label in self.further_labels.items()}}
 
     @property
     def columns(self) -> dict[str, Column]:
         """All columns of the index, in order."""
-        return {**PLAN_COLUMNS, **self.task_columns, **self.label_columns, **PLACE_COLUMNS}
+        return {**PLAN_COLUMNS, **self.task_columns, **self.labels, **PLACE_COLUMNS}
 
     @property
     def imported_columns(self) -> dict[str, Column]:

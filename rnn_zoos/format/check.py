@@ -1,22 +1,23 @@
 """`check_zoo`: does a directory conform to format 1?
 
-This file compares the files with the manifest, and the manifest with its task family. The rows of the index are checked
-in `check_rows.py`, the tensors in `check_tensors.py`. Every check yields findings: one sentence per contradiction.
+This file compares the files with the manifest, and the manifest with its task family. Columns are compared in
+`columns.py`, the rows of the index in `check_rows.py`, the tensors in `check_tensors.py`. Every check yields findings:
+one sentence per contradiction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 
 from rnn_zoos.errors import IntegrityError, ZooError
-from rnn_zoos.families.family import SPLITS, Column, TaskFamily
+from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check_rows import check_order, check_rows
 from rnn_zoos.format.check_tensors import TensorCheck, check_digits
+from rnn_zoos.format.columns import check_columns, columns_of
 from rnn_zoos.format.files import check_bytes
 from rnn_zoos.format.index import index_schema, read_index
 from rnn_zoos.format.manifest import (
@@ -25,6 +26,7 @@ from rnn_zoos.format.manifest import (
     MANIFEST,
     PRESET,
     PUBLISHED,
+    RELABELLING,
     UNFINISHED,
     Manifest,
     index_path,
@@ -32,7 +34,8 @@ from rnn_zoos.format.manifest import (
 )
 
 _UNLISTED_FILES = (MANIFEST, CARD, PRESET, ".lock", ".gitattributes")
-_UNLISTED_FOLDERS = ("data", "figures", PUBLISHED, ".git", ".cache")  # .cache: left by `hf download --local-dir`
+# .cache is left by `hf download --local-dir`.
+_UNLISTED_FOLDERS = ("data", "figures", PUBLISHED, RELABELLING, ".git", ".cache")
 
 
 def check_zoo(directory: Path) -> list[str]:
@@ -66,10 +69,11 @@ def check_zoo(directory: Path) -> list[str]:
         findings += _check_manifest(manifest, family)
     except (KeyError, TypeError, ZooError) as error:
         return [*findings, f"{MANIFEST}: the settings are incomplete or invalid ({type(error).__name__}: {error})."]
-    columns = _expected_columns(manifest, family)
+    column_findings = list(check_columns(manifest, family))
+    schema = index_schema(columns_of(manifest))
     tables = _read_indexes(directory, manifest, damaged)
-    findings += _check_schemas(tables, columns)
-    tables = {split: table for split, table in tables.items() if _has_columns(table, columns)}
+    findings += [*column_findings, *_check_schemas(tables, schema)]
+    tables = {split: table for split, table in tables.items() if not column_findings and _has_schema(table, schema)}
     findings += check_order(tables)
     findings += check_rows(tables, manifest, family)
     digits, digit_findings = check_digits(directory, manifest, damaged)
@@ -104,7 +108,6 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     """
     settings = dict(manifest.settings)
     architecture = family.architecture(settings["cell"], settings["num_layers"], settings["hidden_size"])
-    columns = {name: asdict(column) for name, column in _expected_columns(manifest, family).items()}
     if manifest.imported is None:
         rollouts = family.rollout_shapes(family.evaluation_type(**settings["evaluation"]))
     else:
@@ -113,7 +116,6 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
         ("architecture", manifest.architecture, architecture),
         ("settings.seed", settings["seed"], manifest.seed),
         ("settings.runs", settings["runs"], manifest.runs),
-        ("columns", dict(manifest.columns), columns),
         ("rollouts", dict(manifest.rollouts), rollouts),
         ("splits", list(manifest.splits), list(SPLITS)),
         ("the sum of runs over all splits", sum(counts["runs"] for counts in manifest.splits.values()), manifest.runs),
@@ -135,10 +137,6 @@ def _expected_files(manifest: Manifest) -> set[str]:
     return paths
 
 
-def _expected_columns(manifest: Manifest, family: TaskFamily) -> dict[str, Column]:
-    return family.columns if manifest.imported is None else family.imported_columns
-
-
 def _read_indexes(directory: Path, manifest: Manifest, damaged: set[str]) -> dict[str, pa.Table]:
     """Return split -> index of the indexes that are listed and undamaged."""
     paths = {split: index_path(split) for split in SPLITS}
@@ -149,15 +147,14 @@ def _read_indexes(directory: Path, manifest: Manifest, damaged: set[str]) -> dic
     }
 
 
-def _has_columns(table: pa.Table, columns: Mapping[str, Column]) -> bool:
-    return bool(table.schema.remove_metadata().equals(index_schema(columns)))
+def _has_schema(table: pa.Table, schema: pa.Schema) -> bool:
+    return bool(table.schema.remove_metadata().equals(schema))
 
 
-def _check_schemas(tables: Mapping[str, pa.Table], columns: Mapping[str, Column]) -> Iterator[str]:
+def _check_schemas(tables: Mapping[str, pa.Table], schema: pa.Schema) -> Iterator[str]:
     for split, table in tables.items():
-        if not _has_columns(table, columns):
-            expected = ", ".join(f"{name} {column.dtype}" for name, column in columns.items())
-            yield f"{index_path(split)} has the columns {_describe(table.schema)}; expected {expected}."
+        if not _has_schema(table, schema):
+            yield f"{index_path(split)} has the columns {_describe(table.schema)}; expected {_describe(schema)}."
 
 
 def _describe(schema: pa.Schema) -> str:
@@ -165,6 +162,6 @@ def _describe(schema: pa.Schema) -> str:
 
 
 def _check_row_count(split: str, table: pa.Table, manifest: Manifest) -> Iterator[str]:
-    expected = manifest.splits[split]["rows"]
-    if table.num_rows != expected:
-        yield f"{MANIFEST} counts {expected} rows of {split}; {index_path(split)} has {table.num_rows}."
+    path = index_path(split)
+    for expected in {manifest.splits[split]["rows"], manifest.files[path].rows} - {table.num_rows}:
+        yield f"{MANIFEST} counts {expected} rows of {split}; {path} has {table.num_rows}."

@@ -11,11 +11,12 @@ import pyarrow as pa
 import torch
 
 from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.labels import is_fraction
+from rnn_zoos.format.columns import known_columns
 from rnn_zoos.format.manifest import Manifest, index_path
 
 _ROWS_AT_ONCE = 10_000
-_FRACTIONS = ("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy")
-"""Labels with values from 0 to 1."""
+_GAP = {"generalization_gap", "eval_loss", "train_loss"}  # the first is the difference of the others
 
 
 def check_order(tables: Mapping[str, pa.Table]) -> Iterator[str]:
@@ -31,14 +32,18 @@ def check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskF
     """Yield findings about single rows, then about tasks and runs, then about the assignment of tasks to runs.
 
     Args:
-        tables: Split -> index with the expected columns.
+        tables: Split -> index with the columns of the manifest, which have no findings.
         manifest: The zoo's manifest.
         family: Its task family.
     """
     runs = _Runs()
+    labels = known_columns(manifest, family).keys() & manifest.columns.keys()
+    fractions = {name for name in labels if is_fraction(family, name)}
+    losses = {name for name in labels if name.endswith("loss")}
     for row in _rows(tables):
         runs.add(row)
-        yield from _check_values(row, manifest)
+        yield from _check_place(row, manifest)
+        yield from _check_labels(row, fractions, losses)
     yield from runs.findings(manifest)
     if manifest.imported is None:
         yield from _check_assignment(tables, manifest, family)
@@ -96,21 +101,26 @@ class _Runs:
                 )
 
 
-def _check_values(row: dict[str, Any], manifest: Manifest) -> Iterator[str]:
-    """Yield findings about the split, step and labels of one row."""
+def _check_place(row: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
+    """Yield findings about the split and step of one row."""
     where = _name(row)
     if row["split"] != row["file"]:
         yield f"{where}: split is {row['split']!r} in {index_path(row['file'])}."
     if row["step"] not in manifest.snapshots:
         yield f"{where}: the zoo has no snapshots at this step, only at {manifest.snapshots}."
+
+
+def _check_labels(row: Mapping[str, Any], fractions: set[str], losses: set[str]) -> Iterator[str]:
+    """Yield findings about the labels of one row; of labels that are not known only whether they are finite."""
+    where = _name(row)
     for name, value in row.items():
         if isinstance(value, float) and not np.isfinite(value):
             yield f"{where}: {name} is {value}; expected a finite number."
-        elif name in _FRACTIONS and not 0 <= value <= 1:
+        elif name in fractions and not 0 <= value <= 1:
             yield f"{where}: {name} is {value}; expected 0 to 1."
-        elif name.endswith("loss") and value < 0:
+        elif name in losses and value < 0:
             yield f"{where}: {name} is {value}; expected at least 0."
-    if "generalization_gap" in row:
+    if row.keys() >= _GAP:
         gap = row["eval_loss"] - row["train_loss"]
         if abs(row["generalization_gap"] - gap) > 1e-5 * (1 + abs(row["eval_loss"])):
             yield f"{where}: generalization_gap is {row['generalization_gap']}; expected eval_loss - train_loss, {gap}."

@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import SIDE
 from rnn_zoos.format.files import DTYPES, FileEntry, json_bytes, write_json
@@ -34,8 +35,13 @@ PUBLISHED = "published"
 """Folder of a zoo with what is published in addition to its own files: card, preset, figures, data/."""
 UNFINISHED = "unfinished"
 """Folder with the plan and the index rows of the finished shards, until the zoo is complete."""
+RELABELLING = "relabelling"
+"""Folder with labels that are being added to a zoo. While it contains a manifest, those files replace the zoo's own."""
 
 _MAX_BYTES = 256 << 20  # of a manifest: enough for a million shards
+_MAX_ROW_BYTES = 1 << 40  # of one tensor in one row: far below where sizes overflow
+_MAX_AXES = 8
+_MAX_STEP = 1 << 31  # steps are int32 in the index
 _MADE = {"backend", "versions", "machine", "seconds"}
 _SHA256 = re.compile("[0-9a-f]{64}")
 _REMEDY = "Replace it with an intact copy, or generate the zoo again in another directory."
@@ -152,9 +158,15 @@ def read_manifest(directory: Path) -> Manifest:
 
     Raises:
         FormatError: `directory` is not a finished zoo of format 1, or its manifest is damaged.
+        IntegrityError: The index is being replaced by one with further labels.
         UnknownNameError: The manifest names a cell type that does not exist.
     """
     path = directory / MANIFEST
+    if (directory / RELABELLING / MANIFEST).is_file():
+        raise IntegrityError(
+            f"The index of {directory} is being replaced by one with further labels. Try again in a moment; if that "
+            f"was interrupted, finish it with: rnn-zoos relabel {directory}"
+        )
     if not path.is_file():
         if (directory / UNFINISHED).is_dir():
             raise FormatError(f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it.")
@@ -216,6 +228,7 @@ def _requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
     shards, files = sum(split["shards"] for split in manifest.splits.values()), len(manifest.files)
     yield f"splits counts {shards} shards, but files has only {files} entries", shards <= files
     for path, entry in manifest.files.items():
+        yield f"the file {path!r} has characters that no file of a zoo has", path.isascii() and path.isprintable()
         parts = PurePosixPath(path)
         yield f"the file {path!r} is not inside the zoo", not parts.is_absolute() and ".." not in parts.parts
         valid = _is_count(entry.bytes) and _is_count(entry.rows) and bool(_SHA256.fullmatch(str(entry.sha256)))
@@ -224,10 +237,47 @@ def _requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
         valid = dtype in DTYPES and all(map(_is_count, shape))
         yield f"the rollouts {name} have dtype {dtype} and shape {shape}", valid
     for name, column in manifest.columns.items():
-        valid = column.keys() == {"dtype", "description", "unit"} and column["dtype"] in ARROW_TYPES
+        strings = column.keys() == {"dtype", "description", "unit"} and all(isinstance(v, str) for v in column.values())
+        valid = strings and column["dtype"] in ARROW_TYPES
         yield f"the column {name} is described as {dict(column)}", valid
     yield f"made must have {', '.join(sorted(_MADE))}", manifest.made.keys() >= _MADE
+    yield from _value_requirements(manifest)
+    yield from _size_requirements(manifest)
+
+
+def _value_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
+    """Yield requirements on single values that are shown, or that the task family computes with."""
+    texts = (manifest.zoo, manifest.preset, manifest.made["machine"], manifest.made["backend"])
+    yield "zoo, preset, machine and backend must be texts", all(isinstance(text, str) for text in texts)
+    yield "versions must be an object", isinstance(manifest.made["versions"], dict)
+    yield f"seconds is {manifest.made['seconds']!r}; expected a number", _is_number(manifest.made["seconds"])
+    decays = manifest.settings["weight_decay"]
+    valid = isinstance(decays, list) and bool(decays) and all(map(_is_number, decays))
+    yield f"weight_decay is {decays!r}; expected a list of numbers", valid
+    yield f"seed is {manifest.seed!r}; expected an integer", type(manifest.seed) is int
+    if manifest.imported is not None:
+        layout = manifest.imported["layout"]
+        yield f"imported has the layout {layout!r}; expected a text", isinstance(layout, str)
+    for split, counts in manifest.splits.items():
+        index = manifest.files.get(index_path(split))
+        rows = 0 if index is None else index.rows
+        matches = (rows == 0) == (counts["rows"] == 0)  # loaders skip a split without rows
+        yield f"splits counts {counts['rows']} rows of {split}; its index has {rows}", matches
+
+
+def _size_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
+    """Yield requirements on sizes: without them, a tensor of no rows or a number of steps could overflow."""
+    yield f"settings: snapshots must be below {_MAX_STEP}", all(step < _MAX_STEP for step in manifest.snapshots)
+    for kind in ("shards", "rollouts"):
+        for name, (dtype, shape) in manifest.tensors(kind).items():
+            size = DTYPES[dtype]().itemsize * prod(max(length, 1) for length in shape)
+            valid = len(shape) <= _MAX_AXES and size <= _MAX_ROW_BYTES
+            yield f"{name} of one row in {kind} would have the shape {shape}, {size:,} bytes", valid
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

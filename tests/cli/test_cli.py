@@ -14,9 +14,11 @@ import pytest
 import typer
 from conftest import ZOOS, contents, generate_in_process
 from damage import edit_index
+from old_zoos import InlinePool, remove_labels
 
 from rnn_zoos.cli import app as cli
 from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.writing import relabel as relabelling
 
 COMMANDS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
 COMMANDS = {name.rstrip("_"): function for name, function in COMMANDS.items()}
@@ -231,3 +233,48 @@ def test_the_command_is_installed_and_fails_without_a_traceback():
     assert done.returncode == 1 and done.stderr.startswith(
         "Error: nowhere is neither a directory nor the name of a zoo"
     )
+
+
+@pytest.fixture
+def old_zoo(zoo, tmp_path, monkeypatch):
+    """Return a zoo that lacks two labels; they are measured in the process of the test."""
+    monkeypatch.setattr(relabelling, "WorkerPool", InlinePool)
+    return remove_labels(shutil.copytree(zoo("formal-languages"), tmp_path / "zoo"), "finished", "loss")
+
+
+def test_relabel_says_what_is_missing_adds_it_and_has_nothing_to_do_then(old_zoo, zoo, rnn_zoos):
+    before = contents(old_zoo)
+    status, out, _ = rnn_zoos("relabel", old_zoo, "--dry-run", "--workers", 2)
+    assert status == 0 and "lacks finished, loss. Measuring 21 snapshots with 2 processes would take about" in out
+    status, out, _ = rnn_zoos("relabel", old_zoo, "--dry-run", "--labels", "loss", "--json")
+    found = json.loads(out)
+    assert status == 0 and found["labels"] == ["loss"] and found["snapshots"] == 21 and found["seconds"] > 0
+    assert contents(old_zoo) == before
+    status, out, _ = rnn_zoos("relabel", old_zoo, "--labels", "loss")
+    assert status == 0 and out == f"{old_zoo}: added loss, measured on 21 snapshots.\n"
+    status, out, _ = rnn_zoos("relabel", old_zoo, "--json")
+    assert status == 0 and json.loads(out)["labels"] == ["finished"]
+    assert contents(old_zoo) == contents(zoo("formal-languages"))
+    for options in ([], ["--dry-run"], ["--labels", "loss, finished"]):
+        status, out, _ = rnn_zoos("relabel", old_zoo, *options)
+        assert status == 0 and "nothing to add" in out
+    status, _, err = rnn_zoos("relabel", old_zoo, "--labels", "los")
+    assert status == 1 and "Unknown label 'los'" in err
+
+
+def test_check_points_to_relabel(old_zoo, zoo, rnn_zoos):
+    status, out, _ = rnn_zoos("check", old_zoo)
+    assert status == 0 and "conforms to format 1" in out
+    assert f"It lacks the labels finished, loss. Add them with: rnn-zoos relabel {old_zoo}" in out
+    assert "relabel" not in rnn_zoos("check", zoo("formal-languages"))[1]
+
+
+def test_relabel_that_is_interrupted_says_how_to_resume(old_zoo, monkeypatch, rnn_zoos):
+    before = contents(old_zoo)
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(relabelling, "measure_shard", interrupt)
+    status, _, err = rnn_zoos("relabel", old_zoo)
+    assert status == 130 and "Run the same command again to resume" in err and contents(old_zoo) == before

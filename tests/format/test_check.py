@@ -112,7 +112,7 @@ def test_check_finds_rollouts_that_refer_to_missing_digits(zoo, tmp_path):
         (lambda data: data["settings"].update(seed=1), "settings.seed is 1"),
         (lambda data: data.update(seed=1), "seed 1 assigns"),
         (lambda data: data["splits"]["train"].update(runs=99), "the sum of runs over all splits"),
-        (lambda data: data["columns"]["accuracy"].update(dtype="float64"), "columns is"),
+        (lambda data: data["columns"]["accuracy"].update(dtype="float64"), "the column accuracy is"),
         (lambda data: data["rollouts"].pop("log_probs"), "rollouts is"),
         (lambda data: data["settings"].pop("evaluation"), "settings are incomplete or invalid"),
         (lambda data: data["settings"].update(evaluation={"strings": 1}), "settings are incomplete or invalid"),

@@ -10,6 +10,7 @@ from rnn_zoos.errors import StorageError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.generation.measuring import loading_speed, trainer_speed
 from rnn_zoos.generation.measuring.loading_speed import (
+    LOADER_METHODS,
     RANDOM_METHODS,
     SPLIT,
     STREAM_METHODS,
@@ -22,7 +23,6 @@ from rnn_zoos.generation.trainers.stacked import StackedTrainer
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.machine import commit, describe_machine, update_flop
 from rnn_zoos.networks.architecture import Architecture
-from rnn_zoos.networks.weights import stack_weights
 
 
 def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
@@ -47,11 +47,11 @@ def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
 
 
 def test_loading_is_measured_with_every_method_and_leaves_no_files(tmp_path, monkeypatch):
-    random, streams = ("load_dataset", "numpy memmap"), ("load_dataset, streaming",)
+    random, streams = ("load_dataset", "torch_dataset", "numpy memmap"), ("load_dataset, streaming",)
     monkeypatch.setattr(loading_speed, "RANDOM_METHODS", {name: RANDOM_METHODS[name] for name in random})
     monkeypatch.setattr(loading_speed, "STREAM_METHODS", {name: STREAM_METHODS[name] for name in streams})
     measured = measure_loading(None, 8, batch=5, repeats=1, scratch=tmp_path)
-    assert [row["way"] for row in measured["results"]] == [*random, *streams]
+    assert [row["way"] for row in measured["results"]] == [*random, *LOADER_METHODS, *streams]
     assert measured["zoo"]["rows"] == 72 and measured["index"].keys() == {"open all splits, s", "filter by accuracy, s"}
     assert all(row["rows/s"] > 0 and row["first pass, s"] > 0 for row in measured["results"])
     base = next(row for row in measured["results"] if row["way"] == "numpy memmap")
@@ -76,7 +76,7 @@ def test_every_loading_method_gives_the_same_weights(tmp_path):
             assert found["run"] == index.take(order)["run"].to_pylist()
             continue
         if isinstance(found, list):
-            found = stack_weights(found)
+            found = {name: np.stack([row[name] for row in found]) for name in names}
         tensors = [found[name] for name in names] if isinstance(found, dict) else [found]
         flat = np.concatenate([np.asarray(tensor).reshape(4, -1) for tensor in tensors], axis=1)
         assert np.array_equal(flat, expected), method

@@ -61,13 +61,14 @@ def test_another_backend_reports_how_close_early_weights_are(zoo):
 
 
 def test_zoos_with_other_digits_and_imported_zoos_are_refused(zoo, monkeypatch, tmp_path):
+    digits, languages = zoo("sequential-mnist"), zoo("formal-languages")  # made before plans get other digits
     monkeypatch.setattr(Plan, "digits", lambda plan: {"origin": "mnist", "sha256": "0" * 64})
     with pytest.raises(DigitsError, match="Give their --mnist"):
-        verify(zoo("sequential-mnist"))
-    manifest = read_manifest(zoo("formal-languages"))
+        verify(digits)
+    manifest = read_manifest(languages)
     from dataclasses import replace
 
-    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
-    replace(manifest, imported={"source": "elsewhere"}).write(out)
+    out = shutil.copytree(languages, tmp_path / "zoo")
+    replace(manifest, imported={"layout": "elsewhere"}).write(out)
     with pytest.raises(FormatError, match="was imported, not generated"):
         verify(out)

@@ -1,0 +1,52 @@
+"""Further labels of a family are measured with those of `evaluate`, or alone, with equal bits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from old_zoos import LabelledLanguages
+
+from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.labels import Snapshot, is_fraction, measure, measure_labels
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.model import RecurrentNetwork
+
+FAMILY = LabelledLanguages()
+
+
+@pytest.fixture
+def snapshot():
+    network = RecurrentNetwork(Architecture("gru", 1, 6, 5, 6))
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter) / (number + 1))
+    return Snapshot(network, seed=3, run=4, task=101, step=7, evaluation=LanguageEvaluation(strings=17, rollouts=2))
+
+
+def test_a_further_label_comes_after_those_of_evaluate_and_changes_none(snapshot):
+    measured = measure(FAMILY, snapshot)
+    plain = measure(FormalLanguages(), snapshot)
+    assert list(measured.labels) == list(FAMILY.labels) == [*FormalLanguages().labels, "weight_norm"]
+    assert {**measured.labels, **plain.labels} == measured.labels
+    assert all(torch.equal(measured.rollouts[name], plain.rollouts[name]) for name in plain.rollouts)
+    assert list(FAMILY.columns)[-4:] == ["loss", "weight_norm", "shard", "row"]
+
+
+@pytest.mark.parametrize("names", [["loss"], ["weight_norm"], ["weight_norm", "accuracy"], ["loss", "finished"], []])
+def test_labels_alone_have_the_bits_that_they_have_together(names, snapshot):
+    measured = measure(FAMILY, snapshot).labels
+    assert measure_labels(FAMILY, snapshot, names) == {name: measured[name] for name in names}
+    assert list(measure_labels(FAMILY, snapshot, names)) == names
+
+
+def test_evaluate_is_not_run_for_further_labels_alone(snapshot, monkeypatch):
+    monkeypatch.setattr(LabelledLanguages, "evaluate", None)
+    assert measure_labels(FAMILY, snapshot, ["weight_norm"]).keys() == {"weight_norm"}
+
+
+def test_fractions_are_the_known_ones_and_those_whose_entry_says_so(monkeypatch):
+    assert is_fraction(FAMILY, "count_accuracy") and not is_fraction(FAMILY, "loss")
+    assert not is_fraction(FAMILY, "weight_norm") and not is_fraction(FAMILY, "unknown")
+    label = replace(LabelledLanguages.further_labels["weight_norm"], fraction=True)
+    monkeypatch.setattr(LabelledLanguages, "further_labels", {"weight_norm": label})
+    assert is_fraction(FAMILY, "weight_norm")
