@@ -1,6 +1,6 @@
 """Zoos on the Hugging Face Hub: files of one commit, in the cache of `huggingface_hub`, each verified once.
 
-Requests that fail for a transient reason are repeated; what remains becomes an error of `rnn_zoos.errors`.
+How a request is repeated, and which error its failure becomes: `rnn_zoos.loaders.downloads`.
 """
 
 from __future__ import annotations
@@ -18,40 +18,26 @@ from huggingface_hub import (
     cached_assets_path,
     constants,
     get_hf_file_metadata,
-    hf_hub_download,
     hf_hub_url,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError comes from httpx or httpx2
     EntryNotFoundError,
-    FileMetadataError,
-    GatedRepoError,
     HfHubHTTPError,
     HTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from rnn_zoos.errors import FormatError, HubError, IntegrityError, StorageError, ZooError
+from rnn_zoos.errors import FormatError, HubError, IntegrityError, ZooError
 from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.manifest import MANIFEST, Manifest, read_manifest
+from rnn_zoos.loaders.downloads import Request, download
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """OWNER/NAME."""
 
 _HUB_SCHEME = "hf://datasets/"
 _COMMIT = re.compile("[0-9a-f]{40}")
-
-TRIES = 5
-"""How often a request is sent before its failure is reported."""
-TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
-"""HTTP statuses after which the same request may succeed later."""
-LOG_IN_HINT = "log in with `hf auth login`, or set HF_TOKEN"
-_FIRST_WAIT = 1.0  # seconds, doubled after every attempt
-_LONGEST_WAIT = 60.0  # seconds, even if the server asks for more
-_RETRY_LATER = "Run the same command again later; downloaded files are kept."
 _REPORT_DAMAGE = "report this to its owner, or give another revision."
 
 
@@ -92,7 +78,7 @@ class HubRevision:
 
     def manifest(self) -> Manifest:
         """Return the manifest; a damaged cached copy is downloaded again, once. Raises FormatError, HubError."""
-        path = _download(self._request(MANIFEST))
+        path = download(self._request(MANIFEST))
         try:
             return read_manifest(path.parent)
         except FormatError as damage:
@@ -109,7 +95,7 @@ class HubRevision:
             HubError: if the file cannot be downloaded.
             IntegrityError: if its bytes do not match the manifest.
         """
-        path = _download(self._request(file))
+        path = download(self._request(file))
         try:
             _verify_once(path, entry, f"It is the copy of {self} in the cache.")
             return path
@@ -118,12 +104,12 @@ class HubRevision:
         _verify_once(path, entry, f"It was downloaded twice from {self}: {_REPORT_DAMAGE}")
         return path
 
-    def _request(self, file: str) -> _Request:
-        return _Request(self.repo, file, self.commit, self.token)
+    def _request(self, file: str) -> Request:
+        return Request(self.repo, file, self.commit, self.token)
 
     def _download_again(self, file: str, damage: ZooError) -> Path:
         try:
-            return _download(self._request(file), force=True)
+            return download(self._request(file), force=True)
         except HubError as error:
             raise IntegrityError(f"{damage} Downloading it again failed: {error}") from error
 
@@ -140,12 +126,12 @@ def find_revision(repo: str, revision: str | None = None, token: str | None = No
     """
     if token is not None and not re.fullmatch(r"[!-~]+", token):  # the HTTP client would quote it in its error
         raise HubError("The token contains whitespace or other characters that no token has. Pass it as it was issued.")
-    request = _Request(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token)
-    path = _cached_manifest(request) or _download(request)
+    request = Request(repo, MANIFEST, revision or constants.DEFAULT_REVISION, token)
+    path = _cached_manifest(request) or download(request)
     return HubRevision(repo, path.parent.name, token)  # cache/snapshots/COMMIT/zoo.json
 
 
-def _cached_manifest(request: _Request) -> Path | None:
+def _cached_manifest(request: Request) -> Path | None:
     """Return the cached manifest of a branch or tag if it is current, or, with a warning, if the Hub does not say so.
 
     `hf_hub_download` returns a cached file in both cases, silently. Asking costs it one request, too.
@@ -157,16 +143,16 @@ def _cached_manifest(request: _Request) -> Path | None:
         cached = try_to_load_from_cache(request.repo, request.file, **location)
         if not isinstance(cached, str):
             return None
+        path = Path(cached)
         url = hf_hub_url(request.repo, request.file, **location)
         found = get_hf_file_metadata(url, token=request.token, timeout=constants.HF_HUB_ETAG_TIMEOUT).commit_hash
         reason = "its answer names no commit"
     except (RevisionNotFoundError, EntryNotFoundError, ValueError):
-        return None  # `_download` raises the same, and explains it
+        return None  # `download` raises the same, and explains it
     except HTTPError as error:
         found, reason = None, type(error).__name__
         if isinstance(error, HfHubHTTPError):
             reason = f"status {error.response.status_code}"
-    path = Path(cached)
     commit = path.parent.name
     if found is None:
         warnings.warn(
@@ -204,120 +190,3 @@ def _verified_folder() -> Path:
     with suppress(OSError, ValueError):
         return cached_assets_path("rnn-zoos", "verified")
     return Path(constants.HF_ASSETS_CACHE, "rnn-zoos")
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A file of a dataset repository, at a branch, tag or commit."""
-
-    repo: str
-    file: str
-    revision: str
-    token: str | None = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"{self.file} of {self.repo} (revision {self.revision})"
-
-
-def _download(request: _Request, force: bool = False) -> Path:
-    """Return the cached file, downloaded if it is not cached or `force` is set; transient failures are retried."""
-    for attempt in range(1, TRIES + 1):
-        try:
-            path = hf_hub_download(
-                request.repo,
-                request.file,
-                repo_type="dataset",
-                revision=request.revision,
-                token=request.token,
-                force_download=force,
-            )
-            return Path(path)
-        except (OSError, ValueError, HTTPError) as error:
-            if attempt == TRIES or not _is_transient(error):
-                raise _explain(error, request, attempt) from error
-            time.sleep(wait_seconds(error, attempt))
-    raise AssertionError("the last attempt returns or raises")
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """Return the cause of the client's wrappers for "no answer and not cached" and "no answer to a forced download"."""
-    wrapped = isinstance(error, LocalEntryNotFoundError) or (
-        isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError)
-    )
-    return error.__cause__ if wrapped and error.__cause__ is not None else error
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, LocalEntryNotFoundError):
-        return False  # the client itself has tried six times
-    error = root_cause(error)
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in TRANSIENT_STATUSES
-    if type(error) is OSError:
-        return error.errno is None  # how the client reports a file that was truncated
-    return isinstance(error, HTTPError)  # no answer: refused, reset, timed out
-
-
-def wait_seconds(error: BaseException, attempt: int) -> float:
-    """Return the seconds to wait before the next attempt: what the server asks for, or exponential backoff."""
-    error = root_cause(error)
-    if isinstance(error, HfHubHTTPError):
-        retry_after = error.response.headers.get("Retry-After", "")
-        if retry_after.isdecimal():
-            return min(float(retry_after), _LONGEST_WAIT)
-    return float(min(_FIRST_WAIT * 2 ** (attempt - 1), _LONGEST_WAIT))
-
-
-def _explain(error: BaseException, request: _Request, attempts: int) -> Exception:
-    """Return the error to raise instead. It never quotes the client's message, which may contain the token."""
-    cause = root_cause(error)
-    times = "" if attempts == 1 else f", {attempts} times"
-    if isinstance(cause, HfHubHTTPError):
-        return _explain_answer(cause, request, times)
-    if isinstance(cause, (OfflineModeIsEnabled, LocalEntryNotFoundError)):
-        return HubError(
-            f"{request} is not in the cache, and HF_HUB_OFFLINE forbids downloading it. Load it once without "
-            "HF_HUB_OFFLINE, or give a directory."
-        )
-    if isinstance(cause, (HTTPError, FileMetadataError)):
-        return HubError(
-            f"{request} could not be downloaded from {constants.ENDPOINT}{times} ({type(cause).__name__}), and is not "
-            "in the cache. Check the network, then run the same command again; downloaded files are kept."
-        )
-    if isinstance(cause, OSError) and cause.errno is None:
-        return HubError(f"{request} was truncated{times}. {_RETRY_LATER}")
-    if isinstance(cause, OSError):
-        return StorageError(
-            f"{request} could not be stored in {constants.HF_HUB_CACHE}: {cause.strerror}. Free some space, fix the "
-            "permissions, or set HF_HOME to another folder."
-        )
-    return HubError(
-        f"{request} is not a valid name on the Hub. Expected OWNER/NAME, and a branch, a tag or a commit hash."
-    )
-
-
-def _explain_answer(error: HfHubHTTPError, request: _Request, times: str) -> ZooError:
-    """Return the error for an HTTP status other than success."""
-    repo, file, hub, status = request.repo, request.file, constants.ENDPOINT, error.response.status_code
-    if isinstance(error, GatedRepoError):
-        return HubError(f"{repo} is gated: accept its terms at {hub}/datasets/{repo}, then {LOG_IN_HINT}.")
-    if isinstance(error, RepositoryNotFoundError):
-        access = "the given token has no access to it" if request.token else "it is private"
-        return HubError(
-            f"{repo} is not a local directory, and {hub} has no dataset of that name, or {access}. Check the spelling; "
-            f"to read a private zoo, {LOG_IN_HINT}."
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return HubError(f"{repo} has no revision {request.revision!r}. Expected a branch, a tag or a commit hash.")
-    if isinstance(error, EntryNotFoundError) and file == MANIFEST:
-        return FormatError(
-            f"{repo} (revision {request.revision}) is not a zoo: it has no {MANIFEST}. Expected a published zoo."
-        )
-    if isinstance(error, EntryNotFoundError):
-        return IntegrityError(
-            f"{file} is missing from {repo} (revision {request.revision}), although {MANIFEST} lists it. Report this "
-            "to its owner."
-        )
-    if status in (401, 403):
-        return HubError(f"{hub} refuses the token for {repo} (status {status}). To use another, {LOG_IN_HINT}.")
-    return HubError(f"{request} could not be downloaded: {hub} answered with status {status}{times}. {_RETRY_LATER}")

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 )
 
 from rnn_zoos.errors import HubError, StorageError, ZooError
-from rnn_zoos.loaders.hub import LOG_IN_HINT, TRANSIENT_STATUSES, TRIES, wait_seconds
+from rnn_zoos.loaders.downloads import LOG_IN_HINT, TRANSIENT_STATUSES, TRIES, wait_seconds
 
 T = TypeVar("T")
 

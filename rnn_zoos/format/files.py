@@ -22,7 +22,7 @@ import pyarrow as pa
 import safetensors
 import safetensors.numpy
 
-from rnn_zoos.errors import FormatError, IntegrityError, StorageError
+from rnn_zoos.errors import FormatError, IntegrityError, StorageError, ZooError
 
 Array = npt.NDArray[Any]
 
@@ -106,7 +106,7 @@ def new_directory(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_directory(path.parent)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, (ZooError, ConnectionError, TimeoutError)):  # of what is read in the block, not of `path`
             raise
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}. Nothing was kept. Free disk space or fix the "

@@ -15,6 +15,8 @@ from math import isfinite, prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import SIDE
@@ -270,7 +272,7 @@ def _size_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
     yield f"settings: snapshots must be below {_MAX_STEP}", all(step < _MAX_STEP for step in manifest.snapshots)
     for kind in ("shards", "rollouts"):
         for name, (dtype, shape) in manifest.tensors(kind).items():
-            size = DTYPES[dtype]().itemsize * prod(max(length, 1) for length in shape)
+            size = np.dtype(DTYPES[dtype]).itemsize * prod(max(length, 1) for length in shape)
             valid = len(shape) <= _MAX_AXES and size <= _MAX_ROW_BYTES
             yield f"{name} of one row in {kind} would have the shape {shape}, {size:,} bytes", valid
 

@@ -7,7 +7,7 @@ and a dictionary or a run-length encoding makes gigabytes of a few kB. Headers a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import pyarrow.parquet as pq
 
@@ -87,13 +87,16 @@ def _chunk_bytes(file: BinaryIO, chunk: pq.ColumnChunkMetaData, rows: int, unrea
         values, encoding = (page.get(key) for key in (1, 2)) if isinstance(page, dict) else (None, None)
         if kind != _DATA_PAGE or encoding != _PLAIN:
             raise ValueError(f"a page has type {kind} and encoding {encoding}")
-        sizes = (uncompressed, compressed, values)
-        if not all(isinstance(size, int) and size >= 0 for size in sizes):
-            raise ValueError(f"a page has the sizes {sizes}")
+        if not (_is_size(uncompressed) and _is_size(compressed) and _is_size(values)):
+            raise ValueError(f"a page has the sizes {(uncompressed, compressed, values)}")
         num_values, num_bytes, position = num_values + values, num_bytes + uncompressed, position + length + compressed
     if position != end or num_values != rows:
         raise ValueError(f"they end at byte {position:,} with {num_values:,} values; expected {end:,} and {rows:,}")
     return max(num_bytes, num_values * bits // 8)
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and value >= 0
 
 
 def _parse_struct(data: bytes, position: int = 0, depth: int = 0) -> tuple[dict[int, Any], int]:

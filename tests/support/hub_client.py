@@ -23,11 +23,11 @@ from torch.utils.data import DataLoader
 from rnn_zoos import Weights, load_dataset, load_model, stack_weights
 from rnn_zoos.cli import app as cli
 from rnn_zoos.errors import ZooError
-from rnn_zoos.loaders import hub
+from rnn_zoos.loaders import downloads, hub
 from rnn_zoos.loaders.source import map_file
 from rnn_zoos.loaders.zoo import open_zoo
 
-hub._FIRST_WAIT = 0.01
+downloads._FIRST_WAIT = 0.01
 UNREACHABLE = "http://127.0.0.1:9"
 
 

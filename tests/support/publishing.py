@@ -13,7 +13,7 @@ def set_up_client(monkeypatch, xet: bool = False) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", not xet)
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    monkeypatch.setattr("rnn_zoos.loaders.hub._FIRST_WAIT", 0.0)
+    monkeypatch.setattr("rnn_zoos.loaders.downloads._FIRST_WAIT", 0.0)
 
 
 def contents(hub: MiniHub, ref: str = "main") -> dict[str, str]:
