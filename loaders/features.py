@@ -131,7 +131,7 @@ class Weights(_Tensors):
         >>> train = load_dataset("zoos/formal-languages", split="train")
         >>> places = train.cast_column("weights", Weights(decode=False))
         >>> places[0]["weights"]["file"]
-        'shards/train-00000-of-00006.safetensors'
+        'shards/train-00000-of-...safetensors'
     """
 
     architecture: dict[str, Any] | None = None

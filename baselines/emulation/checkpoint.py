@@ -65,13 +65,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
     """Read the checkpoint of the training with this identity.
 
-    Raises FormatError if the file is damaged, PlanMismatchError if it is of another training.
+    Raises FormatError if the file is damaged or cannot be read, PlanMismatchError if it is of another training.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = json.loads(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
-    except (safetensors.SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+    except OSError as error:  # no reason to delete it
+        raise FormatError(f"{path} cannot be read: {error}. Fix its permissions, or the disk.") from error
+    except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
         raise FormatError(f"{path} is not a checkpoint ({error}). Delete it to start again.") from error
     if metadata["identity"] != json.loads(json.dumps(identity)):
         differing = [key for key, value in identity.items() if metadata["identity"].get(key) != value]

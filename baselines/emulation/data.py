@@ -15,6 +15,7 @@ from torch import Tensor
 from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.formal_languages import EOS, one_hot_inputs
+from rnn_zoos.format.columns import require_labels
 from rnn_zoos.format.files import Array
 from rnn_zoos.loaders.rollouts import decode_rollouts
 from rnn_zoos.loaders.zoo import PLACE, Zoo, open_zoo
@@ -75,7 +76,8 @@ class SplitData:
         return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
-        """Return a column of the index as a numpy array [R]."""
+        """Return a column of the index as a numpy array [R]. Raises FormatError if the zoo lacks it."""
+        require_labels(self.zoo.manifest, [name])
         return self.index[name].to_numpy()
 
     @cached_property

@@ -12,6 +12,7 @@ import torch
 from conftest import ZOOS
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
+from rnn_zoos.baselines.emulation.checkpoint import load_checkpoint
 from rnn_zoos.baselines.emulation.data import SplitData, before_padding, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
@@ -76,6 +77,8 @@ def test_the_behaviour_of_networks_equals_the_rollouts_of_load_dataset(name, dat
     rows, numbers = torch.tensor([3, 0, 17]), torch.tensor([[1, 0], [2, 2], [3, 1]])
     behaviour = train.behaviour(rows, numbers)
     assert train.labels("accuracy")[3] == loaded[3]["accuracy"]
+    with pytest.raises(FormatError, match="lacks the labels sharpness, which are needed here; `rnn-zoos relabel`"):
+        train.labels("sharpness")
     for place, (row, picked) in enumerate(zip(rows.tolist(), numbers.tolist(), strict=True)):
         expected = loaded[row]
         for key, tensor in train.weights_of(rows).items():
@@ -121,6 +124,11 @@ def test_an_interrupted_training_continues_to_the_same_bits(encoder, data, tmp_p
     whole.checkpoint.write_bytes(whole.checkpoint.read_bytes()[:-1])
     with pytest.raises(FormatError, match="is not a checkpoint .*Delete it to start again"):
         EmulationRun(zoo, encoder, 3, settings(), tmp_path / "whole", sizes)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    with pytest.raises(FormatError, match="cannot be read: No such device.*Fix its permissions"):
+        load_checkpoint(tmp_path, {})
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -222,9 +230,9 @@ def test_only_augmented_encoders_see_signed_permutations_and_only_in_training(en
     drawn = SignedPermutation.sample(zoo.architecture, 3, generator=torch.Generator().manual_seed(4))
     moved = drawn.apply(zoo.architecture, weights) if encoder in ("flat", "transformer") else weights
     expected = embeddings_of(embedder.encoder, moved, NetworkStack(zoo.architecture, moved))
-    assert torch.allclose(embedder.embed("train", rows, torch.Generator().manual_seed(4)), expected, atol=1e-6)
+    assert torch.allclose(embedder.embed("train", rows, torch.Generator().manual_seed(4)), expected, atol=1e-5)
     assert ((expected - plain).norm(dim=1) > 1e-3).all() == (encoder in ("flat", "transformer"))
-    assert torch.allclose(embedder.embeddings("train")[rows], plain, atol=1e-6)
+    assert torch.allclose(embedder.embeddings("train")[rows], plain, atol=1e-5)
 
 
 class TooWide(StatisticsEncoder):
