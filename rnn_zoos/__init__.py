@@ -70,5 +70,6 @@ __getattr__, __dir__ = lazy_names(
     },
 )
 
-if "datasets" in sys.modules:  # then it can read weights back from what it has stored; see rnn_zoos.loaders.features
+# Then `datasets` can read weights back from what it has stored; see rnn_zoos.loaders.features.
+if sys.modules.get("datasets") is not None:
     importlib.import_module("rnn_zoos.loaders.features")
