@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
 import torch
 
-from rnn_zoos.errors import BackendError, UnknownNameError
+from rnn_zoos.errors import BackendError, DeviceError, UnknownNameError
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
-from rnn_zoos.generation.trainers.trainer import Trainer
+from rnn_zoos.generation.trainers.trainer import Trainer, TrainingSettings
+from rnn_zoos.generation.trainers.triton.shape import unsupported
+from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 
 BACKENDS = ("native", "stacked", "triton", "loop")
@@ -70,18 +76,23 @@ def _triton(device: str | None, runs_at_once: int | None) -> Trainer:
     return TritonTrainer(device, runs_at_once)
 
 
-def choose_backend(backend: str) -> tuple[str, str]:
+def choose_backend(
+    backend: str, architecture: Architecture | None = None, devices: Sequence[str] = ()
+) -> tuple[str, str]:
     """Resolve the name of a backend, which may be "auto", and check that this machine can use it.
 
     Args:
-        backend: A backend (see `make_trainer`), or "auto": "native", or "loop" where "native" was not built.
+        backend: A backend (see `make_trainer`), or "auto": "native", or "loop" where "native" was not built. With
+            `devices`, "auto" is "triton", or "stacked" where "triton" cannot be used.
+        architecture: The architecture of the networks, if known: "triton" does not support all sizes.
+        devices: The GPUs that the user asked for, such as "cuda:0".
 
     Returns:
         The name of the backend, never "auto", and the reason for the choice in a few words.
 
     Raises:
         UnknownNameError: If there is no backend of this name.
-        BackendError: If the backend was not installed with rnn-zoos.
+        BackendError: If the backend was not installed with rnn-zoos, or does not support the architecture.
         DeviceError: If the backend needs a GPU and this machine has none.
 
     Example:
@@ -89,13 +100,71 @@ def choose_backend(backend: str) -> tuple[str, str]:
         >>> backend, reason = choose_backend("auto")
     """
     if backend != "auto":
+        check_architecture(backend, architecture)
         make_trainer(backend)
         return backend, "as requested"
+    if devices:
+        return _choose_for_devices(architecture, devices)
     try:
         make_trainer("native")
     except BackendError:
         return "loop", "the native trainer was not built: no C++ compiler at installation"
     return "native", "the fastest on a CPU"
+
+
+def _choose_for_devices(architecture: Architecture | None, devices: Sequence[str]) -> tuple[str, str]:
+    """Return "triton", or "stacked" and why not "triton". Raises DeviceError if a device does not exist."""
+    reason = None if architecture is None else unsupported(architecture)
+    problem = _problem_of_triton(devices) if reason is None else f"triton {reason}"
+    if problem is None:
+        return "triton", f"whole updates in one launch on {', '.join(devices)}"
+    for device in devices:
+        make_trainer("stacked", device)
+    return "stacked", problem
+
+
+def _problem_of_triton(devices: Sequence[str]) -> str | None:
+    """Return why "triton" cannot be used on some devices; None if it can."""
+    try:
+        for device in devices:
+            make_trainer("triton", device)
+    except (BackendError, DeviceError) as error:
+        return str(error).removesuffix(".")
+    return None
+
+
+def check_architecture(backend: str, architecture: Architecture | None) -> None:
+    """Raise BackendError if a backend does not support an architecture; None is one that is not known yet."""
+    if backend != "triton" or architecture is None:
+        return
+    if (problem := unsupported(architecture)) is not None:
+        raise BackendError(f"Backend 'triton' {problem}. Use a smaller size, or --backend stacked.")
+
+
+def best_runs_at_once(
+    backend: str, family: TaskFamily, settings: TrainingSettings, device: str | None = None
+) -> int | None:
+    """Return how many runs of a zoo a device trains best together; None if one process per core is better.
+
+    Args:
+        backend: A backend, see `make_trainer`.
+        family: The task family of the zoo.
+        settings: Its settings.
+        device: As in `make_trainer`.
+
+    Raises:
+        BackendError: If the backend was not installed, or does not support these sizes.
+        DeviceError: If this machine does not have the device.
+    """
+    trainer = make_trainer(backend, device)
+    return trainer.best_runs_at_once(family, settings) if isinstance(trainer, _FillsDevices) else trainer.runs_at_once
+
+
+@runtime_checkable
+class _FillsDevices(Protocol):
+    """A trainer whose best number of runs depends on the sizes of a zoo."""
+
+    def best_runs_at_once(self, family: TaskFamily, settings: TrainingSettings) -> int | None: ...
 
 
 def training_devices(backend: str) -> tuple[str, ...]:

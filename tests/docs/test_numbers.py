@@ -139,11 +139,20 @@ def test_the_numbers_of_large_zoos_are_those_of_the_results():
 
 
 def test_the_kernel_facts_are_those_of_the_compiler_report():
-    rows = measured("sm_90.json")
-    for row in rows:
-        if (row["cell"], row["precision"]) == ("lstm", "tf32x3"):
-            assert row["programs_per_multiprocessor"] == 3 and row["registers"] == 168
+    table = measured("triton-sm90-spills.json")
+    rows = {(row["cell"], row["mode"], row["precision"], row["hidden"]): row for row in table["kernels"]}
+    shown = (("tf32x3", 16), ("tf32x3", 32), ("tf32x3", 64), ("ieee", 32))
+    for cell, mode in {key[:2] for key in rows}:
+        kernels = [rows[(cell, mode, *variant)] for variant in shown]
+        shares = [
+            f"{row['loop_spills'] / row['loop_instructions']:.1%} ({row['programs_per_multiprocessor']})"
+            for row in kernels
+        ]
+        assert_row(f"{cell}, {mode}", *shares)
+        if mode != "dense":
+            assert kernels[1]["programs_per_multiprocessor"] == 3 and kernels[1]["registers"] == 168
     assert "three programs fit on a multiprocessor" in PROSE and "168 registers" in PROSE
+    assert f"triton {table['triton']}" in PROSE
 
 
 def test_the_full_leaderboard_is_that_of_the_results():

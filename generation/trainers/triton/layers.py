@@ -159,13 +159,21 @@ def layer_backward(layer: tl.constexpr, weights: tl.tensor, scratch: tl.tensor, 
 def weight_gradients(
     layer: tl.constexpr, gradients: tl.tensor, scratch: tl.tensor, data: Data, s: tl.constexpr
 ) -> None:
-    """Sum the gradients of one layer's weights over all rows."""
+    """Sum the gradients of one layer's weights over all rows, `s.blocks_summed` blocks of gates at a time."""
     blocks: tl.constexpr = s.blocks
-    hidden: tl.constexpr = s.hidden
+    blocks_summed: tl.constexpr = s.blocks_summed
+    for first in tl.static_range(0, blocks, blocks_summed):
+        _gradients_of_blocks(first, layer, gradients, scratch, data, s)
+
+
+@triton.jit
+def _gradients_of_blocks(
+    first: tl.constexpr, layer: tl.constexpr, gradients: tl.tensor, scratch: tl.tensor, data: Data, s: tl.constexpr
+) -> None:
+    """Sum the gradients of the weights of `s.blocks_summed` blocks, from block `first` on, over all rows."""
+    blocks: tl.constexpr = s.blocks_summed
     hidden_tile: tl.constexpr = s.hidden_tile
     sequences: tl.constexpr = s.sequences
-    width: tl.constexpr = s.widths[layer]
-    width_tile: tl.constexpr = s.width_tiles[layer]
     read_tile: tl.constexpr = s.read_tiles[layer]
     d_weights, d_sums = (), ()
     for _ in tl.static_range(blocks):
@@ -178,18 +186,34 @@ def weight_gradients(
         read = load_inputs_and_states(layer, rows, scratch, data, s)
         next_weights, next_sums = (), ()
         for block in tl.static_range(blocks):
-            d_gate = tl.load(gates + block * s.buffer + at)
+            d_gate = tl.load(gates + (first + block) * s.buffer + at)
             next_sums += (d_sums[block] + d_gate,)
             next_weights += (tl.dot(tl.trans(d_gate), read, d_weights[block], input_precision=s.precision),)
         d_weights, d_sums = next_weights, next_sums
     for block in tl.static_range(blocks):
-        row = s.source[block] * hidden
-        first = gradients + s.layer_at[layer]
-        d_bias = tl.sum(d_sums[block], axis=0)
-        bias = first + s.gate_rows * (width + hidden) + row
-        if s.from_inputs[block]:
-            store_matrix(first + row * width, d_weights[block], 0, hidden, width)
-            store_vector(bias, d_bias, hidden)
-        if s.from_state[block]:
-            store_matrix(first + s.gate_rows * width + row * hidden, d_weights[block], width_tile, hidden, hidden)
-            store_vector(bias + s.gate_rows, d_bias, hidden)
+        _store_gradients(first + block, layer, gradients, d_weights[block], d_sums[block], s)
+
+
+@triton.jit
+def _store_gradients(
+    block: tl.constexpr,
+    layer: tl.constexpr,
+    gradients: tl.tensor,
+    d_weights: tl.tensor,
+    d_sums: tl.tensor,
+    s: tl.constexpr,
+) -> None:
+    """Store the gradients of a block's weights, those of inputs and states side by side, and of its biases."""
+    hidden: tl.constexpr = s.hidden
+    width: tl.constexpr = s.widths[layer]
+    width_tile: tl.constexpr = s.width_tiles[layer]
+    row = s.source[block] * hidden
+    first = gradients + s.layer_at[layer]
+    d_bias = tl.sum(d_sums, axis=0)
+    bias = first + s.gate_rows * (width + hidden) + row
+    if s.from_inputs[block]:
+        store_matrix(first + row * width, d_weights, 0, hidden, width)
+        store_vector(bias, d_bias, hidden)
+    if s.from_state[block]:
+        store_matrix(first + s.gate_rows * width + row * hidden, d_weights, width_tile, hidden, hidden)
+        store_vector(bias + s.gate_rows, d_bias, hidden)

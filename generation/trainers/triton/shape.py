@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from rnn_zoos.errors import BackendError
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -13,8 +18,10 @@ SYMBOLS, IMAGES, DENSE = "symbols", "images", "dense"
 PRECISIONS = ("tf32x3", "ieee")
 """Precisions of the matrix products: tensor cores with nearly the error of float32 (the default), or float32."""
 
+LARGEST_HIDDEN: Mapping[str, int] = {"tf32x3": 64, "ieee": 32}
+"""Hidden units that the kernel supports at most, by precision: more would spill beyond the bound of `compile.py`."""
 LARGEST = 64
-"""Inputs, hidden units and outputs that the kernel supports at most, so that their tiles fit into registers."""
+"""Inputs and outputs that the kernel supports at most, for the same reason."""
 _SMALLEST = 16  # size of a tile that a matrix product of Triton accepts
 _ALIGNED = 16  # floats: the parameters of every run begin at addresses that allow wide loads
 
@@ -24,6 +31,26 @@ _SOURCE = {"lstm": (0, 1, 2, 3), "gru": (0, 1, 2, 2), "rnn": (0,)}
 def tile(size: int) -> int:
     """Return the power of two, at least 16, that a size is rounded up to on chip."""
     return max(_SMALLEST, 1 << (size - 1).bit_length())
+
+
+def unsupported(architecture: Architecture, precision: str = PRECISIONS[0]) -> str | None:
+    """Return why the kernel does not support an architecture, as the end of a sentence; None if it does."""
+    a = architecture
+    largest = {"hidden_size": LARGEST_HIDDEN[precision], "inputs": LARGEST, "outputs": LARGEST}
+    for (name, limit), size in zip(largest.items(), (a.hidden_size, a.input_size, a.output_size), strict=True):
+        if size > limit:
+            return (
+                f"supports {name} up to {limit} with precision {precision}, because more would spill too many "
+                f"registers; got {size}"
+            )
+    return None
+
+
+@cache
+def source_hash(folder: Path = Path(__file__).parent) -> str:
+    """Return the sha256 of the Python files of a folder, by default those of the kernel."""
+    files = sorted(folder.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,9 @@ class KernelShape:
         mode: SYMBOLS, IMAGES or DENSE.
         precision: One of `PRECISIONS`.
         image_size: Stored pixels of an image in mode IMAGES, else not used.
+        fingerprint: Hash of everything that the kernel can read from the shape, and of the source of its modules.
+            Triton's caches know a compiled kernel by the fields of its shape. Without this one, a kernel from before a
+            change of what properties compute would run on buffers of the new layout.
     """
 
     cell: str
@@ -53,20 +83,25 @@ class KernelShape:
     mode: str
     precision: str
     image_size: int = 0
+    fingerprint: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        text = f"{self.geometry()} {source_hash()}"
+        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest())
+
+    def geometry(self) -> dict[str, Any]:
+        """Return the values of all properties, by name."""
+        names = sorted(name for name, member in vars(type(self)).items() if isinstance(member, property))
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def of(
         cls, architecture: Architecture, batch: int, steps: int, mode: str, precision: str, image_size: int = 0
     ) -> KernelShape:
         """Return the shape of an architecture's kernel. Raises BackendError if its tiles are too large."""
+        if (problem := unsupported(architecture, precision)) is not None:
+            raise BackendError(f"Backend 'triton' {problem}. Use a smaller size, or --backend stacked.")
         a = architecture
-        sizes = {"hidden_size": a.hidden_size, "inputs": a.input_size, "outputs": a.output_size}
-        for name, size in sizes.items():
-            if size > LARGEST:
-                raise BackendError(
-                    f"Backend 'triton' supports {name} up to {LARGEST}, because the tiles of a layer must fit into the "
-                    f"registers of one program; got {size}. Use a smaller {name}, or --backend stacked."
-                )
         return cls(
             cell=a.cell,
             layers=a.num_layers,
@@ -126,8 +161,8 @@ class KernelShape:
 
     @property
     def readout_rows(self) -> int:
-        """Rows that the readout processes at a time."""
-        return 64
+        """Rows that the readout processes at a time: with more, it would spill registers for many units or outputs."""
+        return max(_SMALLEST, min(1024 // self.output_tile, 2048 // self.hidden_tile))
 
     @property
     def read_tiles(self) -> tuple[int, ...]:
@@ -151,6 +186,15 @@ class KernelShape:
         For more units they would need more shared memory than is available. The weights of the state always stay.
         """
         return self.hidden_tile <= 32
+
+    @property
+    def blocks_summed(self) -> int:
+        """Blocks whose weight gradients are summed together, a divisor of `blocks`; each pass reads the inputs again.
+
+        So many that a thread holds at most 64 sums: with more, registers would be spilled in the loop over the rows.
+        """
+        sums = self.hidden_tile * max(self.read_tiles) // (32 * self.num_warps)
+        return min(self.blocks, max(1, 64 // sums))
 
     @property
     def widths(self) -> tuple[int, ...]:

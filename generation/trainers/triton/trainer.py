@@ -20,6 +20,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 from triton import JITFunction
+from triton.runtime import driver
 
 from rnn_zoos.errors import BackendError, DeviceError
 from rnn_zoos.families.family import Sampler, TaskFamily
@@ -27,6 +28,7 @@ from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import to_tiles
 from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.groups import (
+    RUNS_AT_ONCE,
     RunGroup,
     default_runs_at_once,
     existing_device,
@@ -34,9 +36,12 @@ from rnn_zoos.generation.trainers.groups import (
     initial_parameters,
     train_group,
 )
+from rnn_zoos.generation.trainers.occupancy import Device, whole_waves
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, TrainingSettings, adamw_rates
+from rnn_zoos.generation.trainers.triton.compile import compile_kernel
 from rnn_zoos.generation.trainers.triton.kernel import train_runs
 from rnn_zoos.generation.trainers.triton.shape import DENSE, IMAGES, PRECISIONS, SYMBOLS, KernelShape
+from rnn_zoos.networks.architecture import Architecture
 
 INTERPRETED = not isinstance(train_runs, JITFunction)
 """Whether TRITON_INTERPRET was set when the kernel was imported."""
@@ -78,6 +83,19 @@ class TritonTrainer:
             group = TritonRunGroup(family, settings, some, self.device, self.precision, self.num_warps)
             yield from train_group(group, some, report)
 
+    def best_runs_at_once(self, family: TaskFamily, settings: TrainingSettings) -> int | None:
+        """Return about 1,000 runs that fill the device a whole number of times; None in the interpreter.
+
+        Compiles the kernel, for Triton's cache on disk, to know how many programs run at the same time.
+
+        Raises:
+            BackendError: If the kernel does not support these sizes.
+        """
+        if INTERPRETED:
+            return None
+        shape = kernel_shape(family, settings, self.precision)
+        return fitting_runs(shape, _properties(self.device), self.num_warps)
+
 
 def _device(name: str | None) -> torch.device:
     if INTERPRETED:
@@ -91,6 +109,41 @@ def _device(name: str | None) -> torch.device:
     if device.type != "cuda":
         raise DeviceError(f"Backend 'triton' runs on CUDA devices, not on {name!r}. Use --backend native there.")
     return device
+
+
+def _properties(device: torch.device) -> Device:
+    """Return the properties of a CUDA device. Not yet run on a GPU."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    of_torch = torch.cuda.get_device_properties(index)
+    of_triton = driver.active.utils.get_device_properties(index)
+    return Device(
+        multiprocessors=of_torch.multi_processor_count,
+        registers=of_triton["max_num_regs"],
+        shared=of_triton["max_shared_mem"] + 1024,  # a program cannot have the last KiB of a multiprocessor
+        warps=of_torch.max_threads_per_multi_processor // of_torch.warp_size,
+        capability=10 * of_torch.major + of_torch.minor,
+    )
+
+
+def fitting_runs(shape: KernelShape, device: Device, num_warps: int | None = None) -> int:
+    """Return about `RUNS_AT_ONCE` runs that fill a device a whole number of times with programs of this shape."""
+    programs = max(1, compile_kernel(shape, num_warps, device).programs_per_multiprocessor)
+    return whole_waves(device.multiprocessors * programs, RUNS_AT_ONCE)
+
+
+def kernel_shape(family: TaskFamily, settings: TrainingSettings, precision: str = PRECISIONS[0]) -> KernelShape:
+    """Return the shape of the kernel that trains runs of a family. Raises BackendError for unsupported sizes."""
+    sampler = family.sampler(settings.seed, [0], [0], settings.batch_size)
+    return _shape(
+        settings.architecture(family), settings.batch_size, sampler, _kernel_data(sampler, range(1)), precision
+    )
+
+
+def _shape(
+    architecture: Architecture, batch_size: int, sampler: Sampler, data: KernelData, precision: str
+) -> KernelShape:
+    _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
+    return KernelShape.of(architecture, batch_size, targets.shape[-1], data.mode, precision, data.images.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -126,7 +179,7 @@ class TritonRunGroup(RunGroup):
     ) -> None:
         super().__init__(family, settings, runs, device)
         first = _kernel_data(self.sampler, range(1))
-        self.shape = self._shape(first, precision)
+        self.shape = _shape(self.architecture, settings.batch_size, self.sampler, first, precision)
         self.options = self.shape.options(num_warps)
         self.parameters = torch.zeros(len(runs), self.shape.row, device=device)
         initial = initial_parameters(self.architecture, settings, runs)
@@ -139,11 +192,6 @@ class TritonRunGroup(RunGroup):
         update_bytes = first.drawn.nbytes + (first.targets.nbytes if first.mode == DENSE else 0)
         self._remaining = self.updates_drawn_together(update_bytes)
         self._drawn = range(0)  # updates whose data is in self._data and self._rates
-
-    def _shape(self, data: KernelData, precision: str) -> KernelShape:
-        _, targets = self.sampler.batch(self.sampler.draw(0, 1)[:, 0])
-        batch, steps = self.settings.batch_size, targets.shape[-1]
-        return KernelShape.of(self.architecture, batch, steps, data.mode, precision, data.images.shape[-1])
 
     def advance(self, updates: int) -> None:
         """Do the next updates of all runs."""

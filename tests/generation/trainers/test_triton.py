@@ -4,19 +4,22 @@ The interpreter takes a quarter of a second for an update of one run with one LS
 and layers are few here.
 """
 
-import json
 import math
-import os
-import subprocess
 import sys
-from itertools import product
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import CELLS, ZOOS
 from synthetic import synthetic_runs, synthetic_settings
-from trainer_comparison import FAMILY, assert_close, assert_equal_to_loop, assert_same_bits, train
+from trainer_comparison import (
+    FAMILY,
+    assert_close,
+    assert_equal_to_loop,
+    assert_same_bits,
+    run_without_interpreter,
+    train,
+)
 
 pytest.importorskip("triton", reason="triton exists only for Linux on x86-64")
 
@@ -28,8 +31,9 @@ from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.triton.cells import sigmoid, tanh
-from rnn_zoos.generation.trainers.triton.shape import LARGEST
+from rnn_zoos.generation.trainers.triton.shape import LARGEST, LARGEST_HIDDEN, unsupported
 from rnn_zoos.generation.trainers.triton.trainer import INTERPRETED, TritonRunGroup, TritonTrainer
+from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.networks.weights import unflatten
 
@@ -48,10 +52,12 @@ def group_of(settings, runs, **options) -> TritonRunGroup:
     return TritonRunGroup(FAMILY, settings, runs, DEVICE, **options)
 
 
-@pytest.mark.parametrize(("batch", "hidden", "layers"), [(5, 13, 1), (5, 13, 2), (5, 13, 3), (19, 18, 2)])
+@pytest.mark.parametrize(("batch", "hidden", "layers"), [(5, 13, 1), (5, 13, 2), (5, 13, 3), (19, 18, 2), (5, 37, 2)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_loss_and_every_gradient_equal_autograd(cell, batch, hidden, layers):
-    """The last sizes have two chunks of sequences and 32 units on chip."""
+    """The fourth sizes have two chunks of sequences and 32 units on chip. The last have 64: gradients of the weights
+    are summed two blocks at a time, the readout takes 32 rows, and the weights of the inputs are read at every step.
+    """
     settings = synthetic_settings(cell, layers, batch_size=batch, hidden_size=hidden)
     runs, shape = synthetic_runs(2 if layers == 1 else 1), settings.architecture(FAMILY)
     group = group_of(settings, runs)
@@ -175,30 +181,17 @@ def test_sigmoid_and_tanh_stay_within_their_error_bounds():
         torch.testing.assert_close(found.double(), expected, rtol=2e-6, atol=1e-37, equal_nan=True)
 
 
-@pytest.mark.parametrize(("name", "size"), [("hidden_size", LARGEST + 1), ("hidden_size", 1000)])
-def test_sizes_that_are_too_large_for_the_kernel_are_refused(name, size):
-    with pytest.raises(BackendError, match=f"supports {name} up to {LARGEST}.*got {size}.*--backend stacked"):
-        train(TritonTrainer(), synthetic_settings(**{name: size}), synthetic_runs(1))
+def test_sizes_that_are_too_large_for_the_kernel_are_refused():
+    for precision, largest in LARGEST_HIDDEN.items():
+        settings = synthetic_settings(hidden_size=largest + 1)
+        with pytest.raises(BackendError, match=f"hidden_size up to {largest} .*got {largest + 1}.*--backend stacked"):
+            train(TritonTrainer(precision=precision), settings, synthetic_runs(1))
+    for name, sizes in (("inputs", (LARGEST + 1, 3)), ("outputs", (3, LARGEST + 1))):
+        problem = unsupported(Architecture("rnn", 1, sizes[0], 5, sizes[1]))
+        assert problem is not None and problem.startswith(f"supports {name} up to {LARGEST} ")
+    assert unsupported(Architecture("lstm", 3, LARGEST, LARGEST_HIDDEN["tf32x3"], LARGEST)) is None
     with pytest.raises(BackendError, match="no precision 'tf32'; possible: tf32x3, ieee"):
         TritonTrainer(precision="tf32")
-
-
-def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=inherited | environment)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", [pytest.param(cell, marks=[pytest.mark.long] * (cell != "lstm")) for cell in CELLS])
-def test_kernels_at_the_sizes_of_the_presets_compile_for_sm_90_and_two_programs_fit_on_a_multiprocessor(cell, tmp_path):
-    path, cache = tmp_path / "compiled.json", str(tmp_path / "cache")
-    command = ("-m", "rnn_zoos.generation.trainers.triton.compile", "--cell", cell, "--json", str(path))
-    done = run_python(*command, TRITON_CACHE_DIR=cache)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(path.read_text())
-    variants = {(row["cell"], row["mode"], row["precision"]) for row in rows}
-    assert variants == set(product([cell], ("symbols", "images"), ("tf32x3", "ieee")))
-    assert all(row["programs_per_multiprocessor"] >= 2 and row["spill_loads"] < 150 for row in rows)
 
 
 def test_training_needs_only_torch_numpy_and_triton():
@@ -212,18 +205,31 @@ def test_training_needs_only_torch_numpy_and_triton():
         "from rnn_zoos.families.sequential_mnist import SequentialMnist\n"
         "for family in (FormalLanguages(), SequentialMnist()): print(family.sampler(0, [1], [2], 3).draw(0, 1).shape)"
     )
-    done = run_python("-W", "error", "-c", script, TRITON_INTERPRET="1")
+    done = run_without_interpreter("-W", "error", "-c", script, TRITON_INTERPRET="1")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr
 
 
 def test_triton_is_used_only_on_request_and_where_it_is_available(monkeypatch):
     assert choose_backend("triton") == ("triton", "as requested") and choose_backend("auto")[0] != "triton"
+    small, large = Architecture("gru", 2, 3, LARGEST_HIDDEN["tf32x3"], 3), Architecture("gru", 2, 3, 65, 3)
+    device = str(DEVICE)
+    assert choose_backend("auto", small, [device]) == ("triton", f"whole updates in one launch on {device}")
+    backend, reason = choose_backend("auto", large, [device])
+    assert (
+        backend == "stacked" and reason.startswith("triton supports hidden_size up to 64 with") and "got 65" in reason
+    )
+    assert choose_backend("auto", large)[0] == "native"
+    with pytest.raises(BackendError, match="hidden_size up to 64 .*got 65.*--backend stacked"):
+        choose_backend("triton", large)
+    with pytest.raises(DeviceError, match="no device 'cuda:77'"):
+        choose_backend("auto", small, ["cuda:77"])
     script = "from rnn_zoos.generation.trainers.backends import make_trainer; make_trainer('triton')"
     if INTERPRETED:
-        refused = run_python("-c", script).stderr
+        refused = run_without_interpreter("-c", script).stderr
         assert f"{DeviceError.__name__}: Backend 'triton' needs an NVIDIA GPU" in refused
         assert "native, stacked or loop" in refused
     monkeypatch.setitem(sys.modules, "rnn_zoos.generation.trainers.triton.trainer", None)
+    assert choose_backend("auto", small, [device])[0] == "stacked"
     with pytest.raises(BackendError, match=r"needs the package triton.*pip install 'rnn-zoos\[gpu\]'"):
         make_trainer("triton")
 
