@@ -1,5 +1,9 @@
 """What the tests of several trainers share: training the synthetic family, and comparing trained runs."""
 
+import os
+import subprocess
+import sys
+
 import torch
 from synthetic import Synthetic
 
@@ -37,3 +41,9 @@ def assert_same_bits(trained: TrainedRun, expected: TrainedRun) -> None:
     """Compare two runs bit by bit."""
     assert (trained.run, trained.steps, trained.diverged) == (expected.run, expected.steps, expected.diverged)
     assert all(torch.equal(trained.weights[name], tensor) for name, tensor in expected.weights.items())
+
+
+def run_without_interpreter(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments and environment variables, but without Triton's interpreter."""
+    inherited = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=inherited | environment)

@@ -17,7 +17,7 @@ inline double VectorNetwork::readout_backward(const Batch& batch) {
         for (int b = 0; b < s.batch; b++)
             softmax_gradient(logits_at(t, b), s.outputs, target(batch, t, b), scale, entropy);
     __builtin_memset(state.gradient + p.readout_weights, 0, 4 * (p.size - p.readout_weights));
-    const ConstMatrix states = {layers[s.layers - 1].states + s.batch * p.Hp, p.Hp}, d_logits = {logits, p.Op};
+    const ConstMatrix states = {layers[s.layers - 1].states + long(s.batch) * p.Hp, p.Hp}, d_logits = {logits, p.Op};
     add_weight_gradient(states, s.hidden, d_logits, p.Op, rows, state.gradient + p.readout_weights);
     add_column_sums(logits, p.Op, rows, state.gradient + p.readout_biases);
     transpose({state.weights + p.readout_weights, p.Op}, s.hidden, s.outputs, {wo_transposed, p.Hp});
@@ -85,7 +85,7 @@ inline void VectorNetwork::add_gradients(int l, const Batch& batch, int first, i
 inline void VectorNetwork::add_symbol_gradients(const Batch& batch, int first, int last) {
     for (int t = first; t < last; t++)
         for (int b = 0; b < s.batch; b++) {
-            float* out = state.gradient + p.layers[0].weights[INPUTS] + symbol(batch, t, b) * p.N;
+            float* out = state.gradient + p.layers[0].weights[INPUTS] + long(symbol(batch, t, b)) * p.N;
             const float* gates = layers[0].gates + row(t, b) * p.N;
             for (int n = 0; n < p.N; n += LANES) store(out + n, load(out + n) + load(gates + n));
         }
@@ -96,7 +96,7 @@ inline void VectorNetwork::clear_unconnected_blocks(int l) {
     const LayerParameters& layer = p.layers[l];
     const auto clear = [&](long position, int rows, int block) {
         float* first = state.gradient + position + block * p.Hp;
-        for (int r = 0; r < rows; r++) __builtin_memset(first + r * p.N, 0, 4 * p.Hp);
+        for (int r = 0; r < rows; r++) __builtin_memset(first + long(r) * p.N, 0, 4 * p.Hp);
     };
     clear(layer.weights[INPUTS], layer.inputs, 3);
     clear(layer.biases[INPUTS], 1, 3);

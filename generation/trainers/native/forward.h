@@ -46,7 +46,7 @@ inline void VectorNetwork::forward(const Batch& batch, Keep keep, int first_step
 inline void VectorNetwork::restore_prefix(int l, int t) {
     for (int b = 0; b < s.batch; b++) {
         __builtin_memcpy(layers[l].states + row(t, b) * p.Hp, prefix_at(prefix_states, l, t), 4 * p.Hp);
-        if (s.cell == LSTM) __builtin_memcpy(layers[l].cells + b * p.Hp, prefix_at(prefix_cells, l, t), 4 * p.Hp);
+        if (s.cell == LSTM) __builtin_memcpy(layers[l].cells + long(b) * p.Hp, prefix_at(prefix_cells, l, t), 4 * p.Hp);
     }
 }
 
@@ -82,7 +82,7 @@ inline void VectorNetwork::prepare_layer(int l, const Batch& batch) {
     const float* wi = weights(l, INPUTS);
     for (int v = 0; v < s.inputs; v++)
         for (int n = 0; n < p.N; n += LANES)
-            store(embedding + v * p.N + n, load(wi + v * p.N + n) + load(bias + n));
+            store(embedding + long(v) * p.N + n, load(wi + long(v) * p.N + n) + load(bias + n));
 }
 
 inline void VectorNetwork::sum_gates(int l, int t, const Batch& batch, float* gates) {
@@ -90,7 +90,7 @@ inline void VectorNetwork::sum_gates(int l, int t, const Batch& batch, float* ga
     Product product(s.batch, p.N, {gates, p.N});
     if (l == 0 && batch.symbols) {
         for (int b = 0; b < s.batch; b++)
-            __builtin_memcpy(gates + b * p.N, embedding + symbol(batch, t, b) * p.N, 4 * p.N);
+            __builtin_memcpy(gates + long(b) * p.N, embedding + long(symbol(batch, t, b)) * p.N, 4 * p.N);
         multiply(product.plus_old().plus(states, wh, s.hidden));
     } else {
         const ConstMatrix below = layer_inputs(l), wi = {weights(l, INPUTS), p.N};

@@ -2,6 +2,7 @@
 // `_native.pyi` declares it.
 #include "native.h"
 
+#include "binding.h"
 #include "instruction_sets.h"
 
 #include <pybind11/numpy.h>
@@ -11,7 +12,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,10 +23,6 @@ namespace {
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 using Rates = std::vector<double>;
-
-void expect(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
 
 // --- Instruction sets ------------------------------------------------------------------------------------------------
 
@@ -51,16 +47,16 @@ Array<float> apply(const std::string& name, const std::string& set, const Array<
 // --- Sizes and data --------------------------------------------------------------------------------------------------
 
 Shape make_shape(const std::string& cell, int layers, int inputs, int hidden, int outputs, int batch, int steps) {
-    expect(cell == "lstm" || cell == "gru" || cell == "rnn", "cell: lstm, gru or rnn");
-    expect(layers >= 1 && layers <= MAX_LAYERS, "layers: 1 to 16");
-    expect(inputs > 0 && hidden > 0 && outputs > 0 && batch > 0 && steps > 0, "sizes: at least 1");
-    return {cell == "lstm" ? LSTM : cell == "gru" ? GRU : RNN, layers, inputs, hidden, outputs, batch, steps};
+    expect_sizes(layers, {inputs, hidden, outputs});
+    expect_rows(batch, steps);
+    return {cell_of(cell), layers, inputs, hidden, outputs, batch, steps};
 }
 
 long num_parameters(const Shape& shape) {
-    long count = long(shape.outputs) * (shape.hidden + 1);
+    const long hidden = shape.hidden;
+    long count = shape.outputs * (hidden + 1);
     for (int l = 0; l < shape.layers; l++)
-        count += num_gates(shape.cell) * shape.hidden * ((l ? shape.hidden : shape.inputs) + shape.hidden + 2);
+        count += num_gates(shape.cell) * hidden * ((l ? hidden : shape.inputs) + hidden + 2);
     return count;
 }
 

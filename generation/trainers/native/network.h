@@ -60,14 +60,14 @@ class VectorNetwork final : public Network {
                 if (s.cell == LSTM)
                     __builtin_memcpy(prefix_at(prefix_cells, l, t), layers[l].cells + row(t) * p.Hp, 4 * p.Hp);
             }
-            if (t < s.steps) __builtin_memcpy(prefix_logits + t * p.Op, logits_at(t, 0), 4 * p.Op);
+            if (t < s.steps) __builtin_memcpy(prefix_logits + long(t) * p.Op, logits_at(t, 0), 4 * p.Op);
         }
     }
 
     Evaluation evaluate(const Batch& batch, int count, int shared) override {
         forward(batch, ONE_STEP, shared);
         for (int t = 0; t < shared; t++)
-            for (int b = 0; b < count; b++) __builtin_memcpy(logits_at(t, b), prefix_logits + t * p.Op, 4 * p.Op);
+            for (int b = 0; b < count; b++) __builtin_memcpy(logits_at(t, b), prefix_logits + long(t) * p.Op, 4 * p.Op);
         Evaluation sum = {0, 0};
         const int last = s.steps - 1;
         for (int b = 0; b < count; b++) sum.correct += argmax(logits_at(last, b), s.outputs) == target(batch, last, b);
@@ -98,7 +98,7 @@ class VectorNetwork final : public Network {
 
     ConstMatrix layer_inputs(int l) const {  // [T * B, inputs]
         if (l == 0) return {inputs, s.inputs};
-        return {layers[l - 1].states + s.batch * p.Hp, p.Hp};
+        return {layers[l - 1].states + long(s.batch) * p.Hp, p.Hp};
     }
 
     // --- Data --------------------------------------------------------------------------------------------------------
@@ -159,16 +159,16 @@ inline VectorNetwork::VectorNetwork(const Shape& shape) : s(shape), p(shape) {
     logits = buffers.allocate(rows * p.Op);
     prefix_states = buffers.allocate(s.layers * (s.steps + 1L) * p.Hp);
     prefix_cells = s.cell == LSTM ? buffers.allocate(s.layers * (s.steps + 1L) * p.Hp) : nullptr;
-    prefix_logits = buffers.allocate(s.steps * p.Op);
+    prefix_logits = buffers.allocate(long(s.steps) * p.Op);
     inputs = buffers.allocate(rows * s.inputs);
     bias = buffers.allocate(p.N);
-    embedding = buffers.allocate(s.inputs * p.N);
-    wh_transposed = buffers.allocate(p.N * p.Hp);
-    wi_transposed = buffers.allocate(p.N * p.Hp);
-    wo_transposed = buffers.allocate(p.Op * p.Hp);
+    embedding = buffers.allocate(long(s.inputs) * p.N);
+    wh_transposed = buffers.allocate(long(p.N) * p.Hp);
+    wi_transposed = buffers.allocate(long(p.N) * p.Hp);
+    wo_transposed = buffers.allocate(long(p.Op) * p.Hp);
     d_output = buffers.allocate(rows * p.Hp);
-    d_state = buffers.allocate(s.batch * p.Hp);
-    d_cell = buffers.allocate(s.batch * p.Hp);
+    d_state = buffers.allocate(long(s.batch) * p.Hp);
+    d_cell = buffers.allocate(long(s.batch) * p.Hp);
 }
 
 }  // namespace ISA

@@ -31,14 +31,14 @@ struct Parameters {
         for (int l = 0; l < s.layers; l++) {
             LayerParameters& layer = layers[l];
             layer.inputs = l ? s.hidden : s.inputs;
-            layer.weights[INPUTS] = reserve(layer.inputs * N);
-            layer.weights[STATE] = reserve(s.hidden * N);
+            layer.weights[INPUTS] = reserve(long(layer.inputs) * N);
+            layer.weights[STATE] = reserve(long(s.hidden) * N);
             layer.biases[INPUTS] = reserve(N);
             layer.biases[STATE] = reserve(N);
         }
-        readout_weights = reserve(s.hidden * Op);
+        readout_weights = reserve(long(s.hidden) * Op);
         readout_biases = reserve(Op);
-        size = padded(size);
+        size = (size + LANES - 1) / LANES * LANES;
     }
 
     // Call visit(position) for every parameter, in the order of PyTorch's flat weights.
@@ -51,7 +51,7 @@ struct Parameters {
                     for (int h = 0; h < shape.hidden; h++) visit(layers[l].biases[source] + column(gate, source) + h);
         }
         for (int o = 0; o < shape.outputs; o++)
-            for (int h = 0; h < shape.hidden; h++) visit(readout_weights + h * Op + o);
+            for (int h = 0; h < shape.hidden; h++) visit(readout_weights + long(h) * Op + o);
         for (int o = 0; o < shape.outputs; o++) visit(readout_biases + o);
     }
 

@@ -4,6 +4,13 @@
 enum Cell { LSTM, GRU, RNN };
 constexpr int MAX_LAYERS = 16;
 
+// Bindings refuse more, so that no position overflows: columns of all gates fit into an int, whole buffers into a long.
+constexpr int MAX_SIZE = 1 << 24;      // inputs, hidden units, outputs
+constexpr long MAX_ROWS = (1L << 31) - 1;  // (steps + 1) * batch
+
+// Throw std::bad_alloc. Defined in `binding.h`: kernels cannot include its header.
+[[noreturn]] void out_of_memory(long floats);
+
 // Gates of PyTorch's weights.
 inline int num_gates(Cell cell) { return cell == LSTM ? 4 : cell == GRU ? 3 : 1; }
 

@@ -29,8 +29,8 @@ struct Step {
 static void lstm_forward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            float* gate = s.gates + b * 4 * s.units + h;
-            const long at = b * s.units + h;
+            float* gate = s.gates + b * 4L * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec i = sigmoid(load(gate)), f = sigmoid(load(gate + s.units));
             const vec g = hyperbolic_tangent(load(gate + 2 * s.units)), o = sigmoid(load(gate + 3 * s.units));
             store(gate, i);
@@ -41,18 +41,18 @@ static void lstm_forward(const Step s) {
         }
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            const long at = b * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec tanh_cell = hyperbolic_tangent(load(s.next_cell + at));
             store(s.tanh_next_cell + at, tanh_cell);
-            store(s.next_state + at, load(s.gates + b * 4 * s.units + 3 * s.units + h) * tanh_cell);
+            store(s.next_state + at, load(s.gates + b * 4L * s.units + 3 * s.units + h) * tanh_cell);
         }
 }
 
 static void gru_forward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            float* gate = s.gates + b * 4 * s.units + h;
-            const long at = b * s.units + h;
+            float* gate = s.gates + b * 4L * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec r = sigmoid(load(gate)), z = sigmoid(load(gate + s.units));
             const vec n = hyperbolic_tangent(load(gate + 2 * s.units) + r * load(gate + 3 * s.units));
             store(gate, r);
@@ -65,7 +65,7 @@ static void gru_forward(const Step s) {
 static void rnn_forward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            const long at = b * s.units + h;
+            const long at = long(b) * s.units + h;
             store(s.next_state + at, hyperbolic_tangent(load(s.gates + at)));
         }
 }
@@ -75,8 +75,8 @@ static void rnn_forward(const Step s) {
 static void lstm_backward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            float* gate = s.gates + b * 4 * s.units + h;
-            const long at = b * s.units + h;
+            float* gate = s.gates + b * 4L * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec i = load(gate), f = load(gate + s.units), g = load(gate + 2 * s.units);
             const vec o = load(gate + 3 * s.units), tanh_cell = load(s.tanh_next_cell + at);
             const vec d_state = load(s.d_output + at) + load(s.d_state + at);
@@ -92,8 +92,8 @@ static void lstm_backward(const Step s) {
 static void gru_backward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            float* gate = s.gates + b * 4 * s.units + h;
-            const long at = b * s.units + h;
+            float* gate = s.gates + b * 4L * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec r = load(gate), z = load(gate + s.units), n = load(gate + 2 * s.units);
             const vec m = load(gate + 3 * s.units);
             const vec d_state = load(s.d_output + at) + load(s.d_state + at);
@@ -109,7 +109,7 @@ static void gru_backward(const Step s) {
 static void rnn_backward(const Step s) {
     for (int b = 0; b < s.batch; b++)
         for (int h = 0; h < s.units; h += LANES) {
-            const long at = b * s.units + h;
+            const long at = long(b) * s.units + h;
             const vec state = load(s.next_state + at);
             store(s.gates + at, (load(s.d_output + at) + load(s.d_state + at)) * (1.0f - state * state));
         }

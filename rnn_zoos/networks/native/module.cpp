@@ -2,6 +2,7 @@
 // it; `_native.pyi` declares it.
 #include "stack.h"
 
+#include "binding.h"
 #include "instruction_sets.h"
 
 #include <pybind11/numpy.h>
@@ -10,8 +11,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,10 +24,6 @@ namespace {
 using Floats = py::array_t<float, py::array::c_style>;
 using Optional = std::optional<Floats>;
 using Lengths = std::vector<long>;
-
-void expect(bool holds, const char* what) {
-    if (!holds) throw std::invalid_argument(what);
-}
 
 float* checked(Floats& array, const Lengths& shape, const char* what) {
     expect(array.ndim() == long(shape.size()) && std::equal(shape.begin(), shape.end(), array.shape()), what);
@@ -46,30 +43,31 @@ const Kernel& kernel_for(const std::string& set) {
     return base::stack_kernel;
 }
 
-Cell cell_of(const std::string& name) {
-    expect(name == "lstm" || name == "gru" || name == "rnn", "cell: lstm, gru or rnn");
-    return name == "lstm" ? LSTM : name == "gru" ? GRU : RNN;
-}
-
 class PyStack {
   public:
     // parameters: per layer weight_ih, weight_hh, bias_ih, bias_hh, then weight and bias of the readout if there is one.
     PyStack(const std::string& cell, int layers, std::vector<Floats> parameters, const std::string& set) {
         const size_t given = parameters.size(), recurrent = 4 * size_t(layers);
-        expect(layers >= 1 && layers <= MAX_LAYERS, "layers: 1 to 16");
+        expect_sizes(layers, {});
         expect(given == recurrent || given == recurrent + 2, "parameters: 4 per layer, and 2 of the readout");
         expect(parameters[0].ndim() == 3 && parameters[1].ndim() == 3, "parameters: stacked matrices [M, rows, columns]");
+        expect_sizes(layers, {parameters[0].shape(0), parameters[0].shape(2), parameters[1].shape(2)});
         shape = {cell_of(cell), int(parameters[0].shape(0)), layers, int(parameters[0].shape(2)),
                  int(parameters[1].shape(2)), 0};
         if (given > recurrent) {
             expect(parameters[recurrent].ndim() == 3, "parameters: the readout's weight is [M, O, H]");
+            expect_sizes(layers, {parameters[recurrent].shape(1)});
             shape.outputs = int(parameters[recurrent].shape(1));
         }
-        expect(shape.networks > 0 && shape.inputs > 0 && shape.hidden > 0, "parameters: sizes of at least 1");
         stack.reset(kernel_for(set).make(shape, pointers(parameters)));
     }
 
-    long tape_size(int batch, int steps) const { return stack->tape_size(batch, steps); }
+    long tape_size(long batch, long steps) const {
+        expect_rows(batch, steps);
+        const double networks = double(shape.networks) * shape.layers, columns = 8 * (shape.hidden + 16.0);
+        expect(networks * double(batch * (steps + 1)) * columns < 1e18, "tape: networks, layers, batch or steps too large");
+        return stack->tape_size(int(batch), int(steps));
+    }
 
     void forward(
         Floats inputs, Optional hidden, Optional cell, Floats outputs, Floats last_hidden, Optional last_cell,
@@ -93,13 +91,18 @@ class PyStack {
             d_inputs, {shape.networks, pass.batch, pass.steps, shape.inputs}, "gradient of inputs: [M, B, T, I]");
         const StatePointers last = state(d_hidden, d_cell, pass), first = state(d_initial_hidden, d_initial_cell, pass);
         const py::gil_scoped_release unlocked;
+        std::unique_lock<std::mutex> alone(summing, std::defer_lock);
+        if (parameters) alone.lock();
         stack->backward(pass, from, last, to, first, parameters);
     }
 
     // Write the sums of the gradients into arrays of the parameters' shapes; the sums become zero.
     void take_gradients(std::vector<Floats> gradients) {
         expect(gradients.size() == 4 * size_t(shape.layers) + (shape.outputs ? 2 : 0), "gradients: as parameters");
-        stack->take_gradients(pointers(gradients));
+        const ParameterPointers to = pointers(gradients);
+        const py::gil_scoped_release unlocked;
+        const std::lock_guard<std::mutex> alone(summing);
+        stack->take_gradients(to);
     }
 
   private:
@@ -125,6 +128,7 @@ class PyStack {
         expect(inputs.ndim() == 4 && inputs.shape(0) == shape.networks && inputs.shape(3) == shape.inputs &&
                    inputs.shape(1) > 0 && inputs.shape(2) > 0,
                "inputs: [M, B, T, I]");
+        expect_rows(inputs.shape(1), inputs.shape(2));
         Pass pass = {int(inputs.shape(1)), int(inputs.shape(2)), inputs.data()};
         if (tape) pass.tape = checked(*tape, {tape_size(pass.batch, pass.steps)}, "tape: [tape_size]");
         return pass;
@@ -143,6 +147,7 @@ class PyStack {
 
     StackShape shape{};
     std::unique_ptr<Stack> stack;
+    std::mutex summing;  // of gradients of parameters
 };
 
 }  // namespace

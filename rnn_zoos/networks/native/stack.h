@@ -33,7 +33,7 @@ struct Pass {
     float* tape = nullptr;        // what `backward` needs of `forward`: `tape_size` floats; null if there is none
 };
 
-// The networks of a stack, in the layout of the kernel. Not safe for calls from two threads at once.
+// The networks of a stack, in the layout of the kernel. Only calls that change the sums of gradients must not overlap.
 class Stack {
   public:
     virtual ~Stack() = default;

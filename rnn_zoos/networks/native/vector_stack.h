@@ -41,7 +41,7 @@ class VectorStack final : public Stack {
         LayerSizes sizes{LSTM, 0, 0};
         float *weights[2], *bias;        // by Source: [inputs, N] or [H, N]; [N]
         float *backward_weights[2];      // [N, Ip] or [N, Hp]
-        float *d_weights[2], *d_bias;    // as the first two; null until gradients are asked for
+        float *d_weights[2], *d_bias;    // as the first two, in `sums`: not before gradients are asked for
 
         long weight_size(Source source) const { return long(sizes.width(source)) * sizes.N; }
         long backward_size(Source source) const { return long(sizes.N) * padded(sizes.width(source)); }
@@ -65,7 +65,6 @@ class VectorStack final : public Stack {
         Layer& layer = layers[l];
         const LayerSizes& sizes = layer.sizes = LayerSizes(s.cell, l ? s.hidden : s.inputs, s.hidden);
         layer.bias = buffers.allocate(long(s.networks) * N);
-        layer.d_weights[INPUTS] = layer.d_weights[STATE] = layer.d_bias = nullptr;
         const long rows = long(num_gates(s.cell)) * s.hidden;
         for (Source source : {INPUTS, STATE}) {
             const long size = rows * sizes.width(source);
@@ -84,8 +83,7 @@ class VectorStack final : public Stack {
 
     void pack_readout(const ParameterPointers& from) {
         const long M = s.networks, size = long(s.outputs) * s.hidden;
-        readout = {buffers.allocate(M * s.hidden * Op), buffers.allocate(M * Op), buffers.allocate(M * Op * Hp),
-                   nullptr, nullptr};
+        readout = {buffers.allocate(M * s.hidden * Op), buffers.allocate(M * Op), buffers.allocate(M * Op * Hp), {}, {}};
         for (long m = 0; m < M; m++) {
             const float* weight = from.readout_weight + m * size;
             transpose({weight, s.hidden}, s.outputs, s.hidden, {readout.weights + m * s.hidden * Op, Op});
@@ -96,18 +94,21 @@ class VectorStack final : public Stack {
         }
     }
 
-    // Start the sums of gradients, when they are asked for the first time.
+    // Start the sums of gradients, when they are asked for the first time: all of them, or none if memory is short.
     void allocate_gradients() {
+        if (sums.bytes()) return;
+        Buffers complete;
         for (int l = 0; l < s.layers; l++) {
             Layer& layer = layers[l];
-            if (layer.d_bias) return;
             for (Source source : {INPUTS, STATE})
-                layer.d_weights[source] = buffers.allocate(s.networks * layer.weight_size(source));
-            layer.d_bias = buffers.allocate(long(s.networks) * N);
+                layer.d_weights[source] = complete.allocate(s.networks * layer.weight_size(source));
+            layer.d_bias = complete.allocate(long(s.networks) * N);
         }
-        if (!s.outputs) return;
-        readout.d_weights = buffers.allocate(long(s.networks) * s.hidden * Op);
-        readout.d_bias = buffers.allocate(long(s.networks) * Op);
+        if (s.outputs) {
+            readout.d_weights = complete.allocate(long(s.networks) * s.hidden * Op);
+            readout.d_bias = complete.allocate(long(s.networks) * Op);
+        }
+        sums.swap(complete);
     }
 
     void clear_gradients() {
@@ -181,7 +182,7 @@ class VectorStack final : public Stack {
     const int Hp, Op, N;
     Layer layers[MAX_LAYERS];
     Readout readout{};
-    Buffers buffers;
+    Buffers buffers, sums;  // of packed parameters; of their gradients
 };
 
 }  // namespace ISA
