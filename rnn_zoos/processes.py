@@ -201,6 +201,11 @@ class _WorkerProcess(Generic[Task, Result]):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return self.executor.submit(function, argument)
+        except OSError as error:
+            raise WorkerError(
+                f"A worker process could not be started: {error.strerror or error}. Finished work is kept; use fewer "
+                "--workers, or raise the limits on processes and open files (`ulimit -u`, `ulimit -n`)."
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

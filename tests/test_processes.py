@@ -70,6 +70,16 @@ def test_an_exception_in_the_work_function_is_passed_on(tmp_path):
         drain(pool, [5])
 
 
+def test_a_process_that_cannot_be_started_is_reported(monkeypatch):
+    def refused(*arguments):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.popen_spawn_posix.Popen.__init__", refused)
+    message = "could not be started: Resource temporarily unavailable.*fewer --workers"
+    with pytest.raises(WorkerError, match=message), WorkerPool(1, print) as pool:
+        pool.submit("a task")
+
+
 def test_a_worker_that_died_while_idle_is_replaced():
     with WorkerPool(1, square, 0) as pool:
         assert drain(pool, [3]) == {3: 9}

@@ -13,7 +13,7 @@ from rnn_zoos.errors import WorkerError
 from rnn_zoos.generation.engines.groups import RunArrays, ShardGroup, group_shards, train_together
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
-from rnn_zoos.generation.trainers.backends import make_trainer, training_devices
+from rnn_zoos.generation.trainers.backends import best_runs_at_once, training_devices
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
@@ -83,7 +83,8 @@ class LocalEngine:
     ) -> _TrainedJobs:
         plan = workspace.plan
         largest = max(len(shard.table) for shard in pending)
-        runs_at_once = self.runs_at_once or make_trainer(plan.backend).runs_at_once or largest
+        best = self.runs_at_once or best_runs_at_once(plan.backend, plan.family, plan.settings, devices[0])
+        runs_at_once = best or largest
         shared = plan, workspace.directory, devices, runs_at_once
         pool = WorkerPool[ShardGroup, GroupResult](len(devices), train_group, *shared, **options)
         return _TrainedJobs(pool, group_shards(pending, runs_at_once), plan.backend)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ GPU_BACKENDS = ("triton", "stacked")
 _REQUIRED_VERSIONS = ("rnn-zoos", "torch", "numpy")  # they must be the same on all nodes
 _NODE_TIMEOUT = 120.0  # seconds for a node's first answer: it imports torch
 _HEAD_TIMEOUT = 20.0  # seconds for the head node to accept a connection, and to answer
+_ANSWER_TIMEOUT = 120.0  # seconds for a result to arrive that exists
 _OBJECT_STORE_BYTES = 1 << 30  # of a local Ray, for finished shards that are not written yet
 
 
@@ -103,6 +105,42 @@ def has_gpus() -> bool:
     return any(resources.get("GPU", 0) >= 1 for resources in alive_nodes().values())
 
 
+def fetch(reference: Any, what: str) -> Any:  # noqa: ANN401 - Ray's ObjectRef carries no type here
+    """Return the result of a call that has ended, or takes no time. Raises ClusterError if it does not arrive."""
+    try:
+        return ray.get(reference, timeout=_ANSWER_TIMEOUT)
+    except GetTimeoutError:
+        raise ClusterError(
+            f"{what} did not arrive from the Ray cluster within {_ANSWER_TIMEOUT:g} seconds. Finished shards are kept. "
+            "See with `ray status` whether the cluster works, check the network and the load of this machine, and run "
+            "the same command again."
+        ) from None
+
+
+def wait_for_nodes(backend: str, seconds: float, notify: Callable[[str], None]) -> None:
+    """Wait up to `seconds` for the first node with a core, and for triton with a GPU; an autoscaler starts one.
+
+    `notify` is called with a line for the user if there is none yet.
+    """
+    needs_gpu = backend == "triton"
+
+    def is_ready() -> bool:
+        return any(node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= needs_gpu for node in alive_nodes().values())
+
+    if is_ready():
+        return
+    notify(
+        f"No node has a {'core and a GPU' if needs_gpu else 'core'} yet: waiting up to {seconds:g} seconds for one. An "
+        "autoscaler was asked to start it; otherwise start one with `ray start --num-cpus=N --num-gpus=N`."
+    )
+    # A task that waits for a node is a request to the autoscaler, and ends with this process.
+    request = ray.remote(lambda: None).options(num_cpus=1, num_gpus=int(needs_gpu), max_retries=0).remote()
+    deadline = time.monotonic() + seconds
+    while not is_ready() and time.monotonic() < deadline:
+        time.sleep(min(1.0, seconds))
+    ray.cancel(request, force=True)
+
+
 def check_nodes(backend: str, notify: Callable[[str], None]) -> None:
     """Check that every node with cores can make a zoo with a backend, and has the versions of this process.
 
@@ -170,14 +208,18 @@ def _ask_nodes(nodes: Mapping[str, Mapping[str, float]], backend: str) -> dict[s
         place = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(answer).options(num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy=place)
         references[f"node {node[:8]}"] = task.remote(backend, gpus > 0 or backend not in GPU_BACKENDS)
-    return {name: _wait_for_answer(reference) for name, reference in references.items()}
+    answered: list[Any] = []
+    if references:
+        waiting = list(references.values())
+        answered, _ = ray.wait(waiting, num_returns=len(waiting), timeout=_NODE_TIMEOUT)
+    return {name: _answer(reference, reference in answered) for name, reference in references.items()}
 
 
-def _wait_for_answer(reference: Any) -> dict[str, Any]:  # noqa: ANN401 - Ray's ObjectRef carries no type here
-    try:
-        answer: dict[str, Any] = ray.get(reference, timeout=_NODE_TIMEOUT)
-    except GetTimeoutError:
+def _answer(reference: Any, answered: bool) -> dict[str, Any]:  # noqa: ANN401 - Ray's ObjectRef carries no type here
+    if not answered:
         return {"error": f"no answer within {_NODE_TIMEOUT:g} seconds: its cores are busy, or it hangs"}
+    try:
+        answer: dict[str, Any] = fetch(reference, "The answer of a node")
     except RayError as error:
         return {"error": str(error).strip().splitlines()[-1]}
     return answer

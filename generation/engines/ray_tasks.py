@@ -8,12 +8,13 @@ from typing import Any
 
 import ray
 import torch
+from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnn_zoos.generation.engines.groups import RunArrays, train_together
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run
-from rnn_zoos.generation.writing.records import ComputedShard
+from rnn_zoos.generation.writing.records import ComputedShard, provenance
 from rnn_zoos.generation.writing.resuming import PartialShard
 from rnn_zoos.generation.writing.shards import compute_shard
 from rnn_zoos.generation.writing.store import Store
@@ -23,16 +24,16 @@ REPORT_INTERVAL = 1.0
 
 
 class Heartbeats:
-    """An actor that gathers the heartbeats of tasks: name of the shard -> updates done since they were last taken."""
+    """An actor that gathers the heartbeats of tasks: number of the task -> updates since they were last taken."""
 
     def __init__(self) -> None:
-        self._updates: dict[str, int] = {}
+        self._updates: dict[int, int] = {}
 
-    def add(self, shard: str, updates: int) -> None:
-        """Add updates of a shard; 0 updates are a heartbeat, too."""
-        self._updates[shard] = self._updates.get(shard, 0) + updates
+    def add(self, task: int, updates: int) -> None:
+        """Add updates of a task; 0 updates are a heartbeat, too."""
+        self._updates[task] = self._updates.get(task, 0) + updates
 
-    def take(self) -> dict[str, int]:
+    def take(self) -> dict[int, int]:
         """Return what was gathered since the last call."""
         updates, self._updates = self._updates, {}
         return updates
@@ -48,8 +49,8 @@ def start_heartbeats() -> Any:  # noqa: ANN401 - a handle of Ray
 class Reporter:
     """The `report` of a task: sends updates to the actor, about once per second."""
 
-    def __init__(self, heartbeats: Any, name: str) -> None:  # noqa: ANN401 - a handle of Ray
-        self.heartbeats, self.name, self.updates, self.last_sent = heartbeats, name, 0, -REPORT_INTERVAL
+    def __init__(self, heartbeats: Any, task: int) -> None:  # noqa: ANN401 - a handle of Ray
+        self.heartbeats, self.task, self.updates, self.last_sent = heartbeats, task, 0, -REPORT_INTERVAL
 
     def __call__(self, updates: int) -> None:
         """Count updates, and send them if it is time."""
@@ -59,8 +60,29 @@ class Reporter:
 
     def flush(self) -> None:
         """Send the updates that were not sent yet."""
-        self.heartbeats.add.remote(self.name, self.updates)
+        self.heartbeats.add.remote(self.task, self.updates)
         self.updates, self.last_sent = 0, time.monotonic()
+
+
+def pack(argument: object) -> bytes:
+    """Return an argument of a task in the form in which `remote_call` takes it."""
+    packed: bytes = cloudpickle.dumps(argument)
+    return packed
+
+
+def remote_call() -> Any:  # noqa: ANN401 - a remote function of Ray
+    """Return the remote function that all tasks are calls of: `call(heartbeats, task, function, *arguments)`.
+
+    `task` is the number of the task. The others are packed (`pack`), or references to what was packed. So the first
+    heartbeat is sent before anything is imported or unpacked: a task that sent none is waiting for a core.
+    """
+
+    def call(heartbeats: Any, task: int, *packed: bytes) -> Any:  # noqa: ANN401 - as a local function, sent by value
+        heartbeats.add.remote(task, 0)
+        function, *arguments = map(cloudpickle.loads, packed)
+        return function(*arguments, heartbeats, task)
+
+    return ray.remote(call)
 
 
 def make_shard_task(
@@ -70,11 +92,12 @@ def make_shard_task(
     trained: list[RunArrays] | None,
     store: Store | None,
     heartbeats: Any,  # noqa: ANN401 - a handle of Ray
+    task: int,
 ) -> ComputedShard:
     """Compute a shard and return it; without its files, if they went to the store."""
     torch.set_num_threads(1)
-    report = Reporter(heartbeats, shard.name)
-    report(0)
+    report = Reporter(heartbeats, task)
+    report(0)  # imports have ended
     runs = None if trained is None else (run.as_trained_run() for run in trained)
     computed = compute_shard(plan, shard, report, partial, runs)
     report.flush()
@@ -90,12 +113,15 @@ def train_runs_task(
     missing: list[tuple[Run, ...]],
     runs_at_once: int | None,
     heartbeats: Any,  # noqa: ANN401 - a handle of Ray
-) -> list[list[RunArrays]] | list[RunArrays]:
-    """Train the runs of several shards together on the GPU that Ray provides; return the trained runs of every shard.
+    task: int,
+) -> list[Any]:
+    """Train the runs of several shards together on the GPU that Ray provides.
 
-    For a single shard the result is not a list of lists, because the task then has one return value.
+    Returns:
+        The provenance of the runs, which is small; then the trained runs of every shard, packed for `make_shard_task`.
     """
-    report = Reporter(heartbeats, "trained on GPUs")
+    report = Reporter(heartbeats, task)
+    report(0)  # imports have ended
     trained = train_together(plan, missing, report, None, runs_at_once)
     report.flush()
-    return trained if len(missing) > 1 else trained[0]
+    return [provenance(plan.backend), *map(pack, trained)]

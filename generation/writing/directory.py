@@ -9,6 +9,9 @@ zoo.json                         written when all shards are finished; then unfi
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rnn_zoos.errors import BusyError, StorageError
+from rnn_zoos.errors import BusyError, StorageError, ZooError
 from rnn_zoos.format.files import TEMPORARY_SUFFIX
 from rnn_zoos.format.manifest import MANIFEST, UNFINISHED
 from rnn_zoos.generation.plan import ShardPlan
@@ -25,6 +28,16 @@ from rnn_zoos.generation.writing.records import KINDS
 
 _LOCK = ".lock"
 _PARTIAL = "partial"
+_TEMPORARY = re.compile(r"\..+\.\d+" + re.escape(TEMPORARY_SUFFIX))  # the names that `write_atomically` gives
+_REMEDIES = {
+    errno.EACCES: "Fix its permissions, or choose another --out directory.",
+    errno.EPERM: "Fix its permissions, or choose another --out directory.",
+    errno.EROFS: "Choose another --out directory.",
+    errno.ENOSPC: "Free disk space, then run the same command again.",
+    errno.EDQUOT: "Free disk space, or ask for a larger quota, then run the same command again.",
+    errno.EIO: "The disk, or the connection to it, fails: check it, or choose another --out directory.",
+}
+"""Error of the file system -> what to do about it."""
 
 ShardFiles = dict[str, dict[str, list[Path]]]
 """kind (shards, rollouts) -> name of the shard -> its files"""
@@ -75,9 +88,15 @@ class OutputPaths:
                 found[kind][path.name.rpartition("-of-")[0]].append(path)
         return found
 
+    def is_zoo(self) -> bool:
+        """Whether the directory holds a zoo, or what a generation that was killed left of one."""
+        if self.manifest.is_file() or self.plan.is_file() or self.existing_records():
+            return True
+        return self.unfinished.is_dir() and not self.has_foreign_files()
+
     def has_foreign_files(self) -> bool:
         """Whether there is more than the lock and what a generation leaves that is killed before it wrote its plan."""
-        temporary = [path for path in self.unfinished.rglob("*") if path.name.endswith(TEMPORARY_SUFFIX)]
+        temporary = [path for path in self.unfinished.rglob("*") if is_temporary(path)]
         expected = {self.root / _LOCK, self.unfinished, *temporary}
         return any(path not in expected for path in self.root.rglob("*"))
 
@@ -86,38 +105,60 @@ class OutputPaths:
 def locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory, which is created if it does not exist.
 
-    Raises BusyError if another process holds the lock, StorageError if the directory cannot be written.
+    Raises BusyError if another process holds the lock, StorageError if the file system refuses to lock the directory,
+    or to work on a file in it later. Other errors, such as a lost connection, are left as they are.
     """
+    lock = FileLock(directory / _LOCK, timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(directory / _LOCK, timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise BusyError(
             f"{directory} is being written by another process. Wait until it ends, or choose another --out directory."
         ) from None
     except OSError as error:
-        if isinstance(error, StorageError):
+        raise _storage_error(f"{directory} cannot be written", error) from error
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ZooError) or not _is_about(error, directory):
             raise
-        raise StorageError(
-            f"{directory} cannot be written: {error.strerror or error}. Choose another --out directory."
-        ) from error
+        raise _storage_error(f"{error.filename} cannot be read or written", error) from error
+    finally:
+        lock.release()
+
+
+def _is_about(error: OSError, directory: Path) -> bool:
+    """Return whether an error names a file in a directory; that of a connection or another program names none."""
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return False
+    return Path(error.filename).absolute().is_relative_to(directory.absolute())
+
+
+def _storage_error(problem: str, error: OSError) -> StorageError:
+    remedy = _REMEDIES.get(error.errno or 0, "Run the same command again, or choose another --out directory.")
+    return StorageError(f"{problem}: {error.strerror or error}. {remedy}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Return whether a path is a file with a name that `write_atomically` gives to a file that is not complete yet."""
+    return _TEMPORARY.fullmatch(path.name) is not None and path.is_file()
 
 
 def remove_temporary_files(directory: Path) -> list[Path]:
     """Remove the temporary files of killed processes and return their paths. The caller holds the lock."""
-    temporary = list(directory.rglob(f".*{TEMPORARY_SUFFIX}"))
+    temporary = [path for path in directory.rglob(f".*{TEMPORARY_SUFFIX}") if is_temporary(path)]
     for path in temporary:
         path.unlink(missing_ok=True)
     return temporary
 
 
 def repair(directory: Path) -> list[Path]:
-    """Remove the temporary files of killed processes from a directory, under its lock; return their paths.
+    """Remove the temporary files of killed processes from a zoo, finished or not, under its lock; return their paths.
 
-    Raises BusyError if another process is writing to the directory.
+    Any other directory is left as it is. Raises BusyError if another process is writing to the zoo.
     """
-    if not directory.is_dir():
+    if not OutputPaths(directory).is_zoo():
         return []
     with locked(directory):
         return remove_temporary_files(directory)

@@ -182,8 +182,10 @@ def _read_idx(path: Path) -> Bytes:
     """Read an IDX file of unsigned bytes: magic number 0 0 8 ndim, big-endian sizes, data."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DigitsError(f"{path} cannot be read ({error}). Download the file again.") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DigitsError(f"{path} is damaged ({error}). Download the file again.") from error
+    except OSError as error:
+        raise DigitsError(f"{path} cannot be read: {error.strerror}. Fix its permissions, or the disk.") from error
     ndim = data[3] if len(data) >= 4 and data[:3] == b"\0\0\x08" else 0
     shape = np.frombuffer(data[4 : 4 + 4 * ndim], dtype=">u4").astype(int)
     if not 1 <= ndim <= 3 or len(shape) != ndim or len(data) != 4 + 4 * ndim + shape.prod():
@@ -211,8 +213,8 @@ def _from_hub() -> tuple[Bytes, Bytes, Bytes, Bytes]:
     ) as error:
         raise DigitsError(
             f"MNIST could not be loaded from the Hub as ylecun/mnist ({type(error).__name__}: {error}). Check the "
-            "network connection, give --mnist a directory with the four IDX files, or use --mnist embedded "
-            "(5,000 digits)."
+            "network connection and the space on the disk, give --mnist a directory with the four IDX files, or use "
+            "--mnist embedded (5,000 digits)."
         ) from error
     arrays = []
     for part in parts:

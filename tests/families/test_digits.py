@@ -97,10 +97,19 @@ def test_missing_and_damaged_files_are_named(mnist):
             load_digits(str(mnist))
     (mnist / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data, 1)[:-100])
     images.unlink()
-    with pytest.raises(DigitsError, match=r"idx3-ubyte.gz cannot be read"):
+    with pytest.raises(DigitsError, match=r"idx3-ubyte.gz is damaged .*Download the file again"):
         load_digits(str(mnist))
     with pytest.raises(DigitsError, match="has no train-images"):
         load_digits(str(mnist / "nowhere"))
+
+
+def test_digits_that_cannot_be_read_are_not_called_damaged(mnist, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(DigitsError, match="idx3-ubyte cannot be read: Permission denied. Fix its permissions"):
+        load_digits(mnist)
 
 
 def test_another_data_set_of_the_same_sizes_is_rejected(mnist, arrays):
