@@ -137,7 +137,8 @@ def _zoo_take(source: CopiedZoo) -> Take:
 
 
 def _torch_dataset(source: CopiedZoo, weights: Form = "named", in_memory: bool = False) -> Take:
-    return open_zoo(source.zoo).torch_dataset(SPLIT, weights=weights, in_memory=in_memory).__getitems__
+    dataset = open_zoo(source.zoo).torch_dataset(SPLIT, weights=weights, in_memory=in_memory)
+    return lambda rows: dataset.__getitems__(rows)["weights"]
 
 
 def _torch_tensor(source: CopiedZoo) -> Take:
