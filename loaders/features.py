@@ -65,7 +65,7 @@ class _Tensors(ABC):
         elif not _is_stored(value):
             arrays = {name: np.ascontiguousarray(array) for name, array in self._to_store(value).items()}
             value = {"bytes": safetensors.numpy.save(arrays)}
-        return dict.fromkeys(_FIELDS) | dict(value)
+        return {field.name: value.get(field.name) for field in STORAGE}
 
     def embed_storage(self, storage: pa.StructArray, token_per_repo_id: object = None, **_: object) -> pa.StructArray:
         """Replace places by bytes, so that the values can leave this machine. `push_to_hub` calls it, for example."""
@@ -141,7 +141,7 @@ class Weights(_Tensors):
         weights = read_weights(value)
         if value["bytes"] is None:
             return weights
-        return self._to_store(weights)  # safetensors sorts by name
+        return {name: weights[name] for name in Architecture.of(weights).parameter_shapes}  # safetensors sorts by name
 
     def _read_to_store(self, value: Stored) -> Mapping[str, Array]:
         return read_weights(value)

@@ -17,10 +17,16 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.families.rotation import SIDE, rotation_table
 from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.format.files import DTYPES, Array
-from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS
+from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS, Manifest
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.zoo import Zoo
+
+
+def require_rollouts(manifest: Manifest) -> None:
+    """Raise FormatError if a zoo has no rollouts."""
+    if not manifest.rollouts:
+        raise FormatError("This zoo has no rollouts. Leave out `rollouts`, or use a zoo that has them.")
 
 
 def decode_rollouts(zoo: Zoo, stored: Mapping[str, Array], angles: Sequence[float] | None) -> dict[str, Array]:

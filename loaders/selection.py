@@ -11,12 +11,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.format.files import sha256_of
 from rnn_zoos.loaders.embeddings import COLUMN, Embeddings
 from rnn_zoos.loaders.features import Embedding, Library, Rollouts, Weights
 from rnn_zoos.loaders.places import places_of
-from rnn_zoos.loaders.rollouts import decoded_dtypes
+from rnn_zoos.loaders.rollouts import decoded_dtypes, require_rollouts
 from rnn_zoos.loaders.splits import split_parts
 from rnn_zoos.loaders.where import Where, selection_identity
 from rnn_zoos.loaders.zoo import Zoo
@@ -28,7 +28,8 @@ _KINDS = {"weights": "shards", "rollouts": "rollouts"}  # column -> the files th
 class Selection:
     """Selected rows of a zoo. The attributes are arguments of `load_dataset`.
 
-    Raises UnknownNameError, when `features` is first used, for columns that the rows do not have.
+    Raises, when `features` is first used, UnknownNameError for columns that the rows do not have, and FormatError if
+    `columns` is not a list or the zoo has no rollouts.
     """
 
     zoo: Zoo
@@ -43,14 +44,16 @@ class Selection:
     def features(self) -> datasets.Features:
         """The columns of a row and their types."""
         manifest = self.zoo.manifest
-        labels = self.zoo.index_schema
-        known = {name: feature for name, feature in datasets.Features.from_arrow_schema(labels).items()}
-        known = {name: feature for name, feature in known.items() if name not in ("shard", "row")}
+        known = dict(datasets.Features.from_arrow_schema(self.zoo.index_schema))
+        del known["shard"], known["row"]
         known["weights"] = Weights(tensors=self.tensors, architecture=asdict(manifest.architecture))
         if self.rollouts:
+            require_rollouts(manifest)
             known["rollouts"] = Rollouts(tensors=self.tensors, dtypes=decoded_dtypes(manifest.rollouts))
         if self.embeddings is not None:
             known[COLUMN] = Embedding(self.embeddings.size, self.tensors)
+        if isinstance(self.columns, str):
+            raise FormatError(f"columns is {self.columns!r}; expected a list of names, such as [{self.columns!r}].")
         wanted = list(known) if self.columns is None else list(self.columns)
         for name in wanted:
             if name not in known:

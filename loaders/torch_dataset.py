@@ -18,7 +18,7 @@ from rnn_zoos.format.files import Array
 from rnn_zoos.loaders.gathering import Layout, copy_rows, gather_rows
 from rnn_zoos.loaders.mapping import RowTensors
 from rnn_zoos.loaders.packing import PackedBatch
-from rnn_zoos.loaders.rollouts import decode_rollouts
+from rnn_zoos.loaders.rollouts import decode_rollouts, require_rollouts
 from rnn_zoos.networks.weights import flatten
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class TorchDataset(Dataset[dict[str, Any]]):
     ) -> None:
         if weights not in get_args(Form):
             raise UnknownNameError.among("form of weights", weights, get_args(Form))
-        if rollouts and not zoo.manifest.rollouts:
-            raise FormatError("This zoo has no rollouts. Leave out `rollouts`, or use a zoo that has them.")
+        if rollouts:
+            require_rollouts(zoo.manifest)
         labels = [labels] if isinstance(labels, str) else labels
         known = [name for name in index.column_names if name not in ("shard", "row")]
         for name in labels:

@@ -94,11 +94,11 @@ def test_a_place_is_read_in_a_new_process_only_if_its_zoo_is_still_the_same(zoo,
         ({"zoo": f"hf://datasets/owner/../name@{COMMIT}#00"}, "expected hf://datasets/OWNER/NAME@COMMIT"),
         ({"zoo": "/nowhere#00"}, "/nowhere is not a zoo"),
         ({"bytes": b"not tensors"}, "not those of a safetensors file"),
-        ({"bytes": safetensors.numpy.save({"a": np.zeros(2)})}, "not the parameters|not the weights"),
+        ({"bytes": safetensors.numpy.save({"a": np.zeros(2)})}, "not the weights of a recurrent network"),
     ],
 )
 def test_stored_values_that_are_no_place_of_a_zoo_are_refused(change, message, place):
-    with pytest.raises((FormatError, TypeError), match=message):
+    with pytest.raises(FormatError, match=message):
         Weights().decode_example(place | change)
 
 

@@ -108,6 +108,20 @@ def test_a_stack_gives_the_outputs_of_its_networks(cell, zoo):
         opened.stack(rows.select(["run", "step"]))
 
 
+def test_rollouts_of_a_zoo_without_are_refused(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+
+    def forget(data):
+        data["rollouts"] = {}
+        data["files"] = {path: entry for path, entry in data["files"].items() if not path.startswith("rollouts/")}
+
+    edit_manifest(out / "zoo.json", forget)
+    assert "rollouts" not in load_dataset(out, split="train")[0]
+    for load in (lambda: load_dataset(out, rollouts=True), lambda: open_zoo(out).torch_dataset(rollouts=True)):
+        with pytest.raises(FormatError, match="This zoo has no rollouts. Leave out `rollouts`"):
+            load()
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_rows_alone_give_networks_and_stacks(cell, zoo):
     train = load_dataset(zoo("formal-languages", cell), split="train")
@@ -206,6 +220,8 @@ def test_columns_are_chosen_in_their_order_and_without_weights_nothing_is_read(z
     assert list(both[0]) == ["weights", "run"]
     with pytest.raises(UnknownNameError, match="Unknown column 'rollouts'; known: run, .*weights"):
         load_dataset(out, split="train", columns=["rollouts"])
+    with pytest.raises(FormatError, match=r"columns is 'task'; expected a list of names, such as \['task'\]"):
+        load_dataset(out, split="train", columns="task")
 
 
 def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
