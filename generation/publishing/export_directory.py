@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import StorageError
-from rnn_zoos.format.files import TEMPORARY_SUFFIX, sha256_of, write_atomically, write_json
+from rnn_zoos.format.files import TEMPORARY_NAME, sha256_of, write_atomically, write_json
 
 MARK = "export.json"
 """The file that marks a directory as an export and lists the others."""
 
 _VERSION = 1
-_TEMPORARY = re.compile(r"\.(.+)\.\d+" + re.escape(TEMPORARY_SUFFIX))
 _SHOWN = 5  # files that a message names
 
 
@@ -134,7 +132,7 @@ def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
 def _is_listed(path: str, listed: Mapping[str, Any]) -> bool:
     """Return whether an export wrote this file, or a killed export left it behind as the beginning of such a file."""
     folder, slash, name = path.rpartition("/")
-    temporary = _TEMPORARY.fullmatch(name)
+    temporary = TEMPORARY_NAME.fullmatch(name)
     written = f"{folder}{slash}{temporary[1]}" if temporary else path
     return written in listed or (temporary is not None and written == MARK)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +20,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rnn_zoos.errors import BusyError, StorageError, ZooError
-from rnn_zoos.format.files import TEMPORARY_SUFFIX
+from rnn_zoos.format.files import TEMPORARY_NAME, TEMPORARY_SUFFIX
 from rnn_zoos.format.manifest import MANIFEST, UNFINISHED
 from rnn_zoos.generation.plan import ShardPlan
 from rnn_zoos.generation.writing.records import KINDS
 
 _LOCK = ".lock"
 _PARTIAL = "partial"
-_TEMPORARY = re.compile(r"\..+\.\d+" + re.escape(TEMPORARY_SUFFIX))  # the names that `write_atomically` gives
 _REMEDIES = {
     errno.EACCES: "Fix its permissions, or choose another --out directory.",
     errno.EPERM: "Fix its permissions, or choose another --out directory.",
@@ -142,7 +140,7 @@ def _storage_error(problem: str, error: OSError) -> StorageError:
 
 def is_temporary(path: Path) -> bool:
     """Return whether a path is a file with a name that `write_atomically` gives to a file that is not complete yet."""
-    return _TEMPORARY.fullmatch(path.name) is not None and path.is_file()
+    return TEMPORARY_NAME.fullmatch(path.name) is not None and path.is_file()
 
 
 def remove_temporary_files(directory: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I32": np.int32,
 """The safetensors dtypes that format 1 allows, and their numpy types."""
 TEMPORARY_SUFFIX = ".tmp"
 """Ending of files that are still being written; a killed process leaves them behind."""
+TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+" + re.escape(TEMPORARY_SUFFIX))
+"""Names that `write_atomically` gives to such files; the group is the name of the file that they become."""
 _MAX_HEADER_BYTES = 16 << 20  # real headers have a few kB; the header is parsed before anything else is checked
 _DIRECTORIES_CAN_BE_OPENED = os.name == "posix"
 _READ_BYTES = 1 << 20  # read at once when a file is hashed
