@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     EVALUATION = 3
     ROLLOUTS = 4
     FIXED_HASH = 5
+    AUTOMATON = 6
 
 
 def philox(counter: Tensor, key: int) -> Tensor:

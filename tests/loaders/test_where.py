@@ -42,7 +42,7 @@ def test_steps_of_a_generator_select_from_every_split_and_normalising_again_chan
 
 @pytest.mark.parametrize(
     "steps",
-    [True, [0, True], np.True_, torch.tensor([True]), 2.0, [2.0], "2", ["2"], b"\2", np.array([[2]]), [None], object()],
+    [True, [0, True], np.True_, torch.tensor([True]), 2.0, [2.0], "2", ["2"], b"\2", np.array([[2]]), [None], dict],
     ids=repr,
 )
 def test_steps_that_are_not_integers_are_refused(steps, zoo):
