@@ -14,7 +14,6 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.family import SPLITS, TaskFamily
@@ -22,10 +21,9 @@ from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.manifest import Manifest, shard_path
 from rnn_zoos.generation.presets import Settings, check_settings, load_preset
+from rnn_zoos.generation.trainers.run_table import run_table
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.architecture import Architecture
-
-_COLUMNS = np.dtype([("run", np.int64), ("task", np.int64), ("weight_decay", np.float64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +72,11 @@ class Shards(Sequence[ShardPlan]):
     def _count(self, table: npt.NDArray[np.void]) -> int:
         """Return the number of shards of a split from the table of its runs."""
         return -(-len(table) // self._runs_per_shard)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The number of shards of each split."""
+        return {split: self._count(table) for split, table in self._tables.items()}
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -129,12 +132,7 @@ class Plan:
     @cached_property
     def _table(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.str_]]:
         """Number, task and weight decay of every run, and its split: two arrays with one entry per run."""
-        runs = torch.arange(self.settings.runs)
-        tasks = self.family.assign_tasks(self.settings.seed, runs, self.settings.stratified_tasks)
-        table = np.empty(self.settings.runs, _COLUMNS)
-        table["run"], table["task"] = runs.numpy(), tasks.numpy()
-        table["weight_decay"] = self.family.draw_weight_decay(self.settings.seed, runs, self.settings.weight_decay)
-        return table, self.family.splits(tasks)
+        return run_table(self.family, self.settings)
 
     def runs(self) -> Iterator[tuple[Run, str]]:
         """Return an iterator over all runs.

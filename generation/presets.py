@@ -16,6 +16,8 @@ from rnn_zoos.networks.architecture import Architecture
 
 _FOLDER = Path(__file__).with_name("presets")
 _SUFFIXES = (".yaml", ".yml")
+SHARD_BYTES = 128 << 20
+"""Weights that a shard holds at most, unless a single run has more. A worker needs several times as much memory."""
 
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Step = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
@@ -28,7 +30,7 @@ class Settings(BaseModel):
     Attributes:
         seed: the seed of the zoo, from which all random draws follow.
         runs: the number of runs.
-        runs_per_shard: the number of runs that are stored in one file.
+        runs_per_shard: the number of runs that are stored in one file; in a preset, its upper bound (`bound_shards`).
         cell: the cell of the networks, "lstm", "gru" or "rnn".
         num_layers: the number of recurrent layers.
         hidden_size: the number of hidden units per layer.
@@ -132,7 +134,7 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
         **changes: values that replace those of the preset; None replaces nothing.
 
     Returns:
-        The settings, validated.
+        The settings, validated, with as many runs per shard as `bound_shards` allows.
 
     Raises:
         UnknownNameError: the preset or the zoo does not exist.
@@ -160,7 +162,19 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
     values = content[zoo]
     if isinstance(values, dict):
         values = values | {key: value for key, value in changes.items() if value is not None}
-    return check_settings(values, family, f"{path.name}: {zoo}")
+    return bound_shards(check_settings(values, family, f"{path.name}: {zoo}"), family)
+
+
+def bound_shards(settings: Settings, family: TaskFamily) -> Settings:
+    """Return settings whose shards have at most `SHARD_BYTES` of weights, or one run."""
+    most = max_runs_per_shard(settings, family)
+    return settings if settings.runs_per_shard <= most else settings.model_copy(update={"runs_per_shard": most})
+
+
+def max_runs_per_shard(settings: Settings, family: TaskFamily) -> int:
+    """Return how many runs, with all of their snapshots, have at most `SHARD_BYTES` of weights; at least 1."""
+    run_bytes = 4 * settings.architecture(family).num_parameters * len(settings.snapshots)
+    return max(1, SHARD_BYTES // run_bytes)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -178,7 +192,9 @@ class _UniqueKeys(yaml.SafeLoader):
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror or error}. Fix its permissions.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PresetError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(content, dict):
         raise PresetError(f"{path} holds {type(content).__name__}; expected a mapping of zoos to their settings.")

@@ -80,7 +80,7 @@ class DigitsError(ZooError):
 
 
 class StorageError(ZooError, OSError):
-    """A file could not be written. Free disk space, or get permission to write there."""
+    """A file could not be written or read. Free disk space, or get the permissions; the message says which."""
 
 
 class HubError(ZooError, OSError):

@@ -3,8 +3,9 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read at import, too: tests must not reach 
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
+from rnn_zoos.generation.writing.seals import SEALS
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.workspace import Workspace
 
@@ -82,11 +84,12 @@ def generate_in_process(directory: Path, plan: Plan) -> None:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    """Return path -> bytes of all files of a zoo except its lock.
+    """Return path -> bytes of all files of a zoo except its lock and its seals.
 
     Of the manifest, what differs between two generations of the same zoo is left out: `made`, and its own hash.
     """
-    files = (path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
+    own = (".lock", Path(SEALS).name)
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name not in own)
     found = {str(path.relative_to(directory)): path.read_bytes() for path in files}
     if "zoo.json" in found:
         manifest = json.loads(found["zoo.json"])
@@ -130,6 +133,15 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, tiny_preset: Callable[[str], s
         return made[name, cell]
 
     return make
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Any]:
+    """A Hub on this machine for the tests of publishing: empty, and it knows one token."""
+    from mini_hub import MiniHub
+
+    with MiniHub(tmp_path / "hub", tokens={"hf_good": "rnn-zoos"}) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,29 @@
-"""Zoos of random weights, written by the code that writes real zoos: what the other measurements read."""
+"""Zoos for measurements: with random weights, written by the code that writes real zoos, or with files of zeros."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.families.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, FormalLanguages, LanguageEvaluation
+from rnn_zoos.format.files import DTYPES, FileEntry, tensor_bytes
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.generation.plan import Plan, ShardPlan, make_plan
 from rnn_zoos.generation.trainers.trainer import TrainedRun
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
+from rnn_zoos.generation.writing.provenance import provenance
+from rnn_zoos.generation.writing.records import KINDS, ShardRecord
+from rnn_zoos.generation.writing.seals import modified_at
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -75,3 +82,53 @@ def random_runs(plan: Plan, shard: ShardPlan) -> Iterator[TrainedRun]:
     for run in shard.runs:
         flat = 0.1 * torch.randn(len(snapshots), size, generator=torch.Generator().manual_seed(run.run))
         yield TrainedRun(run, snapshots, unflatten(plan.architecture, flat), diverged=False)
+
+
+class ShardSimulator:
+    """Writes shards of a plan as sparse files: as long as real ones, but all zeros, with records that say so.
+
+    They cannot be read as tensors. Labels are random.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        evaluation = plan.settings.evaluation_sizes(plan.family)
+        rollouts = {
+            name: (DTYPES[dtype], shape) for name, (dtype, shape) in plan.family.rollout_shapes(evaluation).items()
+        }
+        weights = {name: (DTYPES["F32"], shape) for name, shape in plan.architecture.parameter_shapes.items()}
+        self._tensors = {"shards": weights, "rollouts": rollouts}
+        self._entries: dict[tuple[str, int], FileEntry] = {}
+
+    def write(self, workspace: Workspace, shard: ShardPlan) -> None:
+        """Write the files and the record of a shard."""
+        rows, files, modified = self._rows(shard), dict[str, FileEntry](), dict[str, int]()
+        for kind in KINDS:
+            path = workspace.directory / shard.path(kind)
+            files[kind] = self._entry(kind, len(rows))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.truncate(path, files[kind].bytes)
+            modified[kind] = modified_at(path)
+        made = provenance(self._plan.backend)
+        record = ShardRecord(self._plan.identity(), shard.run_numbers, files, 1.0, rows, made, modified)
+        record.write(workspace.paths.record(shard))
+
+    def _entry(self, kind: str, rows: int) -> FileEntry:
+        """Return the entry of a file of zeros that is as long as one with these rows."""
+        if (kind, rows) not in self._entries:
+            tensors = {name: np.zeros((rows, *shape), dtype) for name, (dtype, shape) in self._tensors[kind].items()}
+            size = len(tensor_bytes(tensors, {})[0])
+            self._entries[kind, rows] = FileEntry(hashlib.sha256(bytes(size)).hexdigest(), size, rows)
+        return self._entries[kind, rows]
+
+    def _rows(self, shard: ShardPlan) -> list[dict[str, Any]]:
+        family, rows = self._plan.family, list[dict[str, Any]]()
+        random = np.random.default_rng(shard.run_numbers[0])
+        for run in shard.runs:
+            shared = {"run": run.run, "split": shard.split, "task": family.task_name(run.task), "diverged": False}
+            shared |= {"weight_decay": run.weight_decay, **family.task_values(run.task), "shard": shard.number}
+            for step in self._plan.settings.snapshots:
+                labels = zip(family.labels, random.random(len(family.labels), np.float32).tolist(), strict=True)
+                rows.append({**shared, "step": step, "row": len(rows), **dict(labels)})
+        return rows

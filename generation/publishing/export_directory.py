@@ -1,13 +1,15 @@
 """The directory of an export. A file in it, export.json, lists the files that the export wrote, with their hashes.
 
 Exporting again into the same directory replaces exactly these files. A directory that has other files, or in which a
-listed file was edited, is refused before anything is changed.
+listed file was edited, is refused before anything is changed. Until the export is complete, the list is in
+export.journal, to which a line is added before each file is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import StorageError
-from rnn_zoos.format.files import TEMPORARY_NAME, sha256_of, write_atomically, write_json
+from rnn_zoos.format.files import TEMPORARY_NAME, read_error, sha256_of, write_atomically, write_json
+from rnn_zoos.threads import map_in_threads
 
 MARK = "export.json"
 """The file that marks a directory as an export and lists the others."""
+JOURNAL = "export.journal"
+"""The list of files of an export that is not complete: one line of JSON for each."""
 
 _VERSION = 1
 _SHOWN = 5  # files that a message names
@@ -40,18 +45,32 @@ class ExportDirectory:
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write a file. It is listed first, so that a killed export leaves no unlisted file. Raises StorageError."""
+        if not self.files:
+            self._mark(complete=False)
         self.files[path] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-        self._mark(complete=False)
+        self._list(path)
         write_atomically(self.root / path, data)
 
     def finish(self, prepared: str | None = None) -> None:
         """Mark the export as complete; `prepared` is stored for `prepare_publication`. Raises StorageError."""
         self._mark(complete=True, prepared=prepared)
+        (self.root / JOURNAL).unlink(missing_ok=True)
 
     def _mark(self, complete: bool, prepared: str | None = None) -> None:
         more = {} if prepared is None else {"prepared": prepared}
         head = {"export": _VERSION, **self.about, "complete": complete, **more}
         write_json(self.root / MARK, {**head, "files": dict(sorted(self.files.items()))})
+
+    def _list(self, path: str) -> None:
+        """Add a file to the journal."""
+        journal = self.root / JOURNAL
+        try:
+            with open(journal, "a", encoding="utf-8") as file:
+                file.write(json.dumps([path, self.files[path]]) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _unwritable(journal, error) from error
 
 
 def begin_export(root: Path, about: Mapping[str, Any]) -> ExportDirectory:
@@ -73,21 +92,32 @@ def begin_export(root: Path, about: Mapping[str, Any]) -> ExportDirectory:
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(
-            f"{root} cannot be written: {error.strerror or error}. Fix the permissions, or give another --out."
-        ) from error
+        raise _unwritable(root, error) from error
     return ExportDirectory(root, about)
 
 
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or error}. Free disk space or fix the permissions, or give another "
+        "--out."
+    )
+
+
 def read_mark(root: Path) -> dict[str, Any] | None:
-    """Return the content of the mark, None if the directory has none. Raises StorageError if it is damaged."""
+    """Return the content of the mark, with the files of an incomplete export; None if the directory has no mark.
+
+    Raises StorageError if it is damaged, or cannot be read.
+    """
     try:
-        mark = json.loads((root / MARK).read_bytes())
+        mark = dict(json.loads((root / MARK).read_bytes()))
+        mark["files"] = {**mark["files"], **({} if mark["complete"] else _read_journal(root / JOURNAL))}
         entries = [(entry["sha256"], entry["bytes"]) for entry in mark["files"].values()]
-        if mark["export"] == _VERSION and all(isinstance(sha, str) for sha, _ in entries):
-            return dict(mark)
+        if mark["export"] == _VERSION and all(isinstance(sha, str) and type(size) is int for sha, size in entries):
+            return mark
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise read_error(root / MARK, error) from error
     except (ValueError, TypeError, KeyError, AttributeError):
         pass
     raise StorageError(
@@ -96,12 +126,21 @@ def read_mark(root: Path) -> dict[str, Any] | None:
     )
 
 
+def _read_journal(journal: Path) -> dict[str, Any]:
+    """Return path -> entry of the files that a journal lists; an export that was killed may have cut its last line."""
+    if not journal.is_file():
+        return {}
+    *lines, _ = journal.read_text(encoding="utf-8").split("\n")
+    return dict(json.loads(line) for line in lines)
+
+
 def _own_files(root: Path) -> list[Path]:
-    """Return the files of the earlier export, the mark last. Raises StorageError if there are others or edited ones."""
+    """Return the files of an earlier export, its lists last. Raises StorageError if others exist or some are edited."""
     if root.exists() and not root.is_dir():
         raise StorageError(f"{root} is a file; nothing was changed. Give --out a new directory.")
     present = dict(sorted(_files_below(root)))
-    if not present:
+    lists = [present.pop(path) for path in (JOURNAL, MARK) if path in present]
+    if not present and not lists:
         return []
     mark = read_mark(root)
     if mark is None:
@@ -110,8 +149,8 @@ def _own_files(root: Path) -> list[Path]:
             "--out a new or an empty directory."
         )
     listed = mark["files"]
-    foreign = [path for path in present if path != MARK and not _is_listed(path, listed)]
-    edited = [path for path, file in present.items() if path in listed and not _is_unchanged(file, listed[path])]
+    foreign = [path for path in present if not _is_listed(path, listed)]
+    edited = _edited({path: file for path, file in present.items() if path in listed}, listed)
     if foreign or edited:
         problems = [f"{_names(foreign)} not written by an export"] * bool(foreign)
         problems += [f"{_names(edited)} edited since the export"] * bool(edited)
@@ -119,7 +158,7 @@ def _own_files(root: Path) -> list[Path]:
             f"{root} has files of yours, so nothing was changed: {'; '.join(problems)}. Move them elsewhere, or give "
             "--out a new directory."
         )
-    return [file for path, file in present.items() if path != MARK] + [root / MARK]
+    return [*present.values(), *lists]
 
 
 def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
@@ -135,6 +174,17 @@ def _is_listed(path: str, listed: Mapping[str, Any]) -> bool:
     temporary = TEMPORARY_NAME.fullmatch(name)
     written = f"{folder}{slash}{temporary[1]}" if temporary else path
     return written in listed or (temporary is not None and written == MARK)
+
+
+def _edited(files: Mapping[str, Path], listed: Mapping[str, Any]) -> list[str]:
+    """Return those of the listed files, path -> file, that have other bytes than an export wrote."""
+    unchanged = map_in_threads(
+        lambda path: _is_unchanged(files[path], listed[path]),
+        list(files),
+        "comparing hashes",
+        lambda path: int(listed[path]["bytes"]),
+    )
+    return [path for path, same in zip(files, unchanged, strict=True) if not same]
 
 
 def _is_unchanged(file: Path, entry: Mapping[str, Any]) -> bool:

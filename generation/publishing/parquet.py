@@ -16,8 +16,9 @@ from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.loaders.zoo import PLACE, Zoo
 
 DATA = "data"
-_GROUP_ROWS = 500  # rows per row group, the smallest unit that a reader fetches
-_FILE_BYTES = 256_000_000  # upper bound per file; readers hold a file in memory
+_MAX_GROUP_ROWS = 500  # of a row group, the smallest unit that a reader fetches
+_MAX_GROUP_BYTES = 64 << 20  # of the weights of a row group of more than one row
+_FILE_BYTES = 256_000_000  # upper bound per file of more than one row group; readers hold a file in memory
 
 
 def data_path(split: str, number: int, count: int) -> str:
@@ -50,10 +51,19 @@ def data_schema(zoo: Zoo) -> pa.Schema:
 
 def file_rows(zoo: Zoo, split: str) -> list[range]:
     """Return the rows of each parquet file of a split, as ranges over its rows sorted by run and step."""
-    rows = zoo.manifest.splits[split]["rows"]
-    groups = max(1, _FILE_BYTES // (4 * zoo.manifest.architecture.num_parameters * _GROUP_ROWS))
-    size = groups * _GROUP_ROWS
+    rows, group = zoo.manifest.splits[split]["rows"], group_rows(zoo)
+    size = group * max(1, _FILE_BYTES // (_row_bytes(zoo) * group))
     return [range(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
+def group_rows(zoo: Zoo) -> int:
+    """Return the number of rows of a row group."""
+    return max(1, min(_MAX_GROUP_ROWS, _MAX_GROUP_BYTES // _row_bytes(zoo)))
+
+
+def _row_bytes(zoo: Zoo) -> int:
+    """Return the size of the weights of a row."""
+    return 4 * zoo.manifest.architecture.num_parameters
 
 
 def data_files(zoo: Zoo, split: str) -> Iterator[tuple[str, memoryview]]:
@@ -70,7 +80,7 @@ def data_files(zoo: Zoo, split: str) -> Iterator[tuple[str, memoryview]]:
 def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:
     schema = data_schema(zoo)
     weights = list(zoo.manifest.architecture.parameter_shapes)
-    sink = pa.BufferOutputStream()
+    sink, group = pa.BufferOutputStream(), group_rows(zoo)
     with pq.ParquetWriter(
         sink,
         schema,
@@ -79,8 +89,8 @@ def _parquet(zoo: Zoo, index: pa.Table) -> memoryview:
         use_byte_stream_split=[f"{name}.list.element" for name in weights],
         write_page_checksum=True,
     ) as writer:
-        for first in range(0, len(index), _GROUP_ROWS):
-            writer.write_table(_with_weights(zoo, index.slice(first, _GROUP_ROWS), schema))
+        for first in range(0, len(index), group):
+            writer.write_table(_with_weights(zoo, index.slice(first, group), schema))
     return memoryview(sink.getvalue())
 
 

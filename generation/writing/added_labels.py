@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.families.family import SPLITS
-from rnn_zoos.format.files import check_bytes, read_sealed_json, sha256_of, write_atomically, write_sealed_json
+from rnn_zoos.format.files import check_bytes, sha256_of, write_atomically
 from rnn_zoos.format.manifest import MANIFEST, RELABELLING, index_path, read_manifest
+from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 
 _REMEDY = "Delete it and run `rnn-zoos relabel` again: this shard is measured again."
 _INDEX_REMEDY = "Restore the zoo's index and zoo.json from a copy, and delete its folder relabelling."
@@ -31,7 +32,7 @@ class ShardLabels:
     Attributes:
         zoo: SHA-256 of the zoo.json that they belong to.
         labels: Name -> the value of each row of the shard.
-        made: The provenance of these values (`records.provenance`).
+        made: The provenance of these values (`provenance.provenance`).
         seconds: How long the shard took.
     """
 

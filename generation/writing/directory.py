@@ -4,7 +4,9 @@ shards/, rollouts/               finished shards, each written whole or not at a
 unfinished/plan.json             the plan that the directory was started with
 unfinished/train-00000.json      record of a finished shard (index rows, hashes of its files), written last
 unfinished/partial/              the last shards of a zoo that is being extended: their runs are not trained again
+unfinished/trained/              runs that a device has trained, until there are shards of them (`handover.py`)
 zoo.json                         written when all shards are finished; then unfinished/ is removed
+.cache/rnn-zoos-seals.json       times of modification of the files of a finished zoo (seals.py)
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from rnn_zoos.format.files import TEMPORARY_NAME, TEMPORARY_SUFFIX
 from rnn_zoos.format.manifest import MANIFEST, UNFINISHED
 from rnn_zoos.generation.plan import ShardPlan
 from rnn_zoos.generation.writing.records import KINDS
+from rnn_zoos.generation.writing.seals import SEALS
 
 _LOCK = ".lock"
 _PARTIAL = "partial"
@@ -93,9 +96,10 @@ class OutputPaths:
         return self.unfinished.is_dir() and not self.has_foreign_files()
 
     def has_foreign_files(self) -> bool:
-        """Whether there is more than the lock and what a generation leaves that is killed before it wrote its plan."""
+        """Whether there is more than lock, seals and what a generation leaves that was killed before writing a plan."""
         temporary = [path for path in self.unfinished.rglob("*") if is_temporary(path)]
-        expected = {self.root / _LOCK, self.unfinished, *temporary}
+        seals = self.root / SEALS
+        expected = {self.root / _LOCK, seals, seals.parent, self.unfinished, *temporary}
         return any(path not in expected for path in self.root.rglob("*"))
 
 

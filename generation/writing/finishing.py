@@ -19,13 +19,9 @@ from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
 from rnn_zoos.generation.plan import ShardPlan
-from rnn_zoos.generation.writing.records import (
-    KINDS,
-    ShardRecord,
-    common_columns,
-    merge_provenance,
-    read_record,
-)
+from rnn_zoos.generation.writing.provenance import merge_provenance
+from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record
+from rnn_zoos.generation.writing.seals import Seal, modified_at, write_seals
 from rnn_zoos.generation.writing.workspace import Workspace
 
 _ROWS_PER_TABLE = 2000
@@ -50,6 +46,7 @@ def finish(workspace: Workspace) -> Manifest:
         files[DIGITS] = write_tensors(workspace.directory / DIGITS, digits, {"format": FORMAT})
     manifest = _manifest(workspace, columns, splits, files, reader.made())
     _remove_unlisted_shards(workspace, files)
+    _write_seals(workspace, files, reader.seals)
     manifest.write(workspace.directory)
     _upload(workspace, files)
     shutil.rmtree(workspace.paths.unfinished)
@@ -62,12 +59,14 @@ class _RecordReader:
 
     Attributes:
         files: the files of the shards of the last split that was read.
+        seals: the seals of the files of all shards, path -> seal.
         seconds: how long all shards took.
         provenances: the different provenances of all shards.
     """
 
     workspace: Workspace
     files: dict[str, FileEntry] = field(default_factory=dict)
+    seals: dict[str, Seal] = field(default_factory=dict)
     seconds: float = 0.0
     provenances: list[dict[str, Any]] = field(default_factory=list)
 
@@ -77,6 +76,8 @@ class _RecordReader:
         for shard in shards:
             record = read_record(self.workspace.paths.record(shard))
             self.files |= {shard.path(kind): record.files[kind] for kind in KINDS}
+            for kind, modified in record.modified.items():
+                self.seals[shard.path(kind)] = Seal(record.files[kind].sha256, modified)
             self.seconds += record.seconds
             if record.made not in self.provenances:
                 self.provenances.append(record.made)
@@ -116,6 +117,13 @@ def _remove_unlisted_shards(workspace: Workspace, files: Mapping[str, FileEntry]
         for path in (workspace.directory / kind).glob("*"):
             if f"{kind}/{path.name}" not in files:
                 path.unlink()
+
+
+def _write_seals(workspace: Workspace, files: Mapping[str, FileEntry], seals: Mapping[str, Seal]) -> None:
+    """Seal the files of the zoo: those of the shards by their records, the others as they have just been written."""
+    written = [path for path in files if path.partition("/")[0] not in KINDS]
+    own = {path: Seal(files[path].sha256, modified_at(workspace.directory / path)) for path in written}
+    write_seals(workspace.directory, {**seals, **own})
 
 
 def _upload(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import IntegrityError, PlanMismatchError
-from rnn_zoos.format.files import read_sealed_json, write_sealed_json
 from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.presets import max_runs_per_shard
 from rnn_zoos.generation.writing.directory import OutputPaths
 from rnn_zoos.generation.writing.records import read_record
 
@@ -39,6 +41,18 @@ def read_identity(paths: OutputPaths) -> dict[str, Any] | None:
         made = {"zoo": manifest.zoo, "backend": manifest.made["backend"], "digits": manifest.digits}
         return {**made, **manifest.settings, "preset": manifest.preset, "store": manifest.made.get("store")}
     return None
+
+
+def with_stored_shards(plan: Plan, stored: Mapping[str, Any]) -> Plan:
+    """Return a plan with the shards of the directory, if the bound on their size made them smaller in the plan.
+
+    Versions before 0.2 knew no such bound: what they began is continued with the number of runs per shard that it has.
+    """
+    settings = plan.settings
+    bound = max_runs_per_shard(settings, plan.family)
+    if settings.runs_per_shard == bound and stored.get("runs_per_shard", 0) > bound:
+        return replace(plan, settings=settings.model_copy(update={"runs_per_shard": stored["runs_per_shard"]}))
+    return plan
 
 
 def check_identity(directory: Path, stored: Mapping[str, Any], plan: Plan, store_url: str | None) -> None:

@@ -16,7 +16,7 @@ from rnn_zoos.format.index import index_schema, read_index, write_index
 from rnn_zoos.format.manifest import Manifest, index_path
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.writing.added_labels import LabelFolder, ShardLabels
-from rnn_zoos.generation.writing.records import merge_provenance
+from rnn_zoos.generation.writing.provenance import merge_provenance
 
 _PROVENANCE = ("backend", "versions", "machine")
 

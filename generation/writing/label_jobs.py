@@ -18,7 +18,7 @@ from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.writing.added_labels import LabelFolder, ShardLabels
-from rnn_zoos.generation.writing.records import provenance
+from rnn_zoos.generation.writing.provenance import provenance
 from rnn_zoos.generation.writing.shards import snapshot_of
 from rnn_zoos.processes import Worker
 
@@ -97,7 +97,7 @@ def measure_shard(
         worker.report(1)
         for name, value in measured.items():
             values[name].append(value)
-    done = ShardLabels(zoo_hash, values, provenance(plan.backend), time.monotonic() - started)
+    done = ShardLabels(zoo_hash, values, provenance(plan.backend, "cpu"), time.monotonic() - started)
     LabelFolder(directory).write(job.shard.name, done)
 
 

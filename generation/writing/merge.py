@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError
 from rnn_zoos.format.columns import relabel_hint
-from rnn_zoos.format.files import check_bytes, map_tensors, read_sealed_json, write_atomically
+from rnn_zoos.format.files import check_bytes, map_tensors
+from rnn_zoos.format.hashing import copy_checked
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
+from rnn_zoos.format.sealed_json import read_sealed_json
 from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of_zoo, rebuild_plan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record
-from rnn_zoos.generation.writing.resuming import records_of_zoo
+from rnn_zoos.generation.writing.reopening import FinishedShards
+from rnn_zoos.generation.writing.seals import modified_at
 from rnn_zoos.generation.writing.workspace import Workspace
+from rnn_zoos.threads import map_in_threads
 
 _REMEDY = "Generate it again, or leave this directory out."
 _MAX_NAMED = 5  # missing shards that are named
@@ -28,20 +32,23 @@ _MAX_NAMED = 5  # missing shards that are named
 
 @dataclass(frozen=True)
 class Part:
-    """A directory with some shards of a plan: name of the shard -> its record, or the record's path."""
+    """A directory with some shards of a plan.
+
+    Attributes:
+        directory: the directory.
+        plan: its plan, which may have fewer runs than that of the merged zoo.
+        names: the names of the shards that it has.
+        record: returns the record of a shard, given by its name; raises IntegrityError if it is damaged.
+    """
 
     directory: Path
     plan: Plan
-    records: Mapping[str, ShardRecord | Path]
-
-    def record(self, name: str) -> ShardRecord:
-        """Return the record of a shard. Raises IntegrityError if it is damaged."""
-        record = self.records[name]
-        return read_record(record) if isinstance(record, Path) else record
+    names: Collection[str]
+    record: Callable[[str], ShardRecord]
 
     def file(self, shard: ShardPlan, kind: str) -> Path:
         """Return the path of a shard's file in this directory, whose plan may have another number of shards."""
-        count = sum(own.split == shard.split for own in self.plan.shards)
+        count = self.plan.shards.counts[shard.split]
         return self.directory / shard_path(kind, shard.split, shard.number, count)
 
 
@@ -63,6 +70,7 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
         PlanMismatchError: the directories were generated with different settings.
         MergeError: two directories have different bytes of the same run.
         IntegrityError: a file is damaged.
+        StorageError: a file cannot be read or written.
         FormatError: a directory is neither a zoo nor a part of one, or has labels that this version does not know.
         BusyError: another process is writing to `out`.
 
@@ -78,7 +86,7 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
     workspace.check_directory()
     with locked(out):
         pending = workspace.begin_or_resume()
-        missing = [shard for shard in pending or [] if not _copy_shard(workspace, shard, parts)]
+        missing = _copy_shards(workspace, pending or [], parts)
         if missing:
             return _describe_missing(plan, missing, out)
         manifest = read_manifest(out) if pending is None else finish(workspace)
@@ -93,16 +101,17 @@ def _read_part(directory: Path, mnist: str | None) -> Part:
         stored = read_sealed_json(paths.plan, "Run the `rnn-zoos generate` that started it again.")
         if stored.get("store"):
             raise FormatError(f"The shards of {directory} are in {stored['store']}; merge needs them in the directory.")
-        return Part(
-            directory, rebuild_plan(stored, mnist=mnist), {path.stem: path for path in paths.existing_records()}
-        )
+        records = {path.stem: path for path in paths.existing_records()}
+        plan = rebuild_plan(stored, mnist=mnist)
+        return Part(directory, plan, records.keys(), lambda name: read_record(records[name]))
     if not paths.manifest.is_file():
         raise FormatError(
             f"{directory} is neither a zoo nor a part of one. Expected an --out directory of `rnn-zoos generate`."
         )
     manifest = read_manifest(directory)
     plan = plan_of_zoo(manifest, mnist=mnist)
-    return Part(directory, plan, {shard.name: record for shard, record in records_of_zoo(directory, manifest, plan)})
+    finished = FinishedShards.of_zoo(directory, manifest, plan)
+    return Part(directory, plan, finished.shards.keys(), finished.record)
 
 
 def _check_same_plan(parts: Sequence[Part], plan: Plan) -> None:
@@ -124,27 +133,39 @@ def _identity(plan: Plan) -> dict[str, Any]:
     return {"preset": plan.preset, **{key: value for key, value in plan.identity().items() if key != "runs"}}
 
 
+def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[Part]) -> list[ShardPlan]:
+    """Copy shards into the workspace, several at a time, and return those that no part has completely."""
+    plan = workspace.plan
+    size = 4 * plan.architecture.num_parameters * len(plan.settings.snapshots)
+    complete = map_in_threads(
+        lambda shard: _copy_shard(workspace, shard, parts), shards, "merging", lambda shard: size * len(shard.table)
+    )
+    return [shard for shard, whole in zip(shards, complete, strict=True) if not whole]
+
+
 def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool:
     """Copy a shard from the part that has most of its runs, then labels; return whether it has all of the runs.
 
     Raises MergeError unless all parts that have the shard agree.
     """
-    holders = [part for part in parts if shard.name in part.records]
-    records = {part.directory: part.record(shard.name) for part in holders}
-    holders.sort(key=lambda part: _extent(part.plan, records[part.directory]), reverse=True)
+    holders = [(part, part.record(shard.name)) for part in parts if shard.name in part.names]
     if not holders:
         return False
-    largest, record = holders[0], records[holders[0].directory]
-    for part in holders:
-        for kind in KINDS:
-            check_bytes(part.file(shard, kind), records[part.directory].files[kind], _REMEDY)
-    for other in holders[1:]:
-        _check_agreement(shard, (largest, record), (other, records[other.directory]))
-    complete = record.runs == shard.run_numbers
+    holders.sort(key=lambda holder: _extent(holder[0].plan, holder[1]), reverse=True)
+    if len(holders) > 1:  # the files of a single one are checked when they are copied
+        for part, record in holders:
+            for kind in KINDS:
+                check_bytes(part.file(shard, kind), record.files[kind], _REMEDY)
+    (largest, record), *others = holders
+    for other in others:
+        _check_agreement(shard, (largest, record), other)
+    complete, modified = record.runs == shard.run_numbers, dict[str, int]()
     for kind in KINDS:
         target = workspace.directory / shard.path(kind) if complete else workspace.paths.partial(shard, kind)
-        write_atomically(target, largest.file(shard, kind).read_bytes())
-    record.write(workspace.paths.record(shard) if complete else workspace.paths.partial(shard, "record"))
+        copy_checked(largest.file(shard, kind), record.files[kind], target, _REMEDY)
+        modified[kind] = modified_at(target)
+    record_path = workspace.paths.record(shard) if complete else workspace.paths.partial(shard, "record")
+    replace(record, modified=modified).write(record_path)
     return complete
 
 
@@ -161,7 +182,7 @@ def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: 
     (large, large_record), (small, small_record) = first, second
     problem = f"{shard} differs in {large.directory} and {small.directory}"
     if large_record.runs[: len(small_record.runs)] != small_record.runs:
-        raise MergeError(f"{problem}: it has different runs. Nothing was merged; leave one of the directories out.")
+        raise MergeError(f"{problem}: it has different runs. Leave one of the directories out.")
     columns = common_columns(large.plan.family, [*large_record.rows, *small_record.rows])
     schema = index_schema(columns)  # compared as in the index: numbers in records have more digits
     large_rows, small_rows = (pa.Table.from_pylist(r.rows, schema=schema) for r in (large_record, small_record))

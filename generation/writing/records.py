@@ -1,20 +1,15 @@
-"""Records of finished shards, kept until the zoo has its index and manifest, and the provenance of results."""
+"""Records of finished shards, kept until the zoo has its index and manifest."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from rnn_zoos import __version__
 from rnn_zoos.families.family import Column, TaskFamily
-from rnn_zoos.format.files import FileEntry, read_sealed_json, write_sealed_json
-from rnn_zoos.generation.trainers.backends import backend_details
+from rnn_zoos.format.files import FileEntry
+from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 
 KINDS = ("shards", "rollouts")
 """The two files of a shard: weights, rollouts."""
@@ -31,7 +26,9 @@ class ShardRecord:
         files: kind -> size and hash of the shard's files.
         seconds: how long the shard took.
         rows: the shard's rows of the index.
-        made: the provenance of the shard (`provenance`).
+        made: the provenance of the shard (`provenance.provenance`).
+        modified: kind -> time of modification of the shard's file when its hash was right, in nanoseconds. Records of
+            earlier versions, and of shards in a store, have none.
     """
 
     plan: dict[str, Any]
@@ -40,10 +37,12 @@ class ShardRecord:
     seconds: float
     rows: list[dict[str, Any]]
     made: dict[str, Any]
+    modified: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the record. Inverse of `read_record`."""
-        write_sealed_json(path, asdict(self))
+        files = {kind: asdict(entry) for kind, entry in self.files.items()}
+        write_sealed_json(path, {**vars(self), "files": files})  # `asdict` would copy every row
 
 
 def read_record(path: Path) -> ShardRecord:
@@ -70,25 +69,3 @@ class ComputedShard:
 
     record: ShardRecord
     files: Mapping[str, bytes]
-
-
-def provenance(backend: str) -> dict[str, Any]:
-    """Return what determines the bits of a backend's results on this machine: backend, versions, machine."""
-    versions = {"rnn-zoos": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    return {
-        "backend": backend,
-        "versions": {**versions, "python": platform.python_version(), **backend_details(backend)},
-        "machine": f"{platform.machine()}, {platform.system()}",
-    }
-
-
-def merge_provenance(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the provenance of a whole from that of its parts; different values are listed: "2.12 / 2.13"."""
-    values: dict[str, dict[str, None]] = {}  # dicts as sets that keep the order of insertion
-    for part in parts:
-        for key, value in {**part, **part["versions"]}.items():
-            if key != "versions":
-                values.setdefault(key, {}).update(dict.fromkeys(str(value).split(" / ")))
-    merged = {key: " / ".join(distinct) for key, distinct in values.items()}
-    backend, machine = merged.pop("backend"), merged.pop("machine")
-    return {"backend": backend, "versions": merged, "machine": machine}

@@ -5,19 +5,23 @@ It decides whether a directory may be used for a plan, which shards are still mi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.errors import FormatError
-from rnn_zoos.format.files import check_bytes, write_atomically
+from rnn_zoos.errors import FormatError, StorageError
+from rnn_zoos.format.files import FileEntry, write_atomically
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.directory import OutputPaths, remove_temporary_files
-from rnn_zoos.generation.writing.identity import check_identity, read_identity, write_identity
+from rnn_zoos.generation.writing.identity import check_identity, read_identity, with_stored_shards, write_identity
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ComputedShard
-from rnn_zoos.generation.writing.resuming import PartialShard, read_partial_shard, reconcile_shards, reopen_zoo
+from rnn_zoos.generation.writing.reopening import reopen_zoo
+from rnn_zoos.generation.writing.resuming import PartialShard, read_partial_shard, reconcile_shards
+from rnn_zoos.generation.writing.seals import Seal, SealedFile, modified_at, read_seals, verify, write_seals
 from rnn_zoos.generation.writing.store import Store
 
 
@@ -34,13 +38,14 @@ class Workspace:
         self.store = store
 
     def check_directory(self) -> dict[str, Any] | None:
-        """Return the identity of the plan that the directory was started with, None if it is new; change nothing.
+        """Return the identity of the plan that the directory was started with, None if it is new; write nothing.
 
-        This needs no lock. Raises PlanMismatchError if it is another plan, FormatError if the directory holds
-        something else.
+        This needs no lock. The plan of the workspace gets the shards of the directory (`with_stored_shards`). Raises
+        PlanMismatchError if it is another plan, FormatError if the directory holds something else.
         """
         stored = read_identity(self.paths)
         if stored is not None:
+            self.plan = with_stored_shards(self.plan, stored)
             check_identity(self.directory, stored, self.plan, self._store_url)
         elif self.directory.is_dir() and self.paths.has_foreign_files():
             raise FormatError(
@@ -48,23 +53,26 @@ class Workspace:
             )
         return stored
 
-    def begin_or_resume(self) -> list[ShardPlan] | None:
+    def begin_or_resume(self, *, rehash: bool = False) -> list[ShardPlan] | None:
         """Prepare the directory for the plan; return the shards that are still missing, None if the zoo is finished.
+
+        Files whose size and time of modification have not changed since they were written or hashed are not read,
+        unless `rehash`.
 
         Raises what `check_directory` raises, before anything is changed, and IntegrityError if a finished file is
         damaged.
         """
         stored = self.check_directory() or {}
-        if self._is_finished():
+        if self._is_finished(rehash=rehash):
             return None
         finished_runs = stored.get("finished_runs", 0)
         if self.paths.manifest.is_file():
             finished_runs = reopen_zoo(self.paths, self.plan, self._store_url)
         write_identity(self.paths, self.plan, self._store_url, finished_runs)
         remove_temporary_files(self.directory)
-        return reconcile_shards(self.paths, self.plan, self.store)
+        return reconcile_shards(self.paths, self.plan, self.store, rehash=rehash)
 
-    def _is_finished(self) -> bool:
+    def _is_finished(self, *, rehash: bool) -> bool:
         """Return whether the directory already holds the whole zoo. Raises IntegrityError for damaged files."""
         if self.paths.unfinished.exists() or not self.paths.manifest.is_file():
             return False
@@ -75,10 +83,22 @@ class Workspace:
         if self.store is not None and any(self.store.size(path) != manifest.files[path].bytes for path in in_store):
             return False
         expected = manifest.files.keys() - set(in_store)
-        existing = [path for path in expected if (self.directory / path).is_file()]
-        for path in existing:
-            check_bytes(self.directory / path, manifest.files[path], REMEDY)
+        existing = [path for path in manifest.files if path in expected and (self.directory / path).is_file()]
+        self._verify_finished({path: manifest.files[path] for path in existing}, rehash=rehash)
         return len(existing) == len(expected)
+
+    def _verify_finished(self, files: Mapping[str, FileEntry], *, rehash: bool) -> None:
+        """Check files of a finished zoo, path -> entry, and seal them. Raises IntegrityError for a damaged one."""
+        seals, sealed = read_seals(self.directory), list[SealedFile]()
+        for path, entry in files.items():
+            seal = seals.get(path)
+            known = seal.modified if seal is not None and seal.sha256 == entry.sha256 else None
+            sealed.append(SealedFile(self.directory / path, entry, known))
+        times = verify(sealed, REMEDY, rehash=rehash)
+        new = {path: Seal(files[path].sha256, time) for path, time in zip(files, times, strict=True)}
+        if new != seals:
+            with suppress(StorageError):  # a full disk is no reason to refuse a finished zoo
+                write_seals(self.directory, new)
 
     def files_in_store(self, files: Iterable[str]) -> list[str]:
         """Return those of the zoo's files that are in the store, not in the directory."""
@@ -97,7 +117,8 @@ class Workspace:
         """Write a shard's files, unless they are in the store; the record is written last: it makes the shard count."""
         for kind, data in computed.files.items():
             write_atomically(self.directory / shard.path(kind), data)
-        computed.record.write(self.paths.record(shard))
+        modified = {kind: modified_at(self.directory / shard.path(kind)) for kind in computed.files}
+        replace(computed.record, modified=modified).write(self.paths.record(shard))
 
     @property
     def _store_url(self) -> str | None:

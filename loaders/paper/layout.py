@@ -195,7 +195,9 @@ def _read_arguments(folder: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             arguments = json.loads(file.read(_MAX_ARGUMENTS))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}. Fix its permissions.") from error
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is not readable JSON ({error}). Fix or remove it.") from error
     if not isinstance(arguments, dict):
         raise FormatError(f"{path} holds {type(arguments).__name__}; expected an object. Fix or remove it.")

@@ -121,6 +121,12 @@ def generate(
             show_default="chosen by the backend",
         ),
     ] = None,
+    rehash: Annotated[
+        bool,
+        typer.Option(
+            "--rehash", help="Read all finished files again, not only those whose size or time of change is new."
+        ),
+    ] = False,
     timeout: Annotated[
         float,
         typer.Option(
@@ -156,7 +162,7 @@ def generate(
     chosen_engine = _EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
     try:
-        manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part)
+        manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part, rehash)
     except KeyboardInterrupt:
         print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(130) from None

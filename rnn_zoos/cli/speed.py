@@ -133,9 +133,10 @@ def speed_scale(
     scratch: Scratch = None,
     out: JsonFile = None,
 ) -> None:
-    """Measure the bookkeeping for very large zoos: plan, manifest, index, check.
+    """Measure the bookkeeping for very large zoos: plan, resume, index, check, merge.
 
-    The zoo is simulated: its weights are random, nothing is trained.
+    The zoo is simulated: nothing is trained. Its shards have the size of the
+    paper's, in sparse files, which take hardly any space on the disk.
 
     \b
     Examples:
@@ -146,10 +147,11 @@ def speed_scale(
     from rnn_zoos.generation.measuring.scale import measure_scale
     from rnn_zoos.machine import describe_machine
 
-    results = measure_scale(runs, shards, scratch)
+    measured = measure_scale(runs, shards, scratch)
     if out is not None:
-        write_json(out, {"machine": describe_machine(), "results": results})
-    print_table("bookkeeping", results)
+        write_json(out, {"machine": describe_machine(), **measured})
+    print_properties("simulated zoo", measured["zoo"])
+    print_table("bookkeeping", measured["results"])
 
 
 @speed.command("encoders")

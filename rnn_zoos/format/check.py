@@ -7,18 +7,18 @@ one sentence per contradiction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
-from rnn_zoos.errors import IntegrityError, ZooError
+from rnn_zoos.errors import ZooError
 from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check_rows import check_order, check_rows
 from rnn_zoos.format.check_tensors import TensorCheck, check_digits
 from rnn_zoos.format.columns import check_columns, columns_of
-from rnn_zoos.format.files import check_bytes
+from rnn_zoos.format.hashing import damages
 from rnn_zoos.format.index import index_schema, read_index
 from rnn_zoos.format.manifest import (
     CARD,
@@ -50,6 +50,7 @@ def check_zoo(directory: Path) -> list[str]:
         One line per finding. The zoo conforms to format 1 if the list is empty.
 
     Raises:
+        StorageError: The manifest cannot be read.
         FormatError: `directory` is not a finished zoo, its manifest is damaged, or an index or `digits.safetensors`
             cannot be read although its hash is right.
         UnknownNameError: The manifest names a task family or cell type that does not exist.
@@ -69,13 +70,8 @@ def check_zoo(directory: Path) -> list[str]:
         findings += _check_manifest(manifest, family)
     except (KeyError, TypeError, ZooError) as error:
         return [*findings, f"{MANIFEST}: the settings are incomplete or invalid ({type(error).__name__}: {error})."]
-    column_findings = list(check_columns(manifest, family))
-    schema = index_schema(columns_of(manifest))
-    tables = _read_indexes(directory, manifest, damaged)
-    findings += [*column_findings, *_check_schemas(tables, schema)]
-    tables = {split: table for split, table in tables.items() if not column_findings and _has_schema(table, schema)}
-    findings += check_order(tables)
-    findings += check_rows(tables, manifest, family)
+    tables, index_findings = check_indexes(directory, manifest, family, damaged)
+    findings += index_findings
     digits, digit_findings = check_digits(directory, manifest, damaged)
     findings += digit_findings
     tensors = TensorCheck(directory, manifest, family, damaged, digits)
@@ -85,15 +81,46 @@ def check_zoo(directory: Path) -> list[str]:
     return findings
 
 
+def check_indexes(
+    directory: Path, manifest: Manifest, family: TaskFamily, damaged: Collection[str]
+) -> tuple[dict[str, pa.Table], list[str]]:
+    """Check the columns and rows of the indexes that are not damaged.
+
+    Args:
+        directory: Directory of the zoo.
+        manifest: Its manifest.
+        family: Its task family.
+        damaged: Paths of files whose contents are not to be read.
+
+    Returns:
+        Split -> index of those that have the columns of the manifest, and the findings.
+
+    Raises:
+        FormatError: An index cannot be read.
+    """
+    column_findings = list(check_columns(manifest, family))
+    schema = index_schema(columns_of(manifest))
+    tables = _read_indexes(directory, manifest, damaged)
+    findings = [*column_findings, *_check_schemas(tables, schema)]
+    tables = {split: table for split, table in tables.items() if not column_findings and _has_schema(table, schema)}
+    findings += check_order(tables)
+    findings += check_rows(tables, manifest, family)
+    return tables, findings
+
+
 def _check_files(directory: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Yield (path, finding) for files that are missing, changed, or not listed in the manifest."""
     if (directory / UNFINISHED).exists():
         yield UNFINISHED, f"{UNFINISHED}/ exists: run the same `rnn-zoos generate` again to finish the zoo."
-    for path, entry in manifest.files.items():
-        try:
-            check_bytes(directory / path, entry, "Its contents were not checked.")
-        except IntegrityError as error:
-            yield path, str(error)
+    files = [(directory / path, entry) for path, entry in manifest.files.items()]
+    for path, damage in zip(manifest.files, damages(files, "Its contents were not checked."), strict=True):
+        if damage is not None:
+            yield path, damage
+    yield from check_listing(directory, manifest)
+
+
+def check_listing(directory: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield (path, finding) for files that are not listed in the manifest."""
     for file in sorted(directory.rglob("*")):
         path = file.relative_to(directory).as_posix()
         allowed = path in _UNLISTED_FILES or path.split("/")[0] in (*_UNLISTED_FOLDERS, UNFINISHED)
@@ -137,7 +164,7 @@ def _expected_files(manifest: Manifest) -> set[str]:
     return paths
 
 
-def _read_indexes(directory: Path, manifest: Manifest, damaged: set[str]) -> dict[str, pa.Table]:
+def _read_indexes(directory: Path, manifest: Manifest, damaged: Collection[str]) -> dict[str, pa.Table]:
     """Return split -> index of the indexes that are listed and undamaged."""
     paths = {split: index_path(split) for split in SPLITS}
     return {

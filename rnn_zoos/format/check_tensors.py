@@ -13,6 +13,7 @@ from rnn_zoos.errors import ZooError
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.format.files import Array, map_tensors, tensor_differences
 from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS, Manifest, index_path
+from rnn_zoos.threads import map_in_threads
 
 
 def check_digits(
@@ -61,12 +62,21 @@ class TensorCheck:
         shards, rows = (table[name].to_numpy() for name in ("shard", "row"))
         order = np.argsort(shards, kind="stable")
         starts = np.searchsorted(shards[order], np.arange(self.manifest.splits[split]["shards"] + 1))
-        for kind in ("shards", "rollouts"):
-            for shard, path in enumerate(self.manifest.paths(kind, split)):
-                if path in self.manifest.files and path not in self.damaged:
-                    indexed = rows[order[starts[shard] : starts[shard + 1]]].tolist()
-                    yield from self._check_indexed_rows(split, path, indexed)
-                    yield from self._check_contents(kind, path)
+
+        def check(file: tuple[str, int, str]) -> list[str]:
+            kind, shard, path = file
+            indexed = rows[order[starts[shard] : starts[shard + 1]]].tolist()
+            return [*self._check_indexed_rows(split, path, indexed), *self._check_contents(kind, path)]
+
+        files = [
+            (kind, shard, path)
+            for kind in ("shards", "rollouts")
+            for shard, path in enumerate(self.manifest.paths(kind, split))
+            if path in self.manifest.files and path not in self.damaged
+        ]
+        size = self.manifest.files
+        for findings in map_in_threads(check, files, f"checking {split}", lambda file: size[file[2]].bytes):
+            yield from findings
 
     def _check_indexed_rows(self, split: str, path: str, indexed: list[int]) -> Iterator[str]:
         """Yield a finding unless the index refers to every row of a file exactly once, in order."""

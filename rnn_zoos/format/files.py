@@ -2,6 +2,8 @@
 
 A file is either complete or absent: everything is written under a temporary name and renamed. Nothing here knows what
 a file contains; the names and contents of a zoo's files are in `manifest.py`, its index in `index.py`.
+
+pyarrow and safetensors are imported where they are used: atomic writes and hashes need neither.
 """
 
 from __future__ import annotations
@@ -15,13 +17,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import safetensors
-import safetensors.numpy
 
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError, ZooError
 
@@ -35,7 +34,7 @@ TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+" + re.escape(TEMPORARY_SUFFIX))
 """Names that `write_atomically` gives to such files; the group is the name of the file that they become."""
 _MAX_HEADER_BYTES = 16 << 20  # real headers have a few kB; the header is parsed before anything else is checked
 _DIRECTORIES_CAN_BE_OPENED = os.name == "posix"
-_READ_BYTES = 1 << 20  # read at once when a file is hashed
+_READ_BYTES = 1 << 20  # read at once
 
 
 @dataclass(frozen=True)
@@ -66,24 +65,41 @@ def write_atomically(path: Path, data: bytes | memoryview) -> str:
     Raises:
         StorageError: The file system refused to write. `path` is unchanged and no temporary file is left.
     """
+    with new_file(path, len(data)) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def new_file(path: Path, size: int) -> Iterator[BinaryIO]:
+    """Write a file completely or not at all: a context manager, which gives a file to write into.
+
+    It has a temporary name, and its final one when the block has ended without an exception and its content is on disk.
+    Missing parent directories are created.
+
+    Raises:
+        StorageError: The file system refused to write. `path` is unchanged and no temporary file is left. `size`, in
+            bytes, is for this message.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_directory(path.parent)
     except OSError as error:
+        if isinstance(error, ZooError):  # of what is read in the block, not of `path`
+            raise
         raise StorageError(
-            f"{path} ({len(data):,} bytes) could not be written: {error.strerror or error}. "
+            f"{path} ({size:,} bytes) could not be written: {error.strerror or error}. "
             "Finished files are kept. Free disk space or fix the permissions, then run the same command again."
         ) from error
     finally:
         with suppress(NotADirectoryError):  # the parent is a file: no temporary file was created
             temporary.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
@@ -144,32 +160,6 @@ def json_bytes(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=2) + "\n").encode()
 
 
-def write_sealed_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON atomically, preceded by a line with its own SHA-256. Inverse of `read_sealed_json`."""
-    text = json.dumps(data)
-    write_atomically(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n".encode())
-
-
-def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read JSON that `write_sealed_json` wrote, and verify its hash.
-
-    Args:
-        path: The file.
-        remedy: What the user can do about a damaged file: the last sentence of the error message.
-
-    Returns:
-        The data.
-
-    Raises:
-        IntegrityError: At least one byte of the file has changed.
-    """
-    seal, _, text = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(text[:-1]).hexdigest().encode() != seal or text[-1:] != b"\n":
-        raise IntegrityError(f"{path} is damaged: its content does not match the hash on its first line. {remedy}")
-    data: dict[str, Any] = json.loads(text)
-    return data
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Array], about: Mapping[str, Any]) -> FileEntry:
     """Write a safetensors file atomically and return its manifest entry. See `tensor_bytes`."""
     data, entry = tensor_bytes(tensors, about)
@@ -188,6 +178,8 @@ def tensor_bytes(tensors: Mapping[str, Array], about: Mapping[str, Any]) -> tupl
     Returns:
         The bytes of the file, and its entry (SHA-256, size, rows).
     """
+    import safetensors.numpy
+
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data = safetensors.numpy.save(contiguous, metadata={"rnn_zoos": json.dumps(about)})
     return data, FileEntry(hashlib.sha256(data).hexdigest(), len(data), len(next(iter(contiguous.values()))))
@@ -203,6 +195,7 @@ def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
 
     Raises:
         IntegrityError: The file is missing, or its size or hash differs.
+        StorageError: The file cannot be read.
     """
     if not path.is_file():
         raise IntegrityError(f"{path} is missing. {remedy}")
@@ -214,12 +207,29 @@ def check_bytes(path: Path, entry: FileEntry, remedy: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, reading 1 MB at a time."""
+    """Return the SHA-256 of a file. Raises StorageError if it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
+    for block in file_blocks(path):
+        digest.update(block)
     return digest.hexdigest()
+
+
+def file_blocks(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file, at most 1 MB at a time. Raises StorageError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_READ_BYTES):
+                yield block
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def read_error(path: Path, error: OSError) -> StorageError:
+    """Return the error to raise for a file that the operating system does not let this process read."""
+    return StorageError(
+        f"{path} cannot be read: {error.strerror or error}. Fix its permissions, or check the disk or the connection "
+        "to it, then run the same command again."
+    )
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -235,6 +245,8 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         FormatError: The file cannot be opened, is truncated or inconsistent, or its header is larger than 16 MB.
     """
+    import safetensors
+
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -261,6 +273,8 @@ def map_tensors(path: Path) -> dict[str, Array]:
     Raises:
         FormatError: The file is not a complete safetensors file, or a tensor has a dtype that format 1 does not allow.
     """
+    import pyarrow as pa
+
     header, start = read_header(path)
     with pa.memory_map(str(path)) as file:  # unlike `mmap`, it keeps no file descriptor once it is closed
         data = np.frombuffer(file.read_buffer(), np.uint8)

@@ -6,6 +6,7 @@ are stored. Which columns there are is defined in `rnn_zoos.families.family` and
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.family import Column
-from rnn_zoos.format.files import FileEntry, write_atomically
+from rnn_zoos.format.files import FileEntry, read_error, write_atomically
 from rnn_zoos.format.pages import decoded_bytes, open_parquet
 
-_ROWS_PER_GROUP = 100_000  # of parquet's row groups
+_MAX_GROUP_ROWS = 100_000  # of parquet's row groups
+_MAX_GROUP_BYTES = 64 << 20  # of the values of a row group
+_STRING_BYTES = 64  # taken for a string, whatever its length: groups must not depend on how rows are divided
 _MIN_ROW_BYTES = 64  # in memory
 _MAX_EXPANSION = 200  # size in memory, relative to the file; a real index expands 2 to 10 times
 _MAX_COLUMNS = 1000
@@ -58,7 +61,7 @@ def write_index(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> Fi
     options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
     with pq.ParquetWriter(buffer, schema, **options) as writer:
         for group in _row_groups(tables, schema):
-            writer.write_table(group, row_group_size=_ROWS_PER_GROUP)
+            writer.write_table(group, row_group_size=group.num_rows)
             rows += group.num_rows
     data = buffer.getvalue().to_pybytes()
     return FileEntry(write_atomically(path, data), len(data), rows)
@@ -66,19 +69,26 @@ def write_index(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> Fi
 
 def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield all rows as tables of one row group each; the last may be shorter."""
+    size = _group_rows(schema)
     pending: list[pa.Table] = [schema.empty_table()]
     num_pending = 0
     for table in tables:
         pending.append(table)
         num_pending += table.num_rows
-        if num_pending >= _ROWS_PER_GROUP:
+        if num_pending >= size:
             joined = pa.concat_tables(pending)
-            complete = num_pending - num_pending % _ROWS_PER_GROUP
-            for start in range(0, complete, _ROWS_PER_GROUP):
-                yield joined.slice(start, _ROWS_PER_GROUP)
+            complete = num_pending - num_pending % size
+            for start in range(0, complete, size):
+                yield joined.slice(start, size)
             pending, num_pending = [joined.slice(complete)], num_pending - complete
     if num_pending:
         yield pa.concat_tables(pending)
+
+
+def _group_rows(schema: pa.Schema) -> int:
+    """Return the number of rows of a row group: by the widths of the columns, at most 100,000."""
+    widths = (_STRING_BYTES if pa.types.is_string(field.type) else field.type.bit_width / 8 for field in schema)
+    return max(1, min(_MAX_GROUP_ROWS, int(_MAX_GROUP_BYTES / sum(widths))))
 
 
 def read_index(path: Path, where: pc.Expression | None = None, rows: int | None = None) -> pa.Table:
@@ -98,6 +108,7 @@ def read_index(path: Path, where: pc.Expression | None = None, rows: int | None 
     Raises:
         FormatError: The file is not readable parquet, has nested columns, dictionaries or another number of rows, or
             would take far more memory than a real index of its size.
+        StorageError: The operating system does not let this process read the file.
     """
     try:
         with open_parquet(path) as file:
@@ -108,6 +119,8 @@ def read_index(path: Path, where: pc.Expression | None = None, rows: int | None 
         table = pq.read_table(path, partitioning=None, filters=where)
         table.validate(full=True)  # text that is not UTF-8 would fail later, when it is shown
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # these two: by the file's contents
+            raise read_error(path, error) from error
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error
     return table
 

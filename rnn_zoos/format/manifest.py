@@ -20,7 +20,7 @@ import numpy as np
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import SIDE
-from rnn_zoos.format.files import DTYPES, FileEntry, json_bytes, write_json
+from rnn_zoos.format.files import DTYPES, FileEntry, file_blocks, json_bytes, write_json
 from rnn_zoos.format.index import ARROW_TYPES
 from rnn_zoos.networks.architecture import Architecture
 
@@ -161,6 +161,7 @@ def read_manifest(directory: Path) -> Manifest:
     Raises:
         FormatError: `directory` is not a finished zoo of format 1, or its manifest is damaged.
         IntegrityError: The index is being replaced by one with further labels.
+        StorageError: The manifest cannot be read.
         UnknownNameError: The manifest names a cell type that does not exist.
     """
     path = directory / MANIFEST
@@ -178,7 +179,7 @@ def read_manifest(directory: Path) -> Manifest:
     if path.stat().st_size > _MAX_BYTES:
         raise FormatError(f"{path} has {path.stat().st_size:,} bytes; the limit is {_MAX_BYTES:,}. {_REMEDY}")
     try:
-        text = path.read_bytes()
+        text = b"".join(file_blocks(path))
         return _parse(json.loads(text), text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, (FormatError, UnknownNameError)):

@@ -6,6 +6,7 @@ and a dictionary or a run-length encoding makes gigabytes of a few kB. Headers a
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
@@ -61,6 +62,8 @@ def decoded_bytes(path: Path, metadata: pq.FileMetaData) -> int:
                     unread -= chunk.total_compressed_size
                     total += _chunk_bytes(file, chunk, group.num_rows, unread)
                 except (ValueError, IndexError, KeyError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno != errno.EINVAL:  # as for a negative position
+                        raise
                     raise FormatError(
                         f"{path}: the pages of column {number} are not valid ({error}). Expected plain encoding, "
                         "without a dictionary."

@@ -17,13 +17,12 @@ from rnn_zoos.format.files import (
     FileEntry,
     check_bytes,
     map_tensors,
-    read_sealed_json,
     write_atomically,
-    write_sealed_json,
     write_tensors,
 )
 from rnn_zoos.format.index import read_index, write_index
 from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 
 TENSORS = {"b.weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2), "a": np.array([[1], [2]], np.uint8)}
 
