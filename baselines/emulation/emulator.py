@@ -101,7 +101,7 @@ class Emulator(nn.Module):
     def _runner(self) -> _Run:
         """Return the LSTM as a function of columns, natively where possible."""
         weights = self._column_weights()
-        if is_usable([weights, *self.core.parameters()]):
+        if is_usable([weights, *self.core.parameters()], num_layers=self.core.num_layers):
             return self._native_runner(weights)
         return lambda columns, state: self.core(columns @ weights.T, state)
 

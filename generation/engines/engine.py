@@ -44,7 +44,11 @@ class Engine(Protocol):
 
 
 def generate(
-    plan: Plan, directory: Path, engine: Engine | None = None, part: tuple[int, int] = (1, 1)
+    plan: Plan,
+    directory: Path,
+    engine: Engine | None = None,
+    part: tuple[int, int] = (1, 1),
+    rehash: bool = False,
 ) -> Manifest | None:
     """Generate the zoo of a plan in a directory; resume or extend it if the directory already holds some of it.
 
@@ -55,6 +59,7 @@ def generate(
         directory: the output directory; it is created if it does not exist.
         engine: what makes the shards; None for `LocalEngine()`, which uses all cores of this machine.
         part: (k, n) to make only every n-th shard, beginning with the k-th; see `merge`.
+        rehash: whether to read all finished files, and not only those whose size or time of modification has changed.
 
     Returns:
         The manifest of the zoo; None if shards of other parts are still missing.
@@ -80,11 +85,11 @@ def generate(
     workspace = Workspace(directory, plan, engine.store)
     workspace.check_directory()  # before anything is written, even the lock
     with locked(directory):
-        pending = workspace.begin_or_resume()
+        pending = workspace.begin_or_resume(rehash=rehash)
         if pending is None:
             return read_manifest(directory)
         k, n = part
-        shards = plan.shards[k - 1 :: n]
+        shards = workspace.plan.shards[k - 1 :: n]
         names = {shard.name for shard in shards}
         wanted = [shard for shard in pending if shard.name in names]
         if wanted:

@@ -1,17 +1,23 @@
-"""Groups of shards whose runs a GPU trains together, and trained runs in a form that can be sent to other processes."""
+"""Groups of shards whose runs a device trains together, and trained runs in a form that Ray can send."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import Any
 
 import torch
 
+from rnn_zoos.families.family import Measurement
 from rnn_zoos.format.files import Array
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun
+from rnn_zoos.generation.writing.handover import TrainedShard
+from rnn_zoos.generation.writing.measured import measure_runs, measures_stacks
+from rnn_zoos.generation.writing.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -49,24 +55,77 @@ class RunArrays:
     steps: tuple[int, ...]
     weights: dict[str, Array]
     diverged: bool
+    measurements: list[tuple[dict[str, float], dict[str, Array]]] | None = None
 
     @classmethod
     def of(cls, trained: TrainedRun) -> RunArrays:
         """Return a trained run with arrays."""
-        weights = {name: tensor.numpy() for name, tensor in trained.weights.items()}
-        return cls(trained.run, trained.steps, weights, trained.diverged)
+        weights, measured = _arrays(trained.weights), trained.measurements
+        measurements = None if measured is None else [(dict(m.labels), _arrays(m.rollouts)) for m in measured]
+        return cls(trained.run, trained.steps, weights, trained.diverged, measurements)
 
     def as_trained_run(self) -> TrainedRun:
         """Return the trained run with tensors. Inverse of `of`."""
-        weights = {name: torch.from_numpy(array) for name, array in self.weights.items()}
-        return TrainedRun(self.run, self.steps, weights, self.diverged)
+        measured = self.measurements
+        measurements = None if measured is None else tuple(Measurement(labels, _tensors(r)) for labels, r in measured)
+        return TrainedRun(self.run, self.steps, _tensors(self.weights), self.diverged, measurements)
+
+
+@dataclass(frozen=True)
+class ShardArrays:
+    """A `TrainedShard` with numpy arrays."""
+
+    runs: list[RunArrays]
+    made: Mapping[str, Any]
+    seconds: float
+
+    @classmethod
+    def of(cls, trained: TrainedShard) -> ShardArrays:
+        """Return the trained runs of a shard with arrays."""
+        return cls([RunArrays.of(run) for run in trained.runs], trained.made, trained.seconds)
+
+    def as_trained_shard(self) -> TrainedShard:
+        """Return the trained runs with tensors. Inverse of `of`."""
+        return TrainedShard([run.as_trained_run() for run in self.runs], self.made, self.seconds)
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, Array]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def train_together(
-    plan: Plan, runs_of_shards: Sequence[Sequence[Run]], report: Report, device: str | None, runs_at_once: int | None
-) -> list[list[RunArrays]]:
-    """Train the runs of several shards together on a device, and return the trained runs of every shard."""
-    trainer = make_trainer(plan.backend, device, runs_at_once)
+    plan: Plan,
+    runs_of_shards: Sequence[Sequence[Run]],
+    report: Report,
+    device: str | None,
+    runs_at_once: int | None,
+    measure: bool | None = None,
+) -> Iterator[TrainedShard]:
+    """Train the runs of several shards together on a device, and yield the runs of one shard after the other.
+
+    Args:
+        plan: The plan of the zoo.
+        runs_of_shards: The runs of every shard.
+        report: See `Trainer.train`.
+        device: The device, as in `make_trainer`.
+        runs_at_once: How many runs the device trains at once, as in `make_trainer`.
+        measure: Whether the device measures the runs, too; None for the choice of `measures_stacks`.
+    """
+    trainer, started = make_trainer(plan.backend, device, runs_at_once), time.monotonic()
     all_runs = [run for runs in runs_of_shards for run in runs]
-    trained = trainer.train(plan.family, plan.settings, all_runs, report)
-    return [[RunArrays.of(run) for run in islice(trained, len(runs))] for runs in runs_of_shards]
+    trained = deque(trainer.train(plan.family, plan.settings, all_runs, report))
+    seconds_per_run = (time.monotonic() - started) / max(len(all_runs), 1)
+    place: torch.device = getattr(trainer, "device", torch.device("cpu"))
+    measures = measures_stacks(plan.family, place) if measure is None else measure
+    if place.type == "cuda":
+        torch.cuda.empty_cache()  # what training used is cut into pieces of other sizes
+    made = provenance(plan.backend, device, measures=measures)
+    for runs in runs_of_shards:
+        started, of_shard = time.monotonic(), [trained.popleft() for _ in runs]
+        if measures:
+            of_shard = measure_runs(plan, of_shard, place, report)
+        yield TrainedShard(of_shard, made, len(runs) * seconds_per_run + time.monotonic() - started)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import WorkerError
-from rnn_zoos.generation.engines.groups import RunArrays, ShardGroup, group_shards, train_together
+from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import best_runs_at_once, training_devices
+from rnn_zoos.generation.trainers.memory import bounded_runs_at_once
+from rnn_zoos.generation.writing.handover import has_trained, read_trained, remove_trained, write_trained
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
@@ -25,8 +27,8 @@ class LocalEngine:
     """Makes shards with worker processes of this machine, each with one thread.
 
     For small networks, processes are faster than threads within one process. With a backend for GPUs, one more process
-    per device trains the runs of many shards together; the workers evaluate and write them. A process that dies, or
-    hangs, is replaced, and its shards are started again, up to three times.
+    per device trains the runs of many shards together, and leaves them in files, of which the workers make shards. A
+    process that dies, or hangs, is replaced, and its shards are started again, up to three times.
 
     Attributes:
         workers: the number of worker processes; None for one per core.
@@ -34,6 +36,8 @@ class LocalEngine:
         runs_at_once: how many runs are trained together on a device; None for what suits the device.
         silence_limit: seconds without a heartbeat after which a process is considered hung.
         store: None; only Ray writes to stores.
+        measure_on_devices: whether the devices also measure what they train, many snapshots at once; None if they are
+            GPUs, and the task family can. Otherwise the workers measure one snapshot after the other.
 
     Example:
         >>> from rnn_zoos.generation import LocalEngine
@@ -45,6 +49,7 @@ class LocalEngine:
     runs_at_once: int | None = None
     silence_limit: float = SILENCE_LIMIT
     store: Store | None = None
+    measure_on_devices: bool | None = None
 
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
         """Make shards and write them, with their records, into the workspace.
@@ -67,57 +72,76 @@ class LocalEngine:
 
         options: dict[str, Any] = {"silence_limit": self.silence_limit, "notify": progress.print_line}
         counted = {**options, "advance": advance}  # updates are counted by the processes that train
-        source = self._train_on_devices(workspace, pending, devices, counted) if devices else _UntrainedJobs(pending)
+        trained, untrained = divide(workspace, pending)
+        progress.advance(sum(updates_of(workspace, shard) for shard in trained))  # by an earlier call
+        source = (
+            self._train_on_devices(workspace, trained, untrained, devices, counted)
+            if devices
+            else _UntrainedJobs(pending)
+        )
         shared = workspace.plan, workspace.directory
-        pool = WorkerPool[ShardJob, None](workers, make_job, *shared, **(options if devices else counted))
+        pool = WorkerPool[ShardPlan, None](workers, make_job, *shared, **(options if devices else counted))
         with source, pool:
             while pool.num_busy or not source.empty:
-                while pool.num_idle and (job := source.next_job()) is not None:
-                    pool.submit(job)
-                for job, future in pool.collect():
-                    _raise_failure(future, job.shard, workers)
-                    progress.finished(len(job.shard.table))
+                while pool.num_idle and (shard := source.next_job()) is not None:
+                    pool.submit(shard)
+                for shard, future in pool.collect():
+                    _raise_failure(future, shard, workers)
+                    progress.finished(len(shard.table))
 
     def _train_on_devices(
-        self, workspace: Workspace, pending: Sequence[ShardPlan], devices: tuple[str, ...], options: dict[str, Any]
+        self,
+        workspace: Workspace,
+        trained: Sequence[ShardPlan],
+        untrained: Sequence[ShardPlan],
+        devices: tuple[str, ...],
+        options: dict[str, Any],
     ) -> _TrainedJobs:
         plan = workspace.plan
-        largest = max(len(shard.table) for shard in pending)
+        largest = max((len(shard.table) for shard in untrained), default=1)
         best = self.runs_at_once or best_runs_at_once(plan.backend, plan.family, plan.settings, devices[0])
-        runs_at_once = best or largest
-        shared = plan, workspace.directory, devices, runs_at_once
-        pool = WorkerPool[ShardGroup, GroupResult](len(devices), train_group, *shared, **options)
-        return _TrainedJobs(pool, group_shards(pending, runs_at_once), plan.backend)
+        runs_at_once, notice = bounded_runs_at_once(plan.backend, plan.family, plan.settings, devices, best or largest)
+        if notice is not None:
+            options["notify"](notice)
+        shared = plan, workspace.directory, devices, runs_at_once, self.measure_on_devices
+        pool = WorkerPool[ShardGroup, None](len(devices), train_group, *shared, **options)
+        return _TrainedJobs(pool, group_shards(untrained, runs_at_once), trained, plan.backend)
 
 
-@dataclass(frozen=True)
-class ShardJob:
-    """A shard to be made by a worker, with its trained runs if a GPU has trained them."""
-
-    shard: ShardPlan
-    trained: list[RunArrays] | None = None
-
-    def __str__(self) -> str:
-        return str(self.shard)
-
-
-def make_job(plan: Plan, directory: Path, job: ShardJob, worker: Worker) -> None:
-    """Make a shard, in a worker process."""
-    trained = None if job.trained is None else (run.as_trained_run() for run in job.trained)
-    make_shard(directory, plan, job.shard, worker.report, trained)
-
-
-GroupResult = list[list[RunArrays]]
-"""The trained runs of every shard of a group."""
+def make_job(plan: Plan, directory: Path, shard: ShardPlan, worker: Worker) -> None:
+    """Make a shard, in a worker process, of the runs that a device has trained, if it has."""
+    workspace = Workspace(directory, plan)
+    if workspace.paths.record(shard).is_file():
+        return  # a process made it, and was lost before it could say so
+    trained = read_trained(workspace, shard)
+    if trained is None:
+        make_shard(directory, plan, shard, worker.report)
+    else:
+        make_shard(directory, plan, shard, worker.report, trained.runs, trained.made, trained.seconds)
+    remove_trained(workspace, shard)
 
 
 def train_group(
-    plan: Plan, directory: Path, devices: Sequence[str], runs_at_once: int, group: ShardGroup, worker: Worker
-) -> GroupResult:
-    """Train the runs of a group together, in the process of a device."""
+    plan: Plan,
+    directory: Path,
+    devices: Sequence[str],
+    runs_at_once: int,
+    measure: bool | None,
+    group: ShardGroup,
+    worker: Worker,
+) -> None:
+    """Train the runs of a group together, in the process of a device, and leave them in files.
+
+    Shards that have files already are left out: a process that was lost has written them.
+    """
     workspace = Workspace(directory, plan)
-    missing = [workspace.missing_runs(shard) for shard in group.shards]
-    return train_together(plan, missing, worker.report, devices[worker.number], runs_at_once)
+    done, shards = divide(workspace, group.shards)
+    worker.report(sum(updates_of(workspace, shard) for shard in done))
+    missing = [workspace.missing_runs(shard) for shard in shards]
+    trained = train_together(plan, missing, worker.report, devices[worker.number], runs_at_once, measure)
+    for shard, runs in zip(shards, trained, strict=True):
+        write_trained(workspace, shard, runs)
+        worker.report(0)
 
 
 class _UntrainedJobs:
@@ -136,16 +160,28 @@ class _UntrainedJobs:
     def empty(self) -> bool:
         return not self._waiting
 
-    def next_job(self) -> ShardJob | None:
-        return ShardJob(self._waiting.popleft()) if self._waiting else None
+    def next_job(self) -> ShardPlan | None:
+        return self._waiting.popleft() if self._waiting else None
 
 
 class _TrainedJobs:
-    """Jobs whose runs one process per device trains, group by group. Use it as a context manager."""
+    """Shards whose runs one process per device trains, group by group. Use it as a context manager.
 
-    def __init__(self, pool: WorkerPool[ShardGroup, GroupResult], groups: Iterator[ShardGroup], backend: str) -> None:
-        self._pool, self._waiting, self._backend = pool, deque(groups), backend
-        self._trained: deque[ShardJob] = deque()
+    Args:
+        pool: The processes of the devices.
+        groups: What they are to train.
+        trained: Shards whose runs are trained already.
+        backend: The backend, for messages.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool[ShardGroup, None],
+        groups: Iterable[ShardGroup],
+        trained: Iterable[ShardPlan],
+        backend: str,
+    ) -> None:
+        self._pool, self._waiting, self._trained, self._backend = pool, deque(groups), deque(trained), backend
 
     def __enter__(self) -> _TrainedJobs:
         self._pool.__enter__()
@@ -158,22 +194,36 @@ class _TrainedJobs:
     def empty(self) -> bool:
         return not (self._waiting or self._trained or self._pool.num_busy)
 
-    def next_job(self) -> ShardJob | None:
-        """Return a job whose runs are trained, None if there is none yet; keep the devices busy."""
+    def next_job(self) -> ShardPlan | None:
+        """Return a shard whose runs are trained, None if there is none yet; keep the devices busy."""
         for group, future in self._pool.collect(timeout=0):
-            self._trained += map(ShardJob, group.shards, self._result(group, future))
+            self._raise_failure(group, future)
+            self._trained += group.shards
         while self._waiting and self._pool.num_idle:
             self._pool.submit(self._waiting.popleft())
         return self._trained.popleft() if self._trained else None
 
-    def _result(self, group: ShardGroup, future: Future[GroupResult]) -> GroupResult:
+    def _raise_failure(self, group: ShardGroup, future: Future[None]) -> None:
         try:
-            return future.result()
+            future.result()
         except RuntimeError as error:  # out of memory, or whatever else a device reports
             raise WorkerError(
                 f"Backend {self._backend} could not train {group.num_runs} runs at once: {error}. Finished shards are "
                 "kept; use a smaller --at-once, smaller networks in the preset, or --backend native."
             ) from error
+
+
+def divide(workspace: Workspace, shards: Sequence[ShardPlan]) -> tuple[list[ShardPlan], list[ShardPlan]]:
+    """Return the shards whose missing runs a device has trained and left in files, and the others."""
+    parts: tuple[list[ShardPlan], list[ShardPlan]] = [], []
+    for shard in shards:
+        parts[not has_trained(workspace, shard)].append(shard)
+    return parts
+
+
+def updates_of(workspace: Workspace, shard: ShardPlan) -> int:
+    """Return the number of updates of the missing runs of a shard."""
+    return len(workspace.missing_runs(shard)) * workspace.plan.settings.num_updates
 
 
 def _raise_failure(future: Future[None], shard: ShardPlan, workers: int) -> None:

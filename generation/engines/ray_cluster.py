@@ -18,10 +18,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnn_zoos.errors import ClusterError
-from rnn_zoos.generation.writing.records import provenance
-
-GPU_BACKENDS = ("triton", "stacked")
-"""Backends that train on GPUs, where there are any."""
+from rnn_zoos.generation.trainers.backends import GPU_BACKENDS
+from rnn_zoos.generation.writing.provenance import provenance
 
 _REQUIRED_VERSIONS = ("rnn-zoos", "torch", "numpy")  # they must be the same on all nodes
 _NODE_TIMEOUT = 120.0  # seconds for a node's first answer: it imports torch
@@ -192,7 +190,7 @@ def _ask_nodes(nodes: Mapping[str, Mapping[str, float]], backend: str) -> dict[s
         try:
             from rnn_zoos.errors import ZooError
             from rnn_zoos.generation.trainers.backends import make_trainer
-            from rnn_zoos.generation.writing.records import provenance
+            from rnn_zoos.generation.writing.provenance import provenance
         except ImportError as error:
             return {"error": f"rnn-zoos is not installed there ({error})"}
         try:

@@ -26,7 +26,8 @@ from rnn_zoos.generation.engines.ray_tasks import (
     train_runs_task,
 )
 from rnn_zoos.generation.plan import ShardPlan
-from rnn_zoos.generation.writing.records import ComputedShard, provenance
+from rnn_zoos.generation.writing.provenance import provenance
+from rnn_zoos.generation.writing.records import ComputedShard
 from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.processes import MAX_ATTEMPTS, POLL_SECONDS, is_retryable

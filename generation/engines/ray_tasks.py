@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,13 @@ import torch
 from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rnn_zoos.generation.engines.groups import RunArrays, train_together
+from rnn_zoos.generation.engines.groups import ShardArrays, train_together
 from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.trainers.groups import RUNS_AT_ONCE
+from rnn_zoos.generation.trainers.memory import bounded_runs_at_once
 from rnn_zoos.generation.trainers.trainer import Run
-from rnn_zoos.generation.writing.records import ComputedShard, provenance
+from rnn_zoos.generation.writing.provenance import provenance
+from rnn_zoos.generation.writing.records import ComputedShard
 from rnn_zoos.generation.writing.resuming import PartialShard
 from rnn_zoos.generation.writing.shards import compute_shard
 from rnn_zoos.generation.writing.store import Store
@@ -89,7 +93,7 @@ def make_shard_task(
     plan: Plan,
     shard: ShardPlan,
     partial: PartialShard | None,
-    trained: list[RunArrays] | None,
+    trained: ShardArrays | None,
     store: Store | None,
     heartbeats: Any,  # noqa: ANN401 - a handle of Ray
     task: int,
@@ -98,8 +102,11 @@ def make_shard_task(
     torch.set_num_threads(1)
     report = Reporter(heartbeats, task)
     report(0)  # imports have ended
-    runs = None if trained is None else (run.as_trained_run() for run in trained)
-    computed = compute_shard(plan, shard, report, partial, runs)
+    if trained is None:
+        computed = compute_shard(plan, shard, report, partial)
+    else:
+        runs = trained.as_trained_shard()
+        computed = compute_shard(plan, shard, report, partial, runs.runs, runs.made, runs.seconds)
     report.flush()
     if store is None:
         return computed
@@ -115,13 +122,18 @@ def train_runs_task(
     heartbeats: Any,  # noqa: ANN401 - a handle of Ray
     task: int,
 ) -> list[Any]:
-    """Train the runs of several shards together on the GPU that Ray provides.
+    """Train the runs of several shards together on the GPU that Ray provides, as many at once as fit into memory.
 
     Returns:
         The provenance of the runs, which is small; then the trained runs of every shard, packed for `make_shard_task`.
     """
     report = Reporter(heartbeats, task)
     report(0)  # imports have ended
-    trained = train_together(plan, missing, report, None, runs_at_once)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    wanted = runs_at_once or RUNS_AT_ONCE
+    count, notice = bounded_runs_at_once(plan.backend, plan.family, plan.settings, [device], wanted)
+    if notice is not None:
+        print(notice, file=sys.stderr)  # for the log of the task
+    trained = [pack(ShardArrays.of(shard)) for shard in train_together(plan, missing, report, None, count)]
     report.flush()
-    return [provenance(plan.backend), *map(pack, trained)]
+    return [provenance(plan.backend), *trained]

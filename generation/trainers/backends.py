@@ -9,6 +9,7 @@ import torch
 
 from rnn_zoos.errors import BackendError, DeviceError, UnknownNameError
 from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.generation.trainers.gpu import gpu_details
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
 from rnn_zoos.generation.trainers.trainer import Trainer, TrainingSettings
@@ -18,6 +19,7 @@ from rnn_zoos.networks.model import RecurrentNetwork
 
 BACKENDS = ("native", "stacked", "triton", "loop")
 CPU_BACKENDS = ("native", "stacked", "loop")
+GPU_BACKENDS = ("triton", "stacked")
 
 
 def make_trainer(backend: str, device: str | None = None, runs_at_once: int | None = None) -> Trainer:
@@ -183,8 +185,13 @@ def network_type(backend: str) -> type[RecurrentNetwork]:
     return NativeNetwork
 
 
-def backend_details(backend: str) -> dict[str, str]:
-    """Return properties of this machine on which the bits of a backend's results depend, by name."""
+def backend_details(backend: str, device: str | None = None) -> dict[str, str]:
+    """Return properties of this machine on which the bits of a backend's results depend, by name.
+
+    `device` is that of a backend for GPUs, as in `make_trainer`.
+    """
+    if backend in GPU_BACKENDS:
+        return gpu_details(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     if backend != "native":
         return {}
     from rnn_zoos.generation.trainers.native.trainer import instruction_sets

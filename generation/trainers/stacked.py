@@ -103,7 +103,7 @@ class StackedRunGroup(RunGroup):
     ) -> None:
         super().__init__(family, settings, runs, device)
         hidden = self.architecture.hidden_size
-        self.padded = replace(self.architecture, hidden_size=hidden + _padding(hidden))
+        self.padded = replace(self.architecture, hidden_size=hidden + padding(hidden))
         self.parameter_indices = _parameter_indices(self.architecture, self.padded).to(device)
         self.parameters = torch.zeros(len(runs), self.padded.num_parameters, device=device)
         self.parameters[:, self.parameter_indices] = initial_parameters(self.architecture, settings, runs).to(device)
@@ -142,8 +142,8 @@ class StackedRunGroup(RunGroup):
         """Return, for `drawn`, the loss [M] of every run (mean cross-entropy of all B*T) and its gradient [M, P']."""
         inputs, targets = self.sampler.batch(self.drawn)
         count, sequences = inputs.shape[:2]
-        if _padding(sequences):
-            inputs = F.pad(inputs, (0, 0, 0, 0, 0, _padding(sequences)))
+        if padding(sequences):
+            inputs = F.pad(inputs, (0, 0, 0, 0, 0, padding(sequences)))
         parameters = self.parameters.detach().requires_grad_()
         # native=False: a zoo has the same bytes wherever this trainer runs, with or without the native code.
         outputs, _ = NetworkStack(self.padded, unflatten(self.padded, parameters), native=False)(inputs)
@@ -171,7 +171,7 @@ class StackedRunGroup(RunGroup):
         return self.parameters[:, self.parameter_indices]
 
 
-def _padding(size: int) -> int:
+def padding(size: int) -> int:
     """Return how much is missing to a multiple of `_ALIGNED`."""
     return -size % _ALIGNED
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import unflatten
 
@@ -89,12 +89,15 @@ class TrainedRun:
         steps: The steps [S] of its snapshots, ascending: those of the settings, or fewer if the run diverged.
         weights: Stacked weights, name -> float32 [S, *shape], on the CPU.
         diverged: Whether the run met a non-finite loss or weight. The snapshots stop before that.
+        measurements: What `TaskFamily.evaluate` returns for each snapshot, if a device has measured them; trainers
+            leave that to others.
     """
 
     run: Run
     steps: tuple[int, ...]
     weights: dict[str, Tensor]
     diverged: bool
+    measurements: tuple[Measurement, ...] | None = None
 
 
 class Trainer(Protocol):

@@ -18,7 +18,8 @@ from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, network_type
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun
-from rnn_zoos.generation.writing.records import KINDS, ComputedShard, ShardRecord, merge_provenance, provenance
+from rnn_zoos.generation.writing.provenance import merge_provenance, provenance
+from rnn_zoos.generation.writing.records import KINDS, ComputedShard, ShardRecord
 from rnn_zoos.generation.writing.resuming import PartialShard
 from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.networks.weights import unstack_weights
@@ -28,7 +29,13 @@ Tensors = dict[str, dict[str, Array]]
 
 
 def make_shard(
-    directory: Path, plan: Plan, shard: ShardPlan, report: Report, trained: Iterable[TrainedRun] | None = None
+    directory: Path,
+    plan: Plan,
+    shard: ShardPlan,
+    report: Report,
+    trained: Iterable[TrainedRun] | None = None,
+    made: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> None:
     """Compute a shard of the plan and write it into an output directory.
 
@@ -38,9 +45,12 @@ def make_shard(
         shard: the shard of the plan.
         report: called with the number of updates done since the last call; 0 is a heartbeat.
         trained: the runs of the shard in order, without those that a partial shard holds; None to train them here.
+        made: their provenance; None if they are trained here.
+        seconds: how long they were trained elsewhere.
     """
     workspace = Workspace(directory, plan)
-    workspace.write(shard, compute_shard(plan, shard, report, workspace.partial_shard(shard), trained))
+    partial = workspace.partial_shard(shard)
+    workspace.write(shard, compute_shard(plan, shard, report, partial, trained, made, seconds))
 
 
 def compute_shard(
@@ -49,17 +59,20 @@ def compute_shard(
     report: Report,
     partial: PartialShard | None = None,
     trained: Iterable[TrainedRun] | None = None,
+    made: Mapping[str, Any] | None = None,
+    seconds: float = 0.0,
 ) -> ComputedShard:
     """Return a shard of the plan without writing it.
 
-    The runs of a partial shard (of a zoo that is being extended) are copied, not trained again. `report` and `trained`
-    as in `make_shard`.
+    The runs of a partial shard (of a zoo that is being extended) are copied, not trained again. The other arguments are
+    those of `make_shard`.
     """
     started = time.monotonic()
-    parts, rows, seconds, missing = [_empty(plan)], [], 0.0, shard.runs
-    made = provenance(plan.backend)
+    parts, rows, missing = [_empty(plan)], [], shard.runs
+    made = dict(made or provenance(plan.backend))
     if partial is not None:
-        rows, seconds, missing = list(partial.record.rows), partial.record.seconds, partial.missing_runs(shard)
+        rows, missing = list(partial.record.rows), partial.missing_runs(shard)
+        seconds += partial.record.seconds
         parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
         made = merge_provenance([partial.record.made, made])
     if trained is None:
@@ -110,8 +123,9 @@ def evaluate_run(
 
 def _evaluate_snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measurement]]:
     """Yield step and measurement of the snapshots of a run, in order of their steps."""
-    for step, weights in zip(trained.steps, unstack_weights(trained.weights), strict=True):
-        yield step, measure(plan.family, snapshot_of(plan, trained.run, step, weights))
+    evaluated = trained.measurements or [None] * len(trained.steps)
+    for step, weights, done in zip(trained.steps, unstack_weights(trained.weights), evaluated, strict=True):
+        yield step, measure(plan.family, snapshot_of(plan, trained.run, step, weights), done)
 
 
 def snapshot_of(plan: Plan, run: Run, step: int, weights: Mapping[str, Tensor]) -> Snapshot:

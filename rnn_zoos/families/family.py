@@ -11,15 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.stack import NetworkStack
+from rnn_zoos.networks.weights import unstack_weights
 from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, to_integers
 
 if TYPE_CHECKING:
@@ -68,38 +71,6 @@ ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
     }
 )
 """Additional columns of an imported zoo: where a snapshot comes from."""
-
-
-class Sampler(Protocol):
-    """The training data of M runs, addressed by the number of the update (0 is the first), on any device.
-
-    Every trainer takes its batches from here, so each family's data has a single implementation. Drawing (random) and
-    building (deterministic) are separate, so that a trainer can draw K updates ahead in a compact form.
-    """
-
-    def draw(self, first_update: int, num_updates: int) -> Tensor:
-        """Draw the random part of the batches of `num_updates` updates.
-
-        Args:
-            first_update: Number of the first of these updates.
-            num_updates: K, the number of updates.
-
-        Returns:
-            A tensor of integers [M, K, B, ...]. Slice [m, k] depends only on the seed, on run m and its task, and on
-            the update `first_update + k`: not on K, nor on the other runs.
-        """
-        ...
-
-    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Build the batches of one update.
-
-        Args:
-            drawn: [M, B, ...], `draw(...)[:, k]`.
-
-        Returns:
-            Inputs, float32 [M, B, T, I], and target classes, int64 [M, B, T].
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -261,6 +232,43 @@ class TaskFamily(ABC):
             name in `rollout_shapes(evaluation)`, with that dtype and shape. If a label or a rollout is not finite, the
             snapshot and all later ones of the run are left out and the run is marked as diverged.
         """
+
+    def evaluate_stack(
+        self,
+        stack: NetworkStack,
+        seed: int,
+        runs: Sequence[int],
+        tasks: Sequence[int],
+        steps: Sequence[int],
+        evaluation: Any,  # noqa: ANN401
+    ) -> list[Measurement]:
+        """Evaluate M snapshots, on the device of their weights.
+
+        `evaluate` is the reference implementation: the same random numbers, and results that are equal up to rounding.
+        By default it is called for one snapshot after the other, on the CPU. A family that overrides this has its
+        snapshots measured by the GPUs that train them, many at once.
+
+        Args:
+            stack: The snapshots, with weights [M, *shape].
+            seed: Seed of the zoo.
+            runs, tasks, steps: What `evaluate` takes, for each of the snapshots.
+            evaluation: Sizes, an instance of `evaluation_type`.
+
+        Returns:
+            What `evaluate` returns, for each of the snapshots.
+        """
+        weights = unstack_weights({name: tensor.cpu() for name, tensor in stack.weights.items()})
+        return [
+            self.evaluate(RecurrentNetwork(stack.architecture, named), seed, run, task, step, evaluation)
+            for named, run, task, step in zip(weights, runs, tasks, steps, strict=True)
+        ]
+
+    def counted(self, evaluation: Any) -> dict[str, int]:  # noqa: ANN401
+        """Return of how many strings, digits or the like labels are a fraction: label -> number of them.
+
+        A label that is missing here is taken for a fraction of the smallest size of the evaluation.
+        """
+        return {}
 
     @abstractmethod
     def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401

@@ -21,6 +21,7 @@ from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.networks.cells import network_step, zero_state
 from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
 
 LETTERS = "abcd"
@@ -79,7 +80,7 @@ def as_text(sequence: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Properties of B generated sequences, bool [B] each.
+    """Properties of B generated sequences, bool [B] each, or [M, B] of those of M networks.
 
     Attributes:
         finished: The sequence has an EOS.
@@ -93,17 +94,20 @@ class Verdict:
     accepted: Tensor
 
 
-def judge(sequences: Tensor, offsets: Offsets) -> Verdict:
-    """Judge sequences [B, T], which start with BOS, by their symbols before the first EOS."""
-    written = sequences[:, 1:].long()
-    ended = (written == EOS).cumsum(dim=1) > 0
-    finished = ended[:, -1]
-    counts = [((written == symbol) & ~ended).sum(dim=1) for symbol in range(len(LETTERS))]
+def judge(sequences: Tensor, offsets: Sequence[int | Tensor]) -> Verdict:
+    """Judge sequences [B, T], which start with BOS, by their symbols before the first EOS.
+
+    With offsets as three tensors [M, 1], it judges sequences [M, B, T] of M networks.
+    """
+    written = sequences[..., 1:].long()
+    ended = (written == EOS).cumsum(dim=-1) > 0
+    finished = ended[..., -1]
+    counts = [((written == symbol) & ~ended).sum(dim=-1) for symbol in range(len(LETTERS))]
     right_counts = finished.clone()
     for count, offset in zip(counts[1:], offsets, strict=True):
         right_counts &= count == counts[0] + offset
-    in_order = ((written[:, 1:] >= written[:, :-1]) | ended[:, 1:]).all(dim=1)
-    only_letters = ((written != BOS) | ended).all(dim=1)
+    in_order = ((written[..., 1:] >= written[..., :-1]) | ended[..., 1:]).all(dim=-1)
+    only_letters = ((written != BOS) | ended).all(dim=-1)
     return Verdict(finished, right_counts, right_counts & in_order & only_letters)
 
 
@@ -276,6 +280,24 @@ class FormalLanguages(TaskFamily):
             {**verdict_labels(verdict), "loss": training_loss(network, offsets)},
             {"sequences": sequences, "log_probs": to_half(log_probs)},
         )
+
+    def evaluate_stack(
+        self,
+        stack: NetworkStack,
+        seed: int,
+        runs: Sequence[int],
+        tasks: Sequence[int],
+        steps: Sequence[int],
+        evaluation: LanguageEvaluation,
+    ) -> list[Measurement]:
+        """Do what `evaluate` does for M snapshots, on the device of their weights."""
+        from rnn_zoos.families.language_stacks import evaluate_languages
+
+        return evaluate_languages(stack, seed, runs, tasks, steps, evaluation)
+
+    def counted(self, evaluation: LanguageEvaluation) -> dict[str, int]:
+        """Return the number of strings that labels are a fraction of."""
+        return dict.fromkeys(("accuracy", "count_accuracy", "finished"), evaluation.strings)
 
     def rollout_shapes(self, evaluation: LanguageEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Describe the rollouts: sequences [N, T+1] and log-probabilities [N, T, V] of N strings."""

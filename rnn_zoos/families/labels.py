@@ -44,9 +44,9 @@ class Label:
     fraction: bool = False
 
 
-def measure(family: TaskFamily, snapshot: Snapshot) -> Measurement:
-    """Return what `family.evaluate` returns for a snapshot, with the further labels."""
-    measured = _evaluate(family, snapshot)
+def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | None = None) -> Measurement:
+    """Return what `family.evaluate` returns for a snapshot, or has returned before, with the further labels."""
+    measured = evaluated or _evaluate(family, snapshot)
     further = {name: label.measure(family, snapshot) for name, label in family.further_labels.items()}
     return Measurement({**measured.labels, **further}, measured.rollouts)
 

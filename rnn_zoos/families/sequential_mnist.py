@@ -23,6 +23,7 @@ from rnn_zoos.families.digits import Digits, load_digits
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
 from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
 
 MEAN, STD = 0.1307, 0.3081
@@ -32,6 +33,7 @@ MICRODEGREES = 1_000_000
 OOD_FROM = 312
 """Angles of this many degrees and more are out of distribution."""
 _STRATA_COUNTER = 2  # counter of Purpose.TASK; 0 draws the angle, 1 the weight decay
+_WORDS = 2**23  # random words that order digits at once; sorting takes about ten times their 8 bytes
 _CHUNK = 1000  # digits evaluated at once; the 50 steps of this many stay in cache
 
 
@@ -96,9 +98,12 @@ class DigitSampler:
         count, device = len(self.train), self.runs.device
         first, last = first_update * self.batch_size, (first_update + num_updates) * self.batch_size
         epochs = range(first // count, (last - 1) // count + 1)
-        shuffles = permutation(random_bits(self.seed, self.runs, Purpose.DATA, epochs, count, device))
         places = torch.arange(first - epochs[0] * count, last - epochs[0] * count, device=device)
-        return self.train[shuffles.flatten(1)[:, places]].view(-1, num_updates, self.batch_size)
+        drawn = []
+        for runs in self.runs.split(max(1, _WORDS // (len(epochs) * count))):
+            shuffles = permutation(random_bits(self.seed, runs, Purpose.DATA, epochs, count, device))
+            drawn.append(self.train[shuffles.flatten(1)[:, places]])
+        return torch.cat(drawn).view(-1, num_updates, self.batch_size)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs [M, B, 50, 16] and the class at every step [M, B, 50] of positions [M, B]."""
@@ -275,6 +280,24 @@ class SequentialMnist(TaskFamily):
                 "logits": to_half(logits),
             },
         )
+
+    def evaluate_stack(
+        self,
+        stack: NetworkStack,
+        seed: int,
+        runs: Sequence[int],
+        tasks: Sequence[int],
+        steps: Sequence[int],
+        evaluation: DigitEvaluation,
+    ) -> list[Measurement]:
+        """Do what `evaluate` does for M snapshots, on the device of their weights."""
+        from rnn_zoos.families.digit_stacks import evaluate_digits
+
+        return evaluate_digits(self, stack, seed, runs, tasks, evaluation)
+
+    def counted(self, evaluation: DigitEvaluation) -> dict[str, int]:
+        """Return the number of digits that labels are a fraction of."""
+        return {"accuracy": evaluation.held_out_digits, "test_accuracy": evaluation.test_digits}
 
     def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Describe the rollouts: number in MNIST and class of each digit, and the logits after every tile."""

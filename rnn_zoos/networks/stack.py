@@ -80,11 +80,12 @@ class NetworkStack:
             >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
         hidden = self._inputs_per_network(inputs)
-        if self.native and (
-            self._continues(state, hidden) or is_usable([*self.weights.values(), hidden], self.architecture.cell)
-        ):
+        if self.native and (self._continues(state, hidden) or self._can_run_natively(hidden)):
             return self._run_natively(hidden, state)
         return self._run(hidden, state)
+
+    def _can_run_natively(self, inputs: Tensor) -> bool:
+        return is_usable([*self.weights.values(), inputs], self.architecture.cell, self.architecture.num_layers)
 
     def _continues(self, state: Sequence[LayerState] | None, inputs: Tensor) -> bool:
         """Return whether a state is of these networks, packed with the weights that they have now."""

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from rnn_zoos.errors import PresetError
+from rnn_zoos.families import sequential_mnist
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.rotation import PIXELS, from_tiles, rotation_table
 from rnn_zoos.families.sequential_mnist import MICRODEGREES, DigitEvaluation, SequentialMnist, tile_inputs
@@ -136,3 +137,11 @@ def test_labels_match_their_definitions():
     later = FAMILY.evaluate(network, 0, 4, TASK, 500, sizes)
     assert torch.equal(later.rollouts["images"], shown), "all snapshots of a run share their rollout digits"
     assert not torch.equal(FAMILY.evaluate(network, 0, 5, TASK, 200, sizes).rollouts["images"], shown)
+
+
+@pytest.mark.parametrize("words", [1, 9000, 10**9])
+def test_digits_are_drawn_alike_however_many_runs_are_shuffled_at_once(words, monkeypatch):
+    sampler = SequentialMnist().sampler(3, [5, 0, 2], [0, 1, 2], 7)
+    expected = [SequentialMnist().sampler(3, [run], [0], 7).draw(568, 9)[0] for run in (5, 0, 2)]
+    monkeypatch.setattr(sequential_mnist, "_WORDS", words)
+    assert torch.equal(sampler.draw(568, 9), torch.stack(expected)), "across the end of an epoch of 4,000 digits"

@@ -9,7 +9,7 @@ import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
 from rnn_zoos.networks.cells import run_network
-from rnn_zoos.networks.native.recurrence import Recurrence, instruction_sets
+from rnn_zoos.networks.native.recurrence import NATIVE_LAYERS, Recurrence, instruction_sets
 from rnn_zoos.networks.stack import NativeStates
 from rnn_zoos.networks.weights import unstack_weights
 
@@ -98,6 +98,17 @@ def test_a_cell_that_the_native_code_lacks_runs_in_torch(monkeypatch):
     monkeypatch.setattr("rnn_zoos.networks.native.recurrence.NATIVE_CELLS", ("lstm",))
     outputs, state = NetworkStack(arch, weights)(inputs)
     assert not isinstance(state, NativeStates) and torch.allclose(outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [NATIVE_LAYERS, NATIVE_LAYERS + 1])
+def test_networks_with_more_layers_than_the_native_code_has_room_for_run_in_torch(layers):
+    arch = Architecture("gru", layers, 3, 5, 2)
+    weights = {name: tensor.detach() for name, tensor in parameters(arch, 2).items()}
+    inputs = torch.randn(2, 3, 4, 3, generator=torch.Generator().manual_seed(1))
+    outputs, state = NetworkStack(arch, weights)(inputs)
+    assert isinstance(state, NativeStates) == (layers <= NATIVE_LAYERS)
+    expected = [run_network(arch, single, x)[0] for single, x in zip(unstack_weights(weights), inputs, strict=True)]
+    assert torch.allclose(outputs, torch.stack(expected), atol=1e-6)
 
 
 def test_a_stack_sees_weights_that_have_changed_since_its_last_sequence():

@@ -25,6 +25,7 @@ class Core(nn.Module):
         # With residual connections, every layer is an LSTM of its own; otherwise one LSTM has all layers.
         sizes = [(inputs if layer == 0 else hidden) for layer in range(layers)]
         depths = [1] * layers if residual else [layers]
+        self.num_layers = max(depths)  # of one LSTM
         lstms = [nn.LSTM(size, hidden, depth, batch_first=True) for size, depth in zip(sizes, depths, strict=False)]
         self.parts = nn.ModuleList(lstms)
 
@@ -38,7 +39,7 @@ class RunningCore:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        usable = is_usable(list(core.parameters()))
+        usable = is_usable(list(core.parameters()), num_layers=core.num_layers)
         self.parts = [_native_lstm(part) if usable else part for part in core.parts]
 
     def __call__(self, inputs: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:

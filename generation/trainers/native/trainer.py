@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.families.family import Sampler, TaskFamily
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import NUM_TILES, to_tiles
+from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.families.sequential_mnist import MEAN, STD, DigitSampler
 from rnn_zoos.generation.trainers.native import _native
 from rnn_zoos.generation.trainers.trainer import (

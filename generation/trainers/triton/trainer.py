@@ -23,9 +23,10 @@ from triton import JITFunction
 from triton.runtime import driver
 
 from rnn_zoos.errors import BackendError, DeviceError
-from rnn_zoos.families.family import Sampler, TaskFamily
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import to_tiles
+from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.groups import (
     RUNS_AT_ONCE,

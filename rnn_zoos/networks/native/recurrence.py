@@ -29,15 +29,18 @@ NativeState: TypeAlias = tuple[Tensor, Tensor | None]
 
 NATIVE_CELLS = ("lstm", "gru", "rnn")
 """The cells that cells.h has; others run in torch."""
+NATIVE_LAYERS = 16
+"""Layers that the native code has room for at most (`MAX_LAYERS` in architecture.h); more run in torch."""
 _allowed = ContextVar("_allowed", default=True)
 
 
-def is_usable(tensors: Sequence[Tensor], cell: str = "lstm") -> bool:
-    """Return whether the extension exists and can work on these tensors: float32 on the CPU, not empty."""
+def is_usable(tensors: Sequence[Tensor], cell: str = "lstm", num_layers: int = 1) -> bool:
+    """Return whether the extension exists and can run these networks: float32 on the CPU, not empty, not too deep."""
     return (
         _native is not None
         and _allowed.get()
         and cell in NATIVE_CELLS
+        and num_layers <= NATIVE_LAYERS
         and all(t.device.type == "cpu" and t.dtype == torch.float32 and t.numel() > 0 for t in tensors)
     )
 

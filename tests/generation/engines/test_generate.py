@@ -32,7 +32,7 @@ from rnn_zoos.generation.engines.groups import group_shards
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.writing.directory import locked
-from rnn_zoos.generation.writing.resuming import reopen_zoo
+from rnn_zoos.generation.writing.reopening import reopen_zoo
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.workspace import Workspace
 from rnn_zoos.loaders.zoo import open_zoo
@@ -87,8 +87,8 @@ def test_groups_contain_every_shard_once_and_no_more_runs_than_allowed(tiny_pres
     assert len(groups) == 1 and len(list(group_shards(shards, 8))) < len(shards) / 3
 
 
-def out_of_memory(plan, directory, devices, runs_at_once, group, worker):
-    raise RuntimeError("CUDA out of memory")
+def out_of_memory(plan, directory, devices, runs_at_once, measure, group, worker):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_the_failure_of_a_device_is_reported(tiny_preset, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from rnn_zoos.errors import DigitsError, FormatError
 from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.writing.comparison import few
 from rnn_zoos.generation.writing.verify import choose_runs, verify
 
 
@@ -45,6 +46,28 @@ def test_weights_of_another_run_are_found(place, step, backend, zoo, tmp_path):
     assert len(report.findings) == 1 and f"step {step}:" in report.findings[0]
 
 
+def change_rollouts(out, strings):
+    """Change the last symbol of some strings of the first snapshot of the first test run."""
+    file = next(path.name for path in (out / "rollouts").iterdir() if path.name.startswith("test-00000"))
+    tensors = {name: array.copy() for name, array in map_tensors(out / "rollouts" / file).items()}
+    last = tensors["sequences"][0, :strings, -1]
+    last[...] = (last + 1) % 6
+    replace_file(out, f"rollouts/{file}", tensor_bytes(tensors, {})[0])
+
+
+@pytest.mark.parametrize(("strings", "findings"), [(0, 0), (1, 0), (2, 1)])
+def test_more_than_a_few_strings_that_are_not_those_of_the_weights_are_found(strings, findings, zoo, tmp_path):
+    """One of four may be due to rounding."""
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    change_rollouts(out, strings)
+    report = verify(out, runs=7, backend="stacked")
+    assert len(report.findings) == findings and all("rollouts are not" in line for line in report.findings)
+
+
+def test_few_is_derived_from_the_count():
+    assert [few(count) for count in (4, 13, 100, 1000, 10_000, 12_000)] == [1, 1, 2, 7, 26, 30]
+
+
 @pytest.mark.parametrize("backend", [None, "stacked"])
 def test_labels_that_do_not_belong_to_the_weights_are_found(backend, zoo, tmp_path):
     out = shutil.copytree(zoo("sequential-mnist"), tmp_path / "zoo")
@@ -56,6 +79,7 @@ def test_labels_that_do_not_belong_to_the_weights_are_found(backend, zoo, tmp_pa
 def test_another_backend_reports_how_close_early_weights_are(zoo):
     report = verify(zoo("formal-languages"), runs=7, backend="stacked")
     assert not report.exact and "backend loop of the zoo, stacked here" in report.criterion and report.findings == []
+    assert "labels and rollouts must be those of the stored weights, up to rounding" in report.criterion
     apart = [float(row["weights"].split()[0]) for row in report.rows if row["weights"] != "equal"]
     assert 0 < max(apart) < 1e-3, "eleven updates of tiny networks"
 

@@ -1,0 +1,57 @@
+"""Measuring the snapshots of many runs at once, as stacks of networks on the device that trained them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+
+import torch
+
+from rnn_zoos.families.family import Measurement, TaskFamily
+from rnn_zoos.families.stacks import networks_at_once
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.trainers.trainer import Report, TrainedRun
+from rnn_zoos.networks.stack import NetworkStack
+
+
+def measures_stacks(family: TaskFamily, device: torch.device) -> bool:
+    """Return whether a device measures what it trained: a GPU does, if the family measures stacks on any device.
+
+    On a CPU, processes that measure one snapshot after the other are as fast, and have the bits of earlier zoos.
+    """
+    return device.type == "cuda" and type(family).evaluate_stack is not TaskFamily.evaluate_stack
+
+
+def measure_runs(plan: Plan, trained: Sequence[TrainedRun], device: torch.device, report: Report) -> list[TrainedRun]:
+    """Return trained runs with the measurements of their snapshots; every stack is a heartbeat.
+
+    Args:
+        plan: The plan of the zoo.
+        trained: The runs.
+        device: Where to measure.
+        report: See `Trainer.train`.
+    """
+    measurements = _measurements(plan, trained, device, report)
+    return [replace(run, measurements=tuple(islice(measurements, len(run.steps)))) for run in trained]
+
+
+def _measurements(
+    plan: Plan, trained: Sequence[TrainedRun], device: torch.device, report: Report
+) -> Iterator[Measurement]:
+    """Yield what `TaskFamily.evaluate` returns for all snapshots of some runs."""
+    snapshots = [(run, number) for run in trained for number in range(len(run.steps))]
+    sizes, count = plan.settings.evaluation_sizes(plan.family), networks_at_once(plan.architecture)
+    for first in range(0, len(snapshots), count):
+        some = snapshots[first : first + count]
+        names = plan.architecture.parameter_shapes
+        weights = {name: torch.stack([run.weights[name][n] for run, n in some]).to(device) for name in names}
+        yield from plan.family.evaluate_stack(
+            NetworkStack(plan.architecture, weights),
+            plan.settings.seed,
+            [run.run.run for run, _ in some],
+            [run.run.task for run, _ in some],
+            [run.steps[n] for run, n in some],
+            sizes,
+        )
+        report(0)
