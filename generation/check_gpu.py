@@ -1,10 +1,6 @@
-"""Checks the trainers on an NVIDIA GPU, in ten minutes at most: first whether they are right, then how fast they are.
+"""Everything for the day a GPU is there, from a checkout, without installing it: `check_gpu.py --help`."""
 
-    python generation/check_gpu.py --json gpu.json
-
-Needs this checkout and a Python with torch, numpy and triton; nothing is installed. The tables are printed at the end.
-"""
-
+import runpy
 import sys
 from pathlib import Path
 
@@ -13,9 +9,7 @@ sys.path[0] = str(ROOT)  # instead of the folder of this script
 
 import rnn_zoos  # noqa: E402
 
-rnn_zoos.__path__.append(str(ROOT))  # so that rnn_zoos.generation is found in generation/, as pyproject.toml maps it
-
-from rnn_zoos.generation.measuring.gpu_report import main  # noqa: E402
+rnn_zoos.__path__.append(str(ROOT))  # rnn_zoos.generation is in generation/, and so on, as pyproject.toml maps them
 
 if __name__ == "__main__":
-    main()
+    runpy.run_module("rnn_zoos.cli.gpu", run_name="__main__", alter_sys=False)

@@ -31,6 +31,7 @@ FOLDERS = {
 SCRIPTS = (
     ".ci/run",
     "generation/environment.sh",
+    "generation/release.sh",
     "generation/run.sh",
     "generation/slurm.sh",
     "tests/faults.sh",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
+from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.probes import probing
 from rnn_zoos.baselines.encoders.weights import statistics, transformer

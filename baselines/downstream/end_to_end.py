@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,38 +17,14 @@ from torch import Tensor, nn
 from rnn_zoos.baselines.downstream.measures import Kind
 from rnn_zoos.baselines.downstream.predictors import Scores, score_predictions
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, protocol_rows, row_numbers
+from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import TARGETS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
-from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
+from rnn_zoos.baselines.emulation.optimisation import Optimisation
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.format.files import Array
-
-
-@dataclass(frozen=True)
-class EndToEndSettings:
-    """Settings of end-to-end training.
-
-    Attributes:
-        updates: Number of updates.
-        networks: M, networks per batch.
-        hidden: Hidden units of a head.
-        learning_rate: Highest learning rate of the one-cycle schedule.
-        weight_decay: Weight decay of AdamW.
-        clip: Largest norm of the gradient of encoder and heads together.
-    """
-
-    updates: int
-    networks: int = 64
-    hidden: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    clip: float = 1.0
-
-    def rate(self, update: int) -> float:
-        """Return the learning rate of an update, counted from 0."""
-        return one_cycle(self.learning_rate, self.updates, update)
 
 
 class Head(nn.Module):

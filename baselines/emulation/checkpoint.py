@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
+from rnn_zoos.baselines.emulation.tensor_file import read_tensor_file, write_tensor_file
 from rnn_zoos.errors import FormatError, PlanMismatchError
-from rnn_zoos.format.files import write_atomically
 
 _CURRENT, _BEST, _OPTIMIZER = "now.", "best.", "optimizer."
 
@@ -56,10 +54,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "history": checkpoint.history,
         "seconds": checkpoint.seconds,
     }
-    # Copies, because safetensors refuses tensors that share memory, such as tied parameters.
-    copies = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
-    content = safetensors.torch.save(copies, metadata={"run": json.dumps(metadata)})
-    write_atomically(path, content)
+    write_tensor_file(path, tensors, {"run": json.dumps(metadata)})
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
@@ -67,14 +62,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
 
     Raises FormatError if the file is damaged or cannot be read, PlanMismatchError if it is of another training.
     """
+    what, remedy = "a checkpoint", "Delete it to start again."
+    tensors, texts = read_tensor_file(path, what, remedy)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
-    except OSError as error:  # no reason to delete it
-        raise FormatError(f"{path} cannot be read: {error}. Fix its permissions, or the disk.") from error
-    except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise FormatError(f"{path} is not a checkpoint ({error}). Delete it to start again.") from error
+        metadata = json.loads(texts["run"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise FormatError(f"{path} is not {what} ({error}). {remedy}") from error
     if metadata["identity"] != json.loads(json.dumps(identity)):
         differing = [key for key, value in identity.items() if metadata["identity"].get(key) != value]
         raise PlanMismatchError(

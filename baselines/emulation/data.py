@@ -1,4 +1,7 @@
-"""A zoo as tensors for training encoders: weights, behaviour (inputs and outputs of the networks), labels."""
+"""A zoo as tensors for training encoders: weights, behaviour (inputs and outputs of the networks), labels.
+
+What reads zoos is imported where it is used: trainings on tensors in memory (`memory.py`) need only torch and numpy.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +18,13 @@ from torch import Tensor
 from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.formal_languages import EOS, one_hot_inputs
-from rnn_zoos.format.columns import require_labels
 from rnn_zoos.format.files import Array
-from rnn_zoos.loaders.rollouts import decode_rollouts
-from rnn_zoos.loaders.zoo import PLACE, Zoo, open_zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import merge_biases
+
+if TYPE_CHECKING:
+    from rnn_zoos.loaders.zoo import Zoo
 
 Biases: TypeAlias = Literal["apart", "merged"]
 """apart: the two bias vectors of PyTorch's layers; merged: their sum as bias_ih, and zeros as bias_hh."""
@@ -77,12 +80,16 @@ class SplitData:
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
         """Return a column of the index as a numpy array [R]. Raises FormatError if the zoo lacks it."""
+        from rnn_zoos.format.columns import require_labels
+
         require_labels(self.zoo.manifest, [name])
         return self.index[name].to_numpy()
 
     @cached_property
     def _stored(self) -> dict[str, Array]:
         """Rollouts as they are stored, name -> [R, rollouts, ...]."""
+        from rnn_zoos.loaders.zoo import PLACE
+
         return self.zoo.take("rollouts", self.index.select(PLACE).to_pydict())
 
     @property
@@ -93,8 +100,7 @@ class SplitData:
     def behaviour(self, rows: Tensor, sequences: Tensor) -> Behaviour:
         """Return the behaviour of the networks of rows [M] on stored sequences, numbers [M, B] below `num_rollouts`."""
         stored = {name: array[rows[:, None].numpy(), sequences.numpy()] for name, array in self._stored.items()}
-        angles = self.labels("angle")[rows.numpy()].tolist() if "angle" in self.index.column_names else None
-        read = {name: torch.from_numpy(array) for name, array in decode_rollouts(self.zoo, stored, angles).items()}
+        read = {name: torch.from_numpy(array) for name, array in self._decode(stored, rows).items()}
         if "log_probs" in read:
             inputs, log_probs = one_hot_inputs(read["sequences"]), read["log_probs"].float()
             unpadded, classes = before_padding(read["sequences"]), None
@@ -103,6 +109,13 @@ class SplitData:
             unpadded = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
             classes = read["labels"].long().to(self.device)
         return Behaviour(inputs.to(self.device), log_probs.to(self.device), unpadded.to(self.device), classes)
+
+    def _decode(self, stored: Mapping[str, Array], rows: Tensor) -> Mapping[str, Array]:
+        """Return stored rollouts of rows [M], name -> [M, B, ...], with `sequences` as the networks read them."""
+        from rnn_zoos.loaders.rollouts import decode_rollouts
+
+        angles = self.labels("angle")[rows.numpy()].tolist() if "angle" in self.index.column_names else None
+        return decode_rollouts(self.zoo, stored, angles)
 
 
 def before_padding(sequences: Tensor) -> Tensor:
@@ -171,6 +184,8 @@ def load_data(
         >>> sorted(data.splits)
         ['ood', 'test', 'train', 'validation']
     """
+    from rnn_zoos.loaders.zoo import open_zoo
+
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")

@@ -12,21 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import Biases
+from rnn_zoos.baselines.emulation.tensor_file import read_tensor_file, write_tensor_file
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import Encoder
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError, FormatError
-from rnn_zoos.format.files import read_header, sha256_of, write_atomically
+from rnn_zoos.format.files import read_header, sha256_of
 from rnn_zoos.networks.architecture import Architecture
 
 FORMAT = 1
 """Version of the format, the entry `format` of the description."""
 _KEY = "rnn_zoos"
+_REMEDY = "Expected a file ENCODER.SEED.safetensors that `rnn-zoos benchmark` wrote."
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,8 @@ def save_encoder(run: EmulationRun, path: Path, preset: str | None = None) -> No
         preset=preset,
         settings=asdict(run.settings),
     )
-    # Copies, because safetensors refuses tensors that share memory, such as tied parameters.
-    tensors = {name: tensor.cpu().clone().contiguous() for name, tensor in run.encoder.state_dict().items()}
     text = json.dumps({"format": FORMAT, **asdict(description)})
-    write_atomically(path, safetensors.torch.save(tensors, metadata={_KEY: text}))
+    write_tensor_file(path, run.encoder.state_dict(), {_KEY: text})
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -147,7 +146,7 @@ def read_encoder(path: Path) -> SavedEncoder:
         encoder = make_encoder(
             description.encoder, description.architecture, description.embedding_size, **description.sizes
         )
-    tensors = safetensors.torch.load_file(path)
+    tensors, _ = read_tensor_file(path, "a saved encoder", _REMEDY)
     _replace_buffers(encoder, tensors)
     expected, found = _shapes(encoder.state_dict()), _shapes(tensors)
     for name in sorted(expected.keys() | found.keys()):
@@ -178,7 +177,6 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _read_description(path: Path) -> EncoderDescription:
     """Return the description in the header of a file. Raises FormatError."""
     header, _ = read_header(path)
-    remedy = "Expected a file ENCODER.SEED.safetensors that `rnn-zoos benchmark` wrote."
     try:
         about = json.loads(header["__metadata__"][_KEY])
         found = about.pop("format")
@@ -186,4 +184,4 @@ def _read_description(path: Path) -> EncoderDescription:
             raise FormatError(f"{path} is a saved encoder of format {found}; expected {FORMAT}. Update rnn-zoos.")
         return EncoderDescription(**{**about, "architecture": Architecture(**about["architecture"])})
     except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
-        raise FormatError(f"{path} is not a saved encoder ({error!r}). {remedy}") from error
+        raise FormatError(f"{path} is not a saved encoder ({error!r}). {_REMEDY}") from error

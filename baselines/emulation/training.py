@@ -120,11 +120,20 @@ class EmulationRun:
         """
         return self.folder / "checkpoint.safetensors"
 
-    def train(self, report: Callable[[int, float], None] = lambda update, loss: None) -> None:
+    def train(
+        self,
+        report: Callable[[int, float], None] = lambda update, loss: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Do the remaining updates, then load the state with the lowest validation loss into encoder and emulator.
 
         Args:
             report: Called after every update with the number of updates done and the loss.
+            stop: Called after every evaluation but the last, when the checkpoint is written; True ends the training
+                there, to be continued by a new run.
+
+        Returns:
+            Whether all updates are done.
 
         Raises:
             EncoderError: If the encoder returns wrong embeddings, or the loss is not finite.
@@ -144,8 +153,11 @@ class EmulationRun:
                 self._evaluate()
                 self._save()
                 evaluating += clock() - evaluated
+                if self.update < self.settings.updates and stop():
+                    return False
         self.modules.load_state_dict(self._best_state)
         self.modules.eval()
+        return True
 
     def step(self) -> float:
         """Do one update of encoder and emulator, without evaluation.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
+from rnn_zoos.generation.measuring.gpu_work import Rows, Unit
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.stacked import StackedRunGroup, StackedTrainer
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun, Trainer
@@ -22,11 +23,8 @@ from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.networks.weights import flatten
 
-Rows = list[dict[str, Any]]
-"""Rows of a table of the report. The column `way` names the training method, `right` is False for a wrong result."""
 Methods = Mapping[str, Callable[[], Trainer]]
 """Name of a training method -> function that makes its trainer."""
-Measurement = Callable[[], Rows]
 
 FAMILIES: tuple[TaskFamily, ...] = (FormalLanguages(), SequentialMnist())
 _GRADIENT_TOLERANCE, _WEIGHT_TOLERANCE = 1e-5, 1e-3  # relative to the largest element
@@ -67,21 +65,21 @@ def final_weights(trainer: Trainer, family: TaskFamily, sizes: Sizes, runs: Sequ
     return [flatten(architecture, {name: tensor[-1] for name, tensor in run.weights.items()}) for run in trained]
 
 
-def check_gradients(methods: Methods, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Measurement]:
-    """Yield measurements of how far loss and gradients of the first update are from those of autograd on the CPU."""
+def check_gradients(methods: Methods, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Unit]:
+    """Yield units that measure how far loss and gradients of the first update are from those of autograd on the CPU."""
     for case in _cases(sizes, families):
-        expected = [_autograd(case, run) for run in case.runs]
-        yield from (partial(_compare_gradients, name, make, case, expected) for name, make in methods.items())
+        for name, make in methods.items():
+            yield Unit(f"gradients, {case}, {name}", partial(_compare_gradients, name, make, case))
 
 
-def check_training(methods: Methods, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Measurement]:
-    """Yield measurements of how far final weights are from those of the loop trainer.
+def check_training(methods: Methods, sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[Unit]:
+    """Yield units that measure how far final weights are from those of the loop trainer.
 
-    Also checks that a run has the same bits, whichever runs it is trained with.
+    They also check that a run has the same bits, whichever runs it is trained with.
     """
     for case in _cases(sizes, families):
-        expected = final_weights(LoopTrainer(), case.family, case.sizes, case.runs)
-        yield from (partial(_compare_training, name, make, case, expected) for name, make in methods.items())
+        for name, make in methods.items():
+            yield Unit(f"training, {case}, {name}", partial(_compare_training, name, make, case))
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,27 @@ class _Case:
     sizes: Sizes
     runs: list[Run]
 
+    def __str__(self) -> str:
+        return f"{self.family.name}, {self._sizes}"
+
+    @property
+    def _sizes(self) -> str:
+        s = self.sizes
+        return f"{s.cell} L={s.num_layers} H={s.hidden_size} B={s.batch_size}"
+
     def describe(self, method: str) -> dict[str, Any]:
         """Return the first columns of a row."""
-        s = self.sizes
-        sizes = f"{s.cell} L={s.num_layers} H={s.hidden_size} B={s.batch_size}"
-        return {"zoo": self.family.name, "sizes": sizes, "way": method}
+        return {"zoo": self.family.name, "sizes": self._sizes, "way": method}
+
+    @cached_property
+    def first_gradients(self) -> list[tuple[float, Tensor]]:
+        """Loss and flat gradient [P] of each run's first batch, by autograd on the CPU."""
+        return [_autograd(self, run) for run in self.runs]
+
+    @cached_property
+    def trained(self) -> list[Tensor]:
+        """The last weights [P] of each run, by the loop trainer."""
+        return final_weights(LoopTrainer(), self.family, self.sizes, self.runs)
 
 
 def _cases(sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[_Case]:
@@ -105,9 +119,8 @@ def _cases(sizes: Sequence[Sizes], families: Sequence[TaskFamily]) -> Iterator[_
             yield _Case(family, size, make_runs(family, 3))
 
 
-def _compare_gradients(
-    method: str, make: Callable[[], Trainer], case: _Case, expected: list[tuple[float, Tensor]]
-) -> Rows:
+def _compare_gradients(method: str, make: Callable[[], Trainer], case: _Case) -> Rows:
+    expected = case.first_gradients
     losses, gradients = _first_gradients(make(), case)
     gradient_error = max(
         _relative_error(gradient, reference) for gradient, (_, reference) in zip(gradients, expected, strict=True)
@@ -143,12 +156,12 @@ def _first_gradients(trainer: Trainer, case: _Case) -> tuple[Tensor, Tensor]:
     return losses, gradients[:, group.parameter_indices]
 
 
-def _compare_training(method: str, make: Callable[[], Trainer], case: _Case, expected: list[Tensor]) -> Rows:
+def _compare_training(method: str, make: Callable[[], Trainer], case: _Case) -> Rows:
     trainer = make()
     together = final_weights(trainer, case.family, case.sizes, case.runs)
     trainer.runs_at_once = 2
     grouped = final_weights(trainer, case.family, case.sizes, case.runs[::-1])[::-1]
-    error = max(_relative_error(weights, reference) for weights, reference in zip(together, expected, strict=True))
+    error = max(_relative_error(weights, reference) for weights, reference in zip(together, case.trained, strict=True))
     same_bits = all(torch.equal(first, second) for first, second in zip(together, grouped, strict=True))
     row = {**case.describe(method), "updates": case.sizes.num_updates, "weights": error, "same bits": same_bits}
     return [row | {"right": same_bits and error < _WEIGHT_TOLERANCE}]

@@ -25,15 +25,16 @@ _TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def make_card(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> str:
+def make_card(zoo: Zoo, name: str, figures: Sequence[str], published: bool, results: str = "") -> str:
     """Return the card of a published zoo, or of an export, which has no manifest, shards and rollouts.
 
-    `name` (OWNER/NAME or a directory) is what its examples load; `figures` are paths relative to the card.
+    `name` (OWNER/NAME or a directory) is what its examples load; `figures` are paths relative to the card; `results` is
+    the section with the results of the benchmark.
     """
-    text = _template().replace(_PLACE, _numbers(zoo, name, figures, published))
+    numbers = _numbers(zoo, name, figures, published)
+    text = _template().replace(_PLACE, f"{numbers}\n\n{results}".rstrip())
     absent: tuple[str, ...] = () if published else ("zoo.json ", "shards/", "rollouts/", "digits.safetensors ")
-    if zoo.manifest.imported:
-        absent += ("preset.yaml ",)
+    absent += ("preset.yaml ",) * bool(zoo.manifest.imported) + ("benchmark/",) * (not results)
     text = "\n".join(line for line in text.split("\n") if not line.startswith(absent))  # of the list of files
     if not published:
         text = _ROLLOUTS.sub("", text)

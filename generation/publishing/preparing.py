@@ -16,6 +16,7 @@ from rnn_zoos.format.files import sha256_of
 from rnn_zoos.format.manifest import MANIFEST, PUBLISHED
 from rnn_zoos.generation.publishing.export import write_export
 from rnn_zoos.generation.publishing.export_directory import read_mark
+from rnn_zoos.generation.publishing.results import result_files, results_section
 from rnn_zoos.loaders.hub import HUB_NAME
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
@@ -64,7 +65,7 @@ class Publication:
                 )
 
 
-def prepare_publication(directory: Path, repo: str) -> Publication:
+def prepare_publication(directory: Path, repo: str, results: Path | None = None) -> Publication:
     """Check a zoo and write the files that are published beside it: parquet, card, figures, preset.
 
     If no file has changed since the last call with the same arguments, by size and time of modification, nothing is
@@ -73,12 +74,13 @@ def prepare_publication(directory: Path, repo: str) -> Publication:
     Args:
         directory: Directory of a zoo. The new files go to its folder `published`, which must not have others.
         repo: OWNER/NAME that the zoo will have on the Hub, for the examples of the card.
+        results: Folder with leaderboard.md, figures and result files of the benchmark on this zoo.
 
     Returns:
         All files of the repository: those of the zoo and the new ones.
 
     Raises:
-        FormatError: `directory` is not a zoo, or does not conform to the format.
+        FormatError: `directory` is not a zoo, or does not conform to the format; or `results` are of another zoo.
         StorageError: The folder `published` has files that were added or edited by hand, or the disk is full.
         HubError: `repo` is not of the form OWNER/NAME.
 
@@ -90,21 +92,24 @@ def prepare_publication(directory: Path, repo: str) -> Publication:
     """
     if not HUB_NAME.fullmatch(repo):
         raise HubError(f"{repo!r} is not the name of a repository on the Hub. Expected OWNER/NAME.")
-    zoo, folder = open_zoo(directory), directory / PUBLISHED
-    earlier = _prepared_before(zoo, directory, repo)
+    earlier = prepared_before(directory, repo, results)
     if earlier is not None:
         return earlier
+    zoo, folder = open_zoo(directory), directory / PUBLISHED
+    of_results = result_files(zoo, results)
     findings = check_zoo(directory)
     if findings:
         raise FormatError(f"{directory} does not conform, so it is not published: {'; '.join(findings[:5])}.")
-    exported = write_export(zoo, folder, repo, published=True)
-    publication = _publication(zoo, directory, {path: entry["sha256"] for path, entry in exported.files.items()})
+    exported = write_export(zoo, folder, repo, published=True, results=results_section(of_results))
+    hashes = {path: entry["sha256"] for path, entry in exported.files.items()}
+    publication = _publication(zoo, directory, hashes, of_results)
     exported.finish(_fingerprint(publication, repo))
     return publication
 
 
-def _prepared_before(zoo: Zoo, directory: Path, repo: str) -> Publication | None:
+def prepared_before(directory: Path, repo: str, results: Path | None = None) -> Publication | None:
     """Return the publication that an earlier call prepared, None if there is none or any file has changed since."""
+    zoo = open_zoo(directory)
     try:
         mark = read_mark(directory / PUBLISHED)
     except StorageError:
@@ -112,18 +117,19 @@ def _prepared_before(zoo: Zoo, directory: Path, repo: str) -> Publication | None
     if mark is None or "prepared" not in mark:
         return None
     try:
-        publication = _publication(zoo, directory, {path: entry["sha256"] for path, entry in mark["files"].items()})
+        hashes = {path: entry["sha256"] for path, entry in mark["files"].items()}
+        publication = _publication(zoo, directory, hashes, result_files(zoo, results))
     except FileNotFoundError:
         return None
     return publication if mark["prepared"] == _fingerprint(publication, repo) else None
 
 
-def _publication(zoo: Zoo, directory: Path, exported: Mapping[str, str]) -> Publication:
-    """Return the publication of a zoo with these exported files, path -> SHA-256."""
-    files = {path: directory / PUBLISHED / path for path in exported}
+def _publication(zoo: Zoo, directory: Path, exported: Mapping[str, str], of_results: Mapping[str, Path]) -> Publication:
+    """Return the publication of a zoo with these exported files, path -> SHA-256, and these results."""
+    files = {path: directory / PUBLISHED / path for path in exported} | dict(of_results)
     files |= {path: directory / path for path in (*zoo.manifest.files, MANIFEST)}
     hashes = {**exported, **{path: entry.sha256 for path, entry in zoo.manifest.files.items()}}
-    hashes[MANIFEST] = sha256_of(directory / MANIFEST)
+    hashes |= {path: sha256_of(file) for path, file in {MANIFEST: directory / MANIFEST, **of_results}.items()}
     return Publication(files, {path: FileState(hashes[path], *_size_and_time(file)) for path, file in files.items()})
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.hf_api import RepoFile
@@ -23,13 +23,18 @@ MAX_FILES = 25_000
 MAX_FOLDER_FILES = 10_000
 """Files that the Hub accepts in one folder."""
 
-_OWN_FOLDERS = ("data/", "index/", "shards/", "rollouts/", "figures/")  # other files there are removed
+_OWN_FOLDERS = ("data/", "index/", "shards/", "rollouts/", "figures/", "benchmark/")  # other files there are removed
 _BATCH_FILES = 256  # sent between two checks of the connection: what the client asks the Hub about at once
 _KIND = "dataset"
 
 
 def publish(
-    publication: Publication, repo: str, tag: str | None = None, private: bool = False, endpoint: str | None = None
+    publication: Publication,
+    repo: str,
+    tag: str | None = None,
+    private: bool = False,
+    endpoint: str | None = None,
+    public: bool = False,
 ) -> str:
     """Make a dataset repository on the Hub hold exactly these files, by one commit, and tag it.
 
@@ -42,6 +47,7 @@ def publish(
         tag: Name of this version, such as "v1". A tag is never moved to other files.
         private: Whether a new repository is private.
         endpoint: URL of another Hub than huggingface.co.
+        public: Make the repository public, if it is not, when everything else is done.
 
     Returns:
         The sha of the commit that holds the files.
@@ -57,16 +63,47 @@ def publish(
     _check_limits(publication, repo)
     api = HfApi(endpoint=endpoint)
     retried(lambda: api.create_repo(repo, repo_type=_KIND, private=private, exist_ok=True), repo)
-    tags = {ref.name: ref.target_commit for ref in retried(lambda: _tags(api, repo), repo)}
-    if tag in tags and any(retried(lambda: _difference(api, publication, repo, tags[tag]), repo)):
+    tags = retried(lambda: _tags(api, repo), repo)
+    _check_tag(api, publication, repo, tag, tags)
+    head = _make_equal(api, publication, repo)
+    if tag is not None and tag not in tags:
+        retried(lambda: api.create_tag(repo, tag=tag, revision=head, repo_type=_KIND, exist_ok=True), repo)
+    if public and retried(lambda: _is_private(api, repo), repo):
+        retried(lambda: api.update_repo_settings(repo, private=False, repo_type=_KIND), repo)
+    return head
+
+
+def is_published(
+    publication: Publication, repo: str, tag: str | None = None, public: bool = False, endpoint: str | None = None
+) -> bool:
+    """Tell whether `publish` with the same arguments would change nothing. Raises HubError."""
+    api = HfApi(endpoint=endpoint)
+    if not retried(lambda: api.repo_exists(repo, repo_type=_KIND), repo):
+        return False
+    tags = retried(lambda: _tags(api, repo), repo)
+    if (tag is not None and tag not in tags) or (public and retried(lambda: _is_private(api, repo), repo)):
+        return False
+    commits = {retried(lambda: _head(api, repo), repo), *(tags[name] for name in tags if name == tag)}
+    return not any(any(retried(partial(_difference, api, publication, repo, commit), repo)) for commit in commits)
+
+
+def check_tag(publication: Publication, repo: str, tag: str, endpoint: str | None = None) -> None:
+    """Raise HubError if the repository has a tag with other files than these."""
+    api = HfApi(endpoint=endpoint)
+    if retried(lambda: api.repo_exists(repo, repo_type=_KIND), repo):
+        _check_tag(api, publication, repo, tag, retried(lambda: _tags(api, repo), repo))
+
+
+def _check_tag(api: HfApi, publication: Publication, repo: str, tag: str | None, tags: Mapping[str, str]) -> None:
+    if tag is not None and tag in tags and any(retried(lambda: _difference(api, publication, repo, tags[tag]), repo)):
         raise HubError(
             f"{repo} already has the tag {tag} at {tags[tag]}, with other files. A published version does not change: "
             "give another --tag. Nothing was uploaded."
         )
-    head = _make_equal(api, publication, repo)
-    if tag is not None and tag not in tags:
-        retried(lambda: api.create_tag(repo, tag=tag, revision=head, repo_type=_KIND, exist_ok=True), repo)
-    return head
+
+
+def _is_private(api: HfApi, repo: str) -> bool:
+    return bool(api.repo_info(repo, repo_type=_KIND).private)
 
 
 def _check_limits(publication: Publication, repo: str) -> None:
@@ -84,8 +121,9 @@ def _check_limits(publication: Publication, repo: str) -> None:
         )
 
 
-def _tags(api: HfApi, repo: str) -> list[Any]:
-    return list(api.list_repo_refs(repo, repo_type=_KIND).tags)
+def _tags(api: HfApi, repo: str) -> dict[str, str]:
+    """Return tag -> commit."""
+    return {ref.name: ref.target_commit for ref in api.list_repo_refs(repo, repo_type=_KIND).tags}
 
 
 def _make_equal(api: HfApi, publication: Publication, repo: str) -> str:

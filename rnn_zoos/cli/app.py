@@ -10,12 +10,14 @@ from typing import NoReturn
 
 import typer
 
+from rnn_zoos.cli.assemble import assemble
 from rnn_zoos.cli.benchmark import benchmark, leaderboard
 from rnn_zoos.cli.embed import embed
 from rnn_zoos.cli.exchange import export, import_, publish
 from rnn_zoos.cli.generate import generate, merge, plan, verify
 from rnn_zoos.cli.inspection import check, info, plot, sample
 from rnn_zoos.cli.relabel import relabel
+from rnn_zoos.cli.release import release
 from rnn_zoos.cli.speed import speed
 from rnn_zoos.cli.study import study
 from rnn_zoos.errors import MissingExtraError, ZooError
@@ -58,6 +60,7 @@ Exit status:
 app.command(rich_help_panel=_GENERATE)(plan)
 app.command(rich_help_panel=_GENERATE)(generate)
 app.command(rich_help_panel=_GENERATE)(merge)
+app.command(rich_help_panel=_GENERATE)(assemble)
 app.command(rich_help_panel=_GENERATE)(verify)
 app.command(rich_help_panel=_GENERATE)(relabel)
 app.command(rich_help_panel=_INSPECT)(check)
@@ -67,6 +70,7 @@ app.command(rich_help_panel=_INSPECT)(plot)
 app.command("import", rich_help_panel=_EXCHANGE)(import_)
 app.command(rich_help_panel=_EXCHANGE)(export)
 app.command(rich_help_panel=_EXCHANGE)(publish)
+app.command(rich_help_panel=_EXCHANGE)(release)
 app.command(rich_help_panel=_MEASURE)(benchmark)
 app.command(rich_help_panel=_MEASURE)(leaderboard)
 app.command(rich_help_panel=_MEASURE)(study)

@@ -81,6 +81,15 @@ def publish(
         str | None, typer.Option(help="Tag for this version, such as v1.", metavar="TAG", show_default="no tag")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is created.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="At the end, make the repository public.")] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with results of the benchmark on this zoo, leaderboard.md and figures.",
+            metavar="DIR",
+            show_default="none",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write and list all files, but do not upload them.")
     ] = False,
@@ -105,11 +114,11 @@ def publish(
     from rnn_zoos.generation.publishing.preparing import prepare_publication
     from rnn_zoos.generation.publishing.publish import publish as publish_files
 
-    publication = prepare_publication(directory, repo)
+    publication = prepare_publication(directory, repo, results)
     for line in publication.summary():
         print(line)
     print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
     if dry_run:
         print(f"Nothing was uploaded. The dataset card is {directory / PUBLISHED / CARD}.")
         return
-    print(f"Published {repo}, commit {publish_files(publication, repo, tag, private, endpoint)}.")
+    print(f"Published {repo}, commit {publish_files(publication, repo, tag, private, endpoint, public)}.")

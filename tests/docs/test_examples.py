@@ -104,8 +104,7 @@ def test_every_option_named_in_running_text_exists(path):
 
 @pytest.mark.parametrize("path", SHELL_TEXTS)
 def test_every_script_shown_in_a_document_exists_and_knows_its_options(path):
-    """Options that run.sh and slurm.sh do not have themselves go to `rnn-zoos generate`."""
-    generate, _ = subcommand(["generate"])
+    """Options that run.sh and slurm.sh do not have themselves go to `rnn-zoos generate`; release.sh has a command."""
     for words in shell_commands(SHELL_TEXTS[path]):
         script = next((word for word in words if re.fullmatch(r"(generation|tests|docs|\.ci)/[\w.]+", word)), None)
         if script is None:
@@ -114,7 +113,11 @@ def test_every_script_shown_in_a_document_exists_and_knows_its_options(path):
         if not script.startswith("generation/"):
             continue
         given = {word.partition("=")[0] for word in words[words.index(script) :] if word.startswith("--")}
-        assert given <= options_of(generate) | set(re.findall(r"--[a-z]+", (ROOT / script).read_text()))
+        if script == "generation/check_gpu.py":
+            assert given <= set(re.findall(r"--[a-z-]+", (ROOT / "rnn_zoos/cli/gpu.py").read_text()))
+            continue
+        passed_on, _ = subcommand(["release" if script == "generation/release.sh" else "generate"])
+        assert given <= options_of(passed_on) | set(re.findall(r"--[a-z-]+", (ROOT / script).read_text()))
 
 
 def test_every_command_is_documented_and_no_other():

@@ -126,16 +126,23 @@ def test_the_fault_counts_are_those_of_the_results():
 
 
 def test_the_numbers_of_large_zoos_are_those_of_the_results():
-    rows = {row["what"]: row for row in measured("scale-amd-epyc.json")["results"]}
+    result = measured("scale-amd-epyc.json")
+    rows, zoo = {row["what"]: row for row in result["results"]}, result["zoo"]
     shown = {
-        "a plan of 1,000,000 runs": "plan of 1,000,000 runs",
-        "20,000 shards made and synced to disk": "20,000 shards written and synced",
-        "a look at them when work is resumed": "20,000 shards examined on resume",
-        "index and manifest": "index and manifest written",
-        "check": "zoo checked",
+        "plan of 1,000,000 runs": "plan of 1,000,000 runs",
+        "resume": "all shards examined on resume",
+        "finish": "index and manifest written",
+        "resume when finished": "finished zoo examined by the same command",
+        "open": "opened, and the index of `train` read",
+        "check without hashes and tensors": "checked, without reading shards",
+        "hash": f"{zoo['GB hashed']:.1f} GB hashed",
+        "merge, one network per shard": "two parts merged, one network per shard",
     }
+    assert rows.keys() == shown.keys()
     for what, first_cell in shown.items():
         assert_row(first_cell, f"{rows[what]['seconds']:.1f}", f"{rows[what]['MB']:.0f}")
+    sizes = f"{zoo['shards']:,} shards, {zoo['runs']:,} runs, {zoo['snapshots']:,} snapshots"
+    assert f"{sizes} and {zoo['GB in sparse files']:.0f} GB" in PROSE
 
 
 def test_the_kernel_facts_are_those_of_the_compiler_report():

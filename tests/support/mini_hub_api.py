@@ -135,6 +135,12 @@ class Handler(Transport):
         repo.refs[name] = oid
         self._json({})
 
+    @route("PUT", f"/api/{KIND}/{REPO}/settings")
+    def settings(self, kind, repo_id):
+        request, (repo, _, _) = json.loads(self.body), self._repo(kind, repo_id, write=True)
+        repo.private = request.get("visibility") == "private" or request.get("private") is True
+        self._json({})
+
     @route("GET", f"/api/{KIND}/{REPO}/refs")
     def refs(self, kind, repo_id):
         def ref(name, folder):

@@ -35,7 +35,7 @@ def exported(zoo, tmp_path) -> Path:
 @pytest.mark.parametrize("name", ZOOS)
 def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkeypatch):
     """With several files per split and several row groups per file, the last of each not full."""
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet, "_MAX_GROUP_ROWS", 2)
     monkeypatch.setattr(parquet, "_FILE_BYTES", 2 * 4 * read_manifest(zoo(name)).architecture.num_parameters)
     export_parquet(zoo(name), tmp_path / "out")
     plain = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
@@ -77,7 +77,7 @@ def test_exporting_again_replaces_the_files_of_the_earlier_export(exported, zoo,
     before = files_below(exported)
     assert sorted(export_parquet(zoo("formal-languages"), exported)) == sorted(exported / path for path in before)
     assert files_below(exported) == before, "same bytes"
-    monkeypatch.setattr(parquet, "_GROUP_ROWS", 2)
+    monkeypatch.setattr(parquet, "_MAX_GROUP_ROWS", 2)
     monkeypatch.setattr(parquet, "_FILE_BYTES", 1)
     export_parquet(zoo("formal-languages"), exported)
     (exported / "figures" / "tasks.png").unlink()

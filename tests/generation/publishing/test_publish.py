@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 def own_zoo(zoo, tmp_path) -> Path:
     """A copy that may be written to."""
     return Path(shutil.copytree(zoo("formal-languages"), tmp_path / "zoo"))
-
-
-@pytest.fixture
-def hub(tmp_path) -> Iterator[MiniHub]:
-    with MiniHub(tmp_path / "hub", tokens={"hf_good": "rnn-zoos"}) as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)

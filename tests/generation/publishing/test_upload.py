@@ -4,11 +4,9 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mini_hub import MiniHub
 from publishing import REPO, contents, requests, set_up_client
 
 from rnn_zoos.errors import FormatError, HubError, IntegrityError, StorageError
@@ -33,12 +31,6 @@ def prepared(zoo, tmp_path_factory) -> Path:
 def own_zoo(prepared, tmp_path) -> Path:
     """A copy that may be written to; times of modification are copied, so it is still prepared."""
     return Path(shutil.copytree(prepared, tmp_path / "zoo"))
-
-
-@pytest.fixture
-def hub(tmp_path) -> Iterator[MiniHub]:
-    with MiniHub(tmp_path / "hub", tokens={"hf_good": "rnn-zoos"}) as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Prepares an environment and releases the zoos of a preset on the Hugging Face Hub. See usage() below.
+set -euo pipefail
+
+usage() {
+    cat <<'EOF'
+Usage: generation/release.sh --namespace NAME --preset P [OPTIONS OF rnn-zoos release]
+
+Creates a virtual environment in .venv if none is active, installs rnn-zoos in it, and then, for both zoos of the preset:
+generates, checks, verifies some runs, runs the benchmark, draws table and figures, prepares card and Parquet files; when
+all of that is done, uploads to private repositories, tags them, and makes them public. Nothing is visible before
+everything is complete. You can stop it at any time: the same command resumes where it was.
+
+  --namespace NAME   user or organisation on the Hub; log in first: hf auth login
+  --preset P         demo, small, medium, paper, or a YAML file; other presets than paper are part of repository names
+  --out DIR          write zoos to DIR/ZOO and results to DIR/benchmark              [zoos]
+  --tag TAG          tag of this version                                             [v1]
+  --dry-run          show every command and what it would do; no network, no files
+  --mnist SOURCE     digits: hub, a directory with the four IDX files, or embedded   [demo: embedded, else: hub]
+  --benchmark P      preset of the benchmark: quick, cpu, paper or none              [cpu]
+  --encoder NAME     only this encoder; repeat it for several                        [all]
+  --zoo, --private, --seeds, --verify-runs, --backend, --workers, --endpoint    see: rnn-zoos release --help
+
+Examples:
+  generation/release.sh --namespace me --preset demo --dry-run
+  generation/release.sh --namespace me --preset demo --benchmark quick --encoder statistics
+  generation/release.sh --namespace rnn-zoos --preset paper --mnist ~/mnist --out /data/release
+EOF
+}
+
+options=() out=zoos
+absolute() {  # relative paths are relative to the caller, not to the checkout
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$PWD/$1" ;;
+    esac
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --*=*)
+            pair=$1
+            shift
+            set -- "${pair%%=*}" "${pair#*=}" "$@"
+            continue ;;
+    esac
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --preset | --out | --mnist)
+            if [ $# -lt 2 ]; then echo "Error: $1 needs a value." >&2; usage >&2; exit 2; fi
+            case $1 in
+                --preset) case $2 in *.yaml | *.yml) options+=(--preset "$(absolute "$2")") ;; *) options+=("$1" "$2") ;; esac ;;
+                --out) out=$2 ;;
+                --mnist) case $2 in hub | embedded) options+=("$1" "$2") ;; *) options+=(--mnist "$(absolute "$2")") ;; esac ;;
+            esac
+            shift 2 ;;
+        *) options+=("$1"); shift ;;
+    esac
+done
+options+=(--out "$(absolute "$out")")
+cd "$(dirname "$0")/.."
+
+# shellcheck disable=SC1091
+. generation/environment.sh
+prepare_environment generation,report,baselines
+exec rnn-zoos release "${options[@]}"

@@ -1,0 +1,68 @@
+"""The command that makes a zoo of runs that a machine with a GPU trained: assemble."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnn_zoos.cli.console import Workers
+
+
+def assemble(
+    source: Annotated[
+        Path, typer.Argument(help="Directory raw/ZOO or carry/ZOO that check_gpu.py wrote.", metavar="SOURCE")
+    ],
+    out: Annotated[Path, typer.Option(help="Directory in which to make or resume the zoo.", metavar="DIR")],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Preset that the runs were trained with.", metavar="NAME|FILE", show_default="that of the runs"
+        ),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(help="Number of runs of the zoo.", metavar="N", min=1, show_default="all that are there"),
+    ] = None,
+    workers: Workers = None,
+    mnist: Annotated[
+        str | None,
+        typer.Option(
+            help="MNIST digits that the runs were trained on: hub, a directory of IDX files, or embedded.",
+            metavar="hub|DIR|embedded",
+            show_default="embedded if they were, else hub",
+        ),
+    ] = None,
+) -> None:
+    """Make a zoo of runs that generation/check_gpu.py trained on a GPU.
+
+    Measures every snapshot here, and writes a regular zoo, with the provenance
+    of the machine that trained the runs. If it was interrupted, the same
+    command resumes.
+
+    \b
+    Examples:
+      rnn-zoos assemble gpu/raw/formal-languages --out zoos/formal-languages
+      rnn-zoos assemble gpu/carry/sequential-mnist --mnist hub --out zoos/some
+    """
+    from rnn_zoos.generation.engines.engine import generate
+    from rnn_zoos.generation.engines.trained import TrainedEngine, check_source
+    from rnn_zoos.generation.plan import make_plan
+    from rnn_zoos.generation.writing.raw_runs import read_raw
+
+    raw = read_raw(source)
+    digits = mnist or ("embedded" if (raw.digits or {}).get("origin") == "embedded" else "hub")
+    plan = make_plan(raw.zoo, preset or raw.preset, runs=runs or len(raw.runs), backend=raw.backend, mnist=digits)
+    check_source(source, raw, plan)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
+    try:
+        manifest = generate(plan, out, TrainedEngine(source, workers))
+    except KeyboardInterrupt:
+        print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    assert manifest is not None, "all parts were made"
+    rows = sum(split["rows"] for split in manifest.splits.values())
+    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
