@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs rnn-zoos with its test dependencies, then checks style, types, import rules, documentation and behaviour.
-# Arguments go to pytest, for example: -k rotation, -m "not slow", -m long.
+# Arguments go to pytest, for example: -k rotation, -m "not slow", -m long, -n 0 (one file of tests after the other).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . generation/environment.sh
@@ -15,4 +15,5 @@ cp pyproject.toml build/types/
 (cd build/types && mypy -p rnn_zoos && PYTHONPATH=. lint-imports --no-logo)
 # The site: a broken link, anchor or reference is a warning, and fails. Not --quiet: that would hide warnings from --strict.
 NO_MKDOCS_2_WARNING=1 mkdocs build --strict >build/site.log 2>&1 || { cat build/site.log; exit 1; }
-python -m pytest "$@"
+# Files of tests run side by side, one on each of two cores: most tests wait for processes that they started.
+python -m pytest -n 2 --dist loadfile "$@"
