@@ -18,9 +18,11 @@ from rnn_zoos.networks.stack import NetworkStack
 def measures_stacks(family: TaskFamily, device: torch.device) -> bool:
     """Return whether a device measures what it trained: a GPU does, if the family measures stacks on any device.
 
-    On a CPU, processes that measure one snapshot after the other are as fast, and have the bits of earlier zoos.
+    A family that measures single networks in its own way, and stacks in an inherited one, measures single networks. On
+    a CPU, processes that measure one snapshot after the other are as fast, and have the bits of earlier zoos.
     """
-    return device.type == "cuda" and type(family).evaluate_stack is not TaskFamily.evaluate_stack
+    own = next(cls for cls in type(family).__mro__ if {"evaluate", "evaluate_stack"} & vars(cls).keys())
+    return device.type == "cuda" and "evaluate_stack" in vars(own) and own is not TaskFamily
 
 
 def measure_runs(plan: Plan, trained: Sequence[TrainedRun], device: torch.device, report: Report) -> list[TrainedRun]:

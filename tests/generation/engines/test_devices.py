@@ -4,6 +4,7 @@ import pytest
 import torch
 from conftest import CELLS, ZOOS, contents, generate_in_process
 from old_zoos import LabelledLanguages
+from synthetic import Synthetic
 
 from rnn_zoos.errors import IntegrityError
 from rnn_zoos.families.registry import task_family
@@ -71,9 +72,13 @@ def test_the_engine_lets_devices_measure(tiny_preset, tmp_path):
 def test_only_gpus_measure_and_only_for_families_that_can(monkeypatch):
     languages, cpu, gpu = task_family("formal-languages"), torch.device("cpu"), torch.device("cuda:0")
     assert measures_stacks(languages, gpu) and not measures_stacks(languages, cpu)
-    from synthetic import Synthetic
-
     assert not measures_stacks(Synthetic(), gpu)
+
+    class OwnEvaluation(type(languages)):
+        def evaluate(self, network, seed, run, task, step, evaluation):
+            """Measure something else than the inherited `evaluate_stack` would."""
+
+    assert not measures_stacks(OwnEvaluation(), gpu)
 
 
 def test_further_labels_of_measured_runs_are_measured_by_their_own_functions(tiny_preset, tmp_path, monkeypatch):
