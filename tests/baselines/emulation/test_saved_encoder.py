@@ -120,7 +120,7 @@ def test_an_encoder_is_restored_bit_for_bit_without_its_training_zoo(name, zoo, 
     save_encoder(run, tmp_path / "encoder.safetensors")
     expected = embeddings(run.encoder, of_zoo)
     with monkeypatch.context() as patch:
-        patch.setattr("rnn_zoos.baselines.emulation.data.open_zoo", None)
+        patch.setattr("rnn_zoos.loaders.zoo.open_zoo", None)
         patch.setattr(type(run.encoder), "fit_inputs", None)
         before = torch.get_rng_state()
         restored = load_encoder(str(tmp_path / "encoder.safetensors"))
