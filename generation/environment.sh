@@ -1,7 +1,29 @@
-# Sourced by generation/run.sh and tests/run.sh in the root of the checkout: prepares an environment with rnn-zoos.
-#   prepare_environment EXTRAS
-# Uses the active virtual environment, or creates .venv. Installs only if pyproject.toml, constraints.txt or the path of
-# the checkout have changed since these extras were installed; the extra `test` includes all others.
+# Sourced by the scripts of generation/ and tests/: prepares an environment with rnn-zoos, and reads their options.
+
+absolute() {  # relative paths are relative to the caller of a script, not to the checkout
+    case $1 in
+        /*) echo "$1" ;;
+        *) echo "$PWD/$1" ;;
+    esac
+}
+
+preset_path() {  # a name, or the absolute path of a YAML file
+    case $1 in
+        *.yaml | *.yml) absolute "$1" ;;
+        *) echo "$1" ;;
+    esac
+}
+
+digits_path() {  # hub, embedded, or the absolute path of a directory
+    case $1 in
+        hub | embedded) echo "$1" ;;
+        *) absolute "$1" ;;
+    esac
+}
+
+# prepare_environment EXTRAS, called in the root of the checkout, uses the active virtual environment, or creates .venv.
+# It installs only if pyproject.toml, constraints.txt or the path of the checkout have changed since these extras were
+# installed; the extra `test` includes all others.
 
 prepare_environment() {
     local extras=$1

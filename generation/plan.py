@@ -166,8 +166,7 @@ class Plan:
         if not isinstance(self.family, SequentialMnist):
             return None
         self.family.check_evaluation(self.settings.evaluation_sizes(self.family))
-        origin = "embedded" if self.mnist == "embedded" else "mnist"
-        return {"origin": origin, "sha256": self.family.digits.sha256}
+        return self.family.identify_digits()
 
     def settings_data(self) -> dict[str, Any]:
         """Return the settings of the plan.
@@ -257,9 +256,22 @@ def rebuild_plan(stored: Mapping[str, Any], backend: str | None = None, mnist: s
     """
     values = {name: stored[name] for name in Settings.model_fields if name in stored}
     values["learning_rate"] = {int(update): rate for update, rate in values["learning_rate"].items()}
-    source = mnist or ("embedded" if (stored["digits"] or {}).get("origin") == "embedded" else "hub")
+    source = digits_source(stored["digits"], mnist)
     settings = check_settings(values, task_family(stored["zoo"]), f"the settings of the zoo: {stored['zoo']}")
     return Plan(stored["zoo"], stored["preset"], settings, backend or stored["backend"], source)
+
+
+def digits_source(digits: Mapping[str, str] | None, mnist: str | None = None) -> str:
+    """Return where this machine finds the digits of a zoo.
+
+    Args:
+        digits: what `Plan.digits` returned for the zoo.
+        mnist: the source that the user gives, if any.
+
+    Returns:
+        `mnist`; without it "embedded" if the zoo was made with the digits inside the package, else "hub".
+    """
+    return mnist or ("embedded" if (digits or {}).get("origin") == "embedded" else "hub")
 
 
 def plan_of_zoo(manifest: Manifest, backend: str | None = None, mnist: str | None = None) -> Plan:

@@ -125,6 +125,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
 
+def default_digits(preset: str) -> str:
+    """Return where `generate` finds the digits of a preset if it is not told: in the package for demo, else the Hub."""
+    return "embedded" if preset == "demo" else "hub"
+
+
 def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
     """Return the settings of a zoo in a preset.
 

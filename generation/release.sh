@@ -29,12 +29,8 @@ EOF
 }
 
 options=() out=zoos
-absolute() {  # relative paths are relative to the caller, not to the checkout
-    case $1 in
-        /*) echo "$1" ;;
-        *) echo "$PWD/$1" ;;
-    esac
-}
+# shellcheck disable=SC1091
+. "$(dirname "$0")/environment.sh"
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -49,9 +45,9 @@ while [ $# -gt 0 ]; do
         --preset | --out | --mnist)
             if [ $# -lt 2 ]; then echo "Error: $1 needs a value." >&2; usage >&2; exit 2; fi
             case $1 in
-                --preset) case $2 in *.yaml | *.yml) options+=(--preset "$(absolute "$2")") ;; *) options+=("$1" "$2") ;; esac ;;
+                --preset) options+=(--preset "$(preset_path "$2")") ;;
                 --out) out=$2 ;;
-                --mnist) case $2 in hub | embedded) options+=("$1" "$2") ;; *) options+=(--mnist "$(absolute "$2")") ;; esac ;;
+                --mnist) options+=(--mnist "$(digits_path "$2")") ;;
             esac
             shift 2 ;;
         *) options+=("$1"); shift ;;
@@ -60,7 +56,5 @@ done
 options+=(--out "$(absolute "$out")")
 cd "$(dirname "$0")/.."
 
-# shellcheck disable=SC1091
-. generation/environment.sh
 prepare_environment generation,report,baselines
 exec rnn-zoos release "${options[@]}"

@@ -25,12 +25,7 @@ EOF
 }
 
 preset=demo out=zoos mnist="" zoos=(formal-languages sequential-mnist) options=()
-absolute() {  # relative paths are relative to the caller, not to the checkout
-    case $1 in
-        /*) echo "$1" ;;
-        *) echo "$PWD/$1" ;;
-    esac
-}
+. "$(dirname "$0")/environment.sh"
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -45,10 +40,10 @@ while [ $# -gt 0 ]; do
         --preset | --out | --zoo | --mnist)
             if [ $# -lt 2 ]; then echo "Error: $1 needs a value." >&2; usage >&2; exit 2; fi
             case $1 in
-                --preset) case $2 in *.yaml | *.yml) preset=$(absolute "$2") ;; *) preset=$2 ;; esac ;;
+                --preset) preset=$(preset_path "$2") ;;
                 --out) out=$(absolute "$2") ;;
                 --zoo) zoos=("$2") ;;
-                --mnist) case $2 in hub | embedded) mnist=$2 ;; *) mnist=$(absolute "$2") ;; esac ;;
+                --mnist) mnist=$(digits_path "$2") ;;
             esac
             shift 2 ;;
         *) options+=("$1"); shift ;;
@@ -59,7 +54,6 @@ cd "$(dirname "$0")/.."
 
 extras=generation,report
 case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
-. generation/environment.sh
 prepare_environment "$extras"
 
 for zoo in "${zoos[@]}"; do

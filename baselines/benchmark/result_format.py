@@ -38,7 +38,9 @@ def check_result(path: Path) -> list[str]:
     """Return the problems of a result file, one line each; none if it conforms to the format."""
     try:
         result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return [f"Cannot be read: {error.strerror or error}."]
+    except ValueError as error:
         return [f"Not readable as JSON ({error})."]
     if not isinstance(result, dict) or result.get("format") != FORMAT:
         return [f"Not a result of format {FORMAT}."]

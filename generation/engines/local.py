@@ -86,7 +86,7 @@ class LocalEngine:
                 while pool.num_idle and (shard := source.next_job()) is not None:
                     pool.submit(shard)
                 for shard, future in pool.collect():
-                    _raise_failure(future, shard, workers)
+                    raise_failure(future, shard, workers)
                     progress.finished(len(shard.table))
 
     def _train_on_devices(
@@ -226,7 +226,8 @@ def updates_of(workspace: Workspace, shard: ShardPlan) -> int:
     return len(workspace.missing_runs(shard)) * workspace.plan.settings.num_updates
 
 
-def _raise_failure(future: Future[None], shard: ShardPlan, workers: int) -> None:
+def raise_failure(future: Future[None], shard: ShardPlan, workers: int) -> None:
+    """Raise WorkerError if a worker could not make a shard; `workers` is their number."""
     try:
         future.result()
     except (RuntimeError, MemoryError) as error:  # torch reports a lack of memory as RuntimeError

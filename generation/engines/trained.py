@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.errors import PlanMismatchError, WorkerError
+from rnn_zoos.errors import PlanMismatchError
 from rnn_zoos.generation.engines.groups import RunArrays
+from rnn_zoos.generation.engines.local import raise_failure
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.writing.raw_runs import RawRuns, all_runs, read_raw, training_settings
@@ -66,14 +67,8 @@ class TrainedEngine:
         )
         with pool:
             for job, future in pool.map_unordered(waiting):
-                try:
-                    future.result()
-                except (RuntimeError, MemoryError) as error:
-                    raise WorkerError(
-                        f"Shard {job.shard.name} could not be made: {error}. Finished shards are kept; run the same "
-                        "command again, with fewer --workers if there was not enough memory."
-                    ) from error
-                progress.advance(len(job.shard.table) * plan.settings.num_updates)
+                raise_failure(future, job.shard, workers)
+                progress.advance(len(job.trained) * plan.settings.num_updates)
                 progress.finished(len(job.shard.table))
 
 

@@ -120,7 +120,4 @@ class GpuZoo:
 
 def digits_of(family: TaskFamily) -> dict[str, str] | None:
     """Return origin and hash of the digits of a family, as `Plan.digits` does; None without digits."""
-    if not isinstance(family, SequentialMnist):
-        return None
-    origin = "embedded" if family.mnist == "embedded" else "mnist"
-    return {"origin": origin, "sha256": family.digits.sha256}
+    return family.identify_digits() if isinstance(family, SequentialMnist) else None

@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCardData
 from rnn_zoos.errors import StorageError
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.manifest import FORMAT, PRESET, Manifest
+from rnn_zoos.generation.plan import digits_source
 from rnn_zoos.generation.publishing.parquet import data_path, file_rows
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
@@ -111,7 +112,7 @@ def _numbers(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> st
 def regenerate_command(manifest: Manifest) -> str:
     """Return the command that regenerates a zoo from the `preset.yaml` beside its card."""
     digits = manifest.digits
-    source = "" if digits is None else f" --mnist {'embedded' if digits['origin'] == 'embedded' else 'hub'}"
+    source = "" if digits is None else f" --mnist {digits_source(digits)}"
     backend = f" --backend {manifest.made['backend']}"
     return f"rnn-zoos generate {manifest.zoo} --preset {PRESET}{backend}{source} --out {manifest.zoo}"
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from rnn_zoos.errors import FormatError, IntegrityError
-from rnn_zoos.format.files import sha256_of, write_atomically
+from rnn_zoos.format.files import file_blocks, sha256_of, write_atomically
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import flatten, unflatten
@@ -82,14 +82,15 @@ class RawRuns:
 
 
 def read_raw(directory: Path) -> RawRuns:
-    """Read raw.json. Raises FormatError if the directory has none of this version."""
+    """Read raw.json. Raises FormatError if the directory has none of this version, StorageError if it is unreadable."""
+    path = directory / INDEX
     try:
-        content = json.loads((directory / INDEX).read_bytes())
+        content = json.loads(b"".join(file_blocks(path)) if path.exists() else "")
         found = content.pop("format")
         if found != FORMAT:
-            raise FormatError(f"{directory / INDEX} has format {found}; expected {FORMAT}. Update rnn-zoos.")
+            raise FormatError(f"{path} has format {found}; expected {FORMAT}. Update rnn-zoos.")
         return RawRuns(**content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError(
             f"{directory} has no readable {INDEX} ({error}). Expected a directory raw/ZOO or carry/ZOO that "
             "generation/check_gpu.py wrote."

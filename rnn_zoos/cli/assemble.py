@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import Workers
+from rnn_zoos.cli.console import Workers, resumable
 
 
 def assemble(
@@ -50,19 +48,15 @@ def assemble(
     """
     from rnn_zoos.generation.engines.engine import generate
     from rnn_zoos.generation.engines.trained import TrainedEngine, check_source
-    from rnn_zoos.generation.plan import make_plan
+    from rnn_zoos.generation.plan import digits_source, make_plan
     from rnn_zoos.generation.writing.raw_runs import read_raw
 
     raw = read_raw(source)
-    digits = mnist or ("embedded" if (raw.digits or {}).get("origin") == "embedded" else "hub")
+    digits = digits_source(raw.digits, mnist)
     plan = make_plan(raw.zoo, preset or raw.preset, runs=runs or len(raw.runs), backend=raw.backend, mnist=digits)
     check_source(source, raw, plan)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
-    try:
+    with resumable():
         manifest = generate(plan, out, TrainedEngine(source, workers))
-    except KeyboardInterrupt:
-        print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
-        raise typer.Exit(130) from None
     assert manifest is not None, "all parts were made"
     rows = sum(split["rows"] for split in manifest.splits.values())
     print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +29,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.", metavar="FILE")]
 
 _WIDTH = 160  # of tables that are not printed to a terminal
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Make Ctrl-C and SIGTERM end a command that makes shards with exit status 130, and say that it can be resumed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def print_json(data: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json_rows, print_properties, print_table
+from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json_rows, print_properties, print_table, resumable
 from rnn_zoos.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -151,21 +150,18 @@ def generate(
     from rnn_zoos.format.columns import relabel_hint
     from rnn_zoos.generation.engines.engine import generate as generate_zoo
     from rnn_zoos.generation.plan import make_plan
+    from rnn_zoos.generation.presets import default_digits
 
     chosen_part = _parse_part(part)
-    digits = mnist or ("embedded" if preset == "demo" else "hub")
+    digits = mnist or default_digits(preset)
     zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, mnist=digits)
     chosen, reason = _choose_backend(backend, engine, zoo_plan.architecture, device or ())
     zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
     chosen_engine = _EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
-    try:
+    with resumable():
         manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part, rehash)
-    except KeyboardInterrupt:
-        print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
-        raise typer.Exit(130) from None
     if manifest is None:
         print(f"{out}: part {part} of the zoo is complete. Join all parts with: rnn-zoos merge DIR... --out DIR")
         return

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json
+from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json, resumable
 
 if TYPE_CHECKING:
     from rnn_zoos.generation.writing.relabel import Relabelling
@@ -52,12 +50,8 @@ def relabel(
     from rnn_zoos.generation.writing.relabel import relabel as relabel_zoo
 
     names = None if labels is None else [name.strip() for name in labels.split(",")]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops like Ctrl-C
-    try:
+    with resumable():
         result = (estimate_relabelling if dry_run else relabel_zoo)(directory, names, workers, mnist)
-    except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to resume.", file=sys.stderr)
-        raise typer.Exit(130) from None
     if as_json:
         print_json(asdict(result))
     else:

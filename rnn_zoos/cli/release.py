@@ -138,11 +138,12 @@ class Release:
     def plan(self, zoo: str) -> Plan:
         """Return the plan of a zoo, with the backend of what is there."""
         from rnn_zoos.generation.plan import make_plan
+        from rnn_zoos.generation.presets import default_digits
         from rnn_zoos.generation.writing.directory import OutputPaths
         from rnn_zoos.generation.writing.identity import read_identity
 
         stored = read_identity(OutputPaths(self.directory(zoo))) or {}
-        digits = self.digits[1] if self.digits else ("embedded" if self.preset == "demo" else "hub")
+        digits = self.digits[1] if self.digits else default_digits(self.preset)
         return make_plan(zoo, self.preset, backend=stored.get("backend", "loop"), mnist=digits)
 
     def _generation(self, zoo: str) -> str:

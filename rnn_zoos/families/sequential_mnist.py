@@ -185,6 +185,10 @@ class SequentialMnist(TaskFamily):
         """The digits, which are loaded when they are first needed. Raises DigitsError."""
         return load_digits(self.mnist)
 
+    def identify_digits(self) -> dict[str, str]:
+        """Return `origin` ("embedded" or "mnist") and `sha256` of the digits, as in zoo.json. Raises DigitsError."""
+        return {"origin": "embedded" if self.mnist == "embedded" else "mnist", "sha256": self.digits.sha256}
+
     def assign_tasks(self, seed: int, runs: Tensor, stratified: bool = False) -> Tensor:
         """Assign an angle to every run, drawn uniformly and independently.
 

@@ -20,6 +20,7 @@ from conftest import ROOT, ZOOS
 
 from rnn_zoos import open_zoo
 from rnn_zoos.baselines import load_encoder
+from rnn_zoos.errors import StorageError
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
@@ -193,6 +194,12 @@ def test_runs_of_other_settings_or_damaged_ones_become_no_zoo(worked, settings, 
     assert damaged.status == 1 and "runs-00000.npz is missing or damaged. Copy it again" in damaged.err
     empty = run_command("assemble", tmp_path, *where)
     assert empty.status == 1 and "has no readable raw.json" in empty.err
+
+
+def test_trained_runs_that_may_not_be_read_are_called_that(tmp_path):
+    (tmp_path / "raw.json").mkdir()  # root may read any file, but nobody a directory
+    with pytest.raises(StorageError, match="cannot be read: Is a directory"):
+        read_raw(tmp_path)
 
 
 @pytest.mark.slow

@@ -103,6 +103,11 @@ def test_the_command_lists_all_problems(results, monkeypatch, capsys):
     assert stop.value.code == 1 and "Missing keys: queries." in out and "Not readable as JSON" in out
 
 
+def test_a_result_that_may_not_be_read_is_not_called_invalid_json(tmp_path):
+    (tmp_path / "folder.json").mkdir()  # root may read any file, but nobody a directory
+    assert check_result(tmp_path / "folder.json") == ["Cannot be read: Is a directory."]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
