@@ -5,6 +5,7 @@ What it writes becomes a regular zoo.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,8 +160,14 @@ def test_a_second_call_does_nothing_again(worked, settings):
 @pytest.mark.parametrize("part", ["raw", "carry"])
 def test_the_runs_become_a_zoo_as_if_it_was_trained_here(zoo, part, worked, settings, tmp_path):
     out, _ = worked
+    source = tmp_path / "source"
+    shutil.copytree(out / part / zoo, source)
+    raw = read_raw(source)
+    for entry in raw.files.values():
+        entry["seconds"] = 1000.0 * len(entry["runs"])  # training took 1,000 seconds per run, measuring takes few
+    raw.write(source)
     preset = ("--preset", settings / "tiny.yaml")
-    made = run_command("assemble", out / part / zoo, *preset, "--out", tmp_path / "made", "--workers", "1")
+    made = run_command("assemble", source, *preset, "--out", tmp_path / "made", "--workers", "1")
     assert made.status == 0 and "40 runs, 120 snapshots" in made.out, made.err
     assert check_zoo(tmp_path / "made") == []
     where = (*preset, "--mnist", "embedded", "--backend", "stacked", "--out", tmp_path / "here", "--workers", "1")
@@ -168,8 +175,8 @@ def test_the_runs_become_a_zoo_as_if_it_was_trained_here(zoo, part, worked, sett
     assert trained.status == 0, trained.err
     files = [read_manifest(tmp_path / name).files for name in ("made", "here")]
     assert files[0] == files[1]
-    raw = read_raw(out / part / zoo)
     stored = read_manifest(tmp_path / "made").made
+    assert 40_000 < stored["seconds"] < 41_000
     assert {key: stored[key] for key in ("backend", "versions", "machine")} == {
         key: raw.made[key] for key in ("backend", "versions", "machine")
     }

@@ -6,7 +6,15 @@ from conftest import CELLS
 
 from rnn_zoos.families import stacks
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation, judge, task_offsets
+from rnn_zoos.families.formal_languages import (
+    EOS,
+    NUM_SYMBOLS,
+    FormalLanguages,
+    LanguageEvaluation,
+    judge,
+    task_number,
+    task_offsets,
+)
 from rnn_zoos.families.language_stacks import sample_strings
 from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 from rnn_zoos.families.stacks import networks_at_once, random_words, sequences_at_once
@@ -71,6 +79,20 @@ def test_digits_are_measured_as_by_evaluate(cell, at_once, native, monkeypatch):
             assert one.rollouts[name].dtype == other.rollouts[name].dtype
         logits = [measurement.rollouts["logits"] for measurement in (one, other)]
         assert logits[0].dtype == logits[1].dtype and torch.allclose(*(t.float() for t in logits), rtol=2e-3, atol=1e-3)
+
+
+def test_each_network_is_judged_by_its_own_language():
+    """Random networks write no string of a language. These write the empty one, of the language of equal counts."""
+    family, stack = FormalLanguages(), stack_of(FormalLanguages(), "gru")
+    weights = {name: torch.zeros_like(tensor) for name, tensor in stack.weights.items()}
+    (bias,) = (name for name, shape in stack.architecture.parameter_shapes.items() if shape == (NUM_SYMBOLS,))
+    weights[bias][:, EOS] = 50.0
+    same_counts = task_number((0, 0, 0))
+    tasks = [same_counts, 215, same_counts, 0, 100]
+    found = family.evaluate_stack(NetworkStack(stack.architecture, weights), SEED, RUNS, tasks, STEPS, STRINGS)
+    assert [measurement.labels["accuracy"] for measurement in found] == [1, 0, 1, 0, 0]
+    assert [measurement.labels["count_accuracy"] for measurement in found] == [1, 0, 1, 0, 0]
+    assert [measurement.labels["finished"] for measurement in found] == [1] * 5
 
 
 def test_strings_that_differ_are_few_where_all_networks_have_the_same_numbers():

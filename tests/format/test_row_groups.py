@@ -19,6 +19,11 @@ def test_an_index_has_groups_of_as_many_rows_as_before(name):
     assert index._group_rows(index_schema(task_family(name).columns)) == 100_000
 
 
+def test_a_group_of_an_index_with_many_columns_has_at_most_64_mib():
+    rows = index._group_rows(pa.schema([pa.field(f"x{number}", pa.float64()) for number in range(1000)]))
+    assert rows * 8000 <= 64 * 2**20 < (rows + 1) * 8000
+
+
 @pytest.mark.parametrize("lengths", [[41], [5, 0, 20, 16], [7] * 5 + [6]])
 def test_the_groups_of_a_wide_index_have_fewer_rows_however_its_rows_are_divided(lengths, tmp_path, monkeypatch):
     monkeypatch.setattr(index, "_MAX_GROUP_BYTES", 17 * (8 + 64 + 0.125))
