@@ -18,14 +18,18 @@ from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import write_atomically
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "I64": torch.int64, "I32": torch.int32}
-_DTYPES |= {"U8": torch.uint8, "BOOL": torch.bool}
+_DTYPES |= {"BF16": torch.bfloat16, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _ALIGNED = 8  # bytes: where the data begin
 
 
 def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and texts atomically. Raises StorageError."""
+    """Write tensors and texts atomically. Raises FormatError for a dtype that is unknown here, StorageError."""
     arrays = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    for name, tensor in arrays.items():
+        if tensor.dtype not in _NAMES:
+            known = ", ".join(str(dtype) for dtype in _NAMES)
+            raise FormatError(f"{path}: tensor {name} has dtype {tensor.dtype}; expected one of {known}.")
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     begin = 0
     # As safetensors does: the widest first, so that every tensor is aligned.
@@ -37,7 +41,7 @@ def write_tensor_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         begin = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNED)
-    data = [arrays[name].numpy().tobytes() for name in header if name != "__metadata__"]
+    data = [arrays[name].reshape(-1).view(torch.uint8).numpy().tobytes() for name in header if name != "__metadata__"]
     write_atomically(path, b"".join([len(text).to_bytes(8, "little"), text, *data]))
 
 
