@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.errors import PlanMismatchError, ZooError
-from rnn_zoos.format.files import write_atomically
+from rnn_zoos.errors import FormatError, PlanMismatchError, ZooError
+from rnn_zoos.format.files import file_blocks, write_atomically
 
 Rows = list[dict[str, Any]]
 """Rows of a table of the report. `right` is False for a wrong result; `failed` is the message of an error."""
@@ -78,10 +78,15 @@ class State:
 
     @classmethod
     def open(cls, directory: Path, about: dict[str, Any], machine: dict[str, Any] | None = None) -> State:
-        """Read the state of a directory, or start a new one. Raises PlanMismatchError if it is of other work."""
+        """Read the state of a directory, or start a new one.
+
+        Raises:
+            PlanMismatchError: It is of other work.
+            FormatError: It is not a state, or a damaged one.
+        """
         state = cls(directory / STATE, json.loads(json.dumps(about)), [machine or {}])
         if state.path.is_file():
-            stored = json.loads(state.path.read_text())
+            stored = _read_state(state.path)
             differing = [key for key, value in state.about.items() if stored["about"].get(key) != value]
             if differing:
                 raise PlanMismatchError(
@@ -111,6 +116,21 @@ class State:
         self.results.setdefault(step, {})[unit] = {"rows": rows, "seconds": round(seconds, 2)}
         content = json.dumps({name: value for name, value in vars(self).items() if name != "path"}, indent=1) + "\n"
         write_atomically(self.path, content.encode())
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = json.loads(b"".join(file_blocks(path)))
+        expected = {"about": dict, "machines": list, "results": dict}
+        if all(isinstance(stored[name], kind) for name, kind in expected.items()):
+            return stored
+        problem = "an entry has another type"
+    except (ValueError, KeyError, TypeError) as error:
+        problem = repr(error)
+    raise FormatError(
+        f"{path} is not a state that this command wrote ({problem}). Give another --out; or delete the file: finished "
+        "runs are kept, the rest is done again."
+    )
 
 
 def work_through(

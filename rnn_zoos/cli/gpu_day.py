@@ -6,12 +6,13 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnn_zoos.errors import ZooError
+from rnn_zoos.errors import PresetError, ZooError
+from rnn_zoos.format.files import file_blocks
 
 if TYPE_CHECKING:
     from rnn_zoos.baselines.emulation.data import ZooData
@@ -191,17 +192,26 @@ def _refuse() -> Rows:
 
 
 def _content(path: Path | None) -> dict[str, Any]:
-    """Return the content of --settings."""
-    return {} if path is None else dict(json.loads(path.read_text()))
+    """Return the content of --settings. Raises PresetError if it is not a JSON object."""
+    if path is None:
+        return {}
+    try:
+        return dict(json.loads(b"".join(file_blocks(path))))
+    except (ValueError, TypeError) as error:
+        raise PresetError(f"--settings: {path} is not a JSON object with `zoos` or `benchmark` ({error}).") from error
 
 
 def read_sizes(path: Path | None) -> tuple[dict[str, ZooSizes], str]:
     """Return the settings of every zoo, and the name of the preset."""
-    from rnn_zoos.generation.measuring.gpu_zoos import PAPER
+    from rnn_zoos.generation.measuring.gpu_zoos import PAPER, ZooSizes
 
     given = _content(path).get("zoos", {})
     sizes = dict(PAPER)
     for zoo, values in given.items():
+        if zoo not in PAPER:
+            raise PresetError(f"--settings: {path} has settings of {zoo!r}; zoos: {', '.join(PAPER)}.")
+        if unknown := set(values) - {field.name for field in fields(ZooSizes)}:
+            raise PresetError(f"--settings: {zoo} has no setting {', '.join(sorted(unknown))}.")
         changes: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }

@@ -277,4 +277,4 @@ def test_relabel_that_is_interrupted_says_how_to_resume(old_zoo, monkeypatch, rn
 
     monkeypatch.setattr(relabelling, "measure_shard", interrupt)
     status, _, err = rnn_zoos("relabel", old_zoo)
-    assert status == 130 and "Run the same command again to resume" in err and contents(old_zoo) == before
+    assert status == 130 and "run the same command again to resume" in err and contents(old_zoo) == before

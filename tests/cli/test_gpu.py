@@ -21,7 +21,8 @@ from conftest import ROOT, ZOOS
 
 from rnn_zoos import open_zoo
 from rnn_zoos.baselines import load_encoder
-from rnn_zoos.errors import StorageError
+from rnn_zoos.cli.gpu_day import read_sizes
+from rnn_zoos.errors import PresetError, StorageError
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
@@ -107,6 +108,21 @@ def worked(settings, tmp_path_factory) -> tuple[Path, str]:
     done = work(settings, out, "--steps", "zoos,check,carry,rollouts,benchmark")
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("{", "is not a JSON object"),
+        ("3", "is not a JSON object"),
+        ('{"zoos": {"words": {}}}', "has settings of 'words'; zoos: formal-languages, sequential-mnist"),
+        ('{"zoos": {"formal-languages": {"rats": 3}}}', "formal-languages has no setting rats"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(tmp_path, content, problem):
+    (tmp_path / "sizes.json").write_text(content)
+    with pytest.raises(PresetError, match=problem):
+        read_sizes(tmp_path / "sizes.json")
 
 
 def test_the_settings_of_the_zoos_are_those_of_the_preset_paper():

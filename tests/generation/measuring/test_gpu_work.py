@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rnn_zoos.errors import PlanMismatchError
+from rnn_zoos.errors import FormatError, PlanMismatchError
 from rnn_zoos.generation.measuring.gpu_work import Clock, State, Step, Unit, work_through
 
 
@@ -85,3 +85,11 @@ def test_other_options_need_another_directory(tmp_path):
     State.open(tmp_path, {"runs": 3, "device": "cpu"}).add("a", "1", [], 0)
     with pytest.raises(PlanMismatchError, match="was started with another runs. Give the same options, or another"):
         State.open(tmp_path, {"runs": 4, "device": "cpu"})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"about": {}, "machines": {}, "results": {}}', '"text"'])
+def test_a_file_that_is_not_a_state_is_refused_and_kept(tmp_path, content):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(FormatError, match="state.json is not a state that this command wrote"):
+        State.open(tmp_path, {})
+    assert (tmp_path / "state.json").read_text() == content
