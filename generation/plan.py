@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
-from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.manifest import Manifest, shard_path
 from rnn_zoos.generation.presets import Settings, check_settings, load_preset
 from rnn_zoos.generation.trainers.run_table import run_table
@@ -163,8 +162,6 @@ class Plan:
             DigitsError: the digits are missing, out of reach or damaged.
             PresetError: the evaluation needs more digits than there are.
         """
-        if not isinstance(self.family, SequentialMnist):
-            return None
         self.family.check_evaluation(self.settings.evaluation_sizes(self.family))
         return self.family.identify_digits()
 

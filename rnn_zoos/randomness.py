@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     ROLLOUTS = 4
     FIXED_HASH = 5
     AUTOMATON = 6
+    FURTHER_LABELS = 7
 
 
 def philox(counter: Tensor, key: int) -> Tensor:

@@ -22,7 +22,8 @@ from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
-ZOOS = ("formal-languages", "sequential-mnist")
+ZOOS = ("formal-languages", "sequential-mnist")  # of the paper
+ALL_ZOOS = (*ZOOS, "automata")
 CELLS = ("lstm", "gru", "rnn")
 
 # The sizes are distinct and odd, so that a swapped axis is detected.
@@ -51,6 +52,18 @@ sequential-mnist:
   learning_rate: {{0: 0.01, 5: 0.003}}
   weight_decay: [0, 0.1]
   evaluation: {{held_out_digits: 23, fit_digits: 29, test_digits: 31, rollouts: 6}}
+automata:
+  seed: 6
+  runs: 19
+  runs_per_shard: 5
+  cell: {cell}
+  num_layers: 2
+  hidden_size: 7
+  batch_size: 3
+  snapshots: [0, 2, 9]
+  learning_rate: {{0: 0.01, 5: 0.003}}
+  weight_decay: [0.0001]
+  evaluation: {{strings: 13, hard_pairs: 11, traced_strings: 9, rollouts: 4}}
 """
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from torch import Tensor
 
 from rnn_zoos.families.family import Measurement, TaskFamily
-from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.generation.measuring.gpu_checks import Sizes
 from rnn_zoos.generation.trainers.run_table import run_table
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
@@ -97,7 +96,7 @@ class GpuZoo:
         """Return what there is of its runs, ready to add more by a backend."""
         made = provenance(backend, self.device)
         if not self.is_begun:
-            return RawRuns(self.family.name, self.preset, self.sizes.settings(), digits_of(self.family), made)
+            return RawRuns(self.family.name, self.preset, self.sizes.settings(), self.family.identify_digits(), made)
         raw = self.raw()
         raw.made = merge_provenance([raw.made, made])
         return raw
@@ -116,8 +115,3 @@ class GpuZoo:
         """Evaluate a snapshot with the sizes of `evaluation`, on the CPU."""
         network = RecurrentNetwork(self.architecture, weights)
         return self.family.evaluate(network, self.sizes.seed, run.run, run.task, step, evaluation)
-
-
-def digits_of(family: TaskFamily) -> dict[str, str] | None:
-    """Return origin and hash of the digits of a family, as `Plan.digits` does; None without digits."""
-    return family.identify_digits() if isinstance(family, SequentialMnist) else None

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import DatasetCardData
 
 from rnn_zoos.errors import StorageError
-from rnn_zoos.families.sequential_mnist import SequentialMnist
+from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.manifest import FORMAT, PRESET, Manifest
 from rnn_zoos.generation.plan import digits_source
 from rnn_zoos.generation.publishing.parquet import data_path, file_rows
@@ -90,7 +90,7 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
 def _licenses(manifest: Manifest) -> list[str]:
     """Return the licences by the Hub's names: CC BY for generated zoos, and MNIST's own where digits are included."""
     ours = ["unknown" if manifest.imported else "cc-by-4.0"]
-    return ours if manifest.zoo != SequentialMnist.name else [*ours, "cc-by-sa-3.0"]
+    return [*ours, *task_family(manifest.zoo).data_licenses]
 
 
 def _numbers(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> str:

@@ -14,7 +14,6 @@ import torch
 
 from rnn_zoos.families.family import SPLITS, Column
 from rnn_zoos.families.rotation import PIXELS, SIDE
-from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
@@ -135,16 +134,16 @@ def _upload(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:
 
 def _digits_of_rollouts(workspace: Workspace) -> dict[str, Array] | None:
     """Return the digits that rollouts refer to (by their number in MNIST), None for a zoo without digits."""
-    family = workspace.plan.family
-    if not isinstance(family, SequentialMnist):
+    digits = workspace.plan.family.digits
+    if digits is None:
         return None
     numbers = np.zeros(0, np.int32)
     for shard in workspace.plan.shards:
         numbers = np.union1d(numbers, _read_rollouts(workspace, shard)["images"])
-    positions = torch.searchsorted(family.digits.numbers, torch.from_numpy(numbers.astype(np.int64)))
+    positions = torch.searchsorted(digits.numbers, torch.from_numpy(numbers.astype(np.int64)))
     return {
-        "images": family.digits.images[positions, :PIXELS].view(-1, SIDE, SIDE).numpy(),
-        "labels": family.digits.labels[positions].to(torch.uint8).numpy(),
+        "images": digits.images[positions, :PIXELS].view(-1, SIDE, SIDE).numpy(),
+        "labels": digits.labels[positions].to(torch.uint8).numpy(),
         "numbers": numbers,
     }
 

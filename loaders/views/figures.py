@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from rnn_zoos.errors import StorageError
-from rnn_zoos.families.family import SPLITS
+from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.formal_languages import OFFSETS, FormalLanguages
-from rnn_zoos.families.sequential_mnist import OOD_FROM
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.families.sequential_mnist import OOD_FROM, SequentialMnist
 from rnn_zoos.format.columns import require_labels
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
@@ -64,10 +66,9 @@ def zoo_figures(zoo: Zoo) -> dict[str, Figure]:
     require_labels(zoo.manifest, ["accuracy"])
     index = zoo.index()
     last = _last_snapshots(index)
-    languages = zoo.manifest.zoo == FormalLanguages.name
     return {
         "accuracy": _accuracy_against_step(index, zoo.manifest.zoo),
-        "tasks": _language_grid(last) if languages else _accuracy_against_angle(last),
+        "tasks": tasks_figure(task_family(zoo.manifest.zoo), last),
     }
 
 
@@ -154,7 +155,22 @@ def _legend_below(figure: Figure, handles: Sequence[Any] | None = None) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
 
-def _language_grid(last: list[dict[str, Any]]) -> Figure:
+@singledispatch
+def tasks_figure(family: TaskFamily, last: list[dict[str, Any]]) -> Figure:
+    """Draw the final accuracy of every run against `family.main_column` of its task, coloured by split.
+
+    Args:
+        family: The task family.
+        last: Rows of the index, the last snapshot of each run.
+
+    Returns:
+        The figure. Other forms are registered per family.
+    """
+    return _accuracy_against(family, last)
+
+
+@tasks_figure.register(FormalLanguages)
+def _language_grid(_family: FormalLanguages, last: list[dict[str, Any]]) -> Figure:
     """Draw one panel per m_b, with one cell per language: the mean final accuracy of its runs, framed by its split."""
     figure, panels = new_figure(12, 3.2, ncols=len(OFFSETS), sharey=True)
     by_language = defaultdict(list)
@@ -194,20 +210,31 @@ def _frame(x: int, y: int, colour: str, label: str | None = None) -> Rectangle:
     return Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=1.8, label=label)
 
 
-def _accuracy_against_angle(last: list[dict[str, Any]]) -> Figure:
+@tasks_figure.register(SequentialMnist)
+def _accuracy_against_angle(family: SequentialMnist, last: list[dict[str, Any]]) -> Figure:
     """Draw one dot per run, coloured by split; the out-of-distribution angles are shaded."""
-    figure, axes = new_figure(7, 4.6)
-    for split in SPLITS:
-        rows = [row for row in last if row["split"] == split]
-        if rows:
-            angles, accuracies = [row["angle"] for row in rows], [row["accuracy"] for row in rows]
-            axes.scatter(
-                angles, accuracies, color=_COLOURS[split], label=f"{split} ({_count(len(rows))})", s=28, clip_on=False
-            )
+    figure = _accuracy_against(family, last)
+    (axes,) = figure.axes
     axes.axvspan(OOD_FROM, 360, color=_COLOURS["ood"], alpha=0.08, linewidth=0)
     axes.set_xticks(range(0, 361, 45))
     axes.set(xlabel="rotation angle (degrees)", ylabel="final accuracy on validation digits", xlim=(0, 360))
-    axes.set(ylim=(0, 1), title="sequential-mnist: final accuracy per run\n(shaded: out-of-distribution angles)")
+    axes.set_title(f"{family.name}: final accuracy per run\n(shaded: out-of-distribution angles)")
+    return figure
+
+
+def _accuracy_against(family: TaskFamily, last: list[dict[str, Any]]) -> Figure:
+    """Draw one dot per run, coloured by split."""
+    figure, axes = new_figure(7, 4.6)
+    column = family.columns[family.main_column]
+    for split in SPLITS:
+        rows = [row for row in last if row["split"] == split]
+        if rows:
+            values, accuracies = [row[family.main_column] for row in rows], [row["accuracy"] for row in rows]
+            label = f"{split} ({_count(len(rows))})"
+            axes.scatter(values, accuracies, color=_COLOURS[split], label=label, s=28, clip_on=False)
+    unit = f" ({column.unit})" if column.unit else ""
+    axes.set(xlabel=f"{column.description}{unit}", ylabel="final accuracy", ylim=(0, 1))
+    axes.set_title(f"{family.name}: final accuracy per run")
     finish_axes(axes)
     _legend_below(figure)
     return figure

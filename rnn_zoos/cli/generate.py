@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from textwrap import shorten
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,10 +54,15 @@ def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json
         print_json_rows({"zoo": zoo, "settings": zoo_plan.settings_data()}, "runs", zoo_plan.run_rows())
         return
     count = zoo_plan.settings.runs
-    rows = list(islice(zoo_plan.run_rows(), _MAX_TABLE_ROWS))
+    rows = [_shortened(row) for row in islice(zoo_plan.run_rows(), _MAX_TABLE_ROWS)]
     note = f" (the first {len(rows)}; --json prints all)" if count > len(rows) else ""
     print_table(f"{zoo}, preset {preset}: {count} runs in {len(zoo_plan.shards)} shards{note}", rows)
     print_properties("settings", zoo_plan.settings_data(), "setting")
+
+
+def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a table with the beginnings of long texts."""
+    return {name: shorten(value, 40) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def generate(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,7 @@ MAX_SHARE = 0.9
 """Drawn automata give the same answer to at most this fraction of the prefixes of random strings."""
 LENGTH = 40
 """Symbols of the random strings that `MAX_SHARE` is about."""
+_AT_ONCE = 16  # random automata that are drawn together
 _REACHABLE = {2: 0.797, 3: 0.940, 4: 0.980}  # symbols -> fraction of a large random automaton's states: c = 1 - e**-kc
 
 
@@ -132,18 +134,32 @@ def draw_automaton(number: int) -> Automaton:
     those of its size (Carayol and Nicaud, "Distribution of the number of accessible states in a random deterministic
     automaton", STACS 2012), and so is the result among the minimal automata of its size with such answers.
     """
-    states, symbols = (int(count(torch.tensor(number))) for count in (num_states_of, num_symbols_of))
-    drawn_states, attempt = round(states / _REACHABLE[symbols]), 0
-    while True:
-        words = random_bits(0, [number], Purpose.AUTOMATON, [attempt], drawn_states * (symbols + 1))[0, 0]
-        targets = to_integers(words[drawn_states:], drawn_states).view(drawn_states, symbols)
-        transitions = tuple(map(tuple, targets.tolist()))
-        if len(_reachable(transitions)) == states:
-            accepting = to_integers(words[:drawn_states], 2).bool().tolist()
-            automaton = minimise(Automaton(transitions, tuple(accepting)))
+    states, symbols = (int(size(torch.tensor(number))) for size in (num_states_of, num_symbols_of))
+    for candidate in _random_automata(number, round(states / _REACHABLE[symbols]), symbols):
+        if len(_reachable(candidate.transitions)) == states:
+            automaton = minimise(candidate)
             if automaton.num_states == states and is_varied(automaton):
                 return automaton
-        attempt += 1
+    raise AssertionError("unreachable: the candidates do not end")
+
+
+def _random_automata(number: int, states: int, symbols: int) -> Iterator[Automaton]:
+    """Yield random automata of a number without end; most of them have states that cannot be reached."""
+    for first in itertools.count(0, _AT_ONCE):
+        attempts = range(first, first + _AT_ONCE)
+        words = random_bits(0, [number], Purpose.AUTOMATON, attempts, states * (symbols + 1))[0]
+        accepting = to_integers(words[:, :states], 2).bool()
+        targets = to_integers(words[:, states:], states).unflatten(1, (states, symbols))
+        for rows, answers in zip(targets.tolist(), accepting.tolist(), strict=True):
+            yield Automaton(tuple(map(tuple, rows)), tuple(answers))
+
+
+def random_strings(
+    automaton: Automaton, seed: int, run: int, purpose: Purpose, counter: int, shape: tuple[int, int]
+) -> Tensor:
+    """Return strings int64 [N, T] of an automaton's symbols, drawn uniformly, from a stream of random numbers."""
+    bits = random_bits(seed, [run], purpose, [counter], shape[0] * shape[1])
+    return to_integers(bits, automaton.num_symbols).view(shape)
 
 
 def is_varied(automaton: Automaton) -> bool:

@@ -26,6 +26,7 @@ from rnn_zoos.networks.weights import unstack_weights
 from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, to_integers
 
 if TYPE_CHECKING:
+    from rnn_zoos.families.digits import Digits
     from rnn_zoos.families.labels import Label
 
 SPLITS = ("train", "validation", "test", "ood")
@@ -96,9 +97,12 @@ class TaskFamily(ABC):
             of `evaluation` in a preset. One field is `rollouts`, the number of rollouts stored per snapshot. An
             instance of it is passed as `evaluation` below.
         task_columns: Columns of the index that describe a task.
+        main_column: The numeric one of them that figures show.
         label_columns: Columns of the index with what `evaluate` measures.
         further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
-        imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it.
+        imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it. By
+            default none: there is no source to import from.
+        data_licenses: Licences of data of others in its zoos, by the Hub's names.
     """
 
     name: ClassVar[str]
@@ -106,9 +110,20 @@ class TaskFamily(ABC):
     output_size: ClassVar[int]
     evaluation_type: ClassVar[type]
     task_columns: ClassVar[Mapping[str, Column]]
+    main_column: ClassVar[str]
     label_columns: ClassVar[Mapping[str, Column]]
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({})
-    imported_label_columns: ClassVar[Mapping[str, Column]]
+    imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})
+    data_licenses: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def digits(self) -> Digits | None:
+        """The digits of MNIST that networks read, and that `images` of rollouts refer to; None for other families."""
+        return None
+
+    def identify_digits(self) -> dict[str, str] | None:
+        """Return `origin` ("embedded" or "mnist") and `sha256` of the digits, as in zoo.json. Raises DigitsError."""
+        return None
 
     @property
     def labels(self) -> dict[str, Column]:
@@ -175,9 +190,16 @@ class TaskFamily(ABC):
 
         The split depends on the task alone, so a task is in the same split in every zoo of the family.
         """
-        tenth = (fixed_hash(tasks, _SPLIT_SALT) * 10) >> 32
+        tenth = (fixed_hash(self.split_keys(tasks), _SPLIT_SALT) * 10) >> 32
         split = np.array(["validation", "test", *["train"] * 8])[tenth.numpy()]
         return np.where(self.is_ood(tasks).numpy(), "ood", split)
+
+    def split_keys(self, tasks: Tensor) -> Tensor:
+        """Return what the split of each task outside ood is a hash of, int64 [M]: equal for tasks that mean the same.
+
+        By default the tasks themselves.
+        """
+        return tasks
 
     def draw_weight_decay(self, seed: int, runs: Tensor, choices: Sequence[float]) -> npt.NDArray[np.float64]:
         """Return the weight decay of each of runs [M], drawn from the choices."""
@@ -270,6 +292,23 @@ class TaskFamily(ABC):
         """
         return {}
 
+    def samples(
+        self, network: RecurrentNetwork, seed: int, row: Mapping[str, Any], count: int
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Show what one network does with a few inputs.
+
+        Args:
+            network: A snapshot.
+            seed: Seed of the zoo.
+            row: Its row of the index.
+            count: Number of inputs.
+
+        Returns:
+            What the inputs are, in a few words, and `count` rows of a table. The first column, whose name is empty, is
+            "right" or "wrong". By default there are none.
+        """
+        return "this family shows no samples", []
+
     @abstractmethod
     def rollout_shapes(self, evaluation: Any) -> dict[str, tuple[str, tuple[int, ...]]]:  # noqa: ANN401
         """Describe the rollouts that `evaluate` returns.
@@ -281,9 +320,9 @@ class TaskFamily(ABC):
             Name -> (safetensors dtype such as "U8", "I32" or "F16", shape of one snapshot's tensor), in stored order.
         """
 
-    @abstractmethod
     def imported_rollout_shapes(self, count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Describe the rollouts of an imported zoo with `count` rollouts per snapshot, as `rollout_shapes` does."""
+        return {}
 
     @abstractmethod
     def check_rollouts(self, rollouts: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:

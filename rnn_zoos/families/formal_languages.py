@@ -19,6 +19,7 @@ from torch import Tensor
 
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.sampler import SymbolSampler, one_hot
 from rnn_zoos.networks.cells import network_step, zero_state
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
@@ -65,7 +66,7 @@ def training_strings(offsets: Offsets) -> Tensor:
 
 def one_hot_inputs(sequences: Tensor) -> Tensor:
     """Return the inputs for sequences [..., T+1]: all symbols but the last, one-hot, float32 [..., T, V]."""
-    return torch.eye(NUM_SYMBOLS, device=sequences.device)[sequences[..., :-1].long()]
+    return one_hot(sequences[..., :-1], NUM_SYMBOLS)
 
 
 def as_text(sequence: Tensor) -> str:
@@ -161,8 +162,8 @@ class LanguageEvaluation:
 
 
 @dataclass(frozen=True)
-class LanguageSampler:
-    """Training strings of M runs.
+class LanguageSampler(SymbolSampler):
+    """Training strings of M runs; the target of a step is the next symbol.
 
     Attributes:
         strings: uint8 [M, 10, 42]; the first `counts[m]` are the training strings of run m, the others are padding.
@@ -177,6 +178,8 @@ class LanguageSampler:
     seed: int
     runs: Tensor
     batch_size: int
+    num_symbols: ClassVar[int] = NUM_SYMBOLS
+    target_offset: ClassVar[int] = 1
 
     def draw(self, first_update: int, num_updates: int) -> Tensor:
         """Draw K batches of strings, uniformly over n: symbols uint8 [M, K, B, T+1]."""
@@ -184,10 +187,6 @@ class LanguageSampler:
         bits = random_bits(self.seed, self.runs, Purpose.DATA, updates, self.batch_size, self.runs.device)
         chosen = to_integers(bits, self.counts[:, None, None])
         return self.strings[torch.arange(len(self.runs), device=self.runs.device)[:, None, None], chosen]
-
-    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one-hot inputs [M, B, T, V] and the next symbols [M, B, T] of symbols [M, B, T+1]."""
-        return one_hot_inputs(drawn), drawn[..., 1:].long()
 
 
 class FormalLanguages(TaskFamily):
@@ -200,6 +199,7 @@ class FormalLanguages(TaskFamily):
     task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {f"m_{letter}": Column("int32", f"number of {letter} minus number of a") for letter in LETTERS[1:]}
     )
+    main_column = "m_b"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {
             "accuracy": Column("float32", "fraction of written strings that are in the language (order and counts)"),
@@ -298,6 +298,14 @@ class FormalLanguages(TaskFamily):
     def counted(self, evaluation: LanguageEvaluation) -> dict[str, int]:
         """Return the number of strings that labels are a fraction of."""
         return dict.fromkeys(("accuracy", "count_accuracy", "finished"), evaluation.strings)
+
+    def samples(
+        self, network: RecurrentNetwork, seed: int, row: Mapping[str, Any], count: int
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Show strings that it writes."""
+        from rnn_zoos.families.samples import language_samples
+
+        return "strings that it writes", language_samples(network, seed, row, self.task_of(row), count)
 
     def rollout_shapes(self, evaluation: LanguageEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Describe the rollouts: sequences [N, T+1] and log-probabilities [N, T, V] of N strings."""

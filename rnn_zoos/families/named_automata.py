@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from types import MappingProxyType
 
-from rnn_zoos.families.automaton import Automaton, minimise
+import torch
+
+from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.families.automaton import Automaton, draw_automaton, minimise, num_states_of
+
+_REPEATED_STATES = 7  # a named automaton has at most so many, too
 
 
 def count_modulo(modulus: int) -> Automaton:
@@ -58,3 +65,31 @@ NAMED = MappingProxyType(
     }
 )
 """Name -> minimal automaton, all of two symbols."""
+
+
+@lru_cache(maxsize=4096)
+def automaton_of(number: int) -> Automaton:
+    """Return the minimal automaton of a number: 0 to 13 are the named ones, others up to 2**32 - 1 are drawn.
+
+    Raises:
+        UnknownNameError: The number is not from 0 to 2**32 - 1.
+    """
+    if not 0 <= number < 2**32:
+        raise UnknownNameError(f"Unknown automaton {number}; known: 0 to 2**32 - 1.")
+    return tuple(NAMED.values())[number] if number < len(NAMED) else draw_automaton(number)
+
+
+def number_of_language(number: int) -> int:
+    """Return a number that is the same for all numbers whose automata accept the same strings.
+
+    There are so few small automata that several numbers draw the same one: theirs is that of a named automaton, or
+    follows from a hash of the automaton. Of more than 7 states there are more than 10**11, and the number is returned.
+    """
+    if number >= len(NAMED) and num_states_of(torch.tensor(number)) > _REPEATED_STATES:
+        return number
+    automaton = automaton_of(number)
+    for named, known in enumerate(NAMED.values()):
+        if automaton == known:
+            return named
+    digest = hashlib.sha256(repr((automaton.transitions, automaton.accepting)).encode()).digest()
+    return len(NAMED) + int.from_bytes(digest[:4], "little") % (2**32 - len(NAMED))

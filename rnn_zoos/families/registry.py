@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.families.automata import Automata
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
@@ -14,6 +15,7 @@ _FAMILIES: Mapping[str, Callable[[str], TaskFamily]] = MappingProxyType(
     {
         FormalLanguages.name: lambda mnist: FormalLanguages(),
         SequentialMnist.name: SequentialMnist,
+        Automata.name: lambda mnist: Automata(),
     }
 )
 ZOOS = tuple(_FAMILIES)

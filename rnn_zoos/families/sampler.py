@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -37,3 +39,33 @@ class Sampler(Protocol):
             Inputs, float32 [M, B, T, I], and target classes, int64 [M, B, T].
         """
         ...
+
+
+class SymbolSampler(ABC):
+    """Training data that is symbols, which the fast trainers read as drawn, without one-hot inputs.
+
+    A drawn sequence has T + `target_offset` numbers, uint8. The first T are the symbols that the network reads; the
+    target class of step t is number t + `target_offset`. With an offset of 1 the target is the next symbol; with an
+    offset of T, the targets are a second sequence behind the first.
+
+    Attributes:
+        num_symbols: I, the number of different symbols.
+        target_offset: See above.
+    """
+
+    num_symbols: ClassVar[int]
+    target_offset: ClassVar[int]
+
+    @abstractmethod
+    def draw(self, first_update: int, num_updates: int) -> Tensor:
+        """Draw K batches, uint8 [M, K, B, T + target_offset]; see `Sampler.draw`."""
+
+    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one-hot inputs [M, B, T, I] and target classes [M, B, T] of a drawn batch; see `Sampler.batch`."""
+        read, targets = drawn[..., : -self.target_offset], drawn[..., self.target_offset :].long()
+        return one_hot(read, self.num_symbols), targets
+
+
+def one_hot(symbols: Tensor, num_symbols: int) -> Tensor:
+    """Return the inputs for symbols [...]: float32 [..., V] on the same device."""
+    return torch.eye(num_symbols, device=symbols.device)[symbols.long()]

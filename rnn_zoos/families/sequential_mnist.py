@@ -159,6 +159,7 @@ class SequentialMnist(TaskFamily):
     task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {"angle": Column("float64", "the digits are turned by this, counter-clockwise", "degrees")}
     )
+    main_column = "angle"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {
             "accuracy": Column("float32", "fraction of held-out digits named right after the last tile"),
@@ -176,6 +177,8 @@ class SequentialMnist(TaskFamily):
             "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
         }
     )
+
+    data_licenses = ("cc-by-sa-3.0",)
 
     def __init__(self, mnist: str = "embedded") -> None:
         self.mnist = mnist
@@ -302,6 +305,14 @@ class SequentialMnist(TaskFamily):
     def counted(self, evaluation: DigitEvaluation) -> dict[str, int]:
         """Return the number of digits that labels are a fraction of."""
         return {"accuracy": evaluation.held_out_digits, "test_accuracy": evaluation.test_digits}
+
+    def samples(
+        self, network: RecurrentNetwork, seed: int, row: Mapping[str, Any], count: int
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Show digits that no network was trained on."""
+        from rnn_zoos.families.samples import digit_samples
+
+        return "digits that no network was trained on", digit_samples(network, self.task_of(row), count)
 
     def rollout_shapes(self, evaluation: DigitEvaluation) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Describe the rollouts: number in MNIST and class of each digit, and the logits after every tile."""

@@ -28,6 +28,7 @@ _MAX_COLUMNS = 1000
 
 ARROW_TYPES = {
     "int32": pa.int32(),
+    "int64": pa.int64(),
     "float32": pa.float32(),
     "float64": pa.float64(),
     "string": pa.string(),

@@ -118,13 +118,16 @@ class TrainableNetwork {
 
     py::list train_symbols(const Array<unsigned char>& symbols, const Rates& rates, const AdamW& adamw) {
         expect(symbols.ndim() == 3 && symbols.shape(0) == long(rates.size()) && symbols.shape(1) == shape.batch &&
-                   symbols.shape(2) == shape.steps + 1,
-               "symbols: [updates, batch, steps + 1]");
+                   symbols.shape(2) > shape.steps,
+               "symbols: [updates, batch, steps + offset of the targets]");
         const unsigned char* data = symbols.data();
-        for (long k = 0; k < symbols.size(); k++)
-            expect(data[k] < shape.inputs && data[k] < shape.outputs, "symbols: below inputs and outputs");
-        const long size = long(shape.batch) * (shape.steps + 1);
+        const long length = symbols.shape(2), size = shape.batch * length;
         Batch batch;
+        batch.target_offset = int(length - shape.steps);
+        for (long k = 0; k < symbols.size(); k++) {
+            expect(k % length >= shape.steps || data[k] < shape.inputs, "symbols: below inputs");
+            expect(k % length < batch.target_offset || data[k] < shape.outputs, "targets: below outputs");
+        }
         return train(rates, adamw, [&](long update) {
             batch.symbols = data + update * size;
             return batch;

@@ -15,7 +15,8 @@ struct Shape {
 // The data of one update, in one of three forms; the pointers of the other two are null.
 struct Batch {
     // Symbols
-    const unsigned char* symbols = nullptr;  // [batch, steps + 1]: one-hot inputs; the target is the next symbol
+    const unsigned char* symbols = nullptr;  // [batch, steps + target_offset]: one-hot inputs from the first steps
+    int target_offset = 1;                   // the target of step t is symbol t + target_offset
     // Images
     const long* chosen = nullptr;            // [batch]: indices into `images`
     const unsigned char* images = nullptr;   // [*, image_size] pixels

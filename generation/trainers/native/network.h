@@ -103,10 +103,12 @@ class VectorNetwork final : public Network {
 
     // --- Data --------------------------------------------------------------------------------------------------------
 
-    int symbol(const Batch& batch, int t, int b) const { return batch.symbols[long(b) * (s.steps + 1) + t]; }
+    int symbol(const Batch& batch, int t, int b) const {
+        return batch.symbols[long(b) * (s.steps + batch.target_offset) + t];
+    }
 
     int target(const Batch& batch, int t, int b) const {
-        if (batch.symbols) return symbol(batch, t + 1, b);
+        if (batch.symbols) return symbol(batch, t + batch.target_offset, b);
         return int(batch.images ? batch.labels[batch.chosen[b]] : batch.targets[long(b) * s.steps + t]);
     }
 

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import NUM_TILES, to_tiles
-from rnn_zoos.families.sampler import Sampler
+from rnn_zoos.families.sampler import Sampler, SymbolSampler
 from rnn_zoos.families.sequential_mnist import MEAN, STD, DigitSampler
 from rnn_zoos.generation.trainers.native import _native
 from rnn_zoos.generation.trainers.trainer import (
@@ -136,7 +135,7 @@ def _training_on(sampler: Sampler, network: _native.TrainableNetwork) -> Train:
 
 
 @_training_on.register
-def _(_sampler: LanguageSampler, network: _native.TrainableNetwork) -> Train:
+def _(_sampler: SymbolSampler, network: _native.TrainableNetwork) -> Train:
     """Symbols are passed as drawn: one-hot inputs need no product."""
     return lambda drawn, rates, adamw: network.train_symbols(drawn.numpy(), rates, adamw)
 

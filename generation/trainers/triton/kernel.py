@@ -129,7 +129,7 @@ def train_runs(
         s: The `KernelShape`.
 
     mode     drawn                         targets                 images           tables
-    symbols  uint8 [M, ahead, B, T+1]      -                       -                -
+    symbols  uint8 [M, ahead, B, T+offset] -                       -                -
     images   int32 [M, ahead, B] (images)  int32 [N] (per image)   uint8 [N, size]  int32 [M, (T-1) * I] (pixels)
     dense    float32 [M, ahead, B, T, I]   int32 [M, ahead, B, T]  -                -
     """

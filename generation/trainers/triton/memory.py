@@ -90,7 +90,7 @@ def load_inputs(rows: tl.tensor, column: tl.tensor, data: Data, s: tl.constexpr)
     exists = sequence < s.batch
     inside = exists & (column < s.inputs)
     if s.mode == "symbols":
-        symbols = tl.load(data.drawn + sequence * (s.steps + 1) + t, mask=exists, other=0)
+        symbols = tl.load(data.drawn + sequence * (s.steps + s.target_offset) + t, mask=exists, other=0)
         return ((symbols.to(tl.int32) == column) & inside).to(tl.float32)
     elif s.mode == "images":  # step 0 is BOS, zeros
         inside = inside & (t > 0)
@@ -108,7 +108,8 @@ def load_targets(rows: tl.tensor, data: Data, s: tl.constexpr) -> tl.tensor:
     t, sequence = _step_of(rows, s), sequence_of(rows, s)
     exists = sequence < s.batch
     if s.mode == "symbols":
-        return tl.load(data.drawn + sequence * (s.steps + 1) + t + 1, mask=exists, other=0).to(tl.int32)
+        place = sequence * (s.steps + s.target_offset) + t + s.target_offset
+        return tl.load(data.drawn + place, mask=exists, other=0).to(tl.int32)
     elif s.mode == "images":
         image = tl.load(data.drawn + sequence, mask=exists, other=0)
         return tl.load(data.targets + image, mask=exists, other=0)

@@ -68,6 +68,7 @@ class KernelShape:
         mode: SYMBOLS, IMAGES or DENSE.
         precision: One of `PRECISIONS`.
         image_size: Stored pixels of an image in mode IMAGES, else not used.
+        target_offset: In mode SYMBOLS, how far the target of a step is behind its symbol (`SymbolSampler`).
         fingerprint: Hash of everything that the kernel can read from the shape, and of the source of its modules.
             Triton's caches know a compiled kernel by the fields of its shape. Without this one, a kernel from before a
             change of what properties compute would run on buffers of the new layout.
@@ -83,6 +84,7 @@ class KernelShape:
     mode: str
     precision: str
     image_size: int = 0
+    target_offset: int = 1
     fingerprint: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -96,9 +98,13 @@ class KernelShape:
 
     @classmethod
     def of(
-        cls, architecture: Architecture, batch: int, steps: int, mode: str, precision: str, image_size: int = 0
+        cls, architecture: Architecture, batch: int, steps: int, mode: str, precision: str, **data_sizes: int
     ) -> KernelShape:
-        """Return the shape of an architecture's kernel. Raises BackendError if its tiles are too large."""
+        """Return the shape of an architecture's kernel; `data_sizes` are `image_size` and `target_offset`.
+
+        Raises:
+            BackendError: The tiles would be too large.
+        """
         if (problem := unsupported(architecture, precision)) is not None:
             raise BackendError(f"Backend 'triton' {problem}. Use a smaller size, or --backend stacked.")
         a = architecture
@@ -112,7 +118,7 @@ class KernelShape:
             steps=steps,
             mode=mode,
             precision=precision,
-            image_size=image_size,
+            **data_sizes,
         )
 
     # --- Blocks of gates ----------------------------------------------------------------------------------------------
@@ -211,7 +217,7 @@ class KernelShape:
     @property
     def drawn_size(self) -> int:
         """Elements of `drawn` per update of a run, see `kernel.train_runs`."""
-        per_sequence = {SYMBOLS: self.steps + 1, IMAGES: 1, DENSE: self.steps * self.inputs}
+        per_sequence = {SYMBOLS: self.steps + self.target_offset, IMAGES: 1, DENSE: self.steps * self.inputs}
         return self.batch * per_sequence[self.mode]
 
     @property

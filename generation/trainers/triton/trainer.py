@@ -24,9 +24,8 @@ from triton.runtime import driver
 
 from rnn_zoos.errors import BackendError, DeviceError
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.formal_languages import LanguageSampler
 from rnn_zoos.families.rotation import to_tiles
-from rnn_zoos.families.sampler import Sampler
+from rnn_zoos.families.sampler import Sampler, SymbolSampler
 from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.groups import (
     RUNS_AT_ONCE,
@@ -144,7 +143,9 @@ def _shape(
     architecture: Architecture, batch_size: int, sampler: Sampler, data: KernelData, precision: str
 ) -> KernelShape:
     _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
-    return KernelShape.of(architecture, batch_size, targets.shape[-1], data.mode, precision, data.images.shape[-1])
+    offset = sampler.target_offset if isinstance(sampler, SymbolSampler) else 1
+    sizes = {"image_size": data.images.shape[-1], "target_offset": offset}
+    return KernelShape.of(architecture, batch_size, targets.shape[-1], data.mode, precision, **sizes)
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def _kernel_data(sampler: Sampler, updates: range) -> KernelData:
 
 
 @_kernel_data.register
-def _(sampler: LanguageSampler, updates: range) -> KernelData:
+def _(sampler: SymbolSampler, updates: range) -> KernelData:
     """Symbols are passed as drawn."""
     drawn = sampler.draw(updates.start, len(updates)).contiguous()
     unused = torch.zeros(1, 1, dtype=torch.uint8, device=drawn.device)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CELLS, ZOOS
+from conftest import ALL_ZOOS, CELLS, ZOOS
 
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.trainers.loop import LoopTrainer
@@ -52,7 +52,7 @@ def plain_training(made: Plan, number: int, updates: int) -> tuple[list[float], 
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("zoo", ZOOS)
+@pytest.mark.parametrize("zoo", ALL_ZOOS)
 def test_twenty_updates_equal_a_plain_implementation(zoo, cell, tiny_preset, monkeypatch):
     losses = []
     cross_entropy = F.cross_entropy
@@ -73,7 +73,7 @@ def test_twenty_updates_equal_a_plain_implementation(zoo, cell, tiny_preset, mon
     for name, tensor in trained.weights.items():
         torch.testing.assert_close(tensor[2], weights[name], rtol=1e-3, atol=1e-5, msg=name)
         assert torch.equal(tensor[0], start[name])
-        assert (tensor[2] - tensor[0]).abs().max() > 0.01, "without changes, the comparison would prove nothing"
+        assert (tensor[2] - tensor[0]).abs().max() > 0.003, "without changes, the comparison would prove nothing"
 
 
 def test_a_run_does_not_depend_on_other_runs_or_snapshots(tiny_preset):

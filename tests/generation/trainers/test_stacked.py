@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CELLS, ZOOS
+from conftest import ALL_ZOOS, CELLS, ZOOS
 from synthetic import synthetic_runs, synthetic_settings
 from trainer_comparison import FAMILY, assert_close, assert_equal_to_loop, assert_same_bits, train
 
@@ -55,8 +55,8 @@ def test_fifty_updates_equal_the_loop_trainer(cell, layers):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("zoo", ZOOS)
-def test_both_zoos_equal_the_loop_trainer(zoo, cell, tiny_preset):
+@pytest.mark.parametrize("zoo", ALL_ZOOS)
+def test_every_zoo_equals_the_loop_trainer(zoo, cell, tiny_preset):
     plan = make_plan(zoo, tiny_preset(cell))
     runs = [run for run, _ in plan.runs()]
     trained = train(CPU, plan.settings, runs, plan.family)

@@ -3,6 +3,7 @@ import pytest
 from conftest import ZOOS
 from PIL import Image
 
+from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.loaders.views import figures
 from rnn_zoos.loaders.views.figures import draw_zoo
 from rnn_zoos.loaders.zoo import open_zoo
@@ -34,6 +35,6 @@ def test_the_task_figure_shows_the_last_snapshot_of_every_run(zoo):
     index = open_zoo(zoo("sequential-mnist")).index()
     last = figures._last_snapshots(index)
     assert [(row["run"], row["step"]) for row in last] == [(run, 8) for run in range(5)]
-    axes = figures._accuracy_against_angle(last).axes[0]
+    axes = figures.tasks_figure(SequentialMnist(), last).axes[0]
     dots = [tuple(dot) for group in axes.collections for dot in group.get_offsets().tolist()]
     assert sorted(dots) == sorted((row["angle"], row["accuracy"]) for row in last)
