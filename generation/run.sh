@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Prepares an environment, generates both zoos of a preset, checks them and plots them. See usage() below.
+# Prepares an environment, generates the zoos of a preset, checks them and plots them. See usage() below.
 set -euo pipefail
 
 usage() {
     cat <<'EOF'
 Usage: generation/run.sh [--preset NAME] [--out DIR] [OPTIONS OF rnn-zoos generate]
 
-Creates a virtual environment in .venv if none is active, installs rnn-zoos in it, generates both zoos of the preset,
+Creates a virtual environment in .venv if none is active, installs rnn-zoos in it, generates two zoos of the preset,
 checks them, and plots them. You can stop it at any time: the same command resumes where it was.
 
   --preset NAME    demo (minutes on 2 cores), small, medium, paper, or a YAML file   [demo]
   --out DIR        write zoos to DIR/formal-languages and DIR/sequential-mnist       [zoos]
-  --zoo ZOO        generate only formal-languages or only sequential-mnist           [both]
+  --zoo ZOO        one zoo: formal-languages, sequential-mnist or automata           [the first two]
   --mnist SOURCE   digits: hub, a directory with the four IDX files, or embedded     [demo: embedded, else: hub]
   --engine ray     use Ray, which is then installed: on this machine, or on a cluster with --address HOST:PORT
   --runs N, --seed S, --workers N, --backend B    see: rnn-zoos generate --help

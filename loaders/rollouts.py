@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError
+from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.rotation import SIDE, rotation_table
-from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.format.files import DTYPES, Array
 from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS, Manifest
 

@@ -50,6 +50,10 @@ class PlanMismatchError(ZooError):
     """
 
 
+class FamilyError(ZooError, ImportError):
+    """A task family of another package cannot be used. Repair or update that package."""
+
+
 class MergeError(ZooError):
     """Directories cannot be merged: they have different bytes for the same runs.
 

@@ -23,7 +23,8 @@ from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, count_p
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 from rnn_zoos.baselines.encoders.weights.transformer import TransformerEncoder
-from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.stack import NetworkStack

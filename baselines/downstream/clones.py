@@ -10,7 +10,8 @@ from rnn_zoos.baselines.downstream.measures import kendall_tau
 from rnn_zoos.baselines.emulation.data import SplitData
 from rnn_zoos.baselines.emulation.embedding import chunks
 from rnn_zoos.baselines.emulation.training import EmulationRun
-from rnn_zoos.families.formal_languages import LENGTH, FormalLanguages, judge
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import LENGTH, judge
 from rnn_zoos.format.files import Array
 
 STRINGS = 40

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
 from rnn_zoos.families.family import SPLITS
-from rnn_zoos.families.formal_languages import EOS, one_hot_inputs
+from rnn_zoos.families.language_strings import EOS, one_hot_inputs
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack

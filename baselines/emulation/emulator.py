@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
 
 Conditioning: TypeAlias = Literal["every", "first"]
@@ -58,7 +58,7 @@ class Emulator(nn.Module):
     def sample_strings(self, embeddings: Tensor, uniforms: Tensor) -> Tensor:
         """Sample strings from the clones of M networks: uint8 [M, B, T+1], BOS first.
 
-        The rule is that of `formal_languages.sample_strings`: the first symbol whose cumulative probability exceeds the
+        The rule is that of `language_strings.sample_strings`: the first symbol whose cumulative probability exceeds the
         uniform number of the step.
 
         Args:

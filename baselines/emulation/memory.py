@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData
+from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.sequential_mnist import SequentialMnist, tile_inputs
+from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import unflatten

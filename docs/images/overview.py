@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnn_zoos import load_model, open_zoo
+from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.rotation import SIDE, TILE, rotation_table
-from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.loaders import sample_network
 
 RIGHT, WRONG = "#228833", "#ee6677"

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from rnn_zoos.families.family import Measurement, TaskFamily
-from rnn_zoos.families.formal_languages import BOS, EOS, LENGTH, NUM_SYMBOLS, FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, NUM_SYMBOLS
 from rnn_zoos.format.files import DTYPES, FileEntry, tensor_bytes
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.generation.plan import Plan, ShardPlan, make_plan

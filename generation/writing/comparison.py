@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.labels import is_fraction
+from rnn_zoos.families.labels import is_fraction, rounding
 from rnn_zoos.format.files import Array
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.shards import Tensors
@@ -215,7 +215,7 @@ def _labels_are_close(
 
     def tolerance(name: str, value: float) -> float:
         if not is_fraction(family, name):
-            return TOLERANCE * (1 + abs(value))
+            return rounding(family, name) * (1 + abs(value))
         count = counts.get(name, smallest)
         return (few(count) + 0.5) / count  # float32 rounds fractions
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from rnn_zoos import __version__
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, FormalLanguages
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
 from rnn_zoos.families.rotation import TILE
 from rnn_zoos.format.columns import require_labels
 from rnn_zoos.format.files import Array, new_directory, write_json

@@ -29,10 +29,12 @@ from typing import Any
 import numpy as np
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS, OFFSETS, FormalLanguages
+from rnn_zoos.families.digit_inputs import NUM_CLASSES
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS, OFFSETS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.rotation import NUM_TILES, TILE
-from rnn_zoos.families.sequential_mnist import NUM_CLASSES, SequentialMnist
+from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array
 from rnn_zoos.loaders.paper.npy import ANY_INTEGER, NpyType, map_npy
 from rnn_zoos.networks.architecture import Architecture

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError
+from rnn_zoos.families.digit_inputs import MEAN, STD, tile_inputs
 from rnn_zoos.families.family import to_half
-from rnn_zoos.families.formal_languages import (
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import (
     BOS,
     EOS,
     NUM_SYMBOLS,
-    FormalLanguages,
     judge,
     one_hot_inputs,
     task_offsets,
@@ -26,7 +27,6 @@ from rnn_zoos.families.formal_languages import (
     verdict_labels,
 )
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, from_tiles, rotation_table
-from rnn_zoos.families.sequential_mnist import MEAN, STD, tile_inputs
 from rnn_zoos.format.files import Array
 from rnn_zoos.loaders.paper.layout import NUM_STRINGS, REMEDY, WEIGHT_DECAY, Part, SourceRun
 from rnn_zoos.networks.model import RecurrentNetwork

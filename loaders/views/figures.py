@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from rnn_zoos.errors import StorageError
 from rnn_zoos.families.family import SPLITS, TaskFamily
-from rnn_zoos.families.formal_languages import OFFSETS, FormalLanguages
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import OFFSETS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.sequential_mnist import OOD_FROM, SequentialMnist
 from rnn_zoos.format.columns import require_labels

@@ -61,7 +61,10 @@ def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mappin
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows as a table whose headers are the keys of the first row; floats get 4 significant digits."""
+    """Print rows as a table whose headers are the keys of the first row; without rows, the title alone.
+
+    Floats get 4 significant digits.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -70,7 +73,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
         table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table if rows else title)
 
 
 def print_properties(title: str, properties: Mapping[str, object], header: str = "property") -> None:

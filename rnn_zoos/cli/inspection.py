@@ -92,13 +92,11 @@ def sample(
         int | None,
         typer.Option(help="Step of the snapshot.", metavar="N", min=0, show_default="the last snapshot of the run"),
     ] = None,
-    count: Annotated[
-        int, typer.Option(help="Number of strings to generate, or of digits to classify.", metavar="N", min=1)
-    ] = 10,
+    count: Annotated[int, typer.Option(help="Number of strings, digits or other inputs.", metavar="N", min=1)] = 10,
     revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run one network: let it generate strings, or classify digits.
+    """Run one network: let it write strings, classify digits, or judge strings.
 
     \b
     Examples:

@@ -21,6 +21,7 @@ from rnn_zoos.families import automata_labels
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, num_states_of, random_strings
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
+from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.named_automata import NAMED, automaton_of, number_of_language
 from rnn_zoos.families.sampler import SymbolSampler, one_hot
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -130,6 +131,7 @@ class Automata(TaskFamily):
                 automata_labels.extracted_agreement,
                 fraction=True,
             ),
+            **LANDSCAPE,
         }
     )
 

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.family import Measurement, to_half
 from rnn_zoos.families.rotation import NUM_TILES
-from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist, tile_inputs
+from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 from rnn_zoos.families.stacks import device_of, sequences_at_once
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, permutation, random_bits

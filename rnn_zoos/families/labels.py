@@ -6,7 +6,7 @@ A family measures its first labels together, in `TaskFamily.evaluate`. Every lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,20 +35,22 @@ class Label:
     Attributes:
         column: Its column of the index.
         measure: Function (family, snapshot) -> value. The value depends on these arguments alone, so that it can be
-            measured later for a zoo that lacks the label. It leaves the network as it is.
-        fraction: Whether its values are from 0 to 1.
+            measured later for a zoo that lacks the label. It leaves the network as it is. Labels that are measured
+            together have the same function, which returns a mapping with the values of all of them.
+        fraction: Whether its values are fractions of whole numbers, see `TaskFamily.counted`.
+        rounding: How far rounding on another machine moves a value that is no fraction, relative to 1 + its size.
     """
 
     column: Column
-    measure: Callable[[Any, Snapshot], float]
+    measure: Callable[[Any, Snapshot], float | Mapping[str, float]]
     fraction: bool = False
+    rounding: float = 1e-3
 
 
 def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | None = None) -> Measurement:
     """Return what `family.evaluate` returns for a snapshot, or has returned before, with the further labels."""
     measured = evaluated or _evaluate(family, snapshot)
-    further = {name: label.measure(family, snapshot) for name, label in family.further_labels.items()}
-    return Measurement({**measured.labels, **further}, measured.rollouts)
+    return Measurement({**measured.labels, **_further(family, snapshot, family.further_labels)}, measured.rollouts)
 
 
 def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str]) -> dict[str, float]:
@@ -62,14 +64,34 @@ def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str
     Returns:
         Name -> value, in the order of `names`.
     """
-    further = family.further_labels
-    evaluated = {} if further.keys() >= set(names) else _evaluate(family, snapshot).labels
-    return {name: further[name].measure(family, snapshot) if name in further else evaluated[name] for name in names}
+    further = [name for name in names if name in family.further_labels]
+    evaluated = {} if len(further) == len(names) else _evaluate(family, snapshot).labels
+    values = {**evaluated, **_further(family, snapshot, further)}
+    return {name: values[name] for name in names}
 
 
 def is_fraction(family: TaskFamily, name: str) -> bool:
     """Tell whether the values of a label are from 0 to 1."""
     return name in _FRACTIONS or (name in family.further_labels and family.further_labels[name].fraction)
+
+
+def rounding(family: TaskFamily, name: str) -> float:
+    """Return how far rounding moves the values of a label that is no fraction, relative to 1 + their size."""
+    return family.further_labels[name].rounding if name in family.further_labels else Label.rounding
+
+
+def _further(family: TaskFamily, snapshot: Snapshot, names: Iterable[str]) -> dict[str, float]:
+    """Return the values of some further labels; a function that measures several of them is called once."""
+    together: dict[Any, Mapping[str, float]] = {}
+    values: dict[str, float] = {}
+    for name in names:
+        label = family.further_labels[name]
+        found = together[label.measure] if label.measure in together else label.measure(family, snapshot)
+        if isinstance(found, Mapping):
+            together[label.measure] = found
+            found = found[name]
+        values[name] = found
+    return values
 
 
 def _evaluate(family: TaskFamily, of: Snapshot) -> Measurement:

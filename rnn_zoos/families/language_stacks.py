@@ -13,16 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.families.family import Measurement, to_half
-from rnn_zoos.families.formal_languages import (
-    BOS,
-    LENGTH,
-    NUM_SYMBOLS,
-    FormalLanguages,
-    LanguageEvaluation,
-    judge,
-    one_hot_inputs,
-    task_offsets,
-)
+from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.language_strings import BOS, LENGTH, NUM_SYMBOLS, judge, one_hot_inputs, task_offsets
 from rnn_zoos.families.stacks import device_of, random_words, sequences_at_once
 from rnn_zoos.networks.cells import LayerState
 from rnn_zoos.networks.stack import NetworkStack
@@ -61,7 +53,7 @@ def evaluate_languages(
 
 
 def sample_strings(stack: NetworkStack, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample B sequences from each of M networks, as `formal_languages.sample_strings` does from one.
+    """Sample B sequences from each of M networks, as `language_strings.sample_strings` does from one.
 
     Args:
         stack: Networks of this family.

@@ -1,15 +1,27 @@
-"""All zoos by name, and the task family of each."""
+"""All zoos by name, and the task family of each: those of this package, and those of installed packages.
+
+A package adds a family with an entry point of the group `rnn_zoos.families`, in its pyproject.toml:
+
+    [project.entry-points."rnn_zoos.families"]
+    reversals = "my_package.reversals:Reversals"  # the name of the zoo, and a subclass of TaskFamily
+
+Worker processes and the command line find it there, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import FamilyError, UnknownNameError
 from rnn_zoos.families.automata import Automata
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
+
+GROUP = "rnn_zoos.families"
+"""Group of the entry points of families in other packages."""
 
 _FAMILIES: Mapping[str, Callable[[str], TaskFamily]] = MappingProxyType(
     {
@@ -19,13 +31,14 @@ _FAMILIES: Mapping[str, Callable[[str], TaskFamily]] = MappingProxyType(
     }
 )
 ZOOS = tuple(_FAMILIES)
+"""The zoos of this package."""
 
 
 def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
     """Return the task family of a zoo.
 
     Args:
-        zoo: Name of the zoo, one of `ZOOS`.
+        zoo: Name of the zoo, one of `ZOOS` or of an installed package.
         mnist: Source of the digits for families that need them: `embedded`, `hub` or a directory. They are loaded when
             they are first used.
 
@@ -34,7 +47,21 @@ def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
 
     Raises:
         UnknownNameError: There is no zoo of this name.
+        FamilyError: The package of the family cannot be imported, or has another family.
     """
-    if zoo not in _FAMILIES:
-        raise UnknownNameError.among("zoo", zoo, ZOOS)
-    return _FAMILIES[zoo](mnist)
+    if zoo in _FAMILIES:
+        return _FAMILIES[zoo](mnist)
+    installed = entry_points(group=GROUP)
+    if zoo not in installed.names:
+        raise UnknownNameError.among("zoo", zoo, [*ZOOS, *sorted(installed.names)])
+    return _load(installed[zoo])
+
+
+def _load(found: EntryPoint) -> TaskFamily:
+    try:
+        family = found.load()
+    except (ImportError, AttributeError) as error:
+        raise FamilyError(f"The family {found.name!r} cannot be imported from {found.value}: {error}.") from error
+    if not (isinstance(family, type) and issubclass(family, TaskFamily) and family.name == found.name):
+        raise FamilyError(f"{found.value} is not a subclass of TaskFamily with the name {found.name!r}.")
+    return family()

@@ -9,12 +9,12 @@ import torch
 
 from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
 from rnn_zoos.families.automaton import SYMBOLS, random_strings
+from rnn_zoos.families.digit_inputs import MICRODEGREES, tile_inputs
 from rnn_zoos.families.digits import load_digits
-from rnn_zoos.families.formal_languages import EOS, LENGTH, as_text, judge, sample_strings, task_offsets
+from rnn_zoos.families.language_strings import EOS, LENGTH, as_text, judge, sample_strings, task_offsets
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.families.rotation import rotation_table
 from rnn_zoos.families.sampler import one_hot
-from rnn_zoos.families.sequential_mnist import MICRODEGREES, tile_inputs
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_uniform
 

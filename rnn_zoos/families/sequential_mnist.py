@@ -11,30 +11,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import PresetError
+from rnn_zoos.families.digit_inputs import MICRODEGREES, NUM_CLASSES, digit_measure, tile_inputs
+from rnn_zoos.families.digit_labels import DIGIT_LABELS, TURNS, turned_digits
 from rnn_zoos.families.digits import Digits, load_digits
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
-from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table, to_tiles
+from rnn_zoos.families.labels import Label
+from rnn_zoos.families.landscape import LANDSCAPE
+from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
 
-MEAN, STD = 0.1307, 0.3081
-"""Mean and standard deviation of the pixels of MNIST's training digits, where black is 0 and white is 1."""
-NUM_CLASSES = 10
-MICRODEGREES = 1_000_000
 OOD_FROM = 312
 """Angles of this many degrees and more are out of distribution."""
 _STRATA_COUNTER = 2  # counter of Purpose.TASK; 0 draws the angle, 1 the weight decay
 _WORDS = 2**23  # random words that order digits at once; sorting takes about ten times their 8 bytes
-_CHUNK = 1000  # digits evaluated at once; the 50 steps of this many stay in cache
 
 
 @dataclass(frozen=True)
@@ -52,23 +50,6 @@ class DigitEvaluation:
     fit_digits: int
     test_digits: int
     rollouts: int
-
-
-def tile_inputs(images: Tensor, tables: Tensor) -> Tensor:
-    """Rotate, cut and normalise digits.
-
-    Args:
-        images: uint8 [..., B, 785], as in `Digits.images`.
-        tables: Rotation tables, int64 [..., 784], one for each batch of B digits.
-
-    Returns:
-        Inputs, float32 [..., B, 50, 16]. The first step is BOS, a tile of zeros; the others are the 49 tiles.
-    """
-    sources = to_tiles(tables).flatten(-2)[..., None, :]
-    tiles = images.take_along_dim(sources, dim=-1).unflatten(-1, (NUM_TILES, TILE**2))
-    inputs = torch.zeros(*images.shape[:-1], NUM_TILES + 1, TILE**2, device=images.device)
-    inputs[..., 1:, :] = (tiles / 255 - MEAN) / STD
-    return inputs
 
 
 @dataclass(frozen=True)
@@ -111,40 +92,6 @@ class DigitSampler:
         return tile_inputs(self.images[drawn], self.tables), labels[..., None].expand(*labels.shape, NUM_TILES + 1)
 
 
-@runtime_checkable
-class MeasuresDigits(Protocol):
-    """A network with a faster implementation of `measure_digits`, which is its reference implementation."""
-
-    def measure_digits(self, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor) -> tuple[float, float]:
-        """Return what the function `measure_digits` returns for this network, up to rounding."""
-        ...
-
-
-@torch.no_grad()
-def measure_digits(
-    network: RecurrentNetwork, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor
-) -> tuple[float, float]:
-    """Measure a network on some digits.
-
-    Args:
-        network: A network of this family.
-        images: Images of all digits, uint8 [N, 785].
-        labels: Classes of all digits, int64 [N].
-        positions: Positions of the digits to measure on.
-        table: Rotation table, int64 [784].
-
-    Returns:
-        Cross-entropy in nats, mean over digits and all 50 steps; and accuracy after the last step.
-    """
-    loss, correct = 0.0, 0
-    for chunk in positions.split(_CHUNK):
-        logits = network(tile_inputs(images[chunk], table))  # [B, 50, 10]
-        targets = labels[chunk, None].expand(logits.shape[:2])
-        loss += F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum").item()
-        correct += int((logits[:, -1].argmax(dim=-1) == labels[chunk]).sum())
-    return loss / (len(positions) * (NUM_TILES + 1)), correct / len(positions)
-
-
 class SequentialMnist(TaskFamily):
     """The task family of the zoo `sequential-mnist`.
 
@@ -169,6 +116,7 @@ class SequentialMnist(TaskFamily):
             "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
         }
     )
+    further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({**DIGIT_LABELS, **LANDSCAPE})
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {
             "accuracy": Column("float32", "fraction of the source's held-out digits named right, as the source says"),
@@ -263,10 +211,7 @@ class SequentialMnist(TaskFamily):
         The rollouts are logits on training digits, which are the same ones for all snapshots of a run.
         """
         digits, table = self.digits, self.table(task)
-        implementation = (
-            network.measure_digits if isinstance(network, MeasuresDigits) else partial(measure_digits, network)
-        )
-        measure = partial(implementation, digits.images, digits.labels, table=table)
+        measure = partial(digit_measure(network), digits.images, digits.labels, table=table)
         eval_loss, accuracy = measure(digits.validation[: evaluation.held_out_digits])
         train_loss, _ = measure(digits.fixed_train[: evaluation.fit_digits])
         _, test_accuracy = measure(digits.test[: evaluation.test_digits])
@@ -304,7 +249,8 @@ class SequentialMnist(TaskFamily):
 
     def counted(self, evaluation: DigitEvaluation) -> dict[str, int]:
         """Return the number of digits that labels are a fraction of."""
-        return {"accuracy": evaluation.held_out_digits, "test_accuracy": evaluation.test_digits}
+        turned = dict.fromkeys((f"accuracy_{turn}" for turn in TURNS), 2 * turned_digits(evaluation))
+        return {"accuracy": evaluation.held_out_digits, "test_accuracy": evaluation.test_digits, **turned}
 
     def samples(
         self, network: RecurrentNetwork, seed: int, row: Mapping[str, Any], count: int

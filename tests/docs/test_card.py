@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT, ZOOS
+from conftest import ALL_ZOOS, ROOT, ZOOS
 
 from rnn_zoos.families.family import ORIGIN_COLUMNS
 from rnn_zoos.families.registry import task_family
@@ -33,11 +33,11 @@ def names(cell: str) -> list[str]:
 
 def test_the_columns_are_those_of_the_code():
     documented = {(name, row[1]) for row in table_rows("Columns") for name in names(row[0])}
-    expected = {(name, column.dtype) for zoo in ZOOS for name, column in task_family(zoo).columns.items()}
+    expected = {(name, column.dtype) for zoo in ALL_ZOOS for name, column in task_family(zoo).columns.items()}
     assert documented == expected
 
 
-@pytest.mark.parametrize("zoo", ZOOS)
+@pytest.mark.parametrize("zoo", ALL_ZOOS)
 def test_units_are_those_of_the_code(zoo):
     units = {name: row[2] for row in table_rows("Columns") for name in names(row[0])}
     for name, column in task_family(zoo).columns.items():
@@ -56,7 +56,7 @@ def test_imported_columns_are_described():
 
 def test_shapes_of_weights_are_those_of_the_presets():
     rows = table_rows("Weights")
-    for place, zoo in enumerate(ZOOS, start=2):
+    for place, zoo in enumerate(ALL_ZOOS, start=2):
         architecture = load_preset("paper", zoo).architecture(task_family(zoo))
         shapes = {
             name: tuple(json.loads(row[place])) for row in rows if row[1] for name in names(row[0]) if "." in name
@@ -103,7 +103,7 @@ def test_rollouts_are_those_of_the_presets():
     dtypes = {"U8": "uint8", "I32": "int32", "F16": "float16"}
     documented = {(row[0], names(row[1])[0], row[2]) for row in table_rows("Rollouts")}
     expected = set()
-    for zoo in ZOOS:
+    for zoo in ALL_ZOOS:
         family, settings = task_family(zoo), load_preset("paper", zoo)
         for name, (dtype, shape) in family.rollout_shapes(settings.evaluation_sizes(family)).items():
             expected.add((zoo, name, f"{dtypes[dtype]} {list(shape)}"))

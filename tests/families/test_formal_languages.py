@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import (
+from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.language_strings import (
     BOS,
     EOS,
     LENGTH,
     NUM_TASKS,
-    FormalLanguages,
-    LanguageEvaluation,
     as_text,
     judge,
     one_hot_inputs,

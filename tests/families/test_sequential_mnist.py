@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families import sequential_mnist
+from rnn_zoos.families.digit_inputs import MICRODEGREES, tile_inputs
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.rotation import PIXELS, from_tiles, rotation_table
-from rnn_zoos.families.sequential_mnist import MICRODEGREES, DigitEvaluation, SequentialMnist, tile_inputs
+from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 
 FAMILY = SequentialMnist("embedded")

@@ -6,16 +6,9 @@ from conftest import CELLS
 
 from rnn_zoos.families import stacks
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.formal_languages import (
-    EOS,
-    NUM_SYMBOLS,
-    FormalLanguages,
-    LanguageEvaluation,
-    judge,
-    task_number,
-    task_offsets,
-)
+from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
 from rnn_zoos.families.language_stacks import sample_strings
+from rnn_zoos.families.language_strings import EOS, NUM_SYMBOLS, judge, task_number, task_offsets
 from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 from rnn_zoos.families.stacks import networks_at_once, random_words, sequences_at_once
 from rnn_zoos.networks.architecture import Architecture
@@ -105,7 +98,7 @@ def test_strings_that_differ_are_few_where_all_networks_have_the_same_numbers():
     )
     assert (natively != in_torch).any(dim=2).sum() <= 5 * 3
     for number, weights in enumerate(unstack_weights(stack.weights)):
-        from rnn_zoos.families.formal_languages import sample_strings as sample_of_one
+        from rnn_zoos.families.language_strings import sample_strings as sample_of_one
 
         alone = sample_of_one(RecurrentNetwork(stack.architecture, weights), uniforms[number])[0]
         assert (alone != in_torch[number]).any(dim=1).sum() <= 3

@@ -128,14 +128,16 @@ def test_a_later_label_is_checked_by_what_its_entry_says(zoo, tmp_path, monkeypa
     out = add_columns(
         shutil.copytree(zoo("formal-languages"), tmp_path / "zoo"),
         "shard",
-        weight_norm=("float32", lambda count: np.full(count, 1.5)),
+        square_sum=("float32", lambda count: np.full(count, 1.5)),
     )
-    label = LabelledLanguages.further_labels["weight_norm"]
+    label = LabelledLanguages.further_labels["square_sum"]
     for fraction, count in ((False, 0), (True, 21)):
         entry = type(label)(Column("float32", "new"), label.measure, fraction)
-        monkeypatch.setattr(FormalLanguages, "further_labels", {"weight_norm": entry})
+        monkeypatch.setattr(
+            FormalLanguages, "further_labels", {**LabelledLanguages.further_labels, "square_sum": entry}
+        )
         findings = check_zoo(out)
-        assert len([line for line in findings if "weight_norm is 1.5; expected 0 to 1." in line]) == count
+        assert len([line for line in findings if "square_sum is 1.5; expected 0 to 1." in line]) == count
         assert len(findings) == count
 
 

@@ -16,10 +16,10 @@ from datasets.distributed import split_dataset_by_node
 
 from rnn_zoos import load_dataset, load_model, stack
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
+from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
-from rnn_zoos.families.formal_languages import one_hot_inputs
+from rnn_zoos.families.language_strings import one_hot_inputs
 from rnn_zoos.families.rotation import rotation_table
-from rnn_zoos.families.sequential_mnist import tile_inputs
 from rnn_zoos.format.files import map_tensors, write_tensors
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.loaders.views.info import zoo_info

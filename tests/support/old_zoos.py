@@ -26,7 +26,7 @@ def remove_labels(out: Path, *labels: str) -> Path:
     return out
 
 
-def weight_norm(family: object, snapshot: Snapshot) -> float:
+def square_sum(family: object, snapshot: Snapshot) -> float:
     """Measure a label that needs nothing but the weights, and distinguishes runs and steps."""
     norm = sum(float(tensor.square().sum()) for tensor in snapshot.network.weights().values())
     return norm + snapshot.run + snapshot.step / 100 + snapshot.task / 1000
@@ -35,7 +35,10 @@ def weight_norm(family: object, snapshot: Snapshot) -> float:
 class LabelledLanguages(FormalLanguages):
     """Formal languages of a later version, which measures one more label."""
 
-    further_labels = {"weight_norm": Label(Column("float32", "sum of squares of all weights"), weight_norm)}  # noqa: RUF012
+    further_labels = {  # noqa: RUF012
+        **FormalLanguages.further_labels,
+        "square_sum": Label(Column("float32", "sum of squares of all weights"), square_sum),
+    }
 
 
 class InlinePool(Generic[Task, Result]):

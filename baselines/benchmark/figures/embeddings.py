@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_zoos.baselines.benchmark.result_files import Group, Result
-from rnn_zoos.families.formal_languages import LETTERS, FormalLanguages
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.language_strings import LETTERS
 from rnn_zoos.loaders.views.figures import new_figure
 
 if TYPE_CHECKING:

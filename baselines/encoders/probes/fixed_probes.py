@@ -17,7 +17,7 @@ from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Wei
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, read_answers, responses, writes_symbols
 from rnn_zoos.errors import EncoderError
-from rnn_zoos.families.formal_languages import LENGTH
+from rnn_zoos.families.language_strings import LENGTH
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 

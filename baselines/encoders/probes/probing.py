@@ -37,7 +37,7 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     writes_symbols,
 )
 from rnn_zoos.baselines.encoders.probes.stepwise import Core
-from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 

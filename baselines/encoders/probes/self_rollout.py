@@ -33,7 +33,7 @@ from rnn_zoos.baselines.encoders.probes.strings import (
     read_by_continuing,
 )
 from rnn_zoos.errors import EncoderError, UnknownNameError
-from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 

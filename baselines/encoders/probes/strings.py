@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.families.formal_languages import BOS, EOS, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import BOS, EOS, NUM_SYMBOLS
 from rnn_zoos.networks.stack import NetworkStack
 
 LETTER_A = 0

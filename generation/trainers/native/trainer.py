@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnn_zoos.families.digit_inputs import MEAN, STD
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.rotation import NUM_TILES, to_tiles
 from rnn_zoos.families.sampler import Sampler, SymbolSampler
-from rnn_zoos.families.sequential_mnist import MEAN, STD, DigitSampler
+from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.native import _native
 from rnn_zoos.generation.trainers.trainer import (
     BETAS,
@@ -81,10 +82,21 @@ class NativeTrainer:
 
 
 class NativeNetwork(RecurrentNetwork):
-    """A `RecurrentNetwork` whose `measure_digits` runs in the C++ code of the trainer."""
+    """A `RecurrentNetwork` whose digits and gradients are measured by the C++ code of the trainer."""
+
+    def loss_gradients(self, weights: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return what `rnn_zoos.families.landscape.stacked_gradients` returns for this architecture, up to rounding."""
+        network = _network(self.architecture, weights[0], (len(targets), targets.shape[1]), instruction_sets()[0])
+        batch = inputs[None].contiguous().numpy(), targets[None].contiguous().numpy()
+        gradients = []
+        for flat in weights:
+            network.set_weights(flat.numpy())
+            network.train_dense(*batch, [0.0], _native.AdamW(0.0, *BETAS, EPSILON))
+            gradients.append(torch.from_numpy(network.gradients()))
+        return torch.stack(gradients)
 
     def measure_digits(self, images: Tensor, labels: Tensor, positions: Tensor, table: Tensor) -> tuple[float, float]:
-        """Return what `rnn_zoos.families.sequential_mnist.measure_digits` returns, up to rounding."""
+        """Return what `rnn_zoos.families.digit_inputs.measure_digits` returns, up to rounding."""
         steps = NUM_TILES + 1
         weights = flatten(self.architecture, self.state_dict())
         network = _network(self.architecture, weights, (_EVALUATED_AT_ONCE, steps), instruction_sets()[0])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from rnn_zoos.families.sequential_mnist import MEAN, STD
+from rnn_zoos.families.digit_inputs import MEAN, STD
 
 _MEAN, _STD = tl.constexpr(MEAN), tl.constexpr(STD)
 

@@ -6,7 +6,7 @@ import torch
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.native.recurrence import without_native_code
 
 

@@ -14,7 +14,7 @@ from rnn_zoos.baselines.encoders.weights.dws import DWSEncoder
 from rnn_zoos.baselines.encoders.weights.statistics import PAPER_FORM as PAPER_STATISTICS
 from rnn_zoos.baselines.encoders.weights.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
-from rnn_zoos.families.formal_languages import NUM_SYMBOLS
+from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.families.rotation import NUM_TILES, TILE
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights

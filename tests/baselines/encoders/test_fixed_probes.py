@@ -10,7 +10,7 @@ from rnn_zoos.baselines.encoders.probes.fixed_probes import RIDGE, select_probes
 from rnn_zoos.baselines.encoders.probes.queries import responses, writes_symbols
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
-from rnn_zoos.families.formal_languages import LENGTH, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import initial_weights

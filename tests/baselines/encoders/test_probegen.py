@@ -7,7 +7,7 @@ from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
 from rnn_zoos.baselines.encoders.probes.probegen import ProbeGen, ProbeGenerator
 from rnn_zoos.baselines.encoders.probes.queries import read_answers
-from rnn_zoos.families.formal_languages import BOS, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import initial_weights

@@ -14,7 +14,7 @@ from rnn_zoos.baselines.encoders.probes.queries import (
 )
 from rnn_zoos.baselines.encoders.probes.stepwise import Core
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import BOS
+from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.native.recurrence import without_native_code
 
 M, T, INPUTS, H = 3, 5, 7, 4

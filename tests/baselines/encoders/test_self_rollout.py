@@ -18,7 +18,7 @@ from rnn_zoos.baselines.encoders.probes.strings import (
 )
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import BOS, EOS, NUM_SYMBOLS
+from rnn_zoos.families.language_strings import BOS, EOS, NUM_SYMBOLS
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.weights import unstack_weights
 

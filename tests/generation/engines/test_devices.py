@@ -106,7 +106,7 @@ def test_further_labels_of_measured_runs_are_measured_by_their_own_functions(tin
     make_all(tmp_path / "zoo", plan, measure=True)
     for split in ("train", "ood"):
         for row, other in zip(rows_of(tmp_path / "zoo", split), rows_of(tmp_path / "alone", split), strict=True):
-            assert row["weight_norm"] == other["weight_norm"] > 0
+            assert row["square_sum"] == other["square_sum"] > 0
 
 
 def make_all(directory, plan, measure):

@@ -13,7 +13,8 @@ from conftest import ALL_ZOOS, CELLS
 from test_loop import plan, train
 
 from rnn_zoos.errors import BackendError, UnknownNameError
-from rnn_zoos.families.sequential_mnist import SequentialMnist, measure_digits
+from rnn_zoos.families.digit_inputs import measure_digits
+from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.generation.trainers import backends
 from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
 from rnn_zoos.generation.trainers.native.trainer import (

@@ -43,7 +43,7 @@ def new_zoo(zoo, tiny_preset, tmp_path_factory):
     def make(runs=None):
         out = tmp_path_factory.mktemp("new")
         generate_in_process(out, make_plan(NAME, tiny_preset(), runs=runs))
-        assert "weight_norm" in read_manifest(out).columns and check_zoo(out) == []
+        assert "square_sum" in read_manifest(out).columns and check_zoo(out) == []
         return out
 
     return make
@@ -69,7 +69,7 @@ def test_a_half_made_zoo_is_finished_with_the_labels_that_all_shards_have(
     generate_in_process(out, make_plan(NAME, tiny_preset()))
     assert contents(out) == contents(zoo(NAME)), "as if the earlier version had finished it"
     assert check_zoo(out) == []
-    assert relabelling.relabel(out).labels == ("weight_norm",)
+    assert relabelling.relabel(out).labels == ("square_sum",)
     assert contents(out) == contents(new_zoo()) and check_zoo(out) == []
 
 
@@ -93,7 +93,7 @@ def test_a_zoo_of_a_later_version_is_read_but_not_extended_or_merged(
     before = contents(out)
     monkeypatch.setitem(registry._FAMILIES, NAME, lambda mnist: LabelledLanguages.__base__())
     assert check_zoo(out) == []
-    with pytest.raises(FormatError, match="has the labels weight_norm, which a later version.*Update rnn-zoos"):
+    with pytest.raises(FormatError, match="has the labels square_sum, which a later version.*Update rnn-zoos"):
         generate_in_process(out, make_plan(NAME, tiny_preset()))
     with pytest.raises(FormatError, match="Update rnn-zoos"):
         merge([out], tmp_path / "merged")
@@ -110,7 +110,7 @@ def test_merged_parts_of_different_versions_have_the_labels_of_both(
     new = make_parts(NAME, tiny_preset(), tmp_path / "new", 2)
     parts = [old[0], new[1]]
     lines = merge(parts[::-1] if reverse else parts, tmp_path / "zoo")
-    assert lines[1:] == [f"It lacks the labels weight_norm. Add them with: rnn-zoos relabel {tmp_path / 'zoo'}"]
+    assert lines[1:] == [f"It lacks the labels square_sum. Add them with: rnn-zoos relabel {tmp_path / 'zoo'}"]
     assert contents(tmp_path / "zoo") == contents(zoo(NAME))
     relabelling.relabel(tmp_path / "zoo")
     assert contents(tmp_path / "zoo") == contents(new_zoo())

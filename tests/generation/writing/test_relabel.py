@@ -213,12 +213,12 @@ def test_labels_of_an_imported_zoo_come_from_its_source(zoo, tmp_path):
 
 def test_a_label_that_is_not_finite_is_named(zoo, tmp_path, inline, monkeypatch):
     label = replace(
-        LabelledLanguages.further_labels["weight_norm"],
+        LabelledLanguages.further_labels["square_sum"],
         measure=lambda family, snapshot: 1e39 if snapshot.step == 11 else 1.0,  # beyond float32
     )
-    monkeypatch.setattr(FormalLanguages, "further_labels", {"weight_norm": label})
+    monkeypatch.setattr(FormalLanguages, "further_labels", {**LabelledLanguages.further_labels, "square_sum": label})
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
-    with pytest.raises(FormatError, match=r"weight_norm of run \d, step 11 is 1e\+39; a zoo has finite"):
+    with pytest.raises(FormatError, match=r"square_sum of run \d, step 11 is 1e\+39; a zoo has finite"):
         relabel(out)
 
 

@@ -16,7 +16,7 @@ from damage import edit_index
 from rnn_zoos import load_dataset, load_model
 from rnn_zoos.cli import app as cli
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError, UnknownNameError
-from rnn_zoos.families.formal_languages import BOS, EOS, judge
+from rnn_zoos.families.language_strings import BOS, EOS, judge
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import CARD, read_manifest
 from rnn_zoos.generation.plan import make_plan

@@ -1,0 +1,71 @@
+"""Labels of the family `sequential-mnist` beyond accuracies and losses at the angle of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+
+from rnn_zoos.families.calibration import calibration_error
+from rnn_zoos.families.digit_inputs import MICRODEGREES, digit_measure, tile_inputs
+from rnn_zoos.families.family import Column
+from rnn_zoos.families.labels import Label
+from rnn_zoos.families.rotation import rotation_table
+
+if TYPE_CHECKING:
+    from rnn_zoos.families.labels import Snapshot
+    from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
+
+TURNS = (15, 30, 60)
+"""Degrees by which digits are turned away from the angle of the task."""
+_DIGITS = 500  # held-out digits, at most, per angle
+
+
+def turned_digits(evaluation: DigitEvaluation) -> int:
+    """Return on how many held-out digits the labels of this module are measured, per angle."""
+    return min(_DIGITS, evaluation.held_out_digits)
+
+
+def turned_accuracy(family: SequentialMnist, of: Snapshot, turn: int) -> float:
+    """Return the accuracy on held-out digits that are turned by so many degrees more, and less, than in training."""
+    digits = family.digits
+    shown = digits.validation[: turned_digits(of.evaluation)]
+    measure = digit_measure(of.network)
+    angles = [of.task / MICRODEGREES + sign * turn for sign in (1, -1)]
+    return sum(measure(digits.images, digits.labels, shown, rotation_table(angle))[1] for angle in angles) / 2
+
+
+@torch.no_grad()
+def digit_calibration(family: SequentialMnist, of: Snapshot) -> float:
+    """Return the calibration error after the last tile on held-out digits."""
+    digits = family.digits
+    shown = digits.validation[: turned_digits(of.evaluation)]
+    logits = of.network(tile_inputs(digits.images[shown], family.table(of.task)))
+    return calibration_error(logits[:, -1], digits.labels[shown])
+
+
+def _turned(turn: int) -> Callable[[SequentialMnist, Snapshot], float]:
+    return partial(turned_accuracy, turn=turn)
+
+
+DIGIT_LABELS: Mapping[str, Label] = MappingProxyType(
+    {
+        **{
+            f"accuracy_{turn}": Label(
+                Column("float32", f"fraction of held-out digits named right that are turned {turn} degrees away"),
+                _turned(turn),
+                fraction=True,
+            )
+            for turn in TURNS
+        },
+        "calibration_error": Label(
+            Column("float32", "expected calibration error after the last tile on held-out digits"),
+            digit_calibration,
+            rounding=0.02,
+        ),
+    }
+)
+"""Name -> label, in the order of the index."""
