@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnn_zoos.errors import PresetError, ZooError
-from rnn_zoos.format.files import file_blocks
 
 if TYPE_CHECKING:
     from rnn_zoos.baselines.emulation.data import ZooData
@@ -193,6 +192,8 @@ def _refuse() -> Rows:
 
 def _content(path: Path | None) -> dict[str, Any]:
     """Return the content of --settings. Raises PresetError if it is not a JSON object."""
+    from rnn_zoos.format.files import file_blocks
+
     if path is None:
         return {}
     try:

@@ -31,7 +31,7 @@ def hard_accuracy(_family: Automata, of: Snapshot) -> float:
     bits = random_bits(of.seed, [of.run], Purpose.FURTHER_LABELS, [_HARD], words)
     accepted, rejected = hard_pairs(automaton, to_uniform(bits).view(-1, LENGTH + 1))
     says_yes = [of.network(one_hot(some, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for some in (accepted, rejected)]
-    return (says_yes[0].float().mean().item() + 1 - says_yes[1].float().mean().item()) / 2
+    return float(says_yes[0].float().mean() + 1 - says_yes[1].float().mean()) / 2
 
 
 def hard_pairs(automaton: Automaton, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ def state_accuracy(_family: Automata, of: Snapshot) -> float:
     wanted = F.one_hot(states[:half].flatten(), automaton.num_states).double()
     penalty = _RIDGE * torch.eye(fitted.shape[1], dtype=torch.float64)
     probe = torch.linalg.solve(fitted.T @ fitted + penalty, fitted.T @ wanted)
-    return ((features[half:] @ probe).argmax(dim=-1) == states[half:]).double().mean().item()
+    return float(((features[half:] @ probe).argmax(dim=-1) == states[half:]).double().mean())
 
 
 @torch.no_grad()
@@ -109,7 +109,7 @@ def extracted_agreement(_family: Automata, of: Snapshot) -> float:
     half = len(strings) // 2
     clusters = cluster(hidden[:half].flatten(0, 1), _CLUSTERS_PER_STATE * automaton.num_states).view(half, LENGTH)
     extracted = extract(strings[:half], clusters, answers[:half], automaton.num_symbols)
-    return (extracted.answers(strings[half:]) == answers[half:]).double().mean().item()
+    return float((extracted.answers(strings[half:]) == answers[half:]).double().mean())
 
 
 def cluster(points: Tensor, count: int) -> Tensor:

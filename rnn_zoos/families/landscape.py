@@ -116,18 +116,19 @@ def hessian_products(gradients: Gradients, weights: Tensor, directions: Tensor) 
     lengths = directions.norm(dim=1, keepdim=True)
     moves = (_STEP / lengths * directions).float()
     both = gradients(torch.cat([weights + moves, weights - moves])).double()
-    return (both[: len(moves)] - both[len(moves) :]) / (2 * _STEP) * lengths
+    products: Tensor = (both[: len(moves)] - both[len(moves) :]) / (2 * _STEP) * lengths
+    return products
 
 
 def _weight_norm(_family: TaskFamily, of: Snapshot) -> float:
-    return flatten(of.network.architecture, of.network.weights()).double().norm().item()
+    return float(flatten(of.network.architecture, of.network.weights()).double().norm())
 
 
 def _distance_from_start(_family: TaskFamily, of: Snapshot) -> float:
     architecture = of.network.architecture
     pair: Sequence[Mapping[str, Tensor]] = (of.network.weights(), initial_weights(architecture, of.seed, of.run))
     now, start = (flatten(architecture, weights).double() for weights in pair)
-    return (now - start).norm().item()
+    return float((now - start).norm())
 
 
 LANDSCAPE: Mapping[str, Label] = MappingProxyType(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -211,7 +210,11 @@ class SequentialMnist(TaskFamily):
         The rollouts are logits on training digits, which are the same ones for all snapshots of a run.
         """
         digits, table = self.digits, self.table(task)
-        measure = partial(digit_measure(network), digits.images, digits.labels, table=table)
+        implementation = digit_measure(network)
+
+        def measure(positions: Tensor) -> tuple[float, float]:
+            return implementation(digits.images, digits.labels, positions, table)
+
         eval_loss, accuracy = measure(digits.validation[: evaluation.held_out_digits])
         train_loss, _ = measure(digits.fixed_train[: evaluation.fit_digits])
         _, test_accuracy = measure(digits.test[: evaluation.test_digits])

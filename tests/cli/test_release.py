@@ -174,9 +174,8 @@ def test_the_script_takes_paths_relative_to_the_caller_and_knows_wrong_usage(hub
     assert "generation/release.sh --namespace me --preset demo --dry-run" in helped.stdout
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param("few", marks=pytest.mark.slow), pytest.param("demo", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["few", "demo"])
 def test_the_script_is_killed_between_two_uploads_and_resumes(name, hub, preset, tmp_path):
     chosen = ("--preset", "demo" if name == "demo" else preset, "--mnist", "embedded", "--workers", "2")
     command = [ROOT / "generation" / "release.sh", "--namespace", "me", *chosen, "--benchmark", "none"]

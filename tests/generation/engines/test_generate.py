@@ -201,8 +201,15 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int, *, after: bool) -> li
     return moments
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("extend", [False, True])
+@pytest.mark.parametrize(
+    ("extend", "after"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(False, True, marks=pytest.mark.long),
+        pytest.param(True, False, marks=pytest.mark.long),
+    ],
+)
 def test_a_crash_at_any_change_of_the_file_system_loses_nothing(extend, after, zoo, tiny_preset, tmp_path):
     """After a crash at any moment, the same command gives the bytes of an undisturbed zoo.
 

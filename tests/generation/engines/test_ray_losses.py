@@ -55,10 +55,11 @@ def test_a_task_that_hangs_is_started_again(name, tiny_preset, tmp_path, monkeyp
     assert_same_zoo(tmp_path / "zoo", contents(tmp_path / "alone"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        pytest.param("make_shard_task", r"The shard test-00000", marks=pytest.mark.long),
+        ("make_shard_task", r"The shard test-00000"),
         ("train_runs_task", r"The training of shard train-00000 and \d more"),
     ],
 )

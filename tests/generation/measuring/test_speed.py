@@ -46,6 +46,7 @@ def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
             )
 
 
+@pytest.mark.long
 def test_loading_is_measured_with_every_method_and_leaves_no_files(tmp_path, monkeypatch):
     random, streams = ("load_dataset", "torch_dataset", "numpy memmap"), ("load_dataset, streaming",)
     monkeypatch.setattr(loading_speed, "RANDOM_METHODS", {name: RANDOM_METHODS[name] for name in random})

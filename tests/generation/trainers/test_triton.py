@@ -76,7 +76,7 @@ def test_loss_and_every_gradient_equal_autograd(cell, batch, hidden, layers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["gru", *(pytest.param(cell, marks=pytest.mark.long) for cell in ("lstm", "rnn"))])
 def test_fifty_updates_equal_the_loop_trainer(cell, few_steps):
     settings, runs = synthetic_settings(cell, 1), synthetic_runs(2)[1:]
     assert_equal_to_loop(train(TritonTrainer(), settings, runs), train(LoopTrainer(), settings, runs))
