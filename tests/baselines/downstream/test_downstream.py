@@ -28,7 +28,7 @@ def data(edited_zoo):
 
 
 @pytest.mark.parametrize("name", ZOOS)
-@pytest.mark.parametrize("predictor", ["linear", pytest.param("mlp", marks=pytest.mark.long)])
+@pytest.mark.parametrize("predictor", ["linear", "boosting", pytest.param("mlp", marks=pytest.mark.long)])
 def test_planted_labels_are_predicted_and_permuted_ones_are_not(name, predictor, data):
     """Features that contain the labels of every row, mixed linearly with noise."""
     zoo, random = data(name), np.random.default_rng(0)
