@@ -98,7 +98,7 @@ class Plan:
     """Everything that determines the content of a zoo.
 
     Attributes:
-        zoo: the name of the task family, "formal-languages" or "sequential-mnist".
+        zoo: the name of the task family, such as "formal-languages".
         preset: the name of the preset.
         settings: the settings of the zoo.
         backend: the trainer, one of `trainers.backends.BACKENDS`.
@@ -217,7 +217,7 @@ def make_plan(
     """Return the plan of a zoo.
 
     Args:
-        zoo: the name of the zoo, "formal-languages" or "sequential-mnist".
+        zoo: the name of the zoo, such as "formal-languages".
         preset: a name of `preset_names()`, or the path of a YAML file.
         runs: the number of runs; None for the preset's.
         seed: the seed; None for the preset's.

@@ -135,7 +135,7 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
 
     Args:
         preset: a name of `preset_names()`, or the path of a YAML file (.yaml or .yml) of the same form.
-        zoo: the name of the zoo, "formal-languages" or "sequential-mnist".
+        zoo: the name of the zoo, such as "formal-languages".
         **changes: values that replace those of the preset; None replaces nothing.
 
     Returns:

@@ -71,7 +71,7 @@ class Manifest:
     """The content of zoo.json.
 
     Attributes:
-        zoo: Name of the task family: formal-languages or sequential-mnist.
+        zoo: Name of the task family, such as formal-languages.
         preset: Name of the preset; "imported" for an imported zoo.
         settings: All settings of the preset, with the changes that were given on the command line. For an imported zoo,
             those that are known from its source.
