@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 _MAX_TABLE_ROWS = 1000  # of a plan that is printed as a table
 
-Zoo = Annotated[str, typer.Argument(help="Name of the zoo: formal-languages, sequential-mnist or automata.", metavar="ZOO")]
+Zoo = Annotated[
+    str, typer.Argument(help="Name of the zoo: formal-languages, sequential-mnist or automata.", metavar="ZOO")
+]
 Preset = Annotated[
     str,
     typer.Option(help="Preset: demo, small, medium, paper, or the path of a YAML file like them.", metavar="NAME|FILE"),

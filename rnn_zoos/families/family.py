@@ -1,8 +1,8 @@
 """The interface of a task family: how tasks are assigned and split, how batches are drawn, what is measured.
 
-A task is a whole number from 0 to 2**32 - 1; its family knows what the number means. The families of this package are in
-`rnn_zoos.families.formal_languages`, `sequential_mnist` and `automata`. To add one, subclass `TaskFamily` and list it in
-`rnn_zoos.families.registry`, or name it as an entry point of a package of yours (see the registry).
+A task is a whole number from 0 to 2**32 - 1; its family knows what the number means. The families of this package are
+in `rnn_zoos.families.formal_languages`, `sequential_mnist` and `automata`. To add one, subclass `TaskFamily` and list
+it in `rnn_zoos.families.registry`, or name it as an entry point of a package of yours (see the registry).
 """
 
 from __future__ import annotations
