@@ -23,7 +23,7 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
         "zoo": {"name": manifest.zoo, "preset": manifest.preset, "sha256": data.zoo.identity},
         "biases": data.biases,
         "preset": preset,
-        "settings": asdict(preset_of(preset).settings[manifest.zoo]),
+        "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
     }
     return dict(json.loads(json.dumps(entries)))  # tuples become lists, as in files
 

@@ -122,7 +122,7 @@ def measure_encoders(names: Sequence[str] | None, repeats: int, preset: str) -> 
     13,766 weights; the strings have 41 steps. Updates with different encoders are interleaved, after one warm-up each.
     """
     chosen, zoo = preset_of(preset), FormalLanguages.name
-    settings, names = chosen.settings[zoo], names or usable_encoders(_ARCHITECTURE)
+    settings, names = chosen.settings_of(zoo), names or usable_encoders(_ARCHITECTURE)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoders = {name: make_encoder(name, _ARCHITECTURE, **chosen.sizes_of(name, zoo)) for name in names}

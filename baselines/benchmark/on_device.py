@@ -49,7 +49,7 @@ def train_on_device(
         The losses by split, and what they are of; None if the training is not finished.
     """
     preset, zoo = preset_of(PRESET), data.zoo.manifest.zoo
-    settings = replace(preset.settings[zoo], **changes)
+    settings = replace(preset.settings_of(zoo), **changes)
     run = EmulationRun(data, encoder, seed, settings, out / f"{encoder}.{seed}", preset.sizes_of(encoder, zoo))
     if not run.train(stop=_Stop(seconds_left)):
         return None

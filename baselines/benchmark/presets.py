@@ -11,8 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
+from rnn_zoos.baselines.emulation.data import benchmark_of
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.probes import probing
+from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class
 from rnn_zoos.baselines.encoders.weights import statistics, transformer
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
@@ -29,7 +31,7 @@ class Preset:
     """Settings of the benchmark.
 
     Attributes:
-        settings: Zoo name -> settings of emulation.
+        settings: Zoo name -> settings of emulation; other zoos have those of the languages.
         end_to_end: Settings of end-to-end training, the same for all zoos.
         sizes: Sizes of encoders on all zoos.
         zoo_sizes: Zoo name -> sizes of encoders on this zoo, in addition.
@@ -40,9 +42,16 @@ class Preset:
     sizes: Sizes
     zoo_sizes: Mapping[str, Sizes] = field(default_factory=dict)
 
+    def settings_of(self, zoo: str) -> EmulationSettings:
+        """Return the settings of emulation on a zoo."""
+        return self.settings.get(zoo, self.settings[_LANGUAGES])
+
     def sizes_of(self, encoder: str, zoo: str) -> dict[str, Any]:
-        """Return the keyword arguments of an encoder on a zoo."""
-        return {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
+        """Return the keyword arguments of an encoder on a zoo. Raises UnknownNameError if there is no such zoo."""
+        chosen = {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
+        if zoo in self.settings or encoder not in ENCODERS:
+            return chosen
+        return {**encoder_class(encoder).sizes_for(benchmark_of(zoo)), **chosen}
 
 
 # Chosen on validation by the studies `emulator-languages` and `emulator-digits`. An emulator of networks that classify

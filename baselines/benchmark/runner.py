@@ -69,7 +69,7 @@ def run_encoder(
     path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
     if is_finished(path, identity):
         return path
-    settings, sizes = chosen.settings[data.zoo.manifest.zoo], chosen.sizes_of(encoder, data.zoo.manifest.zoo)
+    settings, sizes = chosen.settings_of(data.zoo.manifest.zoo), chosen.sizes_of(encoder, data.zoo.manifest.zoo)
     run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
     run.train(report)
     clock = work_clock(data.device)
@@ -126,7 +126,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
         "encoder": encoder,
         "seed": seed,
         "preset": preset,
-        "settings": asdict(chosen.settings[data.zoo.manifest.zoo]),
+        "settings": asdict(chosen.settings_of(data.zoo.manifest.zoo)),
         "end_to_end_settings": asdict(chosen.end_to_end),
         "sizes": chosen.sizes_of(encoder, data.zoo.manifest.zoo),
         **_zoo_identity(data),

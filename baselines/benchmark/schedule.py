@@ -44,7 +44,7 @@ class Benchmark:
 
     def updates(self, data: ZooData, job: Job) -> int:
         """Return the number of updates of a job; a control counts as one."""
-        return 1 if job.seed is None else preset_of(self.preset).settings[data.zoo.manifest.zoo].updates
+        return 1 if job.seed is None else preset_of(self.preset).settings_of(data.zoo.manifest.zoo).updates
 
     def run(self, data: ZooData, job: Job, report: Callable[[int, float], None]) -> Path:
         """Produce one result and return the path of its file."""

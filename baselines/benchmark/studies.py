@@ -136,7 +136,7 @@ class StudyRuns:
 
     def _settings(self, job: StudyJob) -> EmulationSettings:
         study = study_of(self.study)
-        base = preset_of("cpu").settings[study.zoo]
+        base = preset_of("cpu").settings_of(study.zoo)
         return replace(base, **{**study.settings, **study.variants[job.variant].settings})
 
 

@@ -2,7 +2,7 @@
 
 May import: `rnn_zoos.baselines.encoders`, `rnn_zoos.baselines.emulation`.
 
-    targets.py       which labels are predicted; a new target is an entry of `TARGETS`
+    targets.py       which labels are predicted; a new target is an entry of its family
     measures.py      how well they are predicted; a new measure is an entry of `MEASURES`
     intervals.py     bootstrap intervals over tasks and seeds
     protocols.py     which rows predictors are trained and tested on

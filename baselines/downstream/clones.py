@@ -22,18 +22,17 @@ STRINGS = 40
 def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Array]:
     """Return the mean accuracies of a split's networks and of their clones, how they correlate, and each clone's [R].
 
-    Languages: 40 strings are sampled from a clone; its accuracy is the fraction in its network's language. Digits: a
-    clone classifies stored digits, at the last step; `agreement` is the fraction that it classifies as its network
-    does. `correlation` is Pearson's, 0 if one side does not vary.
+    Languages: 40 strings are sampled from a clone; its accuracy is the fraction in its network's language. Other zoos:
+    a clone answers to stored sequences (digits: at the last step); its accuracy is the fraction of right answers, and
+    `agreement` the fraction that are its network's. `correlation` is Pearson's, 0 if one side does not vary.
     """
     data = run.data.splits[split]
     agreement = {}
     if run.data.zoo.manifest.zoo == FormalLanguages.name:
         accuracies = [_string_accuracies(run, split, rows) for rows in chunks(data)]
     else:
-        accuracies, agreed = map(
-            list, zip(*(_digit_accuracies(run, split, rows) for rows in chunks(data)), strict=True)
-        )
+        answered = [_answer_accuracies(run, split, rows) for rows in chunks(data)]
+        accuracies, agreed = map(list, zip(*answered, strict=True))
         agreement = {"agreement": float(torch.cat(agreed).mean())}
     clones = torch.cat(accuracies).cpu().numpy()
     originals = np.asarray(data.labels("accuracy"), np.float64)
@@ -63,15 +62,18 @@ def _offsets(data: SplitData, rows: Tensor) -> list[tuple[int, int, int]]:
     return list(zip(*columns, strict=True))
 
 
-def _digit_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for rows [M] the fractions [M] of digits that a clone classifies correctly, and as its network does."""
+def _answer_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for rows [M] the fractions [M] of answers of a clone that are right, and that are its network's."""
     data = run.data.splits[split]
     count = min(run.settings.evaluated_sequences, data.num_rollouts)
     behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-    assert behaviour.classes is not None, "digits have classes"
-    classified = run.emulator(run.embedder.embed(split, rows), behaviour.inputs)[:, :, -1].argmax(dim=-1)
-    agreed = classified == behaviour.log_probs[:, :, -1].argmax(dim=-1)
-    return (classified == behaviour.classes).double().mean(dim=1), agreed.double().mean(dim=1)
+    assert behaviour.classes is not None, "only strings that networks write have none"
+    counted = behaviour.classes >= 0
+    answers = run.emulator(run.embedder.embed(split, rows), behaviour.inputs).argmax(dim=-1)
+    right = (answers == behaviour.classes) & counted
+    agreed = (answers == behaviour.log_probs.argmax(dim=-1)) & counted
+    number = counted.sum(dim=(1, 2))
+    return right.sum(dim=(1, 2)).double() / number, agreed.sum(dim=(1, 2)).double() / number
 
 
 def _correlation(one: Array, other: Array) -> float:

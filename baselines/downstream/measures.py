@@ -9,15 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from rnn_zoos.families.benchmark import TargetKind
 from rnn_zoos.format.files import Array
 
-Kind: TypeAlias = Literal["number", "classes", "angle"]
-"""number: regression. classes: classification, all columns must be right. angle: regression on a circle, in degrees."""
+Kind: TypeAlias = TargetKind
 
 _RANK_RESAMPLES = 100  # Kendall's tau is computed anew for every resample, which takes milliseconds
 _CONSTANT = 1e-12  # labels whose variance is below this fraction of their squared size count as equal

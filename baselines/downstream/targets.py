@@ -1,21 +1,21 @@
 """Targets: the labels that are predicted from embeddings, and which measures of them tables show.
 
-A new target is an entry of `TARGETS`.
+A new target is an entry of `targets` of its family's `benchmark`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
 from rnn_zoos.baselines.downstream.measures import MEASURES, Kind
-from rnn_zoos.baselines.emulation.data import SplitData
+from rnn_zoos.baselines.emulation.data import SplitData, benchmark_of
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.formal_languages import FormalLanguages
-from rnn_zoos.families.sequential_mnist import SequentialMnist
+from rnn_zoos.families.registry import zoo_names
 from rnn_zoos.format.files import Array
 
 TRAINED_FROM = 500
@@ -43,34 +43,39 @@ class Target:
         return np.stack([np.asarray(data.labels(column), np.float64) for column in self.columns], axis=1)
 
 
-def _number(column: str) -> Target:
-    return Target((column,), "number", ("r_squared", "r_squared_within_steps"))
-
-
-def _classes(column: str) -> Target:
-    return Target((column,), "classes", ("accuracy",))
-
-
-_SHARED = {"accuracy": _number("accuracy"), "step": _classes("step")}
-_OFFSETS = ("m_b", "m_c", "m_d")
-TARGETS: Mapping[str, Mapping[str, Target]] = MappingProxyType(
-    {
-        FormalLanguages.name: {
-            "task": Target(_OFFSETS, "classes", ("accuracy",)),
-            "task_trained": Target(_OFFSETS, "classes", ("accuracy",), TRAINED_FROM),
-            **{offset: _classes(offset) for offset in _OFFSETS},
-            **_SHARED,
-        },
-        SequentialMnist.name: {
-            "task": Target(("angle",), "angle", ("degrees",)),
-            "task_trained": Target(("angle",), "angle", ("degrees",), TRAINED_FROM),
-            **_SHARED,
-            "generalization_gap": _number("generalization_gap"),
-            "weight_decay": _classes("weight_decay"),
-        },
-    }
+_SHOWN: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {"number": ("r_squared", "r_squared_within_steps"), "classes": ("accuracy",), "angle": ("degrees",)}
 )
-"""Zoo -> name -> target."""
+
+
+class _Targets(Mapping[str, Mapping[str, Target]]):
+    """The targets of every zoo, from what its family says."""
+
+    def __getitem__(self, zoo: str) -> Mapping[str, Target]:
+        return _targets_of(zoo)
+
+    def __contains__(self, zoo: object) -> bool:
+        return zoo in zoo_names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(zoo_names())
+
+    def __len__(self) -> int:
+        return len(zoo_names())
+
+
+@lru_cache(maxsize=64)
+def _targets_of(zoo: str) -> Mapping[str, Target]:
+    targets = {}
+    for name, said in benchmark_of(zoo).targets.items():
+        targets[name] = Target(said.columns, said.kind, _SHOWN[said.kind])
+        if name == "task":
+            targets["task_trained"] = replace(targets[name], from_step=TRAINED_FROM)
+    return MappingProxyType(targets)
+
+
+TARGETS: Mapping[str, Mapping[str, Target]] = _Targets()
+"""Zoo -> name -> target: `TaskFamily.benchmark` says which; and the task of trained networks, `task_trained`."""
 
 TASKS = ("task", "task_trained")
 """The targets that are the task itself: of all networks, and of those that are trained."""

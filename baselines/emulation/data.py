@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
+from rnn_zoos.families.benchmark import Behaviour, Benchmark
 from rnn_zoos.families.family import SPLITS
-from rnn_zoos.families.language_strings import EOS, one_hot_inputs
+from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -28,23 +28,6 @@ if TYPE_CHECKING:
 
 Biases: TypeAlias = Literal["apart", "merged"]
 """apart: the two bias vectors of PyTorch's layers; merged: their sum as bias_ih, and zeros as bias_hh."""
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """Inputs and outputs of M networks on B sequences each.
-
-    Attributes:
-        inputs: What the networks read, [M, B, T, I].
-        log_probs: Log-probabilities of their outputs, [M, B, T, O].
-        unpadded: Which steps come before the padding after EOS, bool [M, B, T]; all steps of digits do.
-        classes: Classes of the digits, [M, B]; None for strings.
-    """
-
-    inputs: Tensor
-    log_probs: Tensor
-    unpadded: Tensor
-    classes: Tensor | None
 
 
 class SplitData:
@@ -79,9 +62,15 @@ class SplitData:
         return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
-        """Return a column of the index as a numpy array [R]. Raises FormatError if the zoo lacks it."""
+        """Return a column of the index, or what the family derives from it, as a numpy array [R].
+
+        Raises:
+            FormatError: The zoo lacks it.
+        """
         from rnn_zoos.format.columns import require_labels
 
+        if name in self._benchmark.derived:
+            return self._benchmark.derived[name](self.labels)
         require_labels(self.zoo.manifest, [name])
         return self.index[name].to_numpy()
 
@@ -101,14 +90,15 @@ class SplitData:
         """Return the behaviour of the networks of rows [M] on stored sequences, numbers [M, B] below `num_rollouts`."""
         stored = {name: array[rows[:, None].numpy(), sequences.numpy()] for name, array in self._stored.items()}
         read = {name: torch.from_numpy(array) for name, array in self._decode(stored, rows).items()}
-        if "log_probs" in read:
-            inputs, log_probs = one_hot_inputs(read["sequences"]), read["log_probs"].float()
-            unpadded, classes = before_padding(read["sequences"]), None
-        else:
-            inputs, log_probs = read["sequences"], F.log_softmax(read["logits"].float(), dim=-1)
-            unpadded = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
-            classes = read["labels"].long().to(self.device)
-        return Behaviour(inputs.to(self.device), log_probs.to(self.device), unpadded.to(self.device), classes)
+        numbers = rows.numpy()
+        found = self._benchmark.behaviour(read, lambda name: self.labels(name)[numbers])
+        tensors = {name: None if tensor is None else tensor.to(self.device) for name, tensor in vars(found).items()}
+        return Behaviour(**tensors)
+
+    @cached_property
+    def _benchmark(self) -> Benchmark:
+        """What the family of the zoo says. Raises FormatError if it is not benchmarked."""
+        return benchmark_of(self.zoo.manifest.zoo)
 
     def _decode(self, stored: Mapping[str, Array], rows: Tensor) -> Mapping[str, Array]:
         """Return stored rollouts of rows [M], name -> [M, B, ...], with `sequences` as the networks read them."""
@@ -118,10 +108,12 @@ class SplitData:
         return decode_rollouts(self.zoo, stored, angles)
 
 
-def before_padding(sequences: Tensor) -> Tensor:
-    """Return for strings [..., T+1] which steps have not read EOS yet, bool [..., T]."""
-    ended: Tensor = (sequences[..., :-1] == EOS).cumsum(dim=-1) > 0
-    return ~ended
+def benchmark_of(zoo: str) -> Benchmark:
+    """Return what the benchmark needs to know of a zoo. Raises FormatError if its family does not say."""
+    benchmark = task_family(zoo).benchmark
+    if benchmark is None:
+        raise FormatError(f"The family {zoo} has no `benchmark`: it does not say what encoders are to imitate.")
+    return benchmark
 
 
 @dataclass(frozen=True)

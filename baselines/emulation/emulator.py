@@ -23,7 +23,8 @@ _Run: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
 class Emulator(nn.Module):
     """An LSTM that reads a network's inputs and predicts its outputs.
 
-    x_1 = A z + a                  z the embedding [Z]; it takes the place of the first input, BOS
+    x_1 = A z + a                  z the embedding [Z]; it takes the place of the first input, which is BOS; where it
+                                   is not, the emulator reads it (`reads_first`): + B u_1 + b
     x_t = B u_t + b                t > 1, u_t the input of step t [I]; with conditioning `every` + A z + a
     h_t = LSTM(x_t)                two layers of 256 by default
     log-probabilities of step t = log_softmax(C h_t + c), [O]
@@ -37,18 +38,19 @@ class Emulator(nn.Module):
         hidden: int = 256,
         layers: int = 2,
         conditioning: Conditioning = "every",
+        reads_first: bool = False,
     ) -> None:
         super().__init__()
         if conditioning not in get_args(Conditioning):
             raise UnknownNameError.among("conditioning", conditioning, get_args(Conditioning))
-        self.conditioning = conditioning
+        self.conditioning, self.reads_first = conditioning, reads_first
         self.into = nn.Linear(input_size, hidden)
         self.condition = nn.Linear(embedding_size, hidden)
         self.core = nn.LSTM(hidden, hidden, layers, batch_first=True)
         self.out = nn.Linear(hidden, output_size)
 
     def forward(self, embeddings: Tensor, inputs: Tensor) -> Tensor:
-        """Return log-probabilities [M, B, T, O] from embeddings [M, Z] and inputs [M, B, T, I]; step 0 is not read."""
+        """Return log-probabilities [M, B, T, O] from embeddings [M, Z] and inputs [M, B, T, I]."""
         networks, sequences = inputs.shape[:2]
         hidden, _ = self._runner()(self._columns(embeddings, inputs, 0).flatten(0, 1), None)
         log_probs: Tensor = F.log_softmax(self.out(hidden), dim=-1).unflatten(0, (networks, sequences))
@@ -85,9 +87,10 @@ class Emulator(nn.Module):
         places = torch.arange(first_step, first_step + steps, device=inputs.device)[:, None]
         later = (places > 0).to(inputs.dtype)
         told = torch.ones_like(later) if self.conditioning == "every" else 1 - later
+        read = torch.ones_like(later) if self.reads_first else later
         parts = [
-            inputs * later,
-            later.expand(networks, sequences, -1, -1),
+            inputs * read,
+            read.expand(networks, sequences, -1, -1),
             embeddings[:, None, None] * told.expand(networks, sequences, -1, -1),
             told.expand(networks, sequences, -1, -1),
         ]

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.emulation.data import SplitData, ZooData
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.errors import EncoderError
+from rnn_zoos.families.benchmark import TargetKind
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -50,11 +51,9 @@ class ReferenceEncoder(FeatureEncoder):
         features = [np.ones((len(split), 1))]
         if "step" in self.known:
             features.append(_one_hot(split, "step"))
-        if "task" in self.known and "angle" in split.index.column_names:
-            radians = np.deg2rad(split.labels("angle"))[:, None] * np.array(_HARMONICS)
-            features += [np.sin(radians), np.cos(radians)]
-        elif "task" in self.known:
-            features += [_one_hot(split, name) for name in ("m_b", "m_c", "m_d")]
+        if "task" in self.known:
+            task = benchmark_of(split.zoo.manifest.zoo).targets["task"]
+            features += [part for name in task.columns for part in _features(split, name, task.kind)]
         return torch.from_numpy(np.concatenate(features, axis=1)).float()
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
@@ -65,6 +64,15 @@ class ReferenceEncoder(FeatureEncoder):
 def make_reference(data: ZooData, name: str, embedding_size: int) -> ReferenceEncoder:
     """Return a reference of `REFERENCES` with random parameters, drawn from torch's global random generator."""
     return ReferenceEncoder(data, REFERENCES[name], embedding_size)
+
+
+def _features(split: SplitData, column: str, kind: TargetKind) -> list[Array]:
+    """Return features of a column, float64 [R, *] each: sines and cosines of an angle, else one per value."""
+    if kind == "angle":
+        radians = np.deg2rad(split.labels(column))[:, None] * np.array(_HARMONICS)
+        return [np.sin(radians), np.cos(radians)]
+    derived = column in benchmark_of(split.zoo.manifest.zoo).derived
+    return [split.labels(column)[:, None].astype(np.float64) if derived else _one_hot(split, column)]
 
 
 def _one_hot(split: SplitData, column: str) -> Array:

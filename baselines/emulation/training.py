@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.emulation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnn_zoos.baselines.emulation.data import SplitData, ZooData
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.losses import emulation_losses, total_variation
@@ -92,9 +92,10 @@ class EmulationRun:
             "biases": data.biases,
             "settings": asdict(settings),
         }
+        reads_first = not benchmark_of(data.zoo.manifest.zoo).starts_with_bos
         with torch.random.fork_rng():  # initial parameters are drawn from torch's global generator
             torch.manual_seed(seed)
-            self.emulator = make_emulator(data.architecture, settings)  # first: the same with every encoder
+            self.emulator = make_emulator(data.architecture, settings, reads_first)  # first: equal for all encoders
             self.encoder = _make_encoder(data, encoder, settings.embedding_size, sizes or {})
         self.training_rows = _rows_of_first_runs(data.splits["train"], settings.training_runs)
         self.embedder = Embedder(data, self.encoder, seed, self.training_rows)
@@ -256,7 +257,7 @@ def work_clock(device: str) -> Callable[[], float]:
     return time.process_time if device == "cpu" else time.monotonic
 
 
-def make_emulator(architecture: Architecture, settings: EmulationSettings) -> Emulator:
+def make_emulator(architecture: Architecture, settings: EmulationSettings, reads_first: bool = False) -> Emulator:
     """Return a new emulator of networks of an architecture, drawn from torch's global random generator."""
     return Emulator(
         architecture.input_size,
@@ -265,6 +266,7 @@ def make_emulator(architecture: Architecture, settings: EmulationSettings) -> Em
         settings.hidden,
         settings.layers,
         settings.conditioning,
+        reads_first,
     )
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.errors import EncoderError
+from rnn_zoos.families.benchmark import Benchmark
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -99,6 +100,24 @@ class Encoder(nn.Module, ABC):
             True
         """
         return True
+
+    @classmethod
+    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+        """Return keyword arguments for a zoo of another family than the paper's. The default is none.
+
+        Args:
+            benchmark: What the family says of its networks.
+
+        Returns:
+            Name -> value, such as what the inputs of the networks are.
+
+        Example:
+            >>> from rnn_zoos.baselines import Encoder
+            >>> from rnn_zoos.families.registry import task_family
+            >>> Encoder.sizes_for(task_family("automata").benchmark)
+            {}
+        """
+        return {}
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Adapt to the training networks; called once, before training. The default does nothing.

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.families import automata_labels
+from rnn_zoos.families import automata_labels, behaviours
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, num_states_of, random_strings
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
@@ -105,6 +105,7 @@ class Automata(TaskFamily):
             "accepting": Column("string", "the states that accept"),
         }
     )
+    benchmark = behaviours.AUTOMATA
     main_column = "num_states"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

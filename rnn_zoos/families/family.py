@@ -26,6 +26,7 @@ from rnn_zoos.networks.weights import unstack_weights
 from rnn_zoos.randomness import Purpose, fixed_hash, permutation, random_bits, to_integers
 
 if TYPE_CHECKING:
+    from rnn_zoos.families.benchmark import Benchmark
     from rnn_zoos.families.digits import Digits
     from rnn_zoos.families.labels import Label
 
@@ -98,6 +99,7 @@ class TaskFamily(ABC):
             instance of it is passed as `evaluation` below.
         task_columns: Columns of the index that describe a task.
         main_column: The numeric one of them that figures show.
+        benchmark: What the benchmark of encoders asks of it; None for families that are not benchmarked.
         label_columns: Columns of the index with what `evaluate` measures.
         further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
         imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it. By
@@ -111,6 +113,7 @@ class TaskFamily(ABC):
     evaluation_type: ClassVar[type]
     task_columns: ClassVar[Mapping[str, Column]]
     main_column: ClassVar[str]
+    benchmark: ClassVar[Benchmark | None] = None
     label_columns: ClassVar[Mapping[str, Column]]
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({})
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})

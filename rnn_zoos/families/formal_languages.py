@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnn_zoos.families import behaviours
 from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
@@ -87,6 +88,7 @@ class FormalLanguages(TaskFamily):
     task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {f"m_{letter}": Column("int32", f"number of {letter} minus number of a") for letter in LETTERS[1:]}
     )
+    benchmark = behaviours.LANGUAGES
     main_column = "m_b"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

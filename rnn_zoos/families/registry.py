@@ -34,6 +34,11 @@ ZOOS = tuple(_FAMILIES)
 """The zoos of this package."""
 
 
+def zoo_names() -> tuple[str, ...]:
+    """Return the names of all zoos: those of this package, and those of installed packages."""
+    return (*ZOOS, *sorted(entry_points(group=GROUP).names))
+
+
 def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
     """Return the task family of a zoo.
 
@@ -53,7 +58,7 @@ def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
         return _FAMILIES[zoo](mnist)
     installed = entry_points(group=GROUP)
     if zoo not in installed.names:
-        raise UnknownNameError.among("zoo", zoo, [*ZOOS, *sorted(installed.names)])
+        raise UnknownNameError.among("zoo", zoo, zoo_names())
     return _load(installed[zoo])
 
 

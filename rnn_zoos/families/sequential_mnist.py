@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import PresetError
+from rnn_zoos.families import behaviours
 from rnn_zoos.families.digit_inputs import MICRODEGREES, NUM_CLASSES, digit_measure, tile_inputs
 from rnn_zoos.families.digit_labels import DIGIT_LABELS, TURNS, turned_digits
 from rnn_zoos.families.digits import Digits, load_digits
@@ -105,6 +106,7 @@ class SequentialMnist(TaskFamily):
     task_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {"angle": Column("float64", "the digits are turned by this, counter-clockwise", "degrees")}
     )
+    benchmark = behaviours.DIGITS
     main_column = "angle"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

@@ -10,12 +10,17 @@ import numpy as np
 from rnn_zoos.baselines.benchmark.result_files import Group, Result
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.language_strings import LETTERS
+from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.loaders.views.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 8
+_TASK_LABELS = {
+    FormalLanguages.name: ("language (ordered by m_b, m_c, m_d)", "language"),
+    SequentialMnist.name: ("angle (degrees)", "angle"),
+}
 
 
 def embeddings(zoo: str, trained: Mapping[str, Group]) -> Figure:
@@ -29,11 +34,11 @@ def embeddings(zoo: str, trained: Mapping[str, Group]) -> Figure:
     figure.suptitle(f"{zoo}: embeddings of networks of unseen tasks (test), two principal components, seed {seed}")
     upper, lower = figure.subfigures(nrows=2, squeeze=False)[:, 0]
     maps = {name: group[0]["map"] for name, group in trained.items()}
-    languages = zoo == FormalLanguages.name
     bar = _draw_maps(upper.subplots(lines, columns, squeeze=False), maps, lambda content: _task_colours(zoo, content))
-    bar.set_label("language (ordered by m_b, m_c, m_d)" if languages else "angle (degrees)")
-    upper.suptitle(f"coloured by {'language' if languages else 'angle'}", fontsize=11)
-    if languages:
+    label, title = _TASK_LABELS.get(zoo, ("task", "task"))
+    bar.set_label(label)
+    upper.suptitle(f"coloured by {title}", fontsize=11)
+    if zoo != SequentialMnist.name:
         bar.set_ticks([])
     bar = _draw_maps(lower.subplots(lines, columns, squeeze=False), maps, _accuracy_colours)
     bar.set_label("accuracy")
@@ -68,6 +73,8 @@ def _task_colours(zoo: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if zoo == FormalLanguages.name:
         offsets = [[int(word[1:]) for word in task.split()] for task in tasks]
         return {"c": np.unique(offsets, axis=0, return_inverse=True)[1].ravel(), "cmap": "nipy_spectral"}
+    if zoo != SequentialMnist.name:
+        return {"c": np.unique(tasks, return_inverse=True)[1], "cmap": "nipy_spectral"}
     return {"c": [_degrees(task) for task in tasks], "cmap": "twilight_shifted", "vmin": 0, "vmax": 360}
 
 
@@ -78,7 +85,7 @@ def _degrees(task: str) -> float:
 
 def probes(zoo: str, result: Result) -> Figure:
     """Draw a panel per network: the first probe sequence, inputs down and time steps across."""
-    languages = zoo == FormalLanguages.name
+    languages, digits = zoo == FormalLanguages.name, zoo == SequentialMnist.name
     examples = result["asked"]
     figure, panels = new_figure(3.6 * len(examples), 3.6, ncols=len(examples), sharey=True, squeeze=False)
     low = min(0.0, *(np.min(example["questions"]) for example in examples))
@@ -87,14 +94,14 @@ def probes(zoo: str, result: Result) -> Figure:
         questions = np.array(example["questions"]).T
         image = axes.imshow(questions, aspect="auto", cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
         trained = f"step {example['step']:,}, accuracy {example['accuracy']:.2f}"
-        task = example["task"] if languages else f"{_degrees(example['task']):.0f} degrees"
+        task = f"{_degrees(example['task']):.0f} degrees" if digits else example["task"]
         axes.set_title(f"task {task}\n{trained}", fontsize=9)
         axes.set_xlabel("time step")
     if languages:
         symbols = [*LETTERS, "BOS", "EOS"]
         panels[0, 0].set_yticks(range(len(symbols)), symbols)
-    panels[0, 0].set_ylabel("symbol" if languages else "pixel of the tile")
-    figure.colorbar(image, ax=panels, label="probability" if languages else "pixel value", fraction=0.03)
+    panels[0, 0].set_ylabel("pixel of the tile" if digits else "symbol")
+    figure.colorbar(image, ax=panels, label="pixel value" if digits else "probability", fraction=0.03)
     encoder = f"encoder {result['encoder']}, seed {result['seed']},"
     figure.suptitle(f"{zoo}: first probe sequence that the {encoder} feeds to each of {len(examples)} networks")
     return figure

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp
-from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, read_answers, responses, writes_symbols
+from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, input_kind, read_answers, responses
 from rnn_zoos.errors import EncoderError
+from rnn_zoos.families.benchmark import Benchmark, InputKind
 from rnn_zoos.families.language_strings import LENGTH
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -50,18 +51,24 @@ class RandomProbes(FeatureEncoder):
         hidden: int = 256,
         layers: int = 2,
         answers: Answers = "probabilities",
+        inputs: InputKind | None = None,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        inputs, symbols = architecture.input_size, writes_symbols(architecture)
+        symbols, count = input_kind(architecture, inputs) != "numbers", architecture.input_size
         steps = steps or (LENGTH - 1 if symbols else 50)  # a whole string, a whole digit
         self.answers_form: Answers = answers
         if symbols:
-            probes = F.one_hot(torch.randint(inputs, (sequences, steps)), inputs).float()
+            probes = F.one_hot(torch.randint(count, (sequences, steps)), count).float()
         else:
-            probes = torch.randn(sequences, steps, inputs)
+            probes = torch.randn(sequences, steps, count)
         self.seed = int(torch.randint(2**31, ()))  # of the draws from the training data, in `fit_inputs`
         self.register_buffer("questions", probes)
         self.head = mlp(sequences * steps * answer_size(architecture, answers), hidden, layers, embedding_size)
+
+    @classmethod
+    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+        """Return the kind of inputs and the length of whole sequences of a zoo."""
+        return {"inputs": benchmark.input_kind, "steps": benchmark.steps}
 
     @property
     def num_queries(self) -> int:

@@ -15,7 +15,7 @@ log-probabilities; the embeddings start standardised on training networks.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,10 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     answer_size,
     ask,
     evenly_spaced,
+    input_kind,
     read_answers,
-    writes_symbols,
 )
+from rnn_zoos.families.benchmark import Benchmark, InputKind
 from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -71,14 +72,15 @@ class ProbeGen(Encoder):
     Args:
         architecture: Architecture of the networks.
         embedding_size: Z, the number of entries of an embedding.
-        sequences: N, probe sequences; by default 4 for networks that write symbols, else 2.
-        steps: T, steps of each; by default 22 for networks that write symbols, else 50.
+        sequences: N, probe sequences; by default 4 for networks that read symbols, else 2.
+        steps: T, steps of each; by default 22 for networks that read symbols, else 50.
         latent: Entries of a code, and of the results of all linear maps but the last.
         generator_layers: Number of linear maps.
         hidden: Units of a hidden layer of the MLP.
         layers: Hidden layers of the MLP.
-        questions: How logits become probes; by default `symbols` for networks that write symbols, else `raw`.
-        answers: How outputs are read; by default `log` for networks that write symbols, else `both`.
+        questions: How logits become probes; by default `symbols` for networks that read symbols, else `raw`.
+        answers: How outputs are read; by default `log` for networks that read symbols, else `both`.
+        inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
 
     Attributes:
         generator: Makes the logits of the probe sequences.
@@ -98,14 +100,16 @@ class ProbeGen(Encoder):
         layers: int = 2,
         questions: Questions | None = None,
         answers: Answers | None = None,
+        inputs: InputKind | None = None,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        symbols = writes_symbols(architecture)
+        kind = input_kind(architecture, inputs)
+        symbols = kind != "numbers"
         self.sequences, self.steps = sequences or (4 if symbols else 2), steps or (22 if symbols else 50)
         self.questions: Questions = questions or ("symbols" if symbols else "raw")
         self.answers: Answers = answers or ("log" if symbols else "both")
         self.generator = ProbeGenerator(self.sequences, self.steps, architecture.input_size, latent, generator_layers)
-        if self.questions in ("symbols", "soft"):
+        if kind == "written" and self.questions in ("symbols", "soft"):
             with torch.no_grad():
                 self.generator.bias[0, BOS] = _BOS_LOGIT
         features = self.sequences * self.steps * answer_size(architecture, self.answers)
@@ -116,6 +120,11 @@ class ProbeGen(Encoder):
         """Standardise the embeddings of training networks."""
         chosen = evenly_spaced(weights, _FIT_NETWORKS)
         standardise_outputs(self.head, self.embed(chosen, NetworkStack(self.architecture, chosen)))
+
+    @classmethod
+    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+        """Return the kind of inputs of a zoo."""
+        return {"inputs": benchmark.input_kind}
 
     @property
     def num_queries(self) -> int:

@@ -33,10 +33,11 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     answer_size,
     ask,
     evenly_spaced,
+    input_kind,
     read_answers,
-    writes_symbols,
 )
 from rnn_zoos.baselines.encoders.probes.stepwise import Core
+from rnn_zoos.families.benchmark import Benchmark, InputKind
 from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -59,8 +60,9 @@ class _Probing(Encoder):
         steps: T, steps of each; by default 22 for networks that write symbols, else 50.
         hidden: Units per layer of the core.
         layers: Layers of the core.
-        questions: How logits become questions; by default `symbols` for networks that write symbols, else `raw`.
+        questions: How logits become questions; by default `symbols` for networks that read symbols, else `raw`.
         answers: How answers are read; by default `log` for networks that write symbols, else `both`.
+        inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
         bos: Whether the first question starts as BOS, if questions are symbols.
         standardised: Whether embeddings start standardised on training networks.
         residual: Whether the layers of the core have residual connections.
@@ -83,17 +85,25 @@ class _Probing(Encoder):
         standardised: bool = True,
         residual: bool = False,
         mlps: bool = False,
+        inputs: InputKind | None = None,
     ) -> None:
         super().__init__(architecture, embedding_size)
-        symbols = writes_symbols(architecture)
+        kind = input_kind(architecture, inputs)
+        symbols = kind != "numbers"
         self.sequences, self.steps = sequences, steps or (22 if symbols else 50)
         self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
         self.answers_form: Answers = answers or ("log" if symbols else "both")
-        self.standardised, self.starts_with_bos = standardised, bos and self.questions_form in ("symbols", "soft")
+        self.standardised = standardised
+        self.starts_with_bos = bos and kind == "written" and self.questions_form in ("symbols", "soft")
         read = sequences * answer_size(architecture, self.answers_form)
         self.read = mlp(read, hidden, 1, hidden) if mlps else nn.Identity()
         self.core = Core(hidden if mlps else read, hidden, layers, residual)
         self.head = mlp(hidden, hidden, 1, embedding_size) if mlps else nn.Linear(hidden, embedding_size)
+
+    @classmethod
+    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+        """Return the kind of inputs of a zoo."""
+        return {"inputs": benchmark.input_kind}
 
     @property
     def num_queries(self) -> int:

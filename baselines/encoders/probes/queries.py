@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.families.benchmark import InputKind
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -24,13 +25,13 @@ SHARPNESS = 4.0
 _LOWEST = -8.0  # log-probabilities below it are read as this: the networks are not trained to tell them apart
 
 
-def writes_symbols(architecture: Architecture) -> bool:
-    """Return whether networks of an architecture predict the next symbol of what they read, as the languages' do.
+def input_kind(architecture: Architecture, inputs: InputKind | None = None) -> InputKind:
+    """Return what networks read: `inputs`, or by default what the architecture suggests.
 
-    An architecture does not record what its inputs mean: networks with as many outputs as inputs are taken for such
-    networks. Their inputs are distributions over symbols; those of other networks are any real numbers.
+    An architecture does not record what its inputs mean. Networks with as many outputs as inputs are taken for networks
+    that predict the next symbol, as the languages' do; the inputs of others for any real numbers.
     """
-    return architecture.input_size == architecture.output_size
+    return inputs or ("written" if architecture.input_size == architecture.output_size else "numbers")
 
 
 def responses(stack: NetworkStack, probes: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
-from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, read_answers, writes_symbols
+from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, input_kind, read_answers
 from rnn_zoos.baselines.encoders.probes.strings import (
     by_runs,
     continue_prefixes,
@@ -116,7 +116,7 @@ class _WritesStrings(FeatureEncoder):
     @classmethod
     def supports(cls, architecture: Architecture) -> bool:
         """Return whether the networks read and write the symbols of the formal languages."""
-        return writes_symbols(architecture) and architecture.output_size == NUM_SYMBOLS
+        return input_kind(architecture) == "written" and architecture.output_size == NUM_SYMBOLS
 
     @property
     def num_queries(self) -> int:

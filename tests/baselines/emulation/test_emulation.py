@@ -13,7 +13,7 @@ from conftest import ZOOS
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.emulation.checkpoint import load_checkpoint
-from rnn_zoos.baselines.emulation.data import SplitData, before_padding, check_device, load_data, to_biases
+from rnn_zoos.baselines.emulation.data import SplitData, check_device, load_data, to_biases
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
@@ -23,6 +23,7 @@ from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
+from rnn_zoos.families.behaviours import before_padding
 from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.networks.stack import NetworkStack

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from rnn_zoos.baselines.encoders.probes.fixed_probes import RIDGE, select_probes
-from rnn_zoos.baselines.encoders.probes.queries import responses, writes_symbols
+from rnn_zoos.baselines.encoders.probes.queries import input_kind, responses
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
@@ -61,7 +61,7 @@ def test_responses_equal_those_of_every_network_run_alone():
 
 
 def test_networks_with_as_many_outputs_as_inputs_are_taken_to_write_symbols():
-    assert writes_symbols(STRINGS) and not writes_symbols(DIGITS)
+    assert input_kind(STRINGS) == "written" and input_kind(DIGITS) == "numbers" == input_kind(STRINGS, "numbers")
 
 
 def probes_of(name: str, arch: Architecture, seed: int, sequences: torch.Tensor | None = None) -> torch.Tensor:

@@ -1,0 +1,111 @@
+"""What networks of the families of this package do, for encoders to imitate, and what can be predicted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
+from rnn_zoos.families.automaton import SYMBOLS
+from rnn_zoos.families.benchmark import SHARED_TARGETS, Behaviour, Benchmark, Labels, TargetColumns
+from rnn_zoos.families.language_strings import EOS, LENGTH, LETTERS, one_hot_inputs
+from rnn_zoos.families.named_automata import automaton_of
+from rnn_zoos.families.rotation import NUM_TILES
+from rnn_zoos.families.sampler import one_hot
+
+SHORT_STRINGS = tuple("".join(bits) for length in (1, 2, 3) for bits in product("01", repeat=length))
+"""The strings whose answers are the target `task` of automata."""
+
+
+def before_padding(sequences: Tensor) -> Tensor:
+    """Return for strings [..., T+1] which steps have not read EOS yet, bool [..., T]."""
+    ended: Tensor = (sequences[..., :-1] == EOS).cumsum(dim=-1) > 0
+    return ~ended
+
+
+def _written_strings(rollouts: Mapping[str, Tensor], _labels: Labels) -> Behaviour:
+    """Return the behaviour of language networks on strings that they wrote themselves."""
+    sequences = rollouts["sequences"]
+    return Behaviour(one_hot_inputs(sequences), rollouts["log_probs"].float(), before_padding(sequences), None)
+
+
+def _classified_digits(rollouts: Mapping[str, Tensor], _labels: Labels) -> Behaviour:
+    """Return the behaviour of digit networks; the class at the last step counts."""
+    log_probs = F.log_softmax(rollouts["logits"].float(), dim=-1)
+    classes = torch.full(log_probs.shape[:-1], -1)
+    if "labels" in rollouts:  # those of imported zoos have none
+        classes[..., -1] = rollouts["labels"].long()
+    return Behaviour(rollouts["sequences"], log_probs, torch.ones(log_probs.shape[:-1], dtype=torch.bool), classes)
+
+
+def _judged_strings(rollouts: Mapping[str, Tensor], labels: Labels) -> Behaviour:
+    """Return the behaviour of networks that judge strings; every answer counts."""
+    sequences, log_probs = rollouts["sequences"], rollouts["log_probs"].float()
+    automata = [automaton_of(number) for number in labels("automaton").tolist()]
+    answers = [automaton.answers(strings) for automaton, strings in zip(automata, sequences, strict=True)]
+    unpadded = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
+    return Behaviour(one_hot(sequences, SYMBOLS[-1]), log_probs, unpadded, torch.stack(answers).long())
+
+
+def _answer(string: str, labels: Labels) -> npt.NDArray[Any]:
+    """Return whether the automaton of each row accepts a string, int64 [M]."""
+    symbols = torch.tensor([int(symbol) for symbol in string])
+    numbers, rows = np.unique(labels("automaton"), return_inverse=True)
+    answers: npt.NDArray[Any] = np.array([int(automaton_of(n).answers(symbols)[-1]) for n in numbers.tolist()])
+    return answers[rows]
+
+
+_OFFSETS = tuple(f"m_{letter}" for letter in LETTERS[1:])
+
+LANGUAGES = Benchmark(
+    _written_strings,
+    MappingProxyType(
+        {
+            "task": TargetColumns("classes", _OFFSETS),
+            **{offset: TargetColumns("classes", (offset,)) for offset in _OFFSETS},
+            **SHARED_TARGETS,
+        }
+    ),
+    "written",
+    LENGTH - 1,
+    starts_with_bos=True,
+)
+
+DIGITS = Benchmark(
+    _classified_digits,
+    MappingProxyType(
+        {
+            "task": TargetColumns("angle", ("angle",)),
+            **SHARED_TARGETS,
+            "generalization_gap": TargetColumns("number", ("generalization_gap",)),
+            "weight_decay": TargetColumns("classes", ("weight_decay",)),
+        }
+    ),
+    "numbers",
+    NUM_TILES + 1,
+    starts_with_bos=True,
+)
+
+AUTOMATA = Benchmark(
+    _judged_strings,
+    MappingProxyType(
+        {
+            "task": TargetColumns("classes", tuple(f"answer_{string}" for string in SHORT_STRINGS)),
+            "num_states": TargetColumns("number", ("num_states",)),
+            "density": TargetColumns("number", ("density",)),
+            "hard_accuracy": TargetColumns("number", ("hard_accuracy",)),
+            **SHARED_TARGETS,
+        }
+    ),
+    "symbols",
+    AUTOMATON_LENGTH,
+    derived={f"answer_{string}": lambda labels, string=string: _answer(string, labels) for string in SHORT_STRINGS},
+)

@@ -1,0 +1,73 @@
+"""What the benchmark of encoders asks of a family: behaviour to imitate, what inputs are, labels to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy.typing as npt
+from torch import Tensor
+
+InputKind: TypeAlias = Literal["written", "symbols", "numbers"]
+"""written: one-hot symbols, of which networks predict the next. symbols: one-hot symbols. numbers: any inputs."""
+
+TargetKind: TypeAlias = Literal["number", "classes", "angle"]
+"""number: regression. classes: classification, all columns must be right. angle: regression on a circle, in degrees."""
+
+Labels: TypeAlias = Callable[[str], npt.NDArray[Any]]
+"""Name of a column of the index -> its values for M rows, [M]."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Inputs and outputs of M networks on B sequences each.
+
+    Attributes:
+        inputs: What the networks read, [M, B, T, I].
+        log_probs: Log-probabilities of their outputs, [M, B, T, O].
+        unpadded: Which steps come before the padding after EOS, bool [M, B, T]; all steps of other sequences do.
+        classes: The right output of each step, int64 [M, B, T], -1 where nothing counts as right; None for strings that
+            networks write.
+    """
+
+    inputs: Tensor
+    log_probs: Tensor
+    unpadded: Tensor
+    classes: Tensor | None
+
+
+@dataclass(frozen=True)
+class TargetColumns:
+    """Columns that are predicted together: of the index, or of `Benchmark.derived`."""
+
+    kind: TargetKind
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What the benchmark asks of a family.
+
+    Attributes:
+        behaviour: Function (decoded rollouts of M rows by name, labels of these rows) -> behaviour, on the CPU.
+        targets: Name -> what is predicted from weights; `task` is the task itself. `accuracy` and `step` are usual.
+        input_kind: What networks read.
+        steps: T, steps of a sequence.
+        starts_with_bos: Whether the first input is the same for all sequences and says nothing.
+        derived: Name of a column -> function that computes it from columns of the index.
+    """
+
+    behaviour: Callable[[Mapping[str, Tensor], Labels], Behaviour]
+    targets: Mapping[str, TargetColumns]
+    input_kind: InputKind
+    steps: int
+    starts_with_bos: bool = False
+    derived: Mapping[str, Callable[[Labels], npt.NDArray[Any]]] = field(default_factory=dict)
+
+
+SHARED_TARGETS: Mapping[str, TargetColumns] = {
+    "accuracy": TargetColumns("number", ("accuracy",)),
+    "step": TargetColumns("classes", ("step",)),
+}
+"""Targets of every family whose networks have an accuracy."""

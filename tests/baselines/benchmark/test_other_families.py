@@ -1,0 +1,137 @@
+"""The benchmark on families that are not the paper's: automata, and the family that docs/extending.md writes down."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import generate_in_process
+from other_package import FAMILY, PRESET, install
+
+from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark.figures.draw import draw_results
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.result_files import read_results
+from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
+from rnn_zoos.baselines.downstream.clones import clone_fidelity
+from rnn_zoos.baselines.downstream.settings import EndToEndSettings
+from rnn_zoos.baselines.downstream.targets import TARGETS, target_of
+from rnn_zoos.baselines.emulation.data import load_data
+from rnn_zoos.baselines.emulation.emulator import Emulator
+from rnn_zoos.baselines.emulation.training import EmulationRun
+from rnn_zoos.errors import FormatError
+from rnn_zoos.families.automata import Automata
+from rnn_zoos.families.behaviours import SHORT_STRINGS
+from rnn_zoos.families.named_automata import automaton_of
+from rnn_zoos.generation.plan import make_plan
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+
+
+@pytest.fixture(scope="module")
+def automata(edited_zoo):
+    """A tiny zoo with automata in every split."""
+    edits = {"runs: 19": "runs: 44", "[0, 2, 9]": "[0, 3]", "strings: 13, hard": "strings: 3, hard"}
+    edits |= {"hard_pairs: 11, traced_strings: 9": "hard_pairs: 2, traced_strings: 4", "num_layers: 2": "num_layers: 1"}
+    return edited_zoo("automata", edits)
+
+
+@pytest.fixture
+def short(monkeypatch) -> presets.Preset:
+    """A preset of very short trainings, in which zoos of other families than the paper's are not named."""
+    cpu = presets.PRESETS["cpu"]
+    settings = replace(cpu.settings["formal-languages"], updates=3, evaluate_every=2, networks=4, hidden=8, layers=1)
+    small = {"hidden": 8, "sequences": 2, "steps": 3}
+    sizes = {**cpu.sizes, "interactive": small, "probegen": {**small, "latent": 4}}
+    chosen = presets.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), sizes)
+    monkeypatch.setattr(presets, "PRESETS", {"cpu": chosen})
+    for module in (measurements, runner):
+        monkeypatch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+    return chosen
+
+
+def test_behaviour_is_that_of_the_networks_and_classes_are_the_right_answers(automata):
+    split = load_data(automata).splits["ood"]
+    rows, sequences = torch.tensor([5, 0, 17]), torch.tensor([[3, 0], [1, 1], [2, 3]])
+    behaviour = split.behaviour(rows, sequences)
+    assert behaviour.inputs.shape == (3, 2, 40, 4) and behaviour.log_probs.shape == (3, 2, 40, 2)
+    outputs, _ = split.stack(rows)(behaviour.inputs)
+    assert torch.allclose(outputs.log_softmax(-1), behaviour.log_probs, atol=2e-3) and behaviour.unpadded.all()
+    for place, number in enumerate(split.labels("automaton")[rows.numpy()].tolist()):
+        answers = automaton_of(number).answers(behaviour.inputs[place].argmax(-1))
+        assert torch.equal(behaviour.classes[place], answers.long())
+
+
+def test_the_task_is_what_the_automaton_answers_to_short_strings(automata):
+    split = load_data(automata).splits["train"]
+    values = target_of("automata", "task").values(split)
+    assert values.shape == (len(split), len(SHORT_STRINGS)) == (len(split), 14)
+    for row, number in zip(values, split.labels("automaton").tolist(), strict=True):
+        strings = [torch.tensor([int(symbol) for symbol in string]) for string in SHORT_STRINGS]
+        assert row.tolist() == [float(automaton_of(number).answers(string)[-1]) for string in strings]
+    assert 0 < values.mean() < 1 and TARGETS["automata"]["task_trained"].from_step == 500
+
+
+def test_the_emulator_reads_the_first_symbol_where_it_says_something():
+    inputs = torch.eye(4)[torch.tensor([[[0, 1, 2], [3, 1, 2]]])]
+    embeddings = torch.ones(1, 3)
+    for reads_first in (True, False):
+        outputs = Emulator(4, 2, 3, hidden=8, layers=1, reads_first=reads_first)(embeddings, inputs)
+        assert torch.equal(outputs[0, 0], outputs[0, 1]) != reads_first
+
+
+def test_clones_are_judged_by_right_answers_and_by_agreement(automata, tmp_path, short):
+    data = load_data(automata)
+    run = EmulationRun(data, "statistics", 0, short.settings_of("automata"), tmp_path / "run")
+    fidelity, clones = clone_fidelity(run, "test")
+    split = data.splits["test"]
+    behaviour = split.behaviour(torch.arange(len(split)), torch.arange(4).expand(len(split), -1))
+    with torch.no_grad():
+        answers = run.emulator(run.embedder.embed("test", torch.arange(len(split))), behaviour.inputs).argmax(-1)
+    right = (answers == behaviour.classes).double().flatten(1).mean(1)
+    assert np.allclose(clones, right) and fidelity["accuracy"] == pytest.approx(right.mean().item())
+    agreed = (answers == behaviour.log_probs.argmax(-1)).double().mean().item()
+    assert fidelity["agreement"] == pytest.approx(agreed)
+
+
+@pytest.mark.slow
+def test_automata_are_benchmarked_with_table_and_figures(automata, tmp_path, short):
+    data = load_data(automata)
+    for name in ("interactive", "probegen", "data-probes", "dws", "step-and-task-known"):
+        path = run_encoder(data, name, 0, "cpu", tmp_path)
+        result = json.loads(path.read_text())
+        assert 0 < result["emulation"]["test"]["total_variation"] < 1
+    assert result["downstream"].keys()
+    run_control(data, "step only", tmp_path)
+    table = leaderboard(read_results(tmp_path))
+    assert "### automata" in table and "num_states" in table
+    assert draw_results(read_results(tmp_path), tmp_path / "figures")
+
+
+def test_encoders_ask_automata_symbols_and_do_not_begin_with_bos(short):
+    sizes = short.sizes_of("interactive", "automata")
+    assert sizes == {"inputs": "symbols", "hidden": 8, "sequences": 2, "steps": 3}
+    assert "inputs" not in short.sizes_of("interactive", "formal-languages")
+    from rnn_zoos.baselines.encoders.registry import make_encoder
+
+    encoder = make_encoder("interactive", Automata().architecture("lstm", 1, 5), **sizes)
+    assert encoder.questions_form == "symbols" and not encoder.starts_with_bos
+
+
+def test_a_family_of_another_package_is_benchmarked(tmp_path, short, monkeypatch):
+    (tmp_path / "counting.py").write_text(FAMILY)
+    (tmp_path / "counting.yaml").write_text(PRESET.replace("[0, 100, 300]", "[0, 3]"))
+    install(tmp_path, "counting", "counting:Counting")
+    monkeypatch.syspath_prepend(tmp_path)
+    generate_in_process(tmp_path / "zoo", make_plan("counting", str(tmp_path / "counting.yaml")))
+    data = load_data(tmp_path / "zoo")
+    result = json.loads(run_encoder(data, "interactive", 0, "cpu", tmp_path / "out").read_text())
+    assert result["sizes"] == {"inputs": "numbers", "hidden": 8, "sequences": 2, "steps": 3}
+    assert "### counting" in leaderboard(read_results(tmp_path / "out"))
+
+
+def test_a_family_that_does_not_say_what_to_imitate_is_named(automata, monkeypatch):
+    monkeypatch.setattr(Automata, "benchmark", None)
+    with pytest.raises(FormatError, match="The family automata has no `benchmark`"):
+        load_data(automata).splits["test"].behaviour(torch.tensor([0]), torch.tensor([[0]]))
