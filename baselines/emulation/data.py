@@ -91,9 +91,7 @@ class SplitData:
         stored = {name: array[rows[:, None].numpy(), sequences.numpy()] for name, array in self._stored.items()}
         read = {name: torch.from_numpy(array) for name, array in self._decode(stored, rows).items()}
         numbers = rows.numpy()
-        found = self._benchmark.behaviour(read, lambda name: self.labels(name)[numbers])
-        tensors = {name: None if tensor is None else tensor.to(self.device) for name, tensor in vars(found).items()}
-        return Behaviour(**tensors)
+        return self._benchmark.behaviour(read, lambda name: self.labels(name)[numbers]).to(self.device)
 
     @cached_property
     def _benchmark(self) -> Benchmark:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 from types import MappingProxyType
 from typing import Any
@@ -107,5 +108,5 @@ AUTOMATA = Benchmark(
     ),
     "symbols",
     AUTOMATON_LENGTH,
-    derived={f"answer_{string}": lambda labels, string=string: _answer(string, labels) for string in SHORT_STRINGS},
+    derived={f"answer_{string}": partial(_answer, string) for string in SHORT_STRINGS},
 )

@@ -36,6 +36,11 @@ class Behaviour:
     unpadded: Tensor
     classes: Tensor | None
 
+    def to(self, device: str) -> Behaviour:
+        """Return the same on a device."""
+        classes = None if self.classes is None else self.classes.to(device)
+        return Behaviour(self.inputs.to(device), self.log_probs.to(device), self.unpadded.to(device), classes)
+
 
 @dataclass(frozen=True)
 class TargetColumns:
