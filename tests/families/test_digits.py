@@ -131,7 +131,7 @@ def test_an_unreachable_hub_is_explained():
         load_digits("hub")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_hubs_copy_and_the_idx_files_give_the_same_digits(mnist, arrays, monkeypatch):
     """Tests cannot reach the Hub: a data set of PNG images like the Hub's is made here and decoded by `datasets`."""
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})

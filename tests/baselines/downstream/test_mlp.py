@@ -27,7 +27,7 @@ def test_training_stops_when_other_tasks_are_predicted_worse():
     assert ((known - labels) ** 2).mean() < 0.1 < 0.4 < ((stopped - labels) ** 2).mean()
 
 
-@pytest.mark.parametrize("classes", [True, False])
+@pytest.mark.parametrize("classes", [pytest.param(True, marks=pytest.mark.long), False])
 def test_the_weights_of_the_best_epoch_are_kept_and_seeds_decide_everything(classes, monkeypatch):
     random = np.random.default_rng(0)
     features, tasks = random.normal(size=(300, 3)), np.repeat(np.arange(30), 10)

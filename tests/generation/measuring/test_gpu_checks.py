@@ -41,6 +41,7 @@ def test_units_have_different_names():
     assert len({unit.name for unit in units}) == len(units) == 12
 
 
+@pytest.mark.long
 def test_speed_and_profile_have_rows_for_every_method():
     speed = rows_of(measure_speed(STACKED, FAMILIES, (1, 2), seconds=0))
     shares = rows_of(profile(STACKED, FAMILIES, 1, updates=2))

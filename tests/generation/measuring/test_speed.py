@@ -25,6 +25,7 @@ from rnn_zoos.machine import commit, describe_machine, update_flop
 from rnn_zoos.networks.architecture import Architecture
 
 
+@pytest.mark.long
 def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
     monkeypatch.setattr(trainer_speed, "available_cores", lambda: 1)
     monkeypatch.setattr(trainer_speed, "_MATMUL", 64)

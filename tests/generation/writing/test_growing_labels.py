@@ -131,7 +131,7 @@ def test_of_the_same_runs_those_with_more_labels_are_merged(reverse, zoo, update
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", [None, "stacked"])
+@pytest.mark.parametrize("backend", [None, pytest.param("stacked", marks=pytest.mark.long)])
 def test_an_old_zoo_is_verified_by_the_labels_that_it_has(backend, zoo, tmp_path):
     """The verifying workers measure more labels than the zoo has."""
     out = remove_labels(shutil.copytree(zoo(NAME), tmp_path / "zoo"), "count_accuracy", "loss")

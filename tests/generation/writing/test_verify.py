@@ -35,8 +35,7 @@ def change_weights(out, step_row):
     replace_file(out, f"shards/{file}", tensor_bytes(tensors, {})[0])
 
 
-@pytest.mark.parametrize("backend", [None, "stacked"])
-@pytest.mark.parametrize(("place", "step"), [(0, 0), (2, 11)])
+@pytest.mark.parametrize(("place", "step", "backend"), [(0, 0, None), (2, 11, "stacked")])
 def test_weights_of_another_run_are_found(place, step, backend, zoo, tmp_path):
     """With the backend of the zoo every change; with another one initial weights, and weights without their labels."""
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
