@@ -27,7 +27,7 @@ _MATMUL = 2048  # size of the multiplied matrices
 
 
 def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> dict[str, Any]:
-    """Return the machine and, for both zoos, medians for every training method.
+    """Return the machine and, for every zoo, medians for every training method.
 
     The methods are named in the column `way`:
 

@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _work(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from rnn_zoos.baselines.benchmark.on_device import PAPER_ENCODERS
     from rnn_zoos.cli.gpu_day import GpuDay, read_sizes
-    from rnn_zoos.families.registry import ZOOS
     from rnn_zoos.generation.measuring.gpu_work import Clock, State, work_through
+    from rnn_zoos.generation.measuring.gpu_zoos import PAPER
 
     options.encoder = options.encoder or list(PAPER_ENCODERS)
-    options.zoo = options.zoo or list(ZOOS)
+    options.zoo = options.zoo or list(PAPER)
     options.methods = [name.strip() for name in options.methods.split(",")] if options.methods else []
     options.methods = options.methods or (["stacked"] if options.device == "cpu" else [])
     clock = Clock(60 * options.minutes)

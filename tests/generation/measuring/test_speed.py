@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import ROOT, ZOOS
+from conftest import ALL_ZOOS, ROOT
 
 from rnn_zoos import machine
 from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
@@ -36,9 +36,9 @@ def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
     measured = measure_generation(["loop", "stacked"], 2, 1)
     methods = ["matmul", "bare", "bare, one process a core", "1 of loop", "loop", "stacked, 3 runs at once"]
     assert [(row["zoo"], row["way"]) for row in measured["results"]] == [
-        (zoo, method) for zoo in ZOOS for method in methods
+        (zoo, method) for zoo in ALL_ZOOS for method in methods
     ]
-    for zoo in ZOOS:
+    for zoo in ALL_ZOOS:
         rows = {row["way"]: row for row in measured["results"] if row["zoo"] == zoo}
         for row in rows.values():
             assert row["of matmul"] == pytest.approx(row["updates/s"] / rows["matmul"]["updates/s"])
