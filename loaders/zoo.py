@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError, UnknownNameError
-from rnn_zoos.families.family import SPLITS, Column
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import SPLITS
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import DIGITS

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rnn_zoos.families.family import Column
+from rnn_zoos.families.columns import Column
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.loaders.zoo import PLACE, Zoo

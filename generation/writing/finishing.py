@@ -12,7 +12,8 @@ import pyarrow as pa
 import safetensors.numpy
 import torch
 
-from rnn_zoos.families.family import SPLITS, Column
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import PIXELS, SIDE
 from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index

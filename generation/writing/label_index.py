@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rnn_zoos.families.family import SPLITS, Column
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import SPLITS
 from rnn_zoos.format.columns import columns_of, known_columns, with_labels
 from rnn_zoos.format.index import index_schema, read_index, write_index
 from rnn_zoos.format.manifest import Manifest, index_path

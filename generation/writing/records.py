@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.families.family import Column, TaskFamily
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.format.files import FileEntry
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 

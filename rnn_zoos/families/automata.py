@@ -19,7 +19,8 @@ from torch import Tensor
 
 from rnn_zoos.families import automata_labels, behaviours
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, num_states_of, random_strings
-from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.named_automata import NAMED, automaton_of, number_of_language

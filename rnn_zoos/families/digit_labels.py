@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnn_zoos.families.calibration import calibration_error
+from rnn_zoos.families.columns import Column
 from rnn_zoos.families.digit_inputs import MICRODEGREES, digit_measure, tile_inputs
-from rnn_zoos.families.family import Column
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.rotation import rotation_table
 

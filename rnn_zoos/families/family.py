@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column
 from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -34,45 +35,6 @@ SPLITS = ("train", "validation", "test", "ood")
 """In the order of the shards. validation and test: unseen tasks of the same kind; ood: tasks of another kind."""
 
 _SPLIT_SALT = 291  # the first that divides the 191 languages outside ood into 153 / 19 / 19
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the index: the name of its Arrow type, its meaning, and its unit."""
-
-    dtype: str
-    description: str
-    unit: str = ""
-
-
-PLAN_COLUMNS: Mapping[str, Column] = MappingProxyType(
-    {
-        "run": Column("int32", "number of the training run; all snapshots of a run share it"),
-        "step": Column("int32", "number of updates done; 0 is the untouched initialisation", "updates"),
-        "split": Column("string", "train, validation, test or ood; a function of the task alone"),
-        "task": Column("string", "name of the task"),
-        "weight_decay": Column("float32", "weight decay of AdamW"),
-        "diverged": Column("bool", "the run met a non-finite loss or weight later on; this snapshot is finite"),
-    }
-)
-"""The first columns of every index: what the plan of a zoo decides."""
-
-PLACE_COLUMNS: Mapping[str, Column] = MappingProxyType(
-    {
-        "shard": Column("int32", "number of the shard, within the split, that holds the weights"),
-        "row": Column("int32", "row of the weights and rollouts in that shard"),
-    }
-)
-"""The last columns of every index: where the tensors of a snapshot are."""
-
-ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
-    {
-        "original_run": Column("int32", "number of the run in the source; runs of its parts may share it"),
-        "original_row": Column("int32", "row of the snapshot in the source's arrays, its parts one after the other"),
-        "original_step": Column("int32", "step as the source counts; step s of the paper's code is after s+1 updates"),
-    }
-)
-"""Additional columns of an imported zoo: where a snapshot comes from."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.families import behaviours
-from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.language_labels import LANGUAGE_LABELS, LONG_N

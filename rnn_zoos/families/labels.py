@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_zoos.families.family import Column, Measurement, TaskFamily
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.model import RecurrentNetwork
 
 _FRACTIONS = {"accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy"}

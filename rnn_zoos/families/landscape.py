@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.families.family import Column, TaskFamily
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import Label, Snapshot
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights

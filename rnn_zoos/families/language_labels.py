@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from rnn_zoos.families.calibration import calibration_error
-from rnn_zoos.families.family import Column, TaskFamily
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.language_strings import (
     BOS,

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families import behaviours
+from rnn_zoos.families.columns import Column
 from rnn_zoos.families.digit_inputs import MICRODEGREES, NUM_CLASSES, digit_measure, tile_inputs
 from rnn_zoos.families.digit_labels import DIGIT_LABELS, TURNS, turned_digits
 from rnn_zoos.families.digits import Digits, load_digits
-from rnn_zoos.families.family import Column, Measurement, TaskFamily, assign_in_blocks, to_half
+from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.family import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column, TaskFamily
+from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column
+from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.format.manifest import MANIFEST, Manifest
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.family import Column
+from rnn_zoos.families.columns import Column
 from rnn_zoos.format.files import FileEntry, read_error, write_atomically
 from rnn_zoos.format.pages import decoded_bytes, open_parquet
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import ALL_ZOOS, ROOT, ZOOS
 
-from rnn_zoos.families.family import ORIGIN_COLUMNS
+from rnn_zoos.families.columns import ORIGIN_COLUMNS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation.presets import load_preset
 from rnn_zoos.networks.architecture import GATES, Architecture

@@ -12,7 +12,7 @@ from rnn_zoos import Architecture
 from rnn_zoos.baselines import leaderboard, read_results
 from rnn_zoos.baselines.encoders.registry import usable_encoders
 from rnn_zoos.cli.app import app
-from rnn_zoos.families.family import PLAN_COLUMNS
+from rnn_zoos.families.columns import PLAN_COLUMNS
 from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation import load_preset, preset_names

@@ -6,7 +6,7 @@ import pytest
 import torch
 from old_zoos import LabelledLanguages
 
-from rnn_zoos.families.family import Column
+from rnn_zoos.families.columns import Column
 from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
 from rnn_zoos.families.labels import Label, Snapshot, is_fraction, measure, measure_labels
 from rnn_zoos.networks.architecture import Architecture

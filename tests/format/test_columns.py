@@ -10,7 +10,7 @@ from damage import edit_index, edit_manifest, replace_index
 from old_zoos import LabelledLanguages, remove_labels
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.family import PLACE_COLUMNS, PLAN_COLUMNS, Column
+from rnn_zoos.families.columns import PLACE_COLUMNS, PLAN_COLUMNS, Column
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo

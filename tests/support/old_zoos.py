@@ -9,7 +9,7 @@ from typing import Generic
 
 from damage import edit_manifest, replace_index
 
-from rnn_zoos.families.family import Column
+from rnn_zoos.families.columns import Column
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.labels import Label, Snapshot
 from rnn_zoos.format.index import read_index

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.families.family import Column, Measurement, TaskFamily
+from rnn_zoos.families.columns import Column
+from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.generation.presets import Settings
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.model import RecurrentNetwork
