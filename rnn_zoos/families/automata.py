@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnn_zoos.errors import PresetError
 from rnn_zoos.families import automata_labels, behaviours
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, num_states_of, random_strings
 from rnn_zoos.families.columns import Column
@@ -206,7 +207,9 @@ class Automata(TaskFamily):
         )
 
     def check_evaluation(self, evaluation: AutomataEvaluation) -> None:
-        """Accept any sizes: the number of strings is unlimited."""
+        """Raise PresetError if there are too few traced strings: half of them are for fitting, half for measuring."""
+        if evaluation.traced_strings < 2:
+            raise PresetError(f"evaluation.traced_strings is {evaluation.traced_strings}; expected 2 or more.")
 
     @torch.no_grad()
     def evaluate(

@@ -25,13 +25,18 @@ _CLUSTERING_STEPS = 10
 
 @torch.no_grad()
 def hard_accuracy(_family: Automata, of: Snapshot) -> float:
-    """Return the fraction of right answers at the end of pairs of strings, of which the automaton accepts one each."""
+    """Return the fraction of right answers at the end of pairs of strings, of which the automaton accepts one each.
+
+    It is 0.5, as without knowledge, if no such pair was found: where no single symbol matters, only the length.
+    """
     automaton = automaton_of(of.task)
     words = of.evaluation.hard_pairs * (LENGTH + 1)
     bits = random_bits(of.seed, [of.run], Purpose.FURTHER_LABELS, [_HARD], words)
     accepted, rejected = hard_pairs(automaton, to_uniform(bits).view(-1, LENGTH + 1))
+    if not len(accepted):
+        return 0.5
     says_yes = [of.network(one_hot(some, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for some in (accepted, rejected)]
-    return float(says_yes[0].float().mean() + 1 - says_yes[1].float().mean()) / 2
+    return float(says_yes[0].double().mean() + 1 - says_yes[1].double().mean()) / 2
 
 
 def hard_pairs(automaton: Automaton, uniforms: Tensor) -> tuple[Tensor, Tensor]:

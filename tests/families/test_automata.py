@@ -2,13 +2,14 @@
 
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import PresetError, UnknownNameError
 from rnn_zoos.families.automata import Automata, AutomataEvaluation
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, minimise, num_states_of, num_symbols_of, random_strings
 from rnn_zoos.families.named_automata import NAMED, automaton_of, number_of_language
@@ -163,6 +164,11 @@ def test_labels_and_rollouts_are_those_of_running_string_by_string(task, monkeyp
         assert torch.allclose(log_probs.float(), logits(string).log_softmax(-1), atol=2e-3)
     later = FAMILY.evaluate(network, 1, 2, task, 51, SIZES)
     assert later.labels != measured.labels and torch.equal(later.rollouts["sequences"], measured.rollouts["sequences"])
+
+
+def test_one_traced_string_is_too_few():
+    with pytest.raises(PresetError, match="traced_strings is 1; expected 2 or more"):
+        FAMILY.check_evaluation(replace(SIZES, traced_strings=1))
 
 
 def test_impossible_rollouts_are_found():

@@ -96,6 +96,14 @@ def test_strings_are_shorter_where_no_string_of_40_symbols_is_accepted():
     assert accepted.shape == (9, 39) and not accepted.any() and (rejected.sum(1) == 1).all()
 
 
+def test_where_only_the_length_matters_there_are_no_hard_pairs(monkeypatch):
+    even = Automaton(((1, 1), (0, 0)), (True, False))
+    accepted, rejected = hard_pairs(even, torch.rand(9, 41, generator=torch.Generator().manual_seed(1)))
+    assert len(accepted) == len(rejected) == 0
+    monkeypatch.setattr("rnn_zoos.families.automata_labels.automaton_of", lambda number: even)
+    assert hard_accuracy(Automata(), snapshot(1234)) == 0.5
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_network_that_knows_its_automaton_has_labels_of_one(number):
     for measure in (hard_accuracy, state_accuracy, extracted_agreement):
