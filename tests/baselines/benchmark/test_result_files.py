@@ -36,7 +36,7 @@ PROBLEMS = {
     "Missing keys: queries.": lambda result: result.pop("queries"),
     "Missing keys: end_to_end.": lambda result: result.pop("end_to_end"),
     "Not a result of format 2.": lambda result: result.update(format=1),
-    "Unknown zoo 'birds'; known: formal-languages, sequential-mnist.": lambda result: result["zoo"].update(
+    "Unknown zoo 'birds'; known: formal-languages, sequential-mnist, automata.": lambda result: result["zoo"].update(
         name="birds"
     ),
     "Unknown zoo (missing); known:": lambda result: result["zoo"].pop("name"),
