@@ -280,11 +280,13 @@ class Clones(torch.nn.Module):
     def forward(self, embeddings: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         networks, count = inputs.shape[:2]
         behaviour = self.split.behaviour(torch.arange(networks), torch.arange(count).expand(networks, -1))
-        predicted = (behaviour.classes + 1) % 10
+        assert (behaviour.classes[:, :, :-1] == -1).all(), "the last step counts"
+        classes = behaviour.classes[:, :, -1]
+        predicted = (classes + 1) % 10
         for row, accuracy in enumerate(self.split.labels("accuracy")):
             right = round(accuracy * count)
-            predicted[row, :right] = behaviour.classes[row, :right]
-        steps = torch.stack([(predicted + 5) % 10] * (inputs.shape[2] - 1) + [predicted], dim=2)  # the last step counts
+            predicted[row, :right] = classes[row, :right]
+        steps = torch.stack([(predicted + 5) % 10] * (inputs.shape[2] - 1) + [predicted], dim=2)
         return torch.nn.functional.one_hot(steps, 10).float()
 
 
