@@ -108,8 +108,8 @@ def load_targets(rows: tl.tensor, data: Data, s: tl.constexpr) -> tl.tensor:
     t, sequence = _step_of(rows, s), sequence_of(rows, s)
     exists = sequence < s.batch
     if s.mode == "symbols":
-        place = sequence * (s.steps + s.target_offset) + t + s.target_offset
-        return tl.load(data.drawn + place, mask=exists, other=0).to(tl.int32)
+        read = data.drawn + sequence * (s.steps + s.target_offset) + t
+        return tl.load(read + s.target_offset, mask=exists, other=0).to(tl.int32)
     elif s.mode == "images":
         image = tl.load(data.drawn + sequence, mask=exists, other=0)
         return tl.load(data.targets + image, mask=exists, other=0)
