@@ -114,7 +114,7 @@ def draw(measured: dict, path: Path) -> None:
     for axes in (memory, handles):
         axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
         axes.grid(alpha=0.3)
-    handles.legend()
+    handles.legend(loc="center right", bbox_to_anchor=(1, 0.38), ncols=2)
     handles.set_xlabel("minutes")
     memory.set_title(f"One process, {measured['zoos']} generations, {measured['kills']} workers killed")
     figure.savefig(path, dpi=120)
