@@ -25,7 +25,7 @@ from rnn_zoos.randomness import Purpose, random_bits
 
 SEQUENCES = 32
 """Sequences of the batch."""
-DIRECTIONS = 8
+DIRECTIONS = 4
 """Directions of the subspace in which the largest eigenvalue is searched, and further ones for the trace."""
 _LATE = 2**30  # number of an update that no training reaches
 _STEP = 1e-3  # how far weights are moved: farther, the gradient curves; less, float32 rounds
