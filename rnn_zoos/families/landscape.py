@@ -29,6 +29,7 @@ DIRECTIONS = 4
 """Directions of the subspace in which the largest eigenvalue is searched, and further ones for the trace."""
 _LATE = 2**30  # number of an update that no training reaches
 _STEP = 1e-3  # how far weights are moved: farther, the gradient curves; less, float32 rounds
+_PARAMETERS_AT_ONCE = 2**22  # of networks that run together; their activations take many times this
 _COUNTER = 2  # of Purpose.FURTHER_LABELS; those below are labels of `automata`
 
 Gradients = Callable[[Tensor], Tensor]
@@ -56,6 +57,9 @@ def stacked_gradients(architecture: Architecture, weights: Tensor, inputs: Tenso
     Returns:
         The gradients of the mean over all steps of all sequences, [M, P].
     """
+    if len(weights) > (at_once := max(1, _PARAMETERS_AT_ONCE // weights.shape[1])):
+        parts = [stacked_gradients(architecture, some, inputs, targets) for some in weights.split(at_once)]
+        return torch.cat(parts)
     parameters = weights.detach().requires_grad_()
     with torch.enable_grad():
         # native=False: a zoo has the same bits with and without the native code.

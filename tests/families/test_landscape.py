@@ -69,7 +69,7 @@ def test_the_trace_is_exact_on_average_with_few_directions(batch):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_stacks_and_of_the_native_code_are_those_of_autograd(batch, cell):
+def test_gradients_of_stacks_and_of_the_native_code_are_those_of_autograd(batch, cell, monkeypatch):
     architecture = Architecture(cell, 2, 3, 9, 5)
     some = torch.stack([weights_of(architecture, 1.5, run) for run in range(3)])
     for number, gradients in enumerate(stacked_gradients(architecture, some, *batch)):
@@ -77,6 +77,8 @@ def test_gradients_of_stacks_and_of_the_native_code_are_those_of_autograd(batch,
         F.cross_entropy(network(batch[0]).flatten(0, 1), batch[1].flatten()).backward()
         expected = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
         assert torch.allclose(gradients, expected, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(module, "_PARAMETERS_AT_ONCE", 2 * architecture.num_parameters)
+    assert torch.allclose(stacked_gradients(architecture, some, *batch)[2], gradients, rtol=1e-5, atol=1e-7)
     native = NativeNetwork(architecture).loss_gradients(some, *batch)
     assert torch.allclose(native, stacked_gradients(architecture, some, *batch), rtol=1e-4, atol=1e-6)
 

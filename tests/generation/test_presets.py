@@ -8,7 +8,6 @@ from rnn_zoos.families.registry import ZOOS, task_family
 from rnn_zoos.generation.presets import load_preset, preset_names
 from rnn_zoos.generation.trainers.trainer import learning_rate
 
-
 OF_THE_PAPER = ("formal-languages", "sequential-mnist")
 
 
