@@ -33,6 +33,8 @@ torch.set_num_threads(1)  # as in a worker
 """
 MAKE = """
 from conftest import generate_in_process
+from rnn_zoos.families.formal_languages import FormalLanguages
+FormalLanguages.further_labels = {}  # those of 30 such networks take minutes
 from rnn_zoos.generation.plan import make_plan
 generate_in_process(Path("zoo"), make_plan("formal-languages", "large.yaml"))
 """
@@ -45,6 +47,18 @@ USES = {
 }
 
 
+MEASURE = """
+from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.labels import Snapshot
+from rnn_zoos.families.landscape import landscape
+from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
+family = FormalLanguages()
+architecture = family.architecture("lstm", 2, 290)
+network = RecurrentNetwork(architecture, initial_weights(architecture, 0, 0))
+assert landscape(family, Snapshot(network, 0, 0, 101, 0, None))["gradient_norm"] > 0
+"""
+
+
 def peak_of(script: str, folder: Path) -> float:
     """Return the largest resident memory in MB of a process that runs a script in a folder."""
     paths = [str(Path(__file__).parents[2])]
@@ -52,6 +66,11 @@ def peak_of(script: str, folder: Path) -> float:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return float(done.stdout.split()[-1])
+
+
+@pytest.mark.slow
+def test_the_landscape_of_a_million_parameters_is_measured_in_less_than_two_gigabytes(tmp_path):
+    assert peak_of(MEASURE, tmp_path) < LIMIT
 
 
 @pytest.mark.slow
