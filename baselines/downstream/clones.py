@@ -10,6 +10,7 @@ from rnn_zoos.baselines.downstream.measures import kendall_tau
 from rnn_zoos.baselines.emulation.data import SplitData
 from rnn_zoos.baselines.emulation.embedding import chunks
 from rnn_zoos.baselines.emulation.training import EmulationRun
+from rnn_zoos.errors import FormatError
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.language_strings import LENGTH, judge
 from rnn_zoos.format.files import Array
@@ -67,7 +68,11 @@ def _answer_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Ten
     data = run.data.splits[split]
     count = min(run.settings.evaluated_sequences, data.num_rollouts)
     behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-    assert behaviour.classes is not None, "only strings that networks write have none"
+    if behaviour.classes is None or not (behaviour.classes >= 0).any():
+        raise FormatError(
+            f"The rollouts of this {run.data.zoo.manifest.zoo} zoo have no right answers, which clones are judged by. "
+            "Use a zoo that has them, such as one that was not imported."
+        )
     counted = behaviour.classes >= 0
     answers = run.emulator(run.embedder.embed(split, rows), behaviour.inputs).argmax(dim=-1)
     right = (answers == behaviour.classes) & counted

@@ -17,19 +17,13 @@ from torch import Tensor
 from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
 from rnn_zoos.families.automaton import SYMBOLS
 from rnn_zoos.families.benchmark import SHARED_TARGETS, Behaviour, Benchmark, Labels, TargetColumns
-from rnn_zoos.families.language_strings import EOS, LENGTH, LETTERS, one_hot_inputs
+from rnn_zoos.families.language_strings import LENGTH, LETTERS, before_padding, one_hot_inputs
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.families.rotation import NUM_TILES
 from rnn_zoos.families.sampler import one_hot
 
 SHORT_STRINGS = tuple("".join(bits) for length in (1, 2, 3) for bits in product("01", repeat=length))
 """The strings whose answers are the target `task` of automata."""
-
-
-def before_padding(sequences: Tensor) -> Tensor:
-    """Return for strings [..., T+1] which steps have not read EOS yet, bool [..., T]."""
-    ended: Tensor = (sequences[..., :-1] == EOS).cumsum(dim=-1) > 0
-    return ~ended
 
 
 def _written_strings(rollouts: Mapping[str, Tensor], _labels: Labels) -> Behaviour:

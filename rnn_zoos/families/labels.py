@@ -14,7 +14,10 @@ from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.model import RecurrentNetwork
 
-_FRACTIONS = {"accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy"}
+_FRACTIONS = {
+    *("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy"),
+    *("accuracy_80", "accuracy_160"),
+}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from rnn_zoos.families.language_strings import (
     EOS,
     MAX_N,
     Offsets,
+    before_padding,
     one_hot_inputs,
     task_offsets,
     training_strings,
@@ -67,7 +68,7 @@ def next_symbol_calibration(_family: TaskFamily, of: Snapshot) -> float:
     """Return the calibration error of next symbols on all training strings, up to and with EOS."""
     strings = training_strings(task_offsets(of.task))
     targets = strings[:, 1:].long()
-    unpadded = (strings[:, :-1] == EOS).cumsum(dim=-1) == 0
+    unpadded = before_padding(strings)
     return calibration_error(of.network(one_hot_inputs(strings))[unpadded], targets[unpadded])
 
 

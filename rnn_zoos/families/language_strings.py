@@ -61,6 +61,12 @@ def one_hot_inputs(sequences: Tensor) -> Tensor:
     return one_hot(sequences[..., :-1], NUM_SYMBOLS)
 
 
+def before_padding(sequences: Tensor) -> Tensor:
+    """Return for strings [..., T+1] which steps have not read EOS yet, bool [..., T]."""
+    ended: Tensor = (sequences[..., :-1] == EOS).cumsum(dim=-1) > 0
+    return ~ended
+
+
 def as_text(sequence: Tensor) -> str:
     """Return a sequence [T] as text: the letters before the first EOS.
 

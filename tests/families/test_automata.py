@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from rnn_zoos.errors import PresetError, UnknownNameError
 from rnn_zoos.families.automata import Automata, AutomataEvaluation
 from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, minimise, num_states_of, num_symbols_of, random_strings
+from rnn_zoos.families.labels import is_fraction
 from rnn_zoos.families.named_automata import NAMED, automaton_of, number_of_language
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
@@ -169,6 +170,11 @@ def test_labels_and_rollouts_are_those_of_running_string_by_string(task, monkeyp
 def test_one_traced_string_is_too_few():
     with pytest.raises(PresetError, match="traced_strings is 1; expected 2 or more"):
         FAMILY.check_evaluation(replace(SIZES, traced_strings=1))
+
+
+def test_all_labels_that_are_fractions_count_as_such():
+    fractions = {name for name in FAMILY.labels if is_fraction(FAMILY, name)}
+    assert fractions == FAMILY.counted(SIZES).keys()
 
 
 def test_impossible_rollouts_are_found():

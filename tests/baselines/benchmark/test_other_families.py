@@ -95,6 +95,16 @@ def test_clones_are_judged_by_right_answers_and_by_agreement(automata, tmp_path,
     assert fidelity["agreement"] == pytest.approx(agreed)
 
 
+def test_clones_without_right_answers_are_refused(automata, tmp_path, short, monkeypatch):
+    run = EmulationRun(load_data(automata), "statistics", 0, short.settings_of("automata"), tmp_path / "run")
+    behaviour = run.data.splits["test"].behaviour
+    for classes in (None, torch.full((1, 1, 1), -1)):
+        changed = lambda *rows, classes=classes: replace(behaviour(*rows), classes=classes)  # noqa: E731
+        monkeypatch.setattr(run.data.splits["test"], "behaviour", changed)
+        with pytest.raises(FormatError, match="of this automata zoo have no right answers"):
+            clone_fidelity(run, "test")
+
+
 @pytest.mark.slow
 def test_automata_are_benchmarked_with_table_and_figures(automata, tmp_path, short):
     data = load_data(automata)

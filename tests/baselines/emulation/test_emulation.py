@@ -23,8 +23,7 @@ from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
-from rnn_zoos.families.behaviours import before_padding
-from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, training_strings
+from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, before_padding, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import bias_differences
