@@ -7,20 +7,22 @@ with the plan of fewer, so that a zoo can be extended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rnn_zoos.errors import FormatError
+from rnn_zoos.families.columns import Column, architecture_values, zoo_columns
 from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
+from rnn_zoos.families.run_table import RUN_FIELDS, Table, run_table, varied_values
 from rnn_zoos.format.manifest import Manifest, shard_path
 from rnn_zoos.generation.presets import Settings, check_settings, load_preset
-from rnn_zoos.generation.trainers.run_table import run_table
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.architecture import Architecture
 
@@ -29,17 +31,22 @@ from rnn_zoos.networks.architecture import Architecture
 class ShardPlan:
     """The unit of work: the runs of one shard, which is number `number` of the `count` shards of its split.
 
-    The runs are records of `table`, a view of the table of all runs, so that a plan of a million runs takes little
-    memory.
+    They have one architecture. They are records of `table`, a view of the table of all runs, so that a plan of a
+    million runs takes little memory.
     """
 
     split: str
     number: int
     count: int
-    table: npt.NDArray[np.void]
+    table: Table
 
     def __str__(self) -> str:
         return f"shard {self.name}"
+
+    @property
+    def architecture(self) -> int:
+        """The number of the architecture of its runs."""
+        return int(self.table["architecture"][0])
 
     @property
     def name(self) -> str:
@@ -55,6 +62,11 @@ class ShardPlan:
         """The runs, in order."""
         return tuple(Run(*row) for row in self.table.tolist())
 
+    def total_updates(self, settings: Settings) -> int:
+        """Return the number of updates of all runs together."""
+        own = self.table["num_updates"]
+        return int(np.where(own == 0, settings.num_updates, own).sum())
+
     @property
     def run_numbers(self) -> list[int]:
         """The numbers of the runs, ascending."""
@@ -62,20 +74,20 @@ class ShardPlan:
 
 
 class Shards(Sequence[ShardPlan]):
-    """All shards of a plan, in order. A `ShardPlan` is created only when it is accessed."""
+    """All shards of a plan, in order. A `ShardPlan` is created only when it is accessed.
 
-    def __init__(self, tables: Mapping[str, npt.NDArray[np.void]], runs_per_shard: int) -> None:
-        self._tables, self._runs_per_shard = tables, runs_per_shard
-        self._positions = [(split, number) for split, table in tables.items() for number in range(self._count(table))]
+    A shard holds the next `runs_per_shard` runs of one architecture of its split. The shards of a split are numbered by
+    their first runs, so that a longer plan adds runs to the last shards, and shards to the end.
+    """
 
-    def _count(self, table: npt.NDArray[np.void]) -> int:
-        """Return the number of shards of a split from the table of its runs."""
-        return -(-len(table) // self._runs_per_shard)
+    def __init__(self, tables: Mapping[str, Table], runs_per_shard: int) -> None:
+        self._splits = {split: _by_shard(table, runs_per_shard) for split, table in tables.items()}
+        self._positions = [(split, number) for split, count in self.counts.items() for number in range(count)]
 
     @cached_property
     def counts(self) -> dict[str, int]:
         """The number of shards of each split."""
-        return {split: self._count(table) for split, table in self._tables.items()}
+        return {split: len(starts) - 1 for split, (_, starts) in self._splits.items()}
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -88,9 +100,25 @@ class Shards(Sequence[ShardPlan]):
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         split, number = self._positions[index]
-        table = self._tables[split]
-        own = table[number * self._runs_per_shard : (number + 1) * self._runs_per_shard]
-        return ShardPlan(split, number, self._count(table), own)
+        table, starts = self._splits[split]
+        return ShardPlan(split, number, self.counts[split], table[starts[number] : starts[number + 1]])
+
+
+def _by_shard(table: Table, runs_per_shard: int) -> tuple[Table, npt.NDArray[np.int64]]:
+    """Return the runs of a split, one shard after the other, and where each shard begins and the last one ends."""
+    if not len(table):
+        return table, np.zeros(1, np.int64)
+    earlier = np.empty(len(table), np.int64)  # runs of the same architecture before each
+    for architecture in np.unique(table["architecture"]):
+        own = table["architecture"] == architecture
+        earlier[own] = np.arange(own.sum())
+    shards = np.stack([table["architecture"], earlier // runs_per_shard], axis=1)
+    _, first, number = np.unique(shards, axis=0, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    of_run = rank[number.reshape(-1)]
+    order = np.argsort(of_run, kind="stable")
+    return table[order], np.searchsorted(of_run[order], np.arange(len(first) + 1))
 
 
 @dataclass(frozen=True)
@@ -125,13 +153,37 @@ class Plan:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of every network."""
+        """The architecture of every network. Raises PresetError if there are several."""
         return self.settings.architecture(self.family)
 
     @cached_property
-    def _table(self) -> tuple[npt.NDArray[np.void], npt.NDArray[np.str_]]:
-        """Number, task and weight decay of every run, and its split: two arrays with one entry per run."""
-        return run_table(self.family, self.settings)
+    def architectures(self) -> tuple[Architecture, ...]:
+        """The architectures of the networks, by the numbers that runs and shards have."""
+        return self.settings.all_architectures(self.family)
+
+    @cached_property
+    def _table(self) -> tuple[Table, npt.NDArray[np.str_]]:
+        """The runs (`RUN_FIELDS`), and the split of each: two arrays with one entry per run."""
+        table = run_table(self.family, self.settings.as_data())
+        return table, self.family.splits(torch.from_numpy(table["task"].copy()))
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The columns of the index, in order, if no label is missing."""
+        return zoo_columns(self.family.columns, self.settings.as_data())
+
+    def run_values(self, run: Run) -> dict[str, Any]:
+        """Return what the index says about a run: its number, task, architecture and hyperparameters."""
+        settings = self.settings.as_data()
+        mixed = len(self.architectures) > 1
+        return {
+            "run": run.run,
+            "task": self.family.task_name(run.task),
+            **self.family.task_values(run.task),
+            **(architecture_values(self.architectures[run.architecture]) if mixed else {}),
+            "weight_decay": run.weight_decay,
+            **varied_values(settings, np.array(astuple(run), RUN_FIELDS)),
+        }
 
     def runs(self) -> Iterator[tuple[Run, str]]:
         """Return an iterator over all runs.
@@ -191,18 +243,9 @@ class Plan:
         Yields:
             Run, split, shard, task and hyperparameters of every run, in order of the runs' numbers.
         """
-        num_earlier = dict.fromkeys(SPLITS, 0)
+        names = {number: shard.name for shard in self.shards for number in shard.run_numbers}
         for run, split in self.runs():
-            shard = num_earlier[split] // self.settings.runs_per_shard
-            num_earlier[split] += 1
-            yield {
-                "run": run.run,
-                "split": split,
-                "shard": f"{split}-{shard:05d}",
-                "task": self.family.task_name(run.task),
-                **self.family.task_values(run.task),
-                "weight_decay": run.weight_decay,
-            }
+            yield {"run": run.run, "split": split, "shard": names[run.run], **self.run_values(run)}
 
 
 def make_plan(

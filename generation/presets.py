@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from rnn_zoos.errors import PresetError, UnknownNameError
 from rnn_zoos.families.family import TaskFamily
@@ -22,6 +22,76 @@ SHARD_BYTES = 128 << 20
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Step = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+
+
+Cell = Literal["lstm", "gru", "rnn"]
+
+
+class NetworkSizes(BaseModel):
+    """One of several architectures of a zoo.
+
+    Attributes:
+        cell: as in `Settings`.
+        num_layers: as in `Settings`.
+        hidden_size: as in `Settings`.
+        weight: how many runs have this architecture, relative to the others.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cell: Cell
+    num_layers: Count
+    hidden_size: Count
+    weight: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
+
+
+class LogRange(BaseModel):
+    """Bounds of numbers that are drawn log-uniformly: their logarithms are uniform."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: PositiveNumber
+    high: PositiveNumber
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LogRange:
+        if self.low >= self.high:
+            raise ValueError("low should be less than high")
+        return self
+
+
+def _kind_of_choices(value: object) -> str:
+    return _LIST if isinstance(value, (list, tuple)) else _RANGE
+
+
+_LIST, _RANGE = "list", "range"
+_Range = Annotated[LogRange, Tag(_RANGE)]
+_List = Annotated[tuple[Number, ...], Field(min_length=1), Tag(_LIST)]
+_PositiveList = Annotated[tuple[PositiveNumber, ...], Field(min_length=1), Tag(_LIST)]
+Numbers = Annotated[_Range | _List, Discriminator(_kind_of_choices)]
+PositiveNumbers = Annotated[_Range | _PositiveList, Discriminator(_kind_of_choices)]
+Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
+
+
+class Variation(BaseModel):
+    """What every run of a zoo draws for itself: from a list of values, or log-uniformly between `low` and `high`.
+
+    Attributes:
+        learning_rate: the highest learning rate of the run; the others of the schedule follow in proportion.
+        batch_size: sequences per update.
+        weight_decay: weight decay of AdamW, instead of the list in `Settings`.
+        initial_scale: factor of the initial weights.
+        num_updates: updates of the run; each is one of the zoo's snapshots.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: PositiveNumbers | None = None
+    batch_size: Counts | None = None
+    weight_decay: Numbers | None = None
+    initial_scale: PositiveNumbers | None = None
+    num_updates: Counts | None = None
 
 
 class Settings(BaseModel):
@@ -31,9 +101,10 @@ class Settings(BaseModel):
         seed: the seed of the zoo, from which all random draws follow.
         runs: the number of runs.
         runs_per_shard: the number of runs that are stored in one file; in a preset, its upper bound (`bound_shards`).
-        cell: the cell of the networks, "lstm", "gru" or "rnn".
-        num_layers: the number of recurrent layers.
-        hidden_size: the number of hidden units per layer.
+        cell: the cell of the networks, "lstm", "gru" or "rnn"; None if there are `architectures`.
+        num_layers: the number of recurrent layers; None if there are `architectures`.
+        hidden_size: the number of hidden units per layer; None if there are `architectures`.
+        architectures: two or more architectures, dealt evenly to the runs, instead of the three settings before.
         batch_size: sequences per update.
         snapshots: the steps at which weights are kept, ascending. The last one is the number of updates.
         learning_rate: points update -> rate, between which the rate is linear.
@@ -41,6 +112,7 @@ class Settings(BaseModel):
         evaluation: the sizes of the evaluation of a snapshot, by the names of `LanguageEvaluation` or
             `DigitEvaluation`.
         stratified_tasks: whether tasks are assigned evenly to runs, instead of drawn independently for each.
+        vary: hyperparameters that every run draws for itself.
 
     Example:
         >>> from rnn_zoos.generation import load_preset
@@ -54,15 +126,17 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**64, strict=True)] = 0
     runs: Count
     runs_per_shard: Count
-    cell: Literal["lstm", "gru", "rnn"]
-    num_layers: Count
-    hidden_size: Count
+    cell: Cell | None = None
+    num_layers: Count | None = None
+    hidden_size: Count | None = None
+    architectures: tuple[NetworkSizes, ...] = ()
     batch_size: Count
     snapshots: Annotated[tuple[Step, ...], Field(min_length=1)]
     learning_rate: Annotated[dict[Step, Number], Field(min_length=1)]
     weight_decay: Annotated[tuple[Number, ...], Field(min_length=1)]
     evaluation: dict[str, Count]
     stratified_tasks: Annotated[bool, Field(strict=True)] = False
+    vary: Variation | None = None
 
     @field_validator("snapshots")
     @classmethod
@@ -71,9 +145,29 @@ class Settings(BaseModel):
             raise ValueError("steps should be ascending and different")
         return snapshots
 
+    @model_validator(mode="after")
+    def _one_kind_of_sizes(self) -> Settings:
+        sizes = (self.cell, self.num_layers, self.hidden_size)
+        given = sum(size is not None for size in sizes)
+        if given != (0 if self.architectures else len(sizes)):
+            raise ValueError("give either cell, num_layers and hidden_size, or architectures")
+        kinds = {(member.cell, member.num_layers, member.hidden_size) for member in self.architectures}
+        if (self.architectures and len(kinds) != len(self.architectures)) or len(kinds) == 1:
+            raise ValueError("architectures should be two or more, all different")
+        return self
+
+    @model_validator(mode="after")
+    def _possible_variation(self) -> Settings:
+        vary = self.vary or Variation()
+        if unknown := sorted(set(vary.num_updates or ()) - set(self.snapshots)):
+            raise ValueError(f"vary.num_updates has {unknown}, which are not among the snapshots {self.snapshots}")
+        if vary.learning_rate is not None and not max(self.learning_rate.values()) > 0:
+            raise ValueError("vary.learning_rate needs a schedule with a rate above 0")
+        return self
+
     @property
     def num_updates(self) -> int:
-        """The number of updates of one run."""
+        """The largest number of updates of a run."""
         return self.snapshots[-1]
 
     def as_data(self) -> dict[str, Any]:
@@ -83,10 +177,24 @@ class Settings(BaseModel):
             Name -> value. Settings that version 0.1 did not have are left out if they have the value that was implied
             then, so that manifests of the same zoo stay equal.
         """
-        data = self.model_dump(mode="json")
-        if not self.stratified_tasks:
-            del data["stratified_tasks"]
+        data = self.model_dump(mode="json", exclude_none=True)
+        for name in ("stratified_tasks", "architectures"):
+            if not data[name]:
+                del data[name]
         return data
+
+    def all_architectures(self, family: TaskFamily) -> tuple[Architecture, ...]:
+        """Return the architectures of the zoo.
+
+        Args:
+            family: the task family, which determines the sizes of input and output.
+
+        Returns:
+            One architecture, or those of `architectures` in their order.
+        """
+        if not self.architectures:
+            return (self.architecture(family),)
+        return tuple(family.architecture(own.cell, own.num_layers, own.hidden_size) for own in self.architectures)
 
     def architecture(self, family: TaskFamily) -> Architecture:
         """Return the architecture of all networks of the zoo.
@@ -96,8 +204,29 @@ class Settings(BaseModel):
 
         Returns:
             The architecture, with the cell, layers and hidden units of these settings.
+
+        Raises:
+            PresetError: if there are several.
         """
+        if self.cell is None or self.num_layers is None or self.hidden_size is None:
+            raise PresetError(
+                f"These settings have {len(self.architectures)} architectures, where one is needed. Give cell, "
+                "num_layers and hidden_size instead of architectures."
+            )
         return family.architecture(self.cell, self.num_layers, self.hidden_size)
+
+    def of_architecture(self, number: int) -> Settings:
+        """Return the settings of the runs that have one of the architectures, given by its number."""
+        if not self.architectures:
+            return self
+        sizes = self.architectures[number].model_dump(exclude={"weight"})
+        return self.model_copy(update={**sizes, "architectures": ()})
+
+    def largest(self) -> list[Settings]:
+        """Return the settings of each architecture, with the largest batch, by which memory is estimated."""
+        batch_size = max((self.vary and self.vary.batch_size) or (self.batch_size,))
+        own = [self.of_architecture(number) for number in range(max(1, len(self.architectures)))]
+        return [settings.model_copy(update={"batch_size": batch_size}) for settings in own]
 
     def evaluation_sizes(self, family: TaskFamily) -> Any:  # noqa: ANN401 - the family's own dataclass
         """Return `evaluation` as the dataclass of the family.
@@ -178,7 +307,8 @@ def bound_shards(settings: Settings, family: TaskFamily) -> Settings:
 
 def max_runs_per_shard(settings: Settings, family: TaskFamily) -> int:
     """Return how many runs, with all of their snapshots, have at most `SHARD_BYTES` of weights; at least 1."""
-    run_bytes = 4 * settings.architecture(family).num_parameters * len(settings.snapshots)
+    largest = max(architecture.num_parameters for architecture in settings.all_architectures(family))
+    run_bytes = 4 * largest * len(settings.snapshots)
     return max(1, SHARD_BYTES // run_bytes)
 
 
@@ -223,9 +353,16 @@ def check_settings(values: object, family: TaskFamily, where: str) -> Settings:
 
 
 def _explain(detail: dict[str, Any], where: str) -> str:
-    key = ".".join([where, *(str(part) for part in detail["loc"])])
+    parts = [str(part) for part in detail["loc"] if part not in (_LIST, _RANGE)]
+    key = ".".join([where, *parts])
     if detail["type"] == "extra_forbidden":
-        return f"{key} is not a setting. Allowed: {', '.join(Settings.model_fields)}."
+        models = {"vary": [Variation, LogRange], "architectures": [NetworkSizes, NetworkSizes]}
+        model = [Settings, *models.get(parts[0], [Settings])][len(parts) - 1]
+        return f"{key} is not a setting. Allowed: {', '.join(model.model_fields)}."
     if detail["type"] == "missing":
         return f"{key} is missing. Add it; see {_FOLDER / 'demo.yaml'} for an example."
+    if detail["type"] == "model_type" and parts[0] == "vary":
+        return f"{key} is {detail['input']!r}. Give a list of values, or the bounds of a range, low and high."
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):
+        return f"{key}: {detail['msg'].removeprefix('Value error, ')}."
     return f"{key} is {detail['input']!r}. {detail['msg']}."

@@ -66,7 +66,8 @@ def load_model(
     zoo = open_zoo(zoo_or_row, revision, token)
     if run is None or step is None:
         raise FormatError(f"run is {run} and step is {step}; expected the numbers of a snapshot of {zoo_or_row}.")
-    return RecurrentNetwork(zoo.manifest.architecture, zoo.weights(zoo.row(run, step))).eval()
+    weights = zoo.weights(zoo.row(run, step))
+    return RecurrentNetwork(Architecture.of(weights), weights).eval()
 
 
 def stack(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> NetworkStack:

@@ -46,7 +46,8 @@ class Selection:
         manifest = self.zoo.manifest
         known = dict(datasets.Features.from_arrow_schema(self.zoo.index_schema))
         del known["shard"], known["row"]
-        known["weights"] = Weights(tensors=self.tensors, architecture=asdict(manifest.architecture))
+        own = None if manifest.shard_architectures is not None else asdict(manifest.architecture)
+        known["weights"] = Weights(tensors=self.tensors, architecture=own)
         if self.rollouts:
             require_rollouts(manifest)
             known["rollouts"] = Rollouts(tensors=self.tensors, dtypes=decoded_dtypes(manifest.rollouts))

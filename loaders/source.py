@@ -68,15 +68,11 @@ class Directory:
 
 
 class ZooFiles:
-    """The files that a manifest lists, read from a source and verified.
-
-    `expected` is, for shards and rollouts, name -> (safetensors dtype, shape without the row axis) of their tensors.
-    """
+    """The files that a manifest lists, read from a source and verified."""
 
     def __init__(self, source: Source, manifest: Manifest) -> None:
         self.source = source
         self.manifest = manifest
-        self.expected = {kind: manifest.tensors(kind) for kind in ("shards", "rollouts")}
         self._opened: WeakValueDictionary[tuple[str, str, int], MappedFile] = WeakValueDictionary()
 
     def read_index(self, split: str, schema: pa.Schema, where: pc.Expression | None) -> pa.Table:
@@ -104,7 +100,8 @@ class ZooFiles:
         if not 0 <= number < count:
             raise FormatError(f"{index_path(split)} names shard {number}, but the split has {count} shards. {REMEDY}")
         file = shard_path(kind, split, number, count)
-        mapped = map_file(self.source, file, self._entry(file), self.expected[kind])
+        expected = self.manifest.tensors(kind, self.manifest.architecture_of(split, number))
+        mapped = map_file(self.source, file, self._entry(file), expected)
         self._opened[kind, split, number] = mapped
         return mapped
 
@@ -132,7 +129,7 @@ class ZooFiles:
         """(kind, path) -> split and number of every shard."""
         return {
             (kind, file): (split, number)
-            for kind in self.expected
+            for kind in ("shards", "rollouts")
             for split in self.manifest.splits
             for number, file in enumerate(self.manifest.paths(kind, split))
         }

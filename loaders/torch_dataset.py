@@ -53,9 +53,13 @@ class TorchDataset(Dataset[dict[str, Any]]):
         transform: changes the stacked weights of every batch.
         in_memory: whether all weights are read now and kept.
 
+    Attributes:
+        architecture: the architecture that the networks of all rows share.
+
     Raises:
         UnknownNameError: for a label or form of weights that does not exist.
-        FormatError: if there are no rollouts, or, when it is unpickled, if the zoo has changed.
+        FormatError: if there are no rollouts, the networks have several architectures, or, when it is unpickled, if
+            the zoo has changed.
         IntegrityError: if a file is missing or damaged.
         HubError: if a file cannot be downloaded.
 
@@ -94,6 +98,7 @@ class TorchDataset(Dataset[dict[str, Any]]):
         places: dict[tuple[str, int], tuple[str, int]] = {}  # one object for all rows of a shard
         located = zip(index["split"].to_pylist(), index["shard"].to_pylist(), strict=True)
         self._shards = [places.setdefault(place, place) for place in located]
+        self.architecture = zoo.architecture_of(places)
         self._rows = index["row"].to_numpy().astype(np.int64)
         self._labels = {name: _label(index[name]) for name in labels}
         self._angles = index["angle"].to_numpy() if rollouts and "angle" in index.column_names else None
@@ -136,7 +141,7 @@ class TorchDataset(Dataset[dict[str, Any]]):
             picked = values[wanted]
             batch[name] = picked.tolist() if picked.dtype == object else torch.from_numpy(picked)
         if "rollouts" in self._kinds:
-            layout = self.zoo.formats["rollouts"].stacked(len(wanted))
+            layout = self.zoo.row_format("rollouts", self.architecture).stacked(len(wanted))
             stored = layout.views(self._gather("rollouts", wanted, layout))
             angles = None if self._angles is None else self._angles[wanted].tolist()
             decoded = decode_rollouts(self.zoo, stored, angles)
@@ -183,24 +188,24 @@ class TorchDataset(Dataset[dict[str, Any]]):
         return np.where(wanted < 0, wanted + count, wanted)
 
     def _read_weights(self, wanted: Array) -> dict[str, Tensor] | Tensor:
-        stored, flat = self.zoo.formats["shards"], self.weights == "flat" and self.transform is None
+        stored = self.zoo.row_format("shards", self.architecture)
+        flat = self.weights == "flat" and self.transform is None
         layout = stored.flat(len(wanted)) if flat else stored.stacked(len(wanted))
         if self.in_memory:
             self._memory = self._memory or self._read_all()
             block = copy_rows([self._memory], np.zeros_like(wanted), wanted, layout)
         else:
             block = self._gather("shards", wanted, layout)
-        architecture = self.zoo.manifest.architecture
         if flat:
-            return torch.from_numpy(block.view(np.float32).reshape(len(wanted), architecture.num_parameters))
+            return torch.from_numpy(block.view(np.float32).reshape(len(wanted), self.architecture.num_parameters))
         named = {name: torch.from_numpy(array) for name, array in layout.views(block).items()}
         if self.transform is not None:
             named = dict(self.transform(named))
-        return flatten(architecture, named) if self.weights == "flat" else named
+        return flatten(self.architecture, named) if self.weights == "flat" else named
 
     def _read_all(self) -> RowTensors:
         """Return the weights of all rows, one row after the other in one block."""
-        layout = self.zoo.formats["shards"].flat(len(self))
+        layout = self.zoo.row_format("shards", self.architecture).flat(len(self))
         block = self._gather("shards", np.arange(len(self)), layout)
         return RowTensors(layout.views(block), len(self))
 

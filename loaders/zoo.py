@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path
@@ -20,12 +18,14 @@ from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.index import index_schema
-from rnn_zoos.format.manifest import DIGITS
+from rnn_zoos.format.manifest import DIGITS, index_path
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
+from rnn_zoos.loaders.mapping import REMEDY
 from rnn_zoos.loaders.source import Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
 from rnn_zoos.loaders.where import Where, row_filter
+from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
 PLACE = ["split", "shard", "row"]
@@ -69,7 +69,6 @@ class Zoo:
         source: where the files are read from.
         manifest: the content of zoo.json.
         files: the verified files of the zoo.
-        formats: the tensors of a row of its "shards" (weights) and "rollouts".
 
     A pickle names the source; the zoo is opened again where it is unpickled.
 
@@ -87,7 +86,7 @@ class Zoo:
         self.source = source
         self.manifest = source.manifest()
         self.files = ZooFiles(source, self.manifest)
-        self.formats = {kind: RowFormat(expected) for kind, expected in self.files.expected.items()}
+        self._formats: dict[tuple[str, Architecture], RowFormat] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Zoo, (self.source,)
@@ -95,7 +94,7 @@ class Zoo:
     @cached_property
     def identity(self) -> str:
         """SHA-256 over everything in the manifest except how and when the zoo was made: equal for equal zoos."""
-        return hashlib.sha256(repr(replace(self.manifest, made={})).encode()).hexdigest()
+        return self.manifest.identity()
 
     @cached_property
     def index_schema(self) -> pa.Schema:
@@ -193,7 +192,7 @@ class Zoo:
             Numpy arrays, name -> [M, ...].
 
         Raises:
-            FormatError: if the index and the shards disagree.
+            FormatError: if the index and the shards disagree, or the rows have networks of several architectures.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
@@ -203,7 +202,7 @@ class Zoo:
             >>> arrays = zoo.take("shards", zoo.index("train").to_pydict())
         """
         shards = list(zip(places["split"], places["shard"], strict=True))
-        layout = self.formats[kind].stacked(len(shards))
+        layout = self.row_format(kind, self.architecture_of(shards)).stacked(len(shards))
         rows = np.asarray(places["row"], np.int64)
         return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, kind)))
 
@@ -228,8 +227,36 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> arrays = zoo.read_row("shards", zoo.manifest.paths("shards", "train")[0], 0)
         """
-        (shard,) = self.files.open_shards(kind, [self.files.locate(kind, file)])
-        return copy_row(shard, row, self.formats[kind], file)
+        place = self.files.locate(kind, file)
+        (shard,) = self.files.open_shards(kind, [place])
+        return copy_row(shard, row, self.row_format(kind, self.architecture_of([place])), file)
+
+    def row_format(self, kind: str, architecture: Architecture) -> RowFormat:
+        """Return the tensors of a row of the "shards" (weights) or "rollouts" of networks of an architecture."""
+        if (kind, architecture) not in self._formats:
+            self._formats[kind, architecture] = RowFormat(self.manifest.tensors(kind, architecture))
+        return self._formats[kind, architecture]
+
+    def architecture_of(self, shards: Collection[tuple[str, int]]) -> Architecture:
+        """Return the architecture that the networks of some shards, given by split and number, share.
+
+        Raises FormatError if they have several, or there is no such shard.
+        """
+        found = {self._architecture(split, shard): None for split, shard in dict.fromkeys(shards)}
+        if len(found) > 1:
+            names = ", ".join(sorted(architecture.name for architecture in found))
+            raise FormatError(
+                f"These rows have networks of {len(found)} architectures ({names}), which cannot be stacked. Choose "
+                f'rows of one, such as where=[("architecture", "==", "{min(a.name for a in found)}")], or use `stacks`.'
+            )
+        return next(iter(found), self.manifest.architectures[0])
+
+    def _architecture(self, split: str, shard: int) -> Architecture:
+        if shard_architectures := self.manifest.shard_architectures:
+            if not 0 <= shard < len(shard_architectures[split]):
+                raise FormatError(f"{index_path(split)} names shard {shard}, which the zoo does not have. {REMEDY}")
+            return self.manifest.architecture_of(split, shard)
+        return self.manifest.architectures[0]
 
     def torch_dataset(
         self,
@@ -285,7 +312,8 @@ class Zoo:
             outputs [M, B, T, O] and the last states.
 
         Raises:
-            FormatError: if `rows` lacks `split`, `shard` or `row`, or the index and the shards disagree.
+            FormatError: if `rows` lacks `split`, `shard` or `row`, the index and the shards disagree, or the networks
+                have several architectures; see `stacks`.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
@@ -296,12 +324,44 @@ class Zoo:
             >>> stack = zoo.stack(zoo.index("train"))
             >>> outputs, state = stack(torch.zeros(3, 7, 6))
         """
-        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
-        if not {*PLACE} <= {*table.column_names}:
-            raise FormatError(f"The rows have the columns {table.column_names}; expected rows of `Zoo.index`.")
-        arrays = self.take("shards", table.select(PLACE).to_pydict())
+        places = _places(rows)
+        arrays = self.take("shards", places)
         weights = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-        return NetworkStack(self.manifest.architecture, weights)
+        return NetworkStack(self.architecture_of([*zip(places["split"], places["shard"], strict=True)]), weights)
+
+    def stacks(
+        self, rows: pa.Table | Sequence[Mapping[str, Any]], device: str = "cpu"
+    ) -> list[tuple[Tensor, NetworkStack]]:
+        """Return the networks of M index rows as stacks, one per architecture.
+
+        Args:
+            rows: rows of `index`, as a table or as its `to_pylist`.
+            device: torch device of the weights.
+
+        Returns:
+            For each architecture among the rows, in the order of the manifest, the positions of its rows, int64 [N],
+            ascending, and their networks as a stack.
+
+        Raises:
+            FormatError: if `rows` lacks `split`, `shard` or `row`, or the index and the shards disagree.
+            IntegrityError: if a file is missing or damaged.
+            HubError: if a file cannot be downloaded.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> table = zoo.index("train")
+            >>> sum(len(positions) for positions, stack in zoo.stacks(table)) == len(table)
+            True
+        """
+        places = _places(rows)
+        found = [self._architecture(*shard) for shard in zip(places["split"], places["shard"], strict=True)]
+        table, stacks = pa.table(places), []
+        for architecture in self.manifest.architectures:
+            positions = [position for position, own in enumerate(found) if own == architecture]
+            if positions:
+                stacks.append((torch.tensor(positions), self.stack(table.take(positions), device)))
+        return stacks
 
     def weights(self, row: dict[str, Any]) -> dict[str, Tensor]:
         """Return a copy of the weights of one index row.
@@ -348,3 +408,11 @@ class Zoo:
         if files and "rollouts" in kinds and "images" in self.manifest.rollouts:
             files.append(DIGITS)
         self.files.download(files)
+
+
+def _places(rows: pa.Table | Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the columns of `PLACE` of index rows. Raises FormatError if there is one missing."""
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
+    if not {*PLACE} <= {*table.column_names}:
+        raise FormatError(f"The rows have the columns {table.column_names}; expected rows of `Zoo.index`.")
+    return dict(table.select(PLACE).to_pydict())

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     FIXED_HASH = 5
     AUTOMATON = 6
     FURTHER_LABELS = 7
+    HYPERPARAMETERS = 8
 
 
 def philox(counter: Tensor, key: int) -> Tensor:

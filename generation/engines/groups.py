@@ -14,15 +14,16 @@ from rnn_zoos.families.family import Measurement
 from rnn_zoos.format.files import Array
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer
-from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun
+from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, total_updates
 from rnn_zoos.generation.writing.handover import TrainedShard
 from rnn_zoos.generation.writing.measured import measure_runs, measures_stacks
 from rnn_zoos.generation.writing.provenance import provenance
+from rnn_zoos.generation.writing.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class ShardGroup:
-    """Shards whose runs a GPU trains together."""
+    """Shards whose runs, of one architecture, a GPU trains together."""
 
     shards: tuple[ShardPlan, ...]
 
@@ -36,15 +37,22 @@ class ShardGroup:
 
 
 def group_shards(pending: Sequence[ShardPlan], runs_at_once: int) -> Iterator[ShardGroup]:
-    """Yield shards in groups of at most `runs_at_once` runs; a shard with more runs is a group of its own."""
-    group: list[ShardPlan] = []
-    for shard in pending:
-        if group and sum(len(member.table) for member in [*group, shard]) > runs_at_once:
-            yield ShardGroup(tuple(group))
-            group = []
-        group.append(shard)
-    if group:
+    """Yield shards of one architecture in groups of at most `runs_at_once` runs; a larger shard is its own group."""
+    for architecture in sorted({shard.architecture for shard in pending}):
+        group: list[ShardPlan] = []
+        for shard in pending:
+            if shard.architecture != architecture:
+                continue
+            if group and sum(len(member.table) for member in [*group, shard]) > runs_at_once:
+                yield ShardGroup(tuple(group))
+                group = []
+            group.append(shard)
         yield ShardGroup(tuple(group))
+
+
+def updates_of(workspace: Workspace, shard: ShardPlan) -> int:
+    """Return the number of updates of the missing runs of a shard."""
+    return total_updates(workspace.plan.settings, workspace.missing_runs(shard))
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ def train_together(
 
     Args:
         plan: The plan of the zoo.
-        runs_of_shards: The runs of every shard.
+        runs_of_shards: The runs of every shard, all of one architecture.
         report: See `Trainer.train`.
         device: The device, as in `make_trainer`.
         runs_at_once: How many runs the device trains at once, as in `make_trainer`.
@@ -117,7 +125,8 @@ def train_together(
     """
     trainer, started = make_trainer(plan.backend, device, runs_at_once), time.monotonic()
     all_runs = [run for runs in runs_of_shards for run in runs]
-    trained = deque(trainer.train(plan.family, plan.settings, all_runs, report))
+    settings = plan.settings.of_architecture(all_runs[0].architecture if all_runs else 0)
+    trained = deque(trainer.train(plan.family, settings, all_runs, report))
     seconds_per_run = (time.monotonic() - started) / max(len(all_runs), 1)
     place: torch.device = getattr(trainer, "device", torch.device("cpu"))
     measures = measures_stacks(plan.family, place) if measure is None else measure

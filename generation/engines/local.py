@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import WorkerError
-from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together
+from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together, updates_of
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.trainers.backends import best_runs_at_once, training_devices
@@ -99,8 +100,11 @@ class LocalEngine:
     ) -> _TrainedJobs:
         plan = workspace.plan
         largest = max((len(shard.table) for shard in untrained), default=1)
-        best = self.runs_at_once or best_runs_at_once(plan.backend, plan.family, plan.settings, devices[0])
-        runs_at_once, notice = bounded_runs_at_once(plan.backend, plan.family, plan.settings, devices, best or largest)
+        bounds = []
+        for settings in plan.settings.largest():
+            best = self.runs_at_once or best_runs_at_once(plan.backend, plan.family, settings, devices[0])
+            bounds.append(bounded_runs_at_once(plan.backend, plan.family, settings, devices, best or largest))
+        runs_at_once, notice = min(bounds, key=itemgetter(0))
         if notice is not None:
             options["notify"](notice)
         shared = plan, workspace.directory, devices, runs_at_once, self.measure_on_devices
@@ -219,11 +223,6 @@ def divide(workspace: Workspace, shards: Sequence[ShardPlan]) -> tuple[list[Shar
     for shard in shards:
         parts[not has_trained(workspace, shard)].append(shard)
     return parts
-
-
-def updates_of(workspace: Workspace, shard: ShardPlan) -> int:
-    """Return the number of updates of the missing runs of a shard."""
-    return len(workspace.missing_runs(shard)) * workspace.plan.settings.num_updates
 
 
 def raise_failure(future: Future[None], shard: ShardPlan, workers: int) -> None:

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayError, RayTaskError
 
 from rnn_zoos.errors import WorkerError, ZooError
-from rnn_zoos.generation.engines.groups import ShardGroup
+from rnn_zoos.generation.engines.groups import ShardGroup, updates_of
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_cluster import alive_nodes, check_provenance, fetch
 from rnn_zoos.generation.engines.ray_tasks import (
@@ -222,8 +222,7 @@ class Scheduler:
         for reference in same:
             self._cancel(reference)
         shards = [shard for task in (lost, *same.values()) for shard in task.shards]
-        runs = sum(len(self.workspace.missing_runs(shard)) for shard in shards)
-        self.progress.advance(-runs * self.workspace.plan.settings.num_updates)
+        self.progress.advance(-sum(updates_of(self.workspace, shard) for shard in shards))
         self._submit(_Task(ShardGroup(tuple(shards)), attempt=lost.attempt))
 
     def _cancel(self, reference: Any) -> None:  # noqa: ANN401 - a reference of Ray

@@ -131,7 +131,9 @@ def train_runs_task(
     report(0)  # imports have ended
     device = "cuda" if torch.cuda.is_available() else "cpu"
     wanted = runs_at_once or RUNS_AT_ONCE
-    count, notice = bounded_runs_at_once(plan.backend, plan.family, plan.settings, [device], wanted)
+    architecture = next((run.architecture for runs in missing for run in runs), 0)
+    settings = plan.settings.largest()[architecture]
+    count, notice = bounded_runs_at_once(plan.backend, plan.family, settings, [device], wanted)
     if notice is not None:
         print(notice, file=sys.stderr)  # for the log of the task
     trained = [pack(ShardArrays.of(shard)) for shard in train_together(plan, missing, report, None, count)]

@@ -68,7 +68,7 @@ class TrainedEngine:
         with pool:
             for job, future in pool.map_unordered(waiting):
                 raise_failure(future, job.shard, workers)
-                progress.advance(len(job.trained) * plan.settings.num_updates)
+                progress.advance(job.shard.total_updates(plan.settings))
                 progress.finished(len(job.shard.table))
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rnn_zoos.families.family import Measurement, TaskFamily
+from rnn_zoos.families.run_table import run_table
 from rnn_zoos.generation.measuring.gpu_checks import Sizes
-from rnn_zoos.generation.trainers.run_table import run_table
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.provenance import merge_provenance, provenance
 from rnn_zoos.generation.writing.raw_runs import INDEX, RawRuns, all_runs, read_raw, training_settings
@@ -75,7 +76,8 @@ class GpuZoo:
 
     def runs(self) -> list[tuple[Run, str]]:
         """Return all runs, each with its split."""
-        table, splits = run_table(self.family, self.sizes)
+        table = run_table(self.family, vars(self.sizes))
+        splits = self.family.splits(torch.from_numpy(table["task"].copy()))
         return [(Run(*row), str(split)) for row, split in zip(table.tolist(), splits, strict=True)]
 
     @property

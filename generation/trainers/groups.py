@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,11 +18,14 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainedRun,
     TrainingSettings,
     segments,
+    settings_of_run,
     trained_run,
 )
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.weights import flatten
+
+Item = TypeVar("Item")
 
 DRAWN_BYTES = 2**28
 """Bytes of the batches drawn ahead for all runs together; drawing temporarily takes up to as much again."""
@@ -47,6 +51,7 @@ class RunGroup(ABC):
         self.architecture = settings.architecture(family)
         self.never = torch.full((len(runs),), settings.num_updates + 1, device=device)
         self.diverged_at = self.never.clone()
+        self.rate_scales = [run.rate_scale for run in runs]
         numbers, tasks = [run.run for run in runs], [run.task for run in runs]
         self.sampler = family.sampler(settings.seed, numbers, tasks, settings.batch_size, str(device))
 
@@ -82,7 +87,8 @@ class RunGroup(ABC):
 
 def initial_parameters(architecture: Architecture, settings: TrainingSettings, runs: Sequence[Run]) -> Tensor:
     """Return the flat weights [M, P] of runs before their first update, on the CPU."""
-    return torch.stack([flatten(architecture, initial_weights(architecture, settings.seed, run.run)) for run in runs])
+    initial = (initial_weights(architecture, settings.seed, run.run, run.initial_scale) for run in runs)
+    return torch.stack([flatten(architecture, weights) for weights in initial])
 
 
 def default_runs_at_once(device: torch.device) -> int | None:
@@ -93,11 +99,40 @@ def default_runs_at_once(device: torch.device) -> int | None:
     return RUNS_AT_ONCE if device.type == "cuda" else None
 
 
-def in_groups(runs: Sequence[Run], runs_at_once: int | None) -> Iterator[Sequence[Run]]:
-    """Yield the runs in order, `runs_at_once` at a time; None means all."""
-    size = runs_at_once or max(len(runs), 1)
-    for start in range(0, len(runs), size):
-        yield runs[start : start + size]
+def in_groups(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Yield items in order, `size` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+TrainGroup = Callable[[TrainingSettings, Sequence[Run]], list[TrainedRun]]
+"""Trains runs that have the same settings."""
+
+
+def train_in_groups(
+    settings: TrainingSettings, runs: Sequence[Run], runs_at_once: int | None, train: TrainGroup
+) -> Iterator[TrainedRun]:
+    """Train runs together that have the same batch size and number of updates, and yield the results in order.
+
+    Args:
+        settings: The settings of the zoo.
+        runs: The runs.
+        runs_at_once: How many are trained together at most; None means all.
+        train: Trains one group.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for position, run in enumerate(runs):
+        own = settings_of_run(settings, run)
+        alike.setdefault((own.batch_size, own.num_updates), []).append(position)
+    trained: dict[int, TrainedRun] = {}
+    next_position = 0
+    for positions in alike.values():
+        own = settings_of_run(settings, runs[positions[0]])
+        for group in in_groups(positions, runs_at_once or len(positions)):
+            trained |= zip(group, train(own, [runs[position] for position in group]), strict=True)
+            while next_position in trained:
+                yield trained.pop(next_position)
+                next_position += 1
 
 
 def train_group(group: RunGroup, runs: Sequence[Run], report: Report) -> list[TrainedRun]:

@@ -22,6 +22,7 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainedRun,
     TrainingSettings,
     learning_rate,
+    settings_of_run,
     trained_run,
 )
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
@@ -44,14 +45,16 @@ class LoopTrainer:
 
 
 def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
-    architecture = settings.architecture(family)
-    network = RecurrentNetwork(architecture, initial_weights(architecture, settings.seed, run.run))
+    settings, architecture = settings_of_run(settings, run), settings.architecture(family)
+    initial = initial_weights(architecture, settings.seed, run.run, run.initial_scale)
+    network = RecurrentNetwork(architecture, initial)
     optimizer = torch.optim.AdamW(
         network.parameters(), betas=BETAS, eps=EPSILON, weight_decay=run.weight_decay, fused=True
     )
     snapshots = {0: flatten(architecture, network.weights())} if 0 in settings.snapshots else {}
     for step, (inputs, targets) in enumerate(_batches(family, settings, run), start=1):
-        loss = _update(network, optimizer, inputs, targets, learning_rate(settings, step - 1))
+        rate = learning_rate(settings, step - 1) * run.rate_scale
+        loss = _update(network, optimizer, inputs, targets, rate)
         if step in settings.snapshots:
             snapshots[step] = flatten(architecture, network.weights())
         if not math.isfinite(loss) or (step in snapshots and not snapshots[step].isfinite().all()):

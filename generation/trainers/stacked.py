@@ -33,9 +33,9 @@ from rnn_zoos.generation.trainers.groups import (
     RunGroup,
     default_runs_at_once,
     existing_device,
-    in_groups,
     initial_parameters,
     train_group,
+    train_in_groups,
 )
 from rnn_zoos.generation.trainers.trainer import BETAS, EPSILON, Report, Run, TrainedRun, TrainingSettings, adamw_rates
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -68,10 +68,12 @@ class StackedTrainer:
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order; see `Trainer.train`."""
-        for group in in_groups(runs, self.runs_at_once):
+
+        def train(own: TrainingSettings, group: Sequence[Run]) -> list[TrainedRun]:
             with _one_thread():
-                trained = train_group(StackedRunGroup(family, settings, group, self.device), group, report)
-            yield from trained
+                return train_group(StackedRunGroup(family, own, group, self.device), group, report)
+
+        yield from train_in_groups(settings, runs, self.runs_at_once, train)
 
 
 @contextmanager
@@ -95,7 +97,7 @@ class StackedRunGroup(RunGroup):
         parameter_indices: int64 [P], the positions of the architecture's parameters in the flat weights of `padded`.
         parameters, first_moment, second_moment: Flat weights of `padded` [M, P'] and moments of AdamW.
         step: int64 [], updates done.
-        drawn, rates: What the next update reads: a drawn batch [M, B, ...] and rates [3] (`adamw_rates`).
+        drawn, rates: What the next update reads: a drawn batch [M, B, ...] and rates [M, 3] (`adamw_rates`).
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class StackedRunGroup(RunGroup):
         self.weight_decay = torch.tensor([[run.weight_decay] for run in runs], device=device)
         self.step = torch.zeros((), dtype=torch.int64, device=device)
         self.drawn = self.sampler.draw(0, 1)[:, 0].contiguous()
-        self.rates = adamw_rates(settings, [0]).to(device)[0]
+        self.rates = adamw_rates(settings, [0], self.rate_scales).to(device)[:, 0].contiguous()
         self._remaining = self.batches()
         self._update = _captured(self) if device.type == "cuda" else self.update
 
@@ -119,8 +121,8 @@ class StackedRunGroup(RunGroup):
         """Yield `drawn` and `rates` of every update, in order; many updates are drawn at a time."""
         for updates in self.updates_drawn_together(self.drawn.numel() * self.drawn.element_size()):
             drawn = self.sampler.draw(updates.start, len(updates))
-            rates = adamw_rates(self.settings, updates).to(self.rates.device)
-            yield from zip(drawn.unbind(dim=1), rates, strict=True)
+            rates = adamw_rates(self.settings, updates, self.rate_scales).to(self.rates.device)
+            yield from zip(drawn.unbind(dim=1), rates.unbind(dim=1), strict=True)
 
     def load(self, drawn: Tensor, rates: Tensor) -> None:
         """Copy the data of the next update to where the update reads it."""
@@ -160,7 +162,7 @@ class StackedRunGroup(RunGroup):
         self.mark_diverged(~losses.isfinite(), self.step)
         self.first_moment.lerp_(gradient, 1 - BETAS[0])
         self.second_moment.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        rate, step_size, correction = self.rates.unbind()
+        rate, step_size, correction = self.rates[..., None].unbind(dim=1)
         change = step_size * self.first_moment / ((self.second_moment.sqrt() / correction).add_(EPSILON))
         moved = self.parameters * (1 - rate * self.weight_decay) - change
         # A mask instead of a product with zero: zero times the NaN of a diverged run would be NaN.

@@ -37,11 +37,21 @@ class Run:
         run: Its number; with the seed of the zoo it determines the initial weights and the data.
         task: The number of its task, as defined by the task family.
         weight_decay: The weight decay of AdamW.
+        architecture: The number of its architecture among those of the zoo. Trainers are given runs of one.
+        rate_scale: Factor of the learning rates of the zoo's schedule.
+        initial_scale: Factor of the initial weights.
+        batch_size: Sequences per update; 0 for the number in the settings.
+        num_updates: Updates of the run, one of the zoo's snapshots; 0 for the last of them.
     """
 
     run: int
     task: int
     weight_decay: float
+    architecture: int = 0
+    rate_scale: float = 1.0
+    initial_scale: float = 1.0
+    batch_size: int = 0
+    num_updates: int = 0
 
 
 class TrainingSettings(Protocol):
@@ -76,8 +86,46 @@ class TrainingSettings(Protocol):
         ...
 
     def architecture(self, family: TaskFamily) -> Architecture:
-        """Return the architecture that all networks of the zoo share."""
+        """Return the architecture that all networks share."""
         ...
+
+
+@dataclass(frozen=True)
+class _OwnSettings:
+    """The settings of a zoo with the batch size and the snapshots of one run; see `settings_of_run`."""
+
+    of_zoo: TrainingSettings
+    batch_size: int
+    snapshots: tuple[int, ...]
+
+    @property
+    def seed(self) -> int:
+        return self.of_zoo.seed
+
+    @property
+    def num_updates(self) -> int:
+        return self.snapshots[-1]
+
+    @property
+    def learning_rate(self) -> Mapping[int, float]:
+        return self.of_zoo.learning_rate
+
+    def architecture(self, family: TaskFamily) -> Architecture:
+        return self.of_zoo.architecture(family)
+
+
+def settings_of_run(settings: TrainingSettings, run: Run) -> TrainingSettings:
+    """Return the settings of a zoo with the batch size, the number of updates and the snapshots of one run."""
+    batch_size = run.batch_size or settings.batch_size
+    if batch_size == settings.batch_size and run.num_updates in (0, settings.num_updates):
+        return settings
+    last = run.num_updates or settings.num_updates
+    return _OwnSettings(settings, batch_size, tuple(step for step in settings.snapshots if step <= last))
+
+
+def total_updates(settings: TrainingSettings, runs: Sequence[Run]) -> int:
+    """Return the number of updates of all runs together."""
+    return sum(run.num_updates or settings.num_updates for run in runs)
 
 
 @dataclass(frozen=True)
@@ -129,17 +177,17 @@ class Trainer(Protocol):
     ) -> Iterator[TrainedRun]:
         """Train runs and yield their results in the given order, each as soon as it is available.
 
-        Every run does `settings.num_updates` updates of AdamW with `BETAS` and `EPSILON` on the mean cross-entropy of
-        all B * T targets of a batch. Update k (counted from 0) uses batch k of the run's sampler and the rate
-        `learning_rate(settings, k)`. A run that meets a non-finite loss, or non-finite weights at a snapshot, has
-        diverged: it keeps its earlier snapshots and needs no further updates.
+        Every run does its number of updates (`settings_of_run`) of AdamW with `BETAS` and `EPSILON` on the mean
+        cross-entropy of all B * T targets of a batch. Update k (counted from 0) uses batch k of the run's sampler and
+        the rate `learning_rate(settings, k) * run.rate_scale`. A run that meets a non-finite loss, or non-finite
+        weights at a snapshot, has diverged: it keeps its earlier snapshots and needs no further updates.
 
         Args:
             family: The task family, which provides the data and the sizes of inputs and outputs.
             settings: The settings of the zoo.
-            runs: The runs to train; may be empty.
+            runs: The runs to train, all of the architecture of the settings; may be empty.
             report: Called as training proceeds, with the number of updates done since the last call. The numbers add
-                up to `len(runs) * settings.num_updates`: updates that a diverged run no longer needs count as done.
+                up to `total_updates(settings, runs)`: updates that a diverged run no longer needs count as done.
 
         Yields:
             One result per run.
@@ -162,13 +210,23 @@ def learning_rate(settings: TrainingSettings, update: int) -> float:
     return float(np.interp(update, updates, [settings.learning_rate[point] for point in updates]))
 
 
-def adamw_rates(settings: TrainingSettings, updates: Sequence[int]) -> Tensor:
-    """Return factors of AdamW at K updates t - 1, [K, 3]: rate, rate / (1 - beta1^t), sqrt(1 - beta2^t)."""
+def adamw_rates(settings: TrainingSettings, updates: Sequence[int], scales: Sequence[float]) -> Tensor:
+    """Return factors of AdamW for M runs at K updates t - 1.
+
+    Args:
+        settings: The settings of the zoo.
+        updates: Numbers of the K updates, counted from 0.
+        scales: `rate_scale` of the M runs.
+
+    Returns:
+        float32 [M, K, 3]: rate, rate / (1 - beta1^t), sqrt(1 - beta2^t).
+    """
     rates = []
     for update in updates:
         rate, step = learning_rate(settings, update), update + 1
         rates.append([rate, rate / (1 - BETAS[0] ** step), (1 - BETAS[1] ** step) ** 0.5])
-    return torch.tensor(rates)
+    scaled = [[scale, scale, 1.0] for scale in scales]
+    return (torch.tensor(scaled, dtype=torch.float64)[:, None] * torch.tensor(rates, dtype=torch.float64)).float()
 
 
 def segments(settings: TrainingSettings, longest: int) -> Iterator[tuple[int, int]]:

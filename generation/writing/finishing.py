@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from rnn_zoos.families.rotation import PIXELS, SIDE
 from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
-from rnn_zoos.generation.plan import ShardPlan
+from rnn_zoos.generation.plan import Plan, ShardPlan
 from rnn_zoos.generation.writing.provenance import merge_provenance
 from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record
 from rnn_zoos.generation.writing.seals import Seal, modified_at, write_seals
@@ -93,11 +93,11 @@ class _RecordReader:
 def _columns(workspace: Workspace) -> dict[str, Column]:
     """Return the columns that the rows of all shards have."""
     records = (read_record(workspace.paths.record(shard)) for shard in workspace.plan.shards)
-    return common_columns(workspace.plan.family, (row for record in records for row in record.rows))
+    return common_columns(workspace.plan, (row for record in records for row in record.rows))
 
 
 def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord], schema: pa.Schema) -> FileEntry:
-    """Write the index of a split."""
+    """Write the index of a split, sorted by run and step."""
 
     def tables() -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
@@ -108,7 +108,10 @@ def _write_rows(workspace: Workspace, split: str, records: Iterator[ShardRecord]
                 rows = []
         yield pa.Table.from_pylist(rows, schema=schema)
 
-    return write_index(workspace.directory / index_path(split), tables(), schema)
+    rows: Iterable[pa.Table] = tables()
+    if len(workspace.plan.architectures) > 1:  # their shards take turns
+        rows = [pa.concat_tables(rows).sort_by([("run", "ascending"), ("step", "ascending")])]
+    return write_index(workspace.directory / index_path(split), rows, schema)
 
 
 def _remove_unlisted_shards(workspace: Workspace, files: Mapping[str, FileEntry]) -> None:
@@ -170,11 +173,22 @@ def _manifest(
         settings=plan.settings_data(),
         seed=plan.settings.seed,
         runs=plan.settings.runs,
-        architecture=plan.architecture,
+        architectures=plan.settings.all_architectures(family),
         rollouts=family.rollout_shapes(plan.settings.evaluation_sizes(family)),
         columns={name: asdict(column) for name, column in columns.items()},
         splits=splits,
         digits=plan.digits(),
         made=made,
         files=files,
+        shard_architectures=_shard_architectures(plan),
     )
+
+
+def _shard_architectures(plan: Plan) -> dict[str, tuple[int, ...]] | None:
+    """Return split -> number of the architecture of each shard; None if there is one architecture."""
+    if not plan.settings.architectures:
+        return None
+    numbers: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for shard in plan.shards:
+        numbers[shard.split].append(shard.architecture)
+    return {split: tuple(of_split) for split, of_split in numbers.items()}

@@ -48,7 +48,7 @@ class TrainedShard:
 def write_trained(workspace: Workspace, shard: ShardPlan, trained: TrainedShard) -> None:
     """Write the trained runs of a shard. Raises StorageError."""
     record, tensors = _paths(workspace, shard)
-    entry = write_tensors(tensors, _tensors(workspace.plan, trained.runs), {})
+    entry = write_tensors(tensors, _tensors(workspace.plan, shard.architecture, trained.runs), {})
     runs = [
         {
             "run": run.run.run,
@@ -113,11 +113,11 @@ def _record(workspace: Workspace, shard: ShardPlan) -> dict[str, Any] | None:
     return record if same_runs and record["plan"] == _identity(workspace.plan) else None
 
 
-def _tensors(plan: Plan, runs: Sequence[TrainedRun]) -> dict[str, Array]:
+def _tensors(plan: Plan, architecture: int, runs: Sequence[TrainedRun]) -> dict[str, Array]:
     """Return the weights and rollouts of all snapshots of some runs, one after the other."""
     tensors = {
         f"{_WEIGHTS}{name}": np.concatenate([run.weights[name].numpy() for run in runs])
-        for name in plan.architecture.parameter_shapes
+        for name in plan.architectures[architecture].parameter_shapes
     }
     if any(run.measurements is not None for run in runs):
         measurements = [measurement for run in runs for measurement in run.measurements or ()]

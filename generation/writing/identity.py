@@ -11,7 +11,7 @@ from rnn_zoos.errors import IntegrityError, PlanMismatchError
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.generation.plan import Plan
-from rnn_zoos.generation.presets import max_runs_per_shard
+from rnn_zoos.generation.presets import Settings, max_runs_per_shard
 from rnn_zoos.generation.writing.directory import OutputPaths
 from rnn_zoos.generation.writing.records import read_record
 
@@ -67,9 +67,10 @@ def check_identity(directory: Path, stored: Mapping[str, Any], plan: Plan, store
 
 
 def _differences(stored: Mapping[str, Any], requested: Mapping[str, Any], store_url: str | None) -> Iterator[str]:
-    for key, value in requested.items():
-        if key != "runs" and value != stored.get(key):
-            yield f"{key}: {stored.get(key)!r} in the directory, {value!r} requested"
+    optional = [key for key in Settings.model_fields if key in stored]  # left out where they have no value
+    for key in dict.fromkeys([*requested, *optional]):
+        if key != "runs" and requested.get(key) != stored.get(key):
+            yield f"{key}: {stored.get(key)!r} in the directory, {requested.get(key)!r} requested"
     finished_runs = stored.get("finished_runs")
     if requested["runs"] < stored["runs"] and requested["runs"] != finished_runs:
         choice = f", or go back to {finished_runs}" if finished_runs else ", not shrink"

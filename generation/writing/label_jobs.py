@@ -118,8 +118,9 @@ def _measurements(plan: Plan, directory: Path, labels: tuple[str, ...], job: Lab
     path = directory / job.shard.path("shards")
     check_bytes(path, job.entry, _REMEDY)
     tensors, runs = map_tensors(path), {run.run: run for run in job.shard.runs}
+    names = plan.architectures[job.shard.architecture].parameter_shapes
     for row, (run, step) in enumerate(zip(job.runs.tolist(), job.steps.tolist(), strict=True)):
-        weights = {name: torch.from_numpy(tensors[name][row].copy()) for name in plan.architecture.parameter_shapes}
+        weights = {name: torch.from_numpy(tensors[name][row].copy()) for name in names}
         measured = measure_labels(plan.family, snapshot_of(plan, runs[run], step, weights), labels)
         for name, value in measured.items():
             if not abs(value) <= _LARGEST:  # as a comparison that NaN fails, too

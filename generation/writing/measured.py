@@ -30,7 +30,7 @@ def measure_runs(plan: Plan, trained: Sequence[TrainedRun], device: torch.device
 
     Args:
         plan: The plan of the zoo.
-        trained: The runs.
+        trained: The runs, all of one architecture.
         device: Where to measure.
         report: See `Trainer.train`.
     """
@@ -43,13 +43,16 @@ def _measurements(
 ) -> Iterator[Measurement]:
     """Yield what `TaskFamily.evaluate` returns for all snapshots of some runs."""
     snapshots = [(run, number) for run in trained for number in range(len(run.steps))]
-    sizes, count = plan.settings.evaluation_sizes(plan.family), networks_at_once(plan.architecture)
+    if not snapshots:
+        return
+    architecture, sizes = plan.architectures[trained[0].run.architecture], plan.settings.evaluation_sizes(plan.family)
+    count = networks_at_once(architecture)
     for first in range(0, len(snapshots), count):
         some = snapshots[first : first + count]
-        names = plan.architecture.parameter_shapes
+        names = architecture.parameter_shapes
         weights = {name: torch.stack([run.weights[name][n] for run, n in some]).to(device) for name in names}
         yield from plan.family.evaluate_stack(
-            NetworkStack(plan.architecture, weights),
+            NetworkStack(architecture, weights),
             plan.settings.seed,
             [run.run.run for run, _ in some],
             [run.run.task for run, _ in some],

@@ -119,9 +119,11 @@ def _check_same_plan(parts: Sequence[Part], plan: Plan) -> None:
     expected, lines = _identity(plan), []
     largest = next(part for part in parts if part.plan is plan)
     for part in parts:
-        for key, value in _identity(part.plan).items():
-            if value != expected[key]:
-                lines.append(f"  {key}: {value!r} in {part.directory}, {expected[key]!r} in {largest.directory}")
+        own = _identity(part.plan)
+        for key in dict.fromkeys([*own, *expected]):  # settings that version 0.1 did not have may be absent
+            found, wanted = own.get(key), expected.get(key)
+            if found != wanted:
+                lines.append(f"  {key}: {found!r} in {part.directory}, {wanted!r} in {largest.directory}")
     if lines:
         raise PlanMismatchError(
             "The directories have different plans; nothing was written:\n" + "\n".join(lines) + "\nGive directories "
@@ -136,7 +138,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
 def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[Part]) -> list[ShardPlan]:
     """Copy shards into the workspace, several at a time, and return those that no part has completely."""
     plan = workspace.plan
-    size = 4 * plan.architecture.num_parameters * len(plan.settings.snapshots)
+    size = 4 * max(own.num_parameters for own in plan.architectures) * len(plan.settings.snapshots)
     complete = map_in_threads(
         lambda shard: _copy_shard(workspace, shard, parts), shards, "merging", lambda shard: size * len(shard.table)
     )
@@ -171,7 +173,7 @@ def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -
 
 def _extent(plan: Plan, record: ShardRecord) -> tuple[int, int]:
     """Return the numbers of runs and columns of a shard."""
-    return len(record.runs), len(common_columns(plan.family, record.rows))
+    return len(record.runs), len(common_columns(plan, record.rows))
 
 
 def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: tuple[Part, ShardRecord]) -> None:
@@ -183,7 +185,7 @@ def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: 
     problem = f"{shard} differs in {large.directory} and {small.directory}"
     if large_record.runs[: len(small_record.runs)] != small_record.runs:
         raise MergeError(f"{problem}: it has different runs. Leave one of the directories out.")
-    columns = common_columns(large.plan.family, [*large_record.rows, *small_record.rows])
+    columns = common_columns(large.plan, [*large_record.rows, *small_record.rows])
     schema = index_schema(columns)  # compared as in the index: numbers in records have more digits
     large_rows, small_rows = (pa.Table.from_pylist(r.rows, schema=schema) for r in (large_record, small_record))
     if not large_rows[: len(small_rows)].equals(small_rows):

@@ -1,7 +1,7 @@
 """Trained runs as plain numpy files: what a machine with a GPU and nothing but torch, numpy and triton writes.
 
 raw.json           the zoo, its settings, the backend, the provenance, and the hash of every file
-runs-00000.npz     trained runs: number, task, weight decay, weights [R, S, P] or, compressed, the bytes of their XORs
+runs-00000.npz     trained runs: their records (`RUN_FIELDS`), weights [R, S, P] or, compressed, the bytes of their XORs
 
 `engines.trained.TrainedEngine` makes a zoo of them on a machine that has everything. Nothing is pickled.
 """
@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ import numpy.typing as npt
 import torch
 
 from rnn_zoos.errors import FormatError, IntegrityError
+from rnn_zoos.families.run_table import RUN_FIELDS
 from rnn_zoos.format.files import file_blocks, sha256_of, write_atomically
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import flatten, unflatten
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "raw.json"
 _REMEDY = "Copy it again from the machine that trained the runs, or delete it and train them there again."
 
@@ -110,9 +111,7 @@ def pack_runs(trained: Sequence[TrainedRun], architecture: Architecture, snapsho
     for number, run in enumerate(trained):
         weights[number, : len(run.steps)] = flatten(architecture, run.weights).numpy()
     arrays: dict[str, npt.NDArray[Any]] = {
-        "run": np.array([run.run.run for run in trained], np.int64),
-        "task": np.array([run.run.task for run in trained], np.int64),
-        "weight_decay": np.array([run.run.weight_decay for run in trained], np.float64),
+        "runs": np.array([astuple(run.run) for run in trained], RUN_FIELDS),
         "count": np.array([len(run.steps) for run in trained], np.int64),
         "diverged": np.array([run.diverged for run in trained], bool),
     }
@@ -127,20 +126,20 @@ def unpack_runs(data: bytes, architecture: Architecture, snapshots: Sequence[int
     """Return the runs of a file, bit for bit. Inverse of `pack_runs`. Raises ValueError or KeyError for other data."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = dict(file)
-    shape = (len(arrays["run"]), len(snapshots), architecture.num_parameters)
+    shape = (len(arrays["runs"]), len(snapshots), architecture.num_parameters)
     weights = arrays["weights"] if "weights" in arrays else _from_planes(arrays["planes"], shape).view(np.float32)
     if weights.shape != shape:
         raise ValueError(f"weights are {weights.shape}; expected {shape}")
     flat = torch.from_numpy(weights)
-    columns = (arrays[name].tolist() for name in ("run", "task", "weight_decay", "count", "diverged"))
+    columns = (arrays[name].tolist() for name in ("runs", "count", "diverged"))
     return [
         TrainedRun(
-            Run(run, task, decay),
+            Run(*run),
             tuple(snapshots[:count]),
             unflatten(architecture, flat[number, :count]),
             diverged,
         )
-        for number, (run, task, decay, count, diverged) in enumerate(zip(*columns, strict=True))
+        for number, (run, count, diverged) in enumerate(zip(*columns, strict=True))
     ]
 
 

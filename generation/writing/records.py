@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.families.columns import Column
-from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.format.files import FileEntry
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
+from rnn_zoos.generation.plan import Plan
 
 KINDS = ("shards", "rollouts")
 """The two files of a shard: weights, rollouts."""
@@ -53,15 +53,16 @@ def read_record(path: Path) -> ShardRecord:
     return ShardRecord(files=files, **data)
 
 
-def common_columns(family: TaskFamily, rows: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
-    """Return the columns that all of some rows of records have, in order.
+def common_columns(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    """Return the columns that all of some rows of records of a plan have, in order.
 
     A shard that an earlier version made lacks labels that were added since. A zoo has the labels of all of its shards.
     """
-    labels = set(family.labels)
+    known = plan.family.labels
+    labels = set(known)
     for row in rows:
         labels &= row.keys()
-    return {name: column for name, column in family.columns.items() if name in labels or name not in family.labels}
+    return {name: column for name, column in plan.columns.items() if name in labels or name not in known}
 
 
 @dataclass(frozen=True)

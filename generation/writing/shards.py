@@ -68,7 +68,7 @@ def compute_shard(
     those of `make_shard`.
     """
     started = time.monotonic()
-    parts, rows, missing = [_empty(plan)], [], shard.runs
+    parts, rows, missing = [_empty(plan, shard.architecture)], [], shard.runs
     made = dict(made or provenance(plan.backend))
     if partial is not None:
         rows, missing = list(partial.record.rows), partial.missing_runs(shard)
@@ -76,7 +76,8 @@ def compute_shard(
         parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
         made = merge_provenance([partial.record.made, made])
     if trained is None:
-        trained = make_trainer(plan.backend).train(plan.family, plan.settings, missing, report)
+        settings = plan.settings.of_architecture(shard.architecture)
+        trained = make_trainer(plan.backend).train(plan.family, settings, missing, report)
     for trained_run in trained:
         run_rows, tensors = evaluate_run(plan, shard.split, trained_run, report)
         for row in run_rows:
@@ -102,21 +103,15 @@ def evaluate_run(
         steps.append(step)
         measurements.append(measurement)
     run = trained.run
-    shared = {
-        "run": run.run,
-        "split": split,
-        "task": plan.family.task_name(run.task),
-        "weight_decay": run.weight_decay,
-        "diverged": trained.diverged or len(steps) < len(trained.steps),
-        **plan.family.task_values(run.task),
-    }
+    diverged = trained.diverged or len(steps) < len(trained.steps)
+    shared = {**plan.run_values(run), "split": split, "diverged": diverged}
     rows = [
         {**shared, "step": step, **measurement.labels} for step, measurement in zip(steps, measurements, strict=True)
     ]
     weights = {name: tensor[: len(steps)].numpy() for name, tensor in trained.weights.items()}
     rollouts = {
         name: np.stack([measurement.rollouts[name].numpy() for measurement in measurements]) if measurements else empty
-        for name, empty in _empty(plan)["rollouts"].items()
+        for name, empty in _empty(plan, run.architecture)["rollouts"].items()
     }
     return rows, {"shards": weights, "rollouts": rollouts}
 
@@ -130,9 +125,9 @@ def _evaluate_snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, 
 
 def snapshot_of(plan: Plan, run: Run, step: int, weights: Mapping[str, Tensor]) -> Snapshot:
     """Return a snapshot of a run, name -> [*shape], as it is measured in the zoo of a plan."""
-    network = network_type(plan.backend)(plan.architecture, weights)
+    network = network_type(plan.backend)(plan.architectures[run.architecture], weights)
     sizes = plan.settings.evaluation_sizes(plan.family)
-    return Snapshot(network, plan.settings.seed, run.run, run.task, step, sizes)
+    return Snapshot(network, plan.settings.seed, run.run, run.task, step, sizes, run.initial_scale)
 
 
 def _is_finite(measurement: Measurement) -> bool:
@@ -140,11 +135,12 @@ def _is_finite(measurement: Measurement) -> bool:
     return bool(labels.isfinite().all()) and all(bool(t.isfinite().all()) for t in measurement.rollouts.values())
 
 
-def _empty(plan: Plan) -> Tensors:
+def _empty(plan: Plan, architecture: int) -> Tensors:
     """Return the tensors of a shard without rows, which determine names, order, dtypes and shapes."""
+    shapes = plan.architectures[architecture].parameter_shapes
     rollouts = plan.family.rollout_shapes(plan.settings.evaluation_sizes(plan.family))
     return {
-        "shards": {n: np.empty((0, *shape), np.float32) for n, shape in plan.architecture.parameter_shapes.items()},
+        "shards": {name: np.empty((0, *shape), np.float32) for name, shape in shapes.items()},
         "rollouts": {name: np.empty((0, *shape), DTYPES[dtype]) for name, (dtype, shape) in rollouts.items()},
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 from rnn_zoos.errors import DigitsError, WorkerError
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
 from rnn_zoos.generation.trainers.backends import make_trainer
-from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
+from rnn_zoos.generation.trainers.trainer import Run, TrainedRun, total_updates
 from rnn_zoos.generation.writing.comparison import RetrainedRun, StoredRun, compare_bits, compare_labels
 from rnn_zoos.generation.writing.criterion import criterion_of
 from rnn_zoos.generation.writing.provenance import provenance
@@ -130,7 +130,7 @@ def _retrain(
     """Yield runs as soon as they are trained and evaluated, by one process per core, or one for a GPU."""
     on_gpu = make_trainer(plan.backend).runs_at_once is not None
     size = min(1 if on_gpu else workers or available_cores(), len(tasks))
-    done, total = 0, len(tasks) * plan.settings.num_updates
+    done, total = 0, total_updates(plan.settings, [task.run for task in tasks])
     with progress_bar(f"training {len(tasks)} runs again") as progress:
 
         def advance(task: RetrainingTask, updates: int) -> None:
@@ -145,7 +145,8 @@ def _retrain(
 
 def retrain_run(plan: Plan, task: RetrainingTask, worker: Worker) -> RetrainedRun:
     """Train and evaluate a run, in a worker process."""
-    (trained,) = make_trainer(plan.backend).train(plan.family, plan.settings, [task.run], worker.report)
+    settings = plan.settings.of_architecture(task.run.architecture)
+    (trained,) = make_trainer(plan.backend).train(plan.family, settings, [task.run], worker.report)
     rows, tensors = evaluate_run(plan, task.split, trained, worker.report)
     if task.stored is None:
         return RetrainedRun(rows, tensors, [], {})

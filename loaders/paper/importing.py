@@ -98,7 +98,7 @@ def import_paper(source: str | Path, out: str | Path) -> Manifest:
             settings=_settings(parts, len(runs), steps),
             seed=0,
             runs=len(runs),
-            architecture=parts[0].architecture,
+            architectures=(parts[0].architecture,),
             rollouts=family.imported_rollout_shapes(parts[0].num_rollouts),
             columns={name: asdict(column) for name, column in family.imported_columns.items()},
             splits=splits,

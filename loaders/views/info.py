@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.loaders.zoo import Zoo
+from rnn_zoos.networks.architecture import Architecture
 
 
 def zoo_info(zoo: Zoo) -> dict[str, Any]:
@@ -56,14 +57,13 @@ def _numeric_labels(manifest: Manifest) -> list[str]:
 
 def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
     """Return the properties of the zoo as a whole: name -> value."""
-    manifest, architecture = zoo.manifest, zoo.manifest.architecture
+    manifest = zoo.manifest
     origin = {"seed": manifest.seed} if manifest.imported is None else {"imported": manifest.imported["layout"]}
     return {
         "zoo": manifest.zoo,
         "preset": manifest.preset,
         **origin,
-        "network": f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size} units, "
-        f"{architecture.num_parameters:,} parameters",
+        "network": "; ".join(_described(architecture) for architecture in manifest.architectures),
         "runs": manifest.runs,
         "tasks": len(pc.unique(index["task"])),
         "snapshots": len(index),
@@ -72,6 +72,13 @@ def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
         "size": f"{sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB",
         "made": _made(manifest.made),
     }
+
+
+def _described(architecture: Architecture) -> str:
+    return (
+        f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size} units, "
+        f"{architecture.num_parameters:,} parameters"
+    )
 
 
 def _made(made: Mapping[str, Any]) -> str:

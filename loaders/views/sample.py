@@ -9,6 +9,7 @@ import torch
 
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 
 
@@ -42,7 +43,8 @@ def sample_network(
         steps = zoo.index(where=[("run", "==", run)])["step"].to_pylist()
         step = max(steps or zoo.manifest.snapshots[-1:])
     row = zoo.row(run, step)
-    network = RecurrentNetwork(zoo.manifest.architecture, zoo.weights(row)).eval()
+    weights = zoo.weights(row)
+    network = RecurrentNetwork(Architecture.of(weights), weights).eval()
     title = f"run {run}, step {step}, task {row['task']}, accuracy {row['accuracy']:.3f}"
     with torch.no_grad():
         about, rows = task_family(zoo.manifest.zoo).samples(network, zoo.manifest.seed, row, count)

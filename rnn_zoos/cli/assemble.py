@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import Workers, resumable
+from rnn_zoos.cli.console import Workers, print_summary, resumable
 
 
 def assemble(
@@ -58,5 +58,4 @@ def assemble(
     with resumable():
         manifest = generate(plan, out, TrainedEngine(source, workers))
     assert manifest is not None, "all parts were made"
-    rows = sum(split["rows"] for split in manifest.splits.values())
-    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
+    print_summary(out, manifest)

@@ -15,6 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from rnn_zoos.format.manifest import Manifest
+
 Directory = Annotated[Path, typer.Argument(help="Directory of a zoo.", metavar="DIR")]
 DirectoryOrName = Annotated[
     str, typer.Argument(help="Directory of a zoo, or its name on the Hugging Face Hub.", metavar="DIR|OWNER/NAME")
@@ -40,6 +42,14 @@ def resumable() -> Iterator[None]:
     except KeyboardInterrupt:
         print("Interrupted. Finished shards are kept: run the same command again to resume.", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def print_summary(directory: Path, manifest: Manifest) -> None:
+    """Print how many runs and snapshots a zoo has, and the sizes of its networks."""
+    rows = sum(split["rows"] for split in manifest.splits.values())
+    sizes = sorted({architecture.num_parameters for architecture in manifest.architectures})
+    each = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    print(f"{directory}: {manifest.runs} runs, {rows} snapshots of {each} parameters each.")
 
 
 def print_json(data: object) -> None:

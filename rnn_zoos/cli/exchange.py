@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import Directory
+from rnn_zoos.cli.console import Directory, print_summary
 from rnn_zoos.errors import UnknownNameError
 
 
@@ -33,8 +33,7 @@ def import_(
     manifest = import_paper(source, out)
     for finding in findings(manifest):
         print(finding)
-    rows = sum(split["rows"] for split in manifest.splits.values())
-    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
+    print_summary(out, manifest)
 
 
 def export(

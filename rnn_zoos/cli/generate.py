@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnn_zoos.cli.console import AsJson, Directory, Workers, print_json_rows, print_properties, print_table, resumable
+from rnn_zoos.cli.console import (
+    AsJson,
+    Directory,
+    Workers,
+    print_json_rows,
+    print_properties,
+    print_summary,
+    print_table,
+    resumable,
+)
 from rnn_zoos.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -163,7 +172,8 @@ def generate(
     chosen_part = _parse_part(part)
     digits = mnist or default_digits(preset)
     zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, mnist=digits)
-    chosen, reason = _choose_backend(backend, engine, zoo_plan.architecture, device or ())
+    choices = [_choose_backend(backend, engine, own, device or ()) for own in zoo_plan.architectures]
+    chosen, reason = next((choice for choice in choices if choice[0] != "triton"), choices[0])
     zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
@@ -173,8 +183,7 @@ def generate(
     if manifest is None:
         print(f"{out}: part {part} of the zoo is complete. Join all parts with: rnn-zoos merge DIR... --out DIR")
         return
-    rows = sum(split["rows"] for split in manifest.splits.values())
-    print(f"{out}: {manifest.runs} runs, {rows} snapshots of {manifest.architecture.num_parameters:,} parameters each.")
+    print_summary(out, manifest)
     for line in relabel_hint(out, manifest, zoo_plan.family):
         print(line)
 

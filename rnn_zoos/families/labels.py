@@ -22,7 +22,7 @@ _FRACTIONS = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A snapshot to be measured. The attributes are the arguments of `TaskFamily.evaluate`, which describes them."""
+    """A snapshot to be measured. The attributes are the arguments of `TaskFamily.evaluate`, and `Run.initial_scale`."""
 
     network: RecurrentNetwork
     seed: int
@@ -30,6 +30,7 @@ class Snapshot:
     task: int
     step: int
     evaluation: Any
+    initial_scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def _weight_norm(_family: TaskFamily, of: Snapshot) -> float:
 
 def _distance_from_start(_family: TaskFamily, of: Snapshot) -> float:
     architecture = of.network.architecture
-    pair: Sequence[Mapping[str, Tensor]] = (of.network.weights(), initial_weights(architecture, of.seed, of.run))
+    initial = initial_weights(architecture, of.seed, of.run, of.initial_scale)
+    pair: Sequence[Mapping[str, Tensor]] = (of.network.weights(), initial)
     now, start = (flatten(architecture, weights).double() for weights in pair)
     return float((now - start).norm())
 

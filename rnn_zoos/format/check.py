@@ -134,13 +134,14 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
     Raises KeyError, TypeError or ZooError if the settings are incomplete or invalid.
     """
     settings = dict(manifest.settings)
-    architecture = family.architecture(settings["cell"], settings["num_layers"], settings["hidden_size"])
+    sizes = settings.get("architectures") or [settings]
+    architectures = tuple(family.architecture(s["cell"], s["num_layers"], s["hidden_size"]) for s in sizes)
     if manifest.imported is None:
         rollouts = family.rollout_shapes(family.evaluation_type(**settings["evaluation"]))
     else:
         rollouts = family.imported_rollout_shapes(settings["evaluation"]["rollouts"])
     for name, found, expected in (
-        ("architecture", manifest.architecture, architecture),
+        ("the list of architectures", manifest.architectures, architectures),
         ("settings.seed", settings["seed"], manifest.seed),
         ("settings.runs", settings["runs"], manifest.runs),
         ("rollouts", dict(manifest.rollouts), rollouts),

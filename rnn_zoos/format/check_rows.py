@@ -7,15 +7,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from rnn_zoos.families.columns import architecture_values
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import is_fraction
+from rnn_zoos.families.run_table import run_table, varied_values
 from rnn_zoos.format.columns import known_columns
 from rnn_zoos.format.manifest import Manifest, index_path
 
 _ROWS_AT_ONCE = 10_000
+_MAX_RUNS_PER_ROW = 1000
+_ROUNDED = {"weight_decay", "learning_rate", "initial_scale"}  # columns of type float32
 _GAP = {"generalization_gap", "eval_loss", "train_loss"}  # the first is the difference of the others
 
 
@@ -73,6 +78,7 @@ class _Runs:
         self._places: dict[int, set[tuple[str, int]]] = defaultdict(set)  # split and shard of a run
         self._steps: dict[int, tuple[int, ...]] = defaultdict(tuple)
         self._diverged: dict[int, set[bool]] = defaultdict(set)
+        self._lengths: dict[int, int] = {}  # numbers of updates, where runs draw them
         self._shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # nearly all runs have the same steps: stored once
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -83,6 +89,8 @@ class _Runs:
         steps = (*self._steps[run], row["step"])
         self._steps[run] = self._shared.setdefault(steps, steps)
         self._diverged[run].add(row["diverged"])
+        if "num_updates" in row:
+            self._lengths[run] = row["num_updates"]
 
     def findings(self, manifest: Manifest) -> Iterator[str]:
         """Yield tasks in several splits, runs in several shards, and runs whose steps contradict `diverged`."""
@@ -92,18 +100,24 @@ class _Runs:
         for run, places in self._places.items():
             if len(places) > 1:
                 yield f"Run {run} is in several shards: {sorted(places)}."
-            steps = list(self._steps[run])
-            if self._diverged[run] != {steps != manifest.snapshots}:
+            steps, last = list(self._steps[run]), self._lengths.get(run, manifest.snapshots[-1])
+            planned = [step for step in manifest.snapshots if step <= last]
+            if self._diverged[run] != {steps != planned}:
                 flags = " and ".join(sorted(map(str, self._diverged[run])))
                 yield (
                     f"Run {run}: diverged is {flags}, with snapshots at the steps {steps}; "
-                    f"it has to be True if and only if some of {manifest.snapshots} are missing."
+                    f"it has to be True if and only if some of {planned} are missing."
                 )
 
 
 def _check_place(row: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
-    """Yield findings about the split and step of one row."""
+    """Yield findings about the split, step and shard of one row."""
     where = _name(row)
+    of_shards = manifest.shard_architectures
+    if of_shards is not None and 0 <= row["shard"] < len(of_shards[row["file"]]):
+        held = manifest.architecture_of(row["file"], row["shard"]).name
+        if row["architecture"] != held:
+            yield f"{where}: architecture is {row['architecture']!r}; its shard holds networks of {held!r}."
     if row["split"] != row["file"]:
         yield f"{where}: split is {row['split']!r} in {index_path(row['file'])}."
     if row["step"] not in manifest.snapshots:
@@ -127,8 +141,16 @@ def _check_labels(row: Mapping[str, Any], fractions: set[str], losses: set[str])
 
 
 def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
-    """Yield rows whose task, split or weight decay differs from what the zoo's seed assigns to their run."""
-    assigned = _assigned_values(tables, manifest, family)
+    """Yield rows whose task, split, architecture or hyperparameters are not those that the seed assigns to the run."""
+    numbers = [table["run"].to_numpy() for table in tables.values()]
+    runs = np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64)
+    if len(runs) and not 0 <= runs[0] <= runs[-1] < manifest.runs:
+        yield f"The index has the runs {runs[0]} to {runs[-1]}; expected numbers of the {manifest.runs} runs."
+        return
+    if manifest.shard_architectures is not None and manifest.runs > _MAX_RUNS_PER_ROW * (1 + sum(map(len, numbers))):
+        yield f"The zoo has {manifest.runs} runs, far more than its rows; their assignment was not checked."
+        return
+    assigned = _assigned_values(runs, manifest, family)
     for row in _rows(tables):
         for name, expected in assigned[row["run"]].items():
             if row[name] != expected:
@@ -136,23 +158,30 @@ def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family
                 yield f"{_name(row)}: {column} is {row[name]!r}; seed {manifest.seed} assigns {expected!r}."
 
 
-def _assigned_values(
-    tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily
-) -> dict[int, dict[str, Any]]:
-    """Return run -> task, task columns, split (as `file`) and weight decay that follow from the zoo's seed."""
-    numbers = [table["run"].to_numpy() for table in tables.values()]
-    runs = torch.from_numpy(np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64))
-    tasks = family.assign_tasks(manifest.seed, runs, manifest.settings.get("stratified_tasks", False))
-    decays = family.draw_weight_decay(manifest.seed, runs, manifest.settings["weight_decay"])
-    return {
-        run: {
+def _assigned_values(runs: npt.NDArray[np.int64], manifest: Manifest, family: TaskFamily) -> dict[int, dict[str, Any]]:
+    """Return run -> task, task columns, split (as `file`), architecture and hyperparameters that follow from the seed.
+
+    There may be further runs in it.
+    """
+    settings = {**manifest.settings, "seed": manifest.seed, "runs": manifest.runs}
+    table = run_table(family, settings, runs)
+    splits = family.splits(torch.from_numpy(table["task"].copy()))
+    mixed = manifest.shard_architectures is not None
+    assigned = {}
+    for record, split in zip(table, splits, strict=True):
+        task, architecture = int(record["task"]), manifest.architectures[record["architecture"]]
+        values = {
             "task": family.task_name(task),
             **family.task_values(task),
             "file": str(split),
-            "weight_decay": float(np.float32(decay)),
+            **(architecture_values(architecture) if mixed else {}),
+            "weight_decay": float(record["weight_decay"]),
+            **varied_values(settings, record),
         }
-        for run, task, split, decay in zip(runs.tolist(), tasks.tolist(), family.splits(tasks), decays, strict=True)
-    }
+        assigned[int(record["run"])] = {
+            name: float(np.float32(value)) if name in _ROUNDED else value for name, value in values.items()
+        }
+    return assigned
 
 
 def _check_imported_tasks(tables: Mapping[str, pa.Table], family: TaskFamily) -> Iterator[str]:

@@ -66,7 +66,8 @@ class TensorCheck:
         def check(file: tuple[str, int, str]) -> list[str]:
             kind, shard, path = file
             indexed = rows[order[starts[shard] : starts[shard + 1]]].tolist()
-            return [*self._check_indexed_rows(split, path, indexed), *self._check_contents(kind, path)]
+            expected = self.manifest.tensors(kind, self.manifest.architecture_of(split, shard))
+            return [*self._check_indexed_rows(split, path, indexed), *self._check_contents(kind, path, expected)]
 
         files = [
             (kind, shard, path)
@@ -84,14 +85,16 @@ class TensorCheck:
         if len(indexed) != rows or indexed != list(range(len(indexed))):
             yield f"{path} has {rows} rows; {index_path(split)} refers to the rows {indexed}."
 
-    def _check_contents(self, kind: str, path: str) -> Iterator[str]:
+    def _check_contents(
+        self, kind: str, path: str, expected: Mapping[str, tuple[str, tuple[int, ...]]]
+    ) -> Iterator[str]:
         """Yield findings about the tensors of a file; their values are checked only if their shapes are right."""
         try:
             tensors = map_tensors(self.directory / path)
         except ZooError as error:
             yield str(error)
             return
-        differences = tensor_differences(tensors, self.manifest.tensors(kind), self.manifest.files[path].rows)
+        differences = tensor_differences(tensors, expected, self.manifest.files[path].rows)
         findings = [f"{path} {difference}." for difference in differences]
         if not findings:
             findings = [f"{path}: {name} has values that are not finite." for name in _not_finite(tensors)]

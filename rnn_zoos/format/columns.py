@@ -10,20 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column
+from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column, zoo_columns
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.format.manifest import MANIFEST, Manifest
 
 
 def known_columns(manifest: Manifest, family: TaskFamily) -> dict[str, Column]:
     """Return the columns that a zoo of this kind has if no label is missing: name -> column, in order."""
-    return family.columns if manifest.imported is None else family.imported_columns
+    return zoo_columns(family.columns if manifest.imported is None else family.imported_columns, manifest.settings)
 
 
 def required_columns(manifest: Manifest, family: TaskFamily) -> dict[str, Column]:
     """Return the columns that every zoo of this kind has: name -> column, in order."""
     origin: Mapping[str, Column] = {} if manifest.imported is None else ORIGIN_COLUMNS
-    return {**PLAN_COLUMNS, **family.task_columns, **origin, **PLACE_COLUMNS}
+    return zoo_columns({**PLAN_COLUMNS, **family.task_columns, **origin, **PLACE_COLUMNS}, manifest.settings)
 
 
 def columns_of(manifest: Manifest) -> dict[str, Column]:

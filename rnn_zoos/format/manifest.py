@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from math import isfinite, prod
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
-from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import SIDE
-from rnn_zoos.format.files import DTYPES, FileEntry, file_blocks, json_bytes, write_json
-from rnn_zoos.format.index import ARROW_TYPES
+from rnn_zoos.format.files import FileEntry, file_blocks, json_bytes, write_json
+from rnn_zoos.format.requirements import requirements
 from rnn_zoos.networks.architecture import Architecture
 
 FORMAT = 1
 """Version of the format; it changes when an older rnn-zoos could not read the zoo."""
+MIXED_FORMAT = 2
+"""Version of zoos of several architectures, of which rnn-zoos 0.1 says that it is not supported."""
 MANIFEST = "zoo.json"
 DIGITS = "digits.safetensors"
 """The MNIST digits that the rollouts of a sequential-mnist zoo refer to."""
@@ -41,11 +38,6 @@ RELABELLING = "relabelling"
 """Folder with labels that are being added to a zoo. While it contains a manifest, those files replace the zoo's own."""
 
 _MAX_BYTES = 256 << 20  # of a manifest: enough for a million shards
-_MAX_ROW_BYTES = 1 << 40  # of one tensor in one row: far below where sizes overflow
-_MAX_AXES = 8
-_MAX_STEP = 1 << 31  # steps are int32 in the index
-_MADE = {"backend", "versions", "machine", "seconds"}
-_SHA256 = re.compile("[0-9a-f]{64}")
 _REMEDY = "Replace it with an intact copy, or generate the zoo again in another directory."
 
 
@@ -78,7 +70,7 @@ class Manifest:
         seed: Seed of the zoo: tasks, initial weights, training data and evaluation follow from it. 0 and unused if
             `imported`.
         runs: Number of runs, those that diverged included.
-        architecture: The architecture that all networks share.
+        architectures: The architectures of the networks, mostly one.
         rollouts: Tensor name -> (safetensors dtype, shape without the row axis) of the rollouts.
         columns: Name -> dtype (a key of `ARROW_TYPES`), unit and description of each column of the index, in order.
         splits: Split -> numbers of `runs`, `rows` (snapshots) and `shards`.
@@ -89,6 +81,7 @@ class Manifest:
         imported: None for a zoo that rnn-zoos generated. Otherwise what was read (`layout`, `parts`) and how often
             something was repaired or left out (`counts`). The labels and rollouts of such a zoo are those that the
             source provides: `TaskFamily.imported_columns` and `TaskFamily.imported_rollout_shapes`.
+        shard_architectures: Split -> number of the architecture of each of its shards; None for one architecture.
     """
 
     zoo: str
@@ -96,7 +89,7 @@ class Manifest:
     settings: Mapping[str, Any]
     seed: int
     runs: int
-    architecture: Architecture
+    architectures: tuple[Architecture, ...]
     rollouts: Mapping[str, tuple[str, tuple[int, ...]]]
     columns: Mapping[str, Mapping[str, str]]
     splits: Mapping[str, Mapping[str, int]]
@@ -104,36 +97,84 @@ class Manifest:
     made: Mapping[str, Any]
     files: Mapping[str, FileEntry]
     imported: Mapping[str, Any] | None = None
+    shard_architectures: Mapping[str, tuple[int, ...]] | None = None
 
     def write(self, directory: Path) -> None:
         """Write zoo.json into a zoo's directory. Inverse of `read_manifest`.
 
         The file has the attributes as keys, and in addition `format`, `parameters` (name and shape of each parameter,
-        in order) and `sha256` (see `seal`).
+        in order) and `sha256` (see `seal`). In format 1, `architecture` stands in the place of `architectures`, and
+        there is no `shard_architectures`; in format 2, `parameters` has a list per architecture.
 
         Raises:
             StorageError: The file system refused to write.
         """
-        data = {"format": FORMAT, **asdict(self)}
-        if self.imported is None:
-            del data["imported"]
-        shapes = self.architecture.parameter_shapes
-        data["parameters"] = [{"name": name, "shape": list(shape)} for name, shape in shapes.items()]
+        data = self.as_data()
         write_json(directory / MANIFEST, {**data, "sha256": seal(data)})
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the content of the file as JSON data, without `sha256`."""
+        mixed = self.shard_architectures is not None
+        data = {"format": MIXED_FORMAT if mixed else FORMAT}
+        for name, value in asdict(self).items():
+            if name == "architectures" and not mixed:
+                data["architecture"] = value[0]
+            elif value is not None or name not in ("imported", "shard_architectures"):
+                data[name] = value
+        parameters = [
+            [{"name": name, "shape": list(shape)} for name, shape in architecture.parameter_shapes.items()]
+            for architecture in self.architectures
+        ]
+        return {**data, "parameters": parameters if mixed else parameters[0]}
+
+    def identity(self) -> str:
+        """Return the SHA-256 over everything except how and when the zoo was made: equal for equal zoos."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"made": {}}
+        if values["shard_architectures"] is None:  # the text that version 0.1 hashed: places and embeddings hold it
+            del values["shard_architectures"]
+            values = {
+                "architecture" if name == "architectures" else name: value[0] if name == "architectures" else value
+                for name, value in values.items()
+            }
+        text = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        return hashlib.sha256(f"Manifest({text})".encode()).hexdigest()
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture that all networks share. Raises FormatError if there are several."""
+        if len(self.architectures) > 1:
+            names = ", ".join(architecture.name for architecture in self.architectures)
+            raise FormatError(
+                f"This zoo has networks of {len(self.architectures)} architectures ({names}), where one is needed. Use "
+                "a zoo of one architecture, or `Zoo.stacks`, which groups networks by architecture."
+            )
+        return self.architectures[0]
+
+    def architecture_of(self, split: str, shard: int) -> Architecture:
+        """Return the architecture of the networks of a shard, given by its split and its number there."""
+        of_shards = self.shard_architectures
+        return self.architectures[0 if of_shards is None else of_shards[split][shard]]
 
     def paths(self, kind: str, split: str) -> list[str]:
         """Return the paths of all shards of a split, in order; `kind` is "shards" or "rollouts"."""
         count = self.splits[split]["shards"]
         return [shard_path(kind, split, number, count) for number in range(count)]
 
-    def tensors(self, kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def tensors(self, kind: str, architecture: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return the tensors of a shard: name -> (safetensors dtype, shape without the row axis).
 
-        `kind` is "shards" (weights) or "rollouts".
+        Args:
+            kind: "shards" (weights) or "rollouts".
+            architecture: The architecture of its networks.
         """
         if kind == "rollouts":
             return dict(self.rollouts)
-        return {name: ("F32", shape) for name, shape in self.architecture.parameter_shapes.items()}
+        return {name: ("F32", shape) for name, shape in architecture.parameter_shapes.items()}
+
+    def index_rows(self, split: str) -> int:
+        """Return the number of rows of the index of a split."""
+        entry = self.files.get(index_path(split))
+        return 0 if entry is None else entry.rows
 
     @property
     def snapshots(self) -> list[int]:
@@ -191,20 +232,27 @@ def read_manifest(directory: Path) -> Manifest:
 
 def _parse(data: dict[str, Any], text: bytes) -> Manifest:
     """Return the manifest that JSON data describe; `text` is the file they were read from."""
-    if data["format"] != FORMAT:
+    mixed = data["format"] == MIXED_FORMAT
+    if data["format"] != FORMAT and not mixed:
         raise FormatError(
-            f"This zoo has format {data['format']!r}; only format {FORMAT} is supported. Update rnn-zoos."
+            f"This zoo has format {data['format']!r}; only the formats {FORMAT} and {MIXED_FORMAT} are supported. "
+            "Update rnn-zoos."
         )
     if json_bytes(data) != text:  # changed white space, or a duplicate key: the hash does not cover them
         raise FormatError(f"{MANIFEST} is damaged: its JSON is not formatted as it was written. {_REMEDY}")
     if data.pop("sha256") != seal(data):
         raise FormatError(f"{MANIFEST} is damaged: its content does not match its sha256. {_REMEDY}")
     del data["format"]
-    data["architecture"] = _parse_architecture(data["architecture"], data.pop("parameters"))
+    parameters = data.pop("parameters")
+    sizes = data["architectures"] if mixed else [data.pop("architecture")]
+    pairs = zip(sizes, parameters if mixed else [parameters], strict=True)
+    data["architectures"] = tuple(_parse_architecture(*pair) for pair in pairs)
+    if mixed:
+        data["shard_architectures"] = {name: tuple(numbers) for name, numbers in data["shard_architectures"].items()}
     data["rollouts"] = {name: (dtype, tuple(shape)) for name, (dtype, shape) in data["rollouts"].items()}
     data["files"] = {path: FileEntry(**entry) for path, entry in data["files"].items()}
     manifest = Manifest(**data)
-    for violation, holds in _requirements(manifest):
+    for violation, holds in requirements(manifest):
         if not holds:
             raise FormatError(f"{MANIFEST}: {violation}. {_REMEDY}")
     return manifest
@@ -219,68 +267,3 @@ def _parse_architecture(sizes: dict[str, Any], parameters: list[dict[str, Any]])
     if list(listed.items()) != list(architecture.parameter_shapes.items()):
         raise FormatError(f"{MANIFEST}: the list of parameters does not match {architecture}.")
     return architecture
-
-
-def _requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
-    """Yield (message if violated, whether it holds) for everything that code using a manifest relies on."""
-    counts = [manifest.runs, *manifest.snapshots, *(n for split in manifest.splits.values() for n in split.values())]
-    yield "runs, snapshots and the counts in splits must be non-negative integers", all(map(_is_count, counts))
-    keys = {frozenset(split) for split in manifest.splits.values()}
-    complete = list(manifest.splits) == list(SPLITS) and keys == {frozenset({"runs", "rows", "shards"})}
-    yield f"splits must give runs, rows and shards of {', '.join(SPLITS)}", complete
-    shards, files = sum(split["shards"] for split in manifest.splits.values()), len(manifest.files)
-    yield f"splits counts {shards} shards, but files has only {files} entries", shards <= files
-    for path, entry in manifest.files.items():
-        yield f"the file {path!r} has characters that no file of a zoo has", path.isascii() and path.isprintable()
-        parts = PurePosixPath(path)
-        yield f"the file {path!r} is not inside the zoo", not parts.is_absolute() and ".." not in parts.parts
-        valid = _is_count(entry.bytes) and _is_count(entry.rows) and bool(_SHA256.fullmatch(str(entry.sha256)))
-        yield f"{path}: expected a sha256, bytes and rows, found {entry}", valid
-    for name, (dtype, shape) in manifest.rollouts.items():
-        valid = dtype in DTYPES and all(map(_is_count, shape))
-        yield f"the rollouts {name} have dtype {dtype} and shape {shape}", valid
-    for name, column in manifest.columns.items():
-        strings = column.keys() == {"dtype", "description", "unit"} and all(isinstance(v, str) for v in column.values())
-        valid = strings and column["dtype"] in ARROW_TYPES
-        yield f"the column {name} is described as {dict(column)}", valid
-    yield f"made must have {', '.join(sorted(_MADE))}", manifest.made.keys() >= _MADE
-    yield from _value_requirements(manifest)
-    yield from _size_requirements(manifest)
-
-
-def _value_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
-    """Yield requirements on single values that are shown, or that the task family computes with."""
-    texts = (manifest.zoo, manifest.preset, manifest.made["machine"], manifest.made["backend"])
-    yield "zoo, preset, machine and backend must be texts", all(isinstance(text, str) for text in texts)
-    yield "versions must be an object", isinstance(manifest.made["versions"], dict)
-    yield f"seconds is {manifest.made['seconds']!r}; expected a number", _is_number(manifest.made["seconds"])
-    decays = manifest.settings["weight_decay"]
-    valid = isinstance(decays, list) and bool(decays) and all(map(_is_number, decays))
-    yield f"weight_decay is {decays!r}; expected a list of numbers", valid
-    yield f"seed is {manifest.seed!r}; expected an integer", type(manifest.seed) is int
-    if manifest.imported is not None:
-        layout = manifest.imported["layout"]
-        yield f"imported has the layout {layout!r}; expected a text", isinstance(layout, str)
-    for split, counts in manifest.splits.items():
-        index = manifest.files.get(index_path(split))
-        rows = 0 if index is None else index.rows
-        matches = (rows == 0) == (counts["rows"] == 0)  # loaders skip a split without rows
-        yield f"splits counts {counts['rows']} rows of {split}; its index has {rows}", matches
-
-
-def _size_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
-    """Yield requirements on sizes: without them, a tensor of no rows or a number of steps could overflow."""
-    yield f"settings: snapshots must be below {_MAX_STEP}", all(step < _MAX_STEP for step in manifest.snapshots)
-    for kind in ("shards", "rollouts"):
-        for name, (dtype, shape) in manifest.tensors(kind).items():
-            size = np.dtype(DTYPES[dtype]).itemsize * prod(max(length, 1) for length in shape)
-            valid = len(shape) <= _MAX_AXES and size <= _MAX_ROW_BYTES
-            yield f"{name} of one row in {kind} would have the shape {shape}, {size:,} bytes", valid
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

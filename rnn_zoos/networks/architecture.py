@@ -118,6 +118,11 @@ class Architecture:
         }
 
     @property
+    def name(self) -> str:
+        """Cell, layers and hidden units, such as lstm-2x32. Networks of one zoo differ in nothing else."""
+        return f"{self.cell}-{self.num_layers}x{self.hidden_size}"
+
+    @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every parameter, in the order of the flat weight vector (that of `state_dict`)."""
         shapes: dict[str, tuple[int, ...]] = {}

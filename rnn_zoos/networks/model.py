@@ -88,12 +88,12 @@ class RecurrentNetwork(nn.Module):
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
 
-def initial_weights(architecture: Architecture, seed: int, run: int) -> dict[str, Tensor]:
-    """Return the named weights of a run before its first update; they depend on the seed and the run alone.
+def initial_weights(architecture: Architecture, seed: int, run: int, scale: float = 1.0) -> dict[str, Tensor]:
+    """Return the named weights of a run before its first update; seed, run and scale decide them.
 
-    The distribution is PyTorch's default: every parameter, including the readout, is uniform in
-    [-1/sqrt(H), 1/sqrt(H)).
+    The distribution is PyTorch's default times `scale`: every parameter, including the readout, is uniform in
+    [-1/sqrt(H), 1/sqrt(H)) * scale.
     """
     bits = random_bits(seed, [run], Purpose.INIT, [0], architecture.num_parameters)
     bound = architecture.hidden_size**-0.5
-    return unflatten(architecture, (2 * to_uniform(bits[0, 0]) - 1) * bound)
+    return unflatten(architecture, (2 * to_uniform(bits[0, 0]) - 1) * bound * scale)

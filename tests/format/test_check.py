@@ -108,7 +108,7 @@ def test_check_finds_rollouts_that_refer_to_missing_digits(zoo, tmp_path):
     ("edit", "message"),
     [
         (lambda data: data.update(runs=100), "settings.runs is 7; expected 100"),
-        (lambda data: data["settings"].update(cell="gru"), "architecture is"),
+        (lambda data: data["settings"].update(cell="gru"), "the list of architectures is"),
         (lambda data: data["settings"].update(seed=1), "settings.seed is 1"),
         (lambda data: data.update(seed=1), "seed 1 assigns"),
         (lambda data: data["splits"]["train"].update(runs=99), "the sum of runs over all splits"),

@@ -142,7 +142,7 @@ def test_a_manifest_survives_a_round_trip(name, zoo, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda data: data.update(format=2), "has format 2; only format 1 is supported"),
+        (lambda data: data.update(format=3), "has format 3; only the formats 1 and 2 are supported"),
         (lambda data: data.pop("seed"), "not a manifest of format 1 .*seed"),
         (lambda data: data["files"].update({"../../etc/passwd": data["files"]["index/train.parquet"]}), "not inside"),
         (lambda data: data["files"].update({"/etc/passwd": data["files"]["index/train.parquet"]}), "not inside"),

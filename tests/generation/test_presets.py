@@ -67,7 +67,7 @@ def test_missing_keys_missing_files_and_broken_yaml_are_reported(tiny_preset, tm
     del content["formal-languages"]["cell"], content["sequential-mnist"]
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(PresetError, match="formal-languages.cell is missing"):
+    with pytest.raises(PresetError, match="formal-languages: give either cell, num_layers and hidden_size, or arch"):
         load_preset(str(path), "formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown zoo of preset .*known: automata, formal-languages"):
         load_preset(str(path), "sequential-mnist")

@@ -30,6 +30,7 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainingSettings,
     learning_rate,
     segments,
+    settings_of_run,
     trained_run,
 )
 from rnn_zoos.networks.architecture import Architecture
@@ -59,16 +60,16 @@ class NativeTrainer:
             yield self._train_run(family, settings, run, report)
 
     def _train_run(self, family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
-        architecture = settings.architecture(family)
+        settings, architecture = settings_of_run(settings, run), settings.architecture(family)
         sampler = family.sampler(settings.seed, [run.run], [run.task], settings.batch_size)
         _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
-        initial = flatten(architecture, initial_weights(architecture, settings.seed, run.run))
+        initial = flatten(architecture, initial_weights(architecture, settings.seed, run.run, run.initial_scale))
         network = _network(architecture, initial, (settings.batch_size, targets.shape[-1]), self.instruction_set)
         train = _training_on(sampler, network)
         adamw = _native.AdamW(run.weight_decay, *BETAS, EPSILON)
         snapshots = {0: torch.from_numpy(network.weights())} if 0 in settings.snapshots else {}
         for first, end in segments(settings, _DRAWN_AHEAD):
-            rates = [learning_rate(settings, update) for update in range(first, end)]
+            rates = [learning_rate(settings, update) * run.rate_scale for update in range(first, end)]
             losses = train(sampler.draw(first, end - first)[0], rates, adamw)
             weights = torch.from_numpy(network.weights())
             diverged = not math.isfinite(losses[-1])

@@ -120,7 +120,7 @@ def train_runs(
         diverged_at: int64 [M], see `groups.RunGroup`.
         scratch: float32 [M, KernelShape.scratch]; earlier contents are ignored.
         weight_decay: float32 [M].
-        rates: float32 [ahead, 3], see `trainer.adamw_rates`.
+        rates: float32 [M, ahead, 3], see `trainer.adamw_rates`.
         drawn, targets, images, tables: The data, see below.
         first_update: The number of the first update to do, counted from 0.
         updates: How many updates to do.
@@ -140,7 +140,7 @@ def train_runs(
         tables += run * (s.steps - 1) * s.inputs
     elif s.mode == "dense":
         targets += batch * (s.batch * s.steps)
-    rates += skip * 3
+    rates += batch * 3
     parameters += run * s.row
     first_moments += run * s.row
     second_moments += run * s.row

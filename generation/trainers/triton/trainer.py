@@ -32,9 +32,9 @@ from rnn_zoos.generation.trainers.groups import (
     RunGroup,
     default_runs_at_once,
     existing_device,
-    in_groups,
     initial_parameters,
     train_group,
+    train_in_groups,
 )
 from rnn_zoos.generation.trainers.occupancy import Device, whole_waves
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, TrainingSettings, adamw_rates
@@ -79,9 +79,12 @@ class TritonTrainer:
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order; see `Trainer.train`."""
-        for some in in_groups(runs, self.runs_at_once):
-            group = TritonRunGroup(family, settings, some, self.device, self.precision, self.num_warps)
-            yield from train_group(group, some, report)
+
+        def train(own: TrainingSettings, some: Sequence[Run]) -> list[TrainedRun]:
+            group = TritonRunGroup(family, own, some, self.device, self.precision, self.num_warps)
+            return train_group(group, some, report)
+
+        yield from train_in_groups(settings, runs, self.runs_at_once, train)
 
     def best_runs_at_once(self, family: TaskFamily, settings: TrainingSettings) -> int | None:
         """Return about 1,000 runs that fill the device a whole number of times; None in the interpreter.
@@ -201,7 +204,7 @@ class TritonRunGroup(RunGroup):
             if self._done == self._drawn.stop:
                 self._drawn = next(self._remaining)
                 self._data = _kernel_data(self.sampler, self._drawn)
-                self._rates = adamw_rates(self.settings, self._drawn).to(self.parameters.device)
+                self._rates = adamw_rates(self.settings, self._drawn, self.rate_scales).to(self.parameters.device)
             count = min(updates, self._drawn.stop - self._done)
             self._launch(count)
             self._done += count
