@@ -352,16 +352,22 @@ def check_settings(values: object, family: TaskFamily, where: str) -> Settings:
     return settings
 
 
+_MODELS: dict[str, list[type[BaseModel]]] = {
+    "vary": [Variation, LogRange],
+    "architectures": [NetworkSizes, NetworkSizes],
+}
+"""Setting that has settings of its own -> whose keys they are, one and two names below it."""
+
+
 def _explain(detail: dict[str, Any], where: str) -> str:
     parts = [str(part) for part in detail["loc"] if part not in (_LIST, _RANGE)]
-    key = ".".join([where, *parts])
+    key, group = ".".join([where, *parts]), parts[0] if parts else ""
     if detail["type"] == "extra_forbidden":
-        models = {"vary": [Variation, LogRange], "architectures": [NetworkSizes, NetworkSizes]}
-        model = [Settings, *models.get(parts[0], [Settings])][len(parts) - 1]
-        return f"{key} is not a setting. Allowed: {', '.join(model.model_fields)}."
+        allowed = _MODELS[group][len(parts) - 2] if len(parts) > 1 else Settings
+        return f"{key} is not a setting. Allowed: {', '.join(allowed.model_fields)}."
     if detail["type"] == "missing":
         return f"{key} is missing. Add it; see {_FOLDER / 'demo.yaml'} for an example."
-    if detail["type"] == "model_type" and parts[0] == "vary":
+    if detail["type"] == "model_type" and group == "vary":
         return f"{key} is {detail['input']!r}. Give a list of values, or the bounds of a range, low and high."
     if detail["type"] == "value_error" and isinstance(detail["input"], dict):
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}."
