@@ -55,7 +55,7 @@ def test_labels_are_the_first_steps_with_half_and_nine_tenths_of_the_last_accura
     [
         ([0, 0.2, 0.5, 0.9, 1], (20, 30)),
         ([0, 0.2, 0.49, 0.89, 1], (30, 40)),
-        ([0, 1, 0.3, 0.1, 0.2], (10, 10)),  # it falls again: the last accuracy counts
+        ([0, 0.2, 1, 0.3, 0.2], (10, 10)),  # it falls again: the last accuracy counts, not the largest
         ([0, 0.4, 0, 0.8, 0.8], (10, 30)),  # it falls below what it had reached: that counts nevertheless
         ([0.5, 0.5, 0.5], (0, 0)),
         ([0.9, 0.3, 0], (0, 0)),  # nothing is left to be reached

@@ -206,15 +206,26 @@ def test_a_zoo_that_an_earlier_version_began_gets_them_by_relabel(old, new, tiny
     assert contents(out) == contents(new)
 
 
-@pytest.mark.parametrize("first", [1, 4, 6])
-def test_runs_of_a_shard_that_grows_get_them(first, old, new, tiny_preset, tmp_path, monkeypatch):
-    """They are copied from a shard of an earlier version. Other shards of it lack the labels, and so does the zoo."""
-    out, plan = tmp_path / "zoo", make_plan(NAME, tiny_preset())
+def test_runs_of_a_shard_that_grows_get_them(tiny_preset, tmp_path, monkeypatch):
+    """With this seed, the only shard of the earlier version gets a second run, and then a shard follows."""
+    out, plan = tmp_path / "zoo", make_plan(NAME, tiny_preset(), runs=3, seed=0)
+    assert [shard.run_numbers for shard in plan.shards] == [[0, 1], [2]]
+    with earlier_version(monkeypatch):
+        generate_in_process(out, make_plan(NAME, tiny_preset(), runs=1, seed=0))
+    assert not {*LABELS} & read_manifest(out).columns.keys()
+    generate_in_process(out, plan)
+    assert labels_of_runs(out) == {run: EXPECTED[run] for run in range(3)} and check_zoo(out) == []
+    generate_in_process(tmp_path / "at once", plan)
+    assert contents(out) == contents(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("first", [1, 4])
+def test_a_zoo_lacks_them_if_a_shard_that_does_not_grow_lacks_them(first, old, new, tiny_preset, tmp_path, monkeypatch):
+    out = tmp_path / "zoo"
     with earlier_version(monkeypatch):
         generate_in_process(out, make_plan(NAME, tiny_preset(), runs=first))
-    whole = [shard for shard in plan.shards if max(shard.run_numbers) < first]
-    generate_in_process(out, plan)
-    assert contents(out) == contents(old if whole else new)
+    generate_in_process(out, make_plan(NAME, tiny_preset()))
+    assert contents(out) == contents(old)
     relabel(out)
     assert contents(out) == contents(new)
 
