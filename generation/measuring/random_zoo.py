@@ -16,6 +16,7 @@ import torch
 from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
 from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, NUM_SYMBOLS
+from rnn_zoos.families.run_labels import with_run_labels
 from rnn_zoos.format.files import DTYPES, FileEntry, tensor_bytes
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.generation.plan import Plan, ShardPlan, make_plan
@@ -125,11 +126,12 @@ class ShardSimulator:
 
     def _rows(self, shard: ShardPlan) -> list[dict[str, Any]]:
         family, rows = self._plan.family, list[dict[str, Any]]()
+        names = family.measured_labels
         random = np.random.default_rng(shard.run_numbers[0])
         for run in shard.runs:
             shared = {"run": run.run, "split": shard.split, "task": family.task_name(run.task), "diverged": False}
             shared |= {"weight_decay": run.weight_decay, **family.task_values(run.task), "shard": shard.number}
             for step in self._plan.settings.snapshots:
-                labels = zip(family.labels, random.random(len(family.labels), np.float32).tolist(), strict=True)
+                labels = zip(names, random.random(len(names), np.float32).tolist(), strict=True)
                 rows.append({**shared, "step": step, "row": len(rows), **dict(labels)})
-        return rows
+        return with_run_labels(family, rows)

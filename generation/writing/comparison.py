@@ -11,6 +11,7 @@ import torch
 
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import is_fraction, rounding
+from rnn_zoos.families.run_labels import with_run_labels
 from rnn_zoos.format.files import Array
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun
 from rnn_zoos.generation.writing.shards import Tensors
@@ -107,12 +108,15 @@ def compare_labels(
         same_weights: whether every bit of the weights must be equal, or only initial weights up to rounding.
     """
     recomputed = {row["step"]: number for number, row in enumerate(retrained.recomputed)}
+    of_run = with_run_labels(family, stored.rows)  # of the stored accuracies: rounding may move a label of a run far
     for number, snapshot in enumerate(_snapshots(stored, retrained)):
         again = recomputed.get(snapshot.row["step"])
         table_row, problem = snapshot.table_row(), _wrong_weights(snapshot, same_weights=same_weights)
         close = {"labels": False, "rollouts": False}
         if again is not None:
-            close["labels"] = _labels_are_close(family, evaluation, snapshot.row, retrained.recomputed[again])
+            close["labels"] = snapshot.row.items() <= of_run[number].items() and _labels_are_close(
+                family, evaluation, snapshot.row, retrained.recomputed[again]
+            )
             close["rollouts"] = _rollouts_are_close(
                 {name: array[number] for name, array in stored.rollouts.items()},
                 {name: array[again] for name, array in retrained.recomputed_rollouts.items()},
@@ -222,7 +226,7 @@ def _labels_are_close(
     return all(
         abs(stored[name] - value) <= tolerance(name, value)
         for name, value in computed.items()
-        if name in family.labels and name in stored
+        if name in family.measured_labels and name in stored
     )
 
 

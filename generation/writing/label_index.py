@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import SPLITS
+from rnn_zoos.families.run_labels import ACCURACY, run_labels
 from rnn_zoos.format.columns import columns_of, known_columns, with_labels
 from rnn_zoos.format.index import index_schema, read_index, write_index
 from rnn_zoos.format.manifest import Manifest, index_path
@@ -21,15 +22,15 @@ from rnn_zoos.generation.writing.provenance import merge_provenance
 
 _PROVENANCE = ("backend", "versions", "machine")
 
-Values = Mapping[str, npt.NDArray[np.float64]]
-"""Label -> values."""
+Values = Mapping[str, npt.NDArray[Any]]
+"""Label -> value of each row of an index."""
 
 
 def write_new_zoo(folder: LabelFolder, manifest: Manifest, plan: Plan, labels: Sequence[str]) -> None:
     """Write the index and, last of all, the manifest of a zoo with new labels into its folder `relabelling/`.
 
     Args:
-        folder: The folder, which has the labels of all shards.
+        folder: The folder, which has those of the labels that are measured, of all shards.
         manifest: The zoo's manifest.
         plan: Its plan.
         labels: The new labels.
@@ -37,11 +38,16 @@ def write_new_zoo(folder: LabelFolder, manifest: Manifest, plan: Plan, labels: S
     columns = with_labels(columns_of(manifest), known_columns(manifest, plan.family), labels)
     files, seconds = dict(manifest.files), float(manifest.made["seconds"])
     provenances = [{key: manifest.made[key] for key in _PROVENANCE}]
+    measured = [name for name in labels if name in plan.family.measured_labels]
     for split in SPLITS:
         path = index_path(split)
         if path in files:
-            stored = [folder.read(shard.name) for shard in plan.shards if shard.split == split]
-            table = _extend(read_index(folder.zoo / path), columns, _values(stored, labels))
+            shards = [shard for shard in plan.shards if shard.split == split] if measured else []
+            stored, table = [folder.read(shard.name) for shard in shards], read_index(folder.zoo / path)
+            values = _measured(table, stored, measured)
+            if len(measured) < len(labels):
+                values = {**_of_runs(table, values), **values}
+            table = _extend(table, columns, values)
             files[path] = write_index(folder.root / path, [table], table.schema)
             seconds += sum(shard.seconds for shard in stored)
             for made in (_as_made(shard, manifest) for shard in stored):
@@ -60,18 +66,26 @@ def _as_made(stored: ShardLabels, manifest: Manifest) -> dict[str, Any]:
     return {**stored.made, "backend": backend, "versions": versions}
 
 
-def _values(stored: Sequence[ShardLabels], labels: Sequence[str]) -> Values:
-    """Return the values of a split, one shard after the other."""
-    return {name: np.concatenate([np.array(shard.labels[name], np.float64) for shard in stored]) for name in labels}
+def _measured(table: pa.Table, stored: Sequence[ShardLabels], labels: Sequence[str]) -> Values:
+    """Return the values of measured labels, which are stored for one shard of the index after the other."""
+    places = np.argsort(np.lexsort((table["row"].to_numpy(), table["shard"].to_numpy())))
+    return {
+        name: np.concatenate([np.array(shard.labels[name], np.float64) for shard in stored])[places] for name in labels
+    }
+
+
+def _of_runs(table: pa.Table, measured: Values) -> Values:
+    """Return the values of the labels of runs, which follow from accuracies that are measured or in the index."""
+    accuracies = measured[ACCURACY] if ACCURACY in measured else table[ACCURACY].to_numpy()
+    return run_labels(table["run"].to_numpy(), table["step"].to_numpy(), accuracies)
 
 
 def _extend(table: pa.Table, columns: Mapping[str, Column], values: Values) -> pa.Table:
-    """Return an index with further columns, whose `values` are sorted by shard and row."""
+    """Return an index with those of the columns that it lacks."""
     schema = index_schema(columns)
-    places = np.argsort(np.lexsort((table["row"].to_numpy(), table["shard"].to_numpy())))
     return pa.Table.from_arrays(
         [
-            pa.array(values[field.name][places].tolist(), field.type) if field.name in values else table[field.name]
+            table[field.name] if field.name in table.column_names else pa.array(values[field.name].tolist(), field.type)
             for field in schema
         ],
         schema=schema,

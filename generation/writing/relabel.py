@@ -1,4 +1,4 @@
-"""Relabelling: a finished zoo gets the labels that it lacks, measured on its weights as they would be at generation."""
+"""Relabelling: a finished zoo gets the labels that it lacks, with the values that they would have at generation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rnn_zoos.errors import BackendError, DigitsError, FormatError, UnknownNameError, WorkerError
 from rnn_zoos.families.registry import task_family
+from rnn_zoos.families.run_labels import ACCURACY
 from rnn_zoos.format.columns import missing_labels
 from rnn_zoos.format.manifest import MANIFEST, UNFINISHED, Manifest, read_manifest
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
@@ -30,8 +31,8 @@ class Relabelling:
 
     Attributes:
         labels: The labels that are added, in the order of the index.
-        snapshots: Number of snapshots that are measured; 0 if no label is added.
-        workers: Number of worker processes.
+        snapshots: Number of snapshots that are measured; 0 if no label is added, or only labels of runs.
+        workers: Number of worker processes; 0 if nothing is measured.
         seconds: Expected time, only from `estimate_relabelling`.
     """
 
@@ -50,8 +51,9 @@ def relabel(
     """Add labels that a zoo lacks, because they did not exist when it was made.
 
     They are measured on the stored weights, and have the bits that they would have if the zoo were generated again on
-    this machine. Shards and rollouts are not touched; the index and zoo.json are replaced at the end. Until then the
-    zoo can be read. If it is stopped, the same call goes on, at any point.
+    this machine. Labels of runs follow from the index: neither shards nor digits are read for them. Shards and rollouts
+    are not touched; the index and zoo.json are replaced at the end. Until then the zoo can be read. If it is stopped,
+    the same call goes on, at any point.
 
     Args:
         directory: Directory of a zoo.
@@ -64,7 +66,7 @@ def relabel(
 
     Raises:
         FormatError: The directory holds no finished zoo, or an imported one that lacks labels: they come from its
-            source. Or a label of a network is not finite.
+            source. Or a label of a network is not finite, or labels of runs follow from one that the zoo lacks.
         UnknownNameError: The task family has no such label.
         IntegrityError: A file is damaged.
         DigitsError: The digits are not those of the zoo.
@@ -90,12 +92,12 @@ def relabel(
             if labels is None:
                 folder.remove()
             return Relabelling((), 0, 0)
-        plan = _plan(manifest, mnist)
-        jobs = list(label_jobs(directory, manifest, plan))
-        size = _measure(folder, plan, added, jobs, workers)
+        plan, measured = plan_of_zoo(manifest, mnist=mnist), _measured(manifest, added)
+        jobs = list(label_jobs(directory, manifest, plan))  # even if nothing is measured: this checks the index
+        size = _measure(folder, _measuring(plan, manifest), measured, jobs, workers) if measured else 0
         write_new_zoo(folder, manifest, plan, added)
         folder.replace_index()
-    return Relabelling(added, sum(job.entry.rows for job in jobs), size)
+    return Relabelling(added, sum(job.entry.rows for job in jobs) if measured else 0, size)
 
 
 def estimate_relabelling(
@@ -111,15 +113,16 @@ def estimate_relabelling(
     directory = Path(directory)
     manifest = _read_finished(directory)
     added = choose_labels(manifest, labels)
-    if not added:
-        return Relabelling((), 0, 0, 0.0)
-    plan, folder = _plan(manifest, mnist), LabelFolder(directory)
-    jobs = _pending(folder, added, list(label_jobs(directory, manifest, plan)))
+    measured = _measured(manifest, added)
+    if not measured:
+        return Relabelling(added, 0, 0, 0.0)
+    plan, folder = _measuring(plan_of_zoo(manifest, mnist=mnist), manifest), LabelFolder(directory)
+    jobs = _pending(folder, measured, list(label_jobs(directory, manifest, plan)))
     snapshots, size = sum(job.entry.rows for job in jobs), _pool_size(jobs, workers)
     if not snapshots:
         return Relabelling(added, 0, size, 0.0)
     largest = max(jobs, key=lambda job: job.entry.rows)
-    with WorkerPool[LabelJob, float](1, seconds_per_snapshot, plan, directory, added) as pool:
+    with WorkerPool[LabelJob, float](1, seconds_per_snapshot, plan, directory, measured) as pool:
         ((job, future),) = pool.map_unordered([largest])
         return Relabelling(added, snapshots, size, _result(future, job) * snapshots / size)
 
@@ -127,7 +130,8 @@ def estimate_relabelling(
 def choose_labels(manifest: Manifest, labels: Sequence[str] | None) -> tuple[str, ...]:
     """Return the labels to be added to a zoo, in the order of the index.
 
-    Raises UnknownNameError for an unknown label, FormatError for one that cannot be measured: that of an imported zoo.
+    Raises UnknownNameError for an unknown label, FormatError for one that cannot be added: that of an imported zoo, or
+    one that follows from a label that the zoo would still lack.
     """
     family = task_family(manifest.zoo)
     known = list(family.labels if manifest.imported is None else family.imported_label_columns)
@@ -140,7 +144,16 @@ def choose_labels(manifest: Manifest, labels: Sequence[str] | None) -> tuple[str
             f"This zoo was imported: its labels come from its source, and {', '.join(missing)} cannot be measured on "
             "its weights. Import it again."
         )
+    follow = [name for name in missing if name in family.run_labels]
+    if follow and ACCURACY not in {*manifest.columns, *missing}:
+        raise FormatError(f"{', '.join(follow)} follow from {ACCURACY}, which this zoo lacks. Add it to --labels.")
     return missing
+
+
+def _measured(manifest: Manifest, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some labels of a zoo that are measured; the others are of runs, and follow from the index."""
+    known = task_family(manifest.zoo).measured_labels
+    return tuple(name for name in labels if name in known)
 
 
 def _read_finished(directory: Path) -> Manifest:
@@ -152,12 +165,11 @@ def _read_finished(directory: Path) -> Manifest:
     return manifest
 
 
-def _plan(manifest: Manifest, mnist: str | None) -> Plan:
+def _measuring(plan: Plan, manifest: Manifest) -> Plan:
     """Return the plan of a zoo, with `loop` instead of a backend whose networks this machine does not have.
 
     Raises DigitsError if the digits are not those of the zoo.
     """
-    plan = plan_of_zoo(manifest, mnist=mnist)
     if plan.backend == "native":
         try:
             make_trainer(plan.backend)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnn_zoos.families.family import Measurement
 from rnn_zoos.families.labels import Snapshot, measure
+from rnn_zoos.families.run_labels import with_run_labels
 from rnn_zoos.format.files import DTYPES, Array, tensor_bytes
 from rnn_zoos.format.manifest import FORMAT
 from rnn_zoos.generation.plan import Plan, ShardPlan
@@ -71,7 +72,7 @@ def compute_shard(
     parts, rows, missing = [_empty(plan, shard.architecture)], [], shard.runs
     made = dict(made or provenance(plan.backend))
     if partial is not None:
-        rows, missing = list(partial.record.rows), partial.missing_runs(shard)
+        rows, missing = with_run_labels(plan.family, list(partial.record.rows)), partial.missing_runs(shard)
         seconds += partial.record.seconds
         parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
         made = merge_provenance([partial.record.made, made])
@@ -113,7 +114,7 @@ def evaluate_run(
         name: np.stack([measurement.rollouts[name].numpy() for measurement in measurements]) if measurements else empty
         for name, empty in _empty(plan, run.architecture)["rollouts"].items()
     }
-    return rows, {"shards": weights, "rollouts": rollouts}
+    return with_run_labels(plan.family, rows), {"shards": weights, "rollouts": rollouts}
 
 
 def _evaluate_snapshots(plan: Plan, trained: TrainedRun) -> Iterator[tuple[int, Measurement]]:

@@ -40,7 +40,7 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
     return {
         "zoo": _properties(zoo, index),
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
-        "steps": _means(index, [name for name in task_family(manifest.zoo).labels if name in labels]),
+        "steps": _means(index, [name for name in task_family(manifest.zoo).measured_labels if name in labels]),
         "labels": [
             {"label": name, **pc.min_max(index[name]).as_py(), **{k: columns[name][k] for k in ("unit", "description")}}
             for name in labels

@@ -37,8 +37,9 @@ def relabel(
     """Add labels that a zoo lacks, because an older version made it.
 
     Measures them on the stored weights, and replaces the index and zoo.json.
-    Weights and rollouts stay as they are. It can be interrupted at any time:
-    the same command resumes it.
+    Labels of runs (steps_to_50, steps_to_90) follow from the index. Weights
+    and rollouts stay as they are. It can be interrupted at any time: the same
+    command resumes it.
 
     \b
     Examples:
@@ -62,6 +63,9 @@ def _describe(directory: Path, result: Relabelling) -> str:
     names = ", ".join(result.labels)
     if not names:
         return f"{directory}: nothing to add, it has all of these labels."
+    if not result.workers:
+        done = "lacks" if result.seconds is not None else "added"
+        return f"{directory}: {done} {names}; no network has to be measured for that."
     if result.seconds is None:
         return f"{directory}: added {names}, measured on {result.snapshots:,} snapshots."
     return (

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column
+from rnn_zoos.families.run_labels import ACCURACY, RUN_LABELS
 from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -91,9 +92,20 @@ class TaskFamily(ABC):
         return None
 
     @property
-    def labels(self) -> dict[str, Column]:
+    def measured_labels(self) -> dict[str, Column]:
         """The columns of all labels that are measured, in order."""
         return {**self.label_columns, **{name: label.column for name, label in self.further_labels.items()}}
+
+    @property
+    def run_labels(self) -> dict[str, Column]:
+        """The columns of labels of runs that follow from the measured `accuracy`, in order; none without one."""
+        measured = self.measured_labels
+        return {name: column for name, column in RUN_LABELS.items() if ACCURACY in measured and name not in measured}
+
+    @property
+    def labels(self) -> dict[str, Column]:
+        """The columns of all labels, in order."""
+        return {**self.measured_labels, **self.run_labels}
 
     @property
     def columns(self) -> dict[str, Column]:

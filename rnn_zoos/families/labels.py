@@ -64,7 +64,7 @@ def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str
     Args:
         family: The task family.
         snapshot: The snapshot.
-        names: Names in `family.labels`.
+        names: Names in `family.measured_labels`.
 
     Returns:
         Name -> value, in the order of `names`.

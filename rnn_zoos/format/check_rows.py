@@ -1,9 +1,9 @@
-"""The check of the index rows: their order, their values, and the task and split of every run."""
+"""The check of the index rows: their order, their values, and the task, split and labels of every run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from rnn_zoos.families.columns import architecture_values
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import is_fraction
+from rnn_zoos.families.run_labels import ACCURACY, run_labels
 from rnn_zoos.families.run_table import run_table, varied_values
 from rnn_zoos.format.columns import known_columns
 from rnn_zoos.format.manifest import Manifest, index_path
@@ -34,7 +35,7 @@ def check_order(tables: Mapping[str, pa.Table]) -> Iterator[str]:
 
 
 def check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
-    """Yield findings about single rows, then about tasks and runs, then about the assignment of tasks to runs.
+    """Yield findings about single rows, about tasks and runs, their labels, and the assignment of tasks to runs.
 
     Args:
         tables: Split -> index with the columns of the manifest, which have no findings.
@@ -50,6 +51,7 @@ def check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskF
         yield from _check_place(row, manifest)
         yield from _check_labels(row, fractions, losses)
     yield from runs.findings(manifest)
+    yield from _check_run_labels(tables, labels & family.run_labels.keys())
     if manifest.imported is None:
         yield from _check_assignment(tables, manifest, family)
     else:
@@ -138,6 +140,18 @@ def _check_labels(row: Mapping[str, Any], fractions: set[str], losses: set[str])
         gap = row["eval_loss"] - row["train_loss"]
         if abs(row["generalization_gap"] - gap) > 1e-5 * (1 + abs(row["eval_loss"])):
             yield f"{where}: generalization_gap is {row['generalization_gap']}; expected eval_loss - train_loss, {gap}."
+
+
+def _check_run_labels(tables: Mapping[str, pa.Table], labels: Collection[str]) -> Iterator[str]:
+    """Yield rows whose labels of runs do not follow from the accuracies of their run, if the zoo has accuracies."""
+    for table in (table for table in tables.values() if ACCURACY in table.column_names):
+        runs, steps, accuracies = (table[name].to_numpy() for name in ("run", "step", ACCURACY))
+        expected = run_labels(runs, steps, accuracies)
+        for name in sorted(labels):
+            found = table[name].to_numpy()
+            for row in np.flatnonzero(found != expected[name]):
+                where = _name({"run": runs[row], "step": steps[row]})
+                yield f"{where}: {name} is {found[row]}; expected {expected[name][row]}, by the accuracies of the run."
 
 
 def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:

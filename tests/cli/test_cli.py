@@ -262,6 +262,13 @@ def test_relabel_says_what_is_missing_adds_it_and_has_nothing_to_do_then(old_zoo
     assert status == 1 and "Unknown label 'los'" in err
 
 
+def test_relabel_says_when_nothing_has_to_be_measured(zoo, tmp_path, rnn_zoos):
+    out = remove_labels(shutil.copytree(zoo("formal-languages"), tmp_path / "zoo"), "steps_to_90")
+    for options, does in ((["--dry-run"], "lacks"), ([], "added")):
+        status, text, _ = rnn_zoos("relabel", out, *options)
+        assert status == 0 and text == f"{out}: {does} steps_to_90; no network has to be measured for that.\n"
+
+
 def test_check_points_to_relabel(old_zoo, zoo, rnn_zoos):
     status, out, _ = rnn_zoos("check", old_zoo)
     assert status == 0 and "conforms to format 1" in out

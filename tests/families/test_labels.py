@@ -27,10 +27,10 @@ def snapshot():
 def test_a_further_label_comes_after_those_of_evaluate_and_changes_none(snapshot):
     measured = measure(FAMILY, snapshot)
     plain = measure(FormalLanguages(), snapshot)
-    assert list(measured.labels) == list(FAMILY.labels) == [*FormalLanguages().labels, "square_sum"]
+    assert list(measured.labels) == list(FAMILY.measured_labels) == [*FormalLanguages().measured_labels, "square_sum"]
     assert {**measured.labels, **plain.labels} == measured.labels
     assert all(torch.equal(measured.rollouts[name], plain.rollouts[name]) for name in plain.rollouts)
-    assert list(FAMILY.columns)[-4:] == ["hessian_trace", "square_sum", "shard", "row"]
+    assert list(FAMILY.columns)[-6:-3] == ["hessian_trace", "square_sum", "steps_to_50"]
 
 
 @pytest.mark.parametrize("names", [["loss"], ["square_sum"], ["square_sum", "accuracy"], ["loss", "finished"], []])

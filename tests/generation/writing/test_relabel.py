@@ -11,6 +11,7 @@ from old_zoos import InlinePool, LabelledLanguages, remove_labels
 
 from rnn_zoos.errors import BackendError, BusyError, DigitsError, FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
+from rnn_zoos.families.run_labels import RUN_LABELS
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import RELABELLING, read_manifest
 from rnn_zoos.generation.engines.engine import generate
@@ -63,7 +64,7 @@ def test_a_relabelled_zoo_has_the_bytes_of_a_new_one(name, zoo, old_zoo):
 def test_chosen_labels_are_added_where_a_new_zoo_has_them(zoo, old_zoo, inline):
     out = old_zoo("formal-languages")
     assert relabel(out, ["loss"]).labels == ("loss",)
-    labels = ["count_accuracy", "loss", *FormalLanguages.further_labels]
+    labels = ["count_accuracy", "loss", *FormalLanguages.further_labels, *RUN_LABELS]
     assert [*read_manifest(out).columns][9:] == [*labels, "shard", "row"] and check_zoo(out) == []
     assert relabel(out, ["accuracy", "loss", "finished"]).labels == ("accuracy", "finished")
     assert contents(out) == contents(zoo("formal-languages"))
