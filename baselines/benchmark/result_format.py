@@ -10,7 +10,7 @@ from typing import Any
 
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target, task_targets
 
 FORMAT = 2
 """Version of the format, the entry `format` of every result file."""
@@ -91,8 +91,8 @@ def _number_paths(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[s
             (("clones", split, key), False) for split in EVALUATED_SPLITS for key in ("accuracy", "correlation")
         )
         yield from (((key,), False) for key in ("seed", "parameters", "queries", "flop_per_network"))
-        for name in TASKS:
-            yield from _score_numbers(("retrieval", name), TARGETS[zoo][name])
+        for name, target in task_targets(zoo).items():
+            yield from _score_numbers(("retrieval", name), target)
     for keys in _score_paths(result):
         for name, target in TARGETS[zoo].items():
             yield from _score_numbers((*keys, name), target)

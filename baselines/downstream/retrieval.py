@@ -7,7 +7,7 @@ import numpy as np
 from rnn_zoos.baselines.downstream.measures import Predictions
 from rnn_zoos.baselines.downstream.predictors import Score, Scores, score
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
+from rnn_zoos.baselines.downstream.targets import Target, task_targets
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.format.files import Array
 
@@ -29,8 +29,8 @@ def nearest_of_other_runs(features: Array, runs: Array) -> Array:
 def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[str, Scores]:
     """Return target -> split -> measure -> score of taking the task of the nearest row of other runs of the split.
 
-    Targets are those of `TASKS`: rows of all networks, and of trained ones among trained ones. Nothing is fitted, so
-    that tasks need not be known from training. Where tasks are classes, only rows whose task has several runs in the
+    Targets are those of `task_targets`: rows of all networks, and of trained ones among trained ones. Nothing is
+    fitted, so that tasks need not be known from training. Where tasks are classes, only rows whose task has several runs in the
     split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
 
     Args:
@@ -39,8 +39,7 @@ def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[st
         repeats: Bootstrap resamples of the intervals.
     """
     scores: dict[str, Scores] = {}
-    for name in TASKS:
-        target = TARGETS[data.zoo.manifest.zoo][name]
+    for name, target in task_targets(data.zoo.manifest.zoo).items():
         _, tested = protocol_rows(data, features, target)
         scores[name] = {split: _scores(rows, target, repeats) for split, rows in tested.items()}
     return scores

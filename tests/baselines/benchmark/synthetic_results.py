@@ -14,7 +14,7 @@ from rnn_zoos.baselines.benchmark.result_format import FORMAT
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS
+from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
 
 LANGUAGES, DIGITS = "formal-languages", "sequential-mnist"
 STEPS = (0, 100, 200, 500, 1000, 2000, 5000)
@@ -83,7 +83,7 @@ def synthetic(zoo: str, fake: Fake, seed: int = 0, **changes: Any) -> dict[str, 
         "downstream": _downstream(zoo, ("linear", "mlp"), scale, random),
         "end_to_end": {protocol: _scores(zoo, scale, random) for protocol in PROTOCOLS},
         "end_to_end_settings": {"updates": 500},
-        "retrieval": {name: _target_scores(zoo, name, scale, random) for name in TASKS},
+        "retrieval": {name: _target_scores(zoo, name, scale, random) for name in task_targets(zoo)},
         "map": _map(zoo, random),
         "asked": _asked(zoo, random) if fake.name == "interactive" else None,
         "seconds": {"emulation": 300.0, "end_to_end": 40.0, "measuring": 25.0},

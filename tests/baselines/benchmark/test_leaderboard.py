@@ -6,7 +6,8 @@ import statistics
 import pytest
 from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic
 
-from rnn_zoos.baselines.benchmark.leaderboard import leaderboard, mean_score
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 
 ENCODERS = [fake for fake in MANY if fake.information != "labels"]
