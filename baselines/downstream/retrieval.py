@@ -12,6 +12,12 @@ from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.format.files import Array
 
 
+def unit_rows(features: Array) -> Array:
+    """Return features [R, F], float64, with every row scaled to length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(np.divide(features, lengths, out=np.zeros(features.shape), where=lengths > 0))
+
+
 def nearest_of_other_runs(features: Array, runs: Array) -> Array:
     """Return for each of R rows the number of the row of another run that is nearest by cosine, [R].
 
@@ -19,8 +25,7 @@ def nearest_of_other_runs(features: Array, runs: Array) -> Array:
         features: [R, F]. The cosine with a row of zeros counts as 0.
         runs: [R] run numbers, of at least two runs.
     """
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = np.divide(features, lengths, out=np.zeros(features.shape), where=lengths > 0)
+    unit = unit_rows(features)
     cosines = unit @ unit.T
     cosines[runs[:, None] == runs] = -np.inf
     return np.asarray(cosines.argmax(axis=1))
@@ -30,8 +35,8 @@ def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[st
     """Return target -> split -> measure -> score of taking the task of the nearest row of other runs of the split.
 
     Targets are those of `task_targets`: rows of all networks, and of trained ones among trained ones. Nothing is
-    fitted, so that tasks need not be known from training. Where tasks are classes, only rows whose task has several runs in the
-    split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
+    fitted, so that tasks need not be known from training. Where tasks are classes, only rows whose task has several
+    runs in the split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
 
     Args:
         data: The zoo.
