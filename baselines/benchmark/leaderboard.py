@@ -21,6 +21,7 @@ from rnn_zoos.baselines.benchmark.result_files import (
     sort_by_loss,
 )
 from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
+from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
 
 _QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
@@ -47,7 +48,9 @@ def leaderboard(
       is from that; trained networks among trained networks.
     - the others: scores of predictors of the labels.
 
-    A third table has the paired difference in TV per step of every encoder from the one above it: if the interval
+    A table of trajectory tasks, if results have them, says what an early snapshot tells about the run that it is of.
+
+    The last table has the paired difference in TV per step of every encoder from the one above it: if the interval
     contains 0, the results do not support the order of the two.
 
     Args:
@@ -92,7 +95,8 @@ def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) ->
     labels = table(_label_columns(zoo, selection), groups)
     read = f"Labels, predictor {selection.predictor}, protocol {selection.protocol}, split {selection.split}:"
     tables = [f"Emulation:\n\n{emulation}"] if trained else []
-    return [*tables, f"{read}\n\n{labels}", *_notes(groups, selection), *_order(trained)]
+    tables += [f"{read}\n\n{labels}", *_notes(groups, selection), *trajectory_tables(groups, selection)]
+    return [*tables, *_order(trained)]
 
 
 def _brief_table(zoo: str, groups: Mapping[str, Group], selection: Selection) -> list[str]:

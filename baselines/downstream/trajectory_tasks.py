@@ -166,7 +166,7 @@ def asked_tasks(steps: Sequence[int]) -> dict[str, tuple[TrajectoryTask, int]]:
 
     Tasks that are not asked at early steps have the name `order`, say, and step 0.
     """
-    asked = {}
+    asked: dict[str, tuple[TrajectoryTask, int]] = {}
     for name, task in TRAJECTORY_TASKS.items():
         asked |= {at_step(name, step): (task, step) for step in steps} if task.from_early else {name: (task, 0)}
     return asked
