@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from rnn_zoos.baselines.benchmark.figures.embeddings import embeddings, probes
 from rnn_zoos.baselines.benchmark.figures.losses import curves, losses, positions, queries
 from rnn_zoos.baselines.benchmark.figures.scores import clones, retrieval, scores
+from rnn_zoos.baselines.benchmark.figures.trajectories import trajectories
 from rnn_zoos.baselines.benchmark.result_files import Group, Result, group_by_zoo, is_control, sort_by_loss
+from rnn_zoos.baselines.benchmark.trajectory_table import with_trajectories
 from rnn_zoos.baselines.downstream.targets import task_targets
 from rnn_zoos.loaders.views.figures import save_figures
 
@@ -28,7 +30,7 @@ _TRAINED = {
 
 
 def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
-    """Draw results into the folder `out`, up to nine figures per zoo, and return the PNGs. Raises StorageError.
+    """Draw results into the folder `out`, up to ten figures per zoo, and return the PNGs. Raises StorageError.
 
     All encoders and references are in all figures:
 
@@ -40,6 +42,7 @@ def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
     - `clones-ZOO`: accuracies of clones against those of their networks.
     - `embeddings-ZOO`: projected embeddings.
     - `downstream-ZOO`: scores of the targets, also of controls.
+    - `trajectories-ZOO`: scores of trajectory tasks, also of controls, if results have them.
     - `asked-ZOO`: probe sequences of the best encoder that stored them, if there is one.
     """
     figures: dict[str, Figure] = {}
@@ -69,6 +72,9 @@ def _figures_of(zoo: str, groups: Mapping[str, Group]) -> dict[str, Figure]:
     if trained:
         kinds = _TRAINED if task_targets(zoo) else {kind: _TRAINED[kind] for kind in _TRAINED if kind != "retrieval"}
         figures |= {kind: draw(zoo, trained) for kind, draw in kinds.items()}
+    drawn = trajectories(zoo, with_trajectories(groups))
+    if drawn is not None:
+        figures["trajectories"] = drawn
     asked = [group[0] for group in trained.values() if group[0].get("asked")]
     if asked:
         figures["asked"] = probes(zoo, asked[0])

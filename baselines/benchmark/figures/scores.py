@@ -29,7 +29,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
         target = TARGETS[zoo][name]
         for line, group in enumerate(groups.values()):
             found = [score_of(result, name, Selection(), measure) for result in group]
-            _bar(axes, line, [score for score in found if score is not None], bar_colour(group))
+            bar(axes, line, [score for score in found if score is not None], bar_colour(group))
         title = measure_title(target, measure).replace(", ", ",\n")
         axes.set_title(f"{target_title(name)}:\n{title}", fontsize=9)
         _score_axis(axes, target)
@@ -41,7 +41,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     return figure
 
 
-def _bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], colour: str) -> None:
+def bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], colour: str) -> None:
     """Draw the mean over seeds of a score, with its interval."""
     summary = mean_score(found)
     if summary is not None:
