@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 @pytest.fixture(scope="module")
 def automata(edited_zoo):
     """A tiny zoo with automata in every split."""
-    edits = {"runs: 19": "runs: 44", "[0, 2, 9]": "[0, 3]", "strings: 13, hard": "strings: 3, hard"}
+    edits = {"runs: 19": "runs: 44", "[0, 2, 9]": "[0, 2, 3]", "strings: 13, hard": "strings: 3, hard"}
     edits |= {"hard_pairs: 11, traced_strings: 9": "hard_pairs: 2, traced_strings: 4", "num_layers: 2": "num_layers: 1"}
     return edited_zoo("automata", edits)
 
@@ -116,7 +116,7 @@ def test_automata_are_benchmarked_with_table_and_figures(automata, tmp_path, sho
     assert result["downstream"].keys()
     run_control(data, "step only", tmp_path)
     table = leaderboard(read_results(tmp_path))
-    assert "### automata" in table and "num_states" in table
+    assert "### automata" in table and "num_states" in table and "own snapshot, top-1" in table
     assert draw_results(read_results(tmp_path), tmp_path / "figures")
 
 
@@ -150,10 +150,11 @@ def foreign(tmp_path, monkeypatch) -> Callable[..., ZooData]:
 
 
 def test_a_family_of_another_package_is_benchmarked(foreign, tmp_path, short):
-    data = foreign("counting", {"[0, 100, 300]": "[0, 3]"})
+    data = foreign("counting", {"[0, 100, 300]": "[0, 2, 3]"})
     result = json.loads(run_encoder(data, "interactive", 0, "cpu", tmp_path / "out").read_text())
     assert result["sizes"] == {"inputs": "numbers", "hidden": 8, "sequences": 2, "steps": 3}
-    assert "nearest task" in leaderboard(read_results(tmp_path / "out"))
+    table = leaderboard(read_results(tmp_path / "out"))
+    assert "nearest task" in table and "Trajectories, early snapshots at step 2" in table
 
 
 def test_a_family_without_a_task_to_predict_has_no_columns_of_it(foreign, tmp_path, short):
