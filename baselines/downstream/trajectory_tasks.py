@@ -34,7 +34,6 @@ RUN_LABELS = Target(("accuracy", "diverged"), "number", ())
 Answer: TypeAlias = Literal["number", "classes", "probability"]
 """What a predictor is fitted for. probability: of the label 1, where labels are 0 and 1."""
 
-
 LEFT_OUT = "left_out"
 """The key, in place of measures, of the reason why a task is not asked of a split."""
 
@@ -139,7 +138,6 @@ TRAJECTORY_TASKS: Mapping[str, TrajectoryTask] = MappingProxyType(
     }
 )
 """Name -> task. A new one is an entry."""
-
 
 RETRIEVED = ("own_snapshot", "own_snapshot_of_task")
 """Candidates are the early snapshots of all runs of the split, or of those runs of it that have the same task."""
