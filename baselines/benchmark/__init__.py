@@ -11,7 +11,8 @@ May import: the rest of `rnn_zoos.baselines`.
     result_files.py    result files: paths, reading, grouping, scores
     comparable.py      which stored results new results can be compared with
     comparison.py      losses with intervals, paired differences, where a new encoder stands
-    leaderboard.py     the tables of results
+    leaderboard.py     the tables of results; tables.py: columns and cells;
+                       trajectory_table.py: the table of trajectory tasks
     figures/           the figures of results
     studies.py         searches and ablations; study_list.py, which there are
     encoder_speed.py   the time of a training update with every encoder

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of, with_interval
+from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of
 from rnn_zoos.baselines.benchmark.result_files import (
     END_TO_END,
     Group,
@@ -22,22 +20,11 @@ from rnn_zoos.baselines.benchmark.result_files import (
     score_of,
     sort_by_loss,
 )
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title
+from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
+from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
 
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the table: its header, and the text of its cell for the results of an encoder or control.
-
-    `encoders_only` columns are empty for controls.
-    """
-
-    header: str
-    cell: Callable[[Group], str]
-    encoders_only: bool = True
-
-
-_QUERIES = _Column("queries", lambda group: f"{group[0]['queries']:,}")
+_QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
 
 
 def leaderboard(
@@ -61,7 +48,9 @@ def leaderboard(
       is from that; trained networks among trained networks.
     - the others: scores of predictors of the labels.
 
-    A third table has the paired difference in TV per step of every encoder from the one above it: if the interval
+    A table of trajectory tasks, if results have them, says what an early snapshot tells about the run that it is of.
+
+    The last table has the paired difference in TV per step of every encoder from the one above it: if the interval
     contains 0, the results do not support the order of the two.
 
     Args:
@@ -102,45 +91,50 @@ def _shown(groups: Mapping[str, Group], selection: Selection) -> dict[str, Group
 def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) -> list[str]:
     """Return the tables of a zoo, each below a line that says what it shows."""
     trained = {name: group for name, group in groups.items() if not is_control(group[0])}
-    emulation = _table(_emulation_columns(zoo, selection), trained)
-    labels = _table(_label_columns(zoo, selection), groups)
+    emulation = table(_emulation_columns(zoo, selection), trained)
+    labels = table(_label_columns(zoo, selection), groups)
     read = f"Labels, predictor {selection.predictor}, protocol {selection.protocol}, split {selection.split}:"
     tables = [f"Emulation:\n\n{emulation}"] if trained else []
-    return [*tables, f"{read}\n\n{labels}", *_notes(groups, selection), *_order(trained)]
+    tables += [f"{read}\n\n{labels}", *_notes(groups, selection), *trajectory_tables(groups, selection)]
+    return [*tables, *_order(trained)]
 
 
 def _brief_table(zoo: str, groups: Mapping[str, Group], selection: Selection) -> list[str]:
     """Return the narrow table of a zoo, and notes on it."""
     columns = [
         _QUERIES,
-        _Column("TV per step, test", partial(_total_variation, "test")),
-        _Column("TV per step, ood", lambda group: f"{total_variation_of(group, 'ood').value:.4f}"),
-        _Column(f"clone correlation, {selection.split}", partial(_clone_correlation, selection.split)),
-        _score_column(zoo, "task_trained", TARGETS[zoo]["task_trained"].shown[0], selection, intervals=False),
-        _score_column(zoo, "accuracy", "r_squared_within_steps", selection, intervals=False),
-    ]
-    return [_table(columns, groups), *_notes(groups, selection)]
-
-
-def _emulation_columns(zoo: str, selection: Selection) -> list[_Column]:
-    """Return the columns of the table of emulation, after the first, which has the name of the encoder."""
-    task, split = TARGETS[zoo]["task_trained"], selection.split
-    return [
-        _Column("access", lambda group: str(group[0]["information"])),
-        _Column("seeds", lambda group: str(len(group))),
-        _Column("parameters", lambda group: f"{group[0]['parameters']:,}"),
-        _QUERIES,
-        _Column("TV per step, test", partial(_total_variation, "test")),
-        _Column("TV per step, ood", partial(_total_variation, "ood")),
-        _Column(f"clone correlation, {split}", partial(_clone_correlation, split)),
-        _Column(
-            f"nearest {target_title('task_trained')} {measure_title(task, task.shown[0])}, {split}",
-            partial(_retrieval, task, split),
+        Column("TV per step, test", partial(_total_variation, "test")),
+        Column("TV per step, ood", lambda group: f"{total_variation_of(group, 'ood').value:.4f}"),
+        Column(f"clone correlation, {selection.split}", partial(_clone_correlation, selection.split)),
+        *(
+            _score_column(zoo, name, TARGETS[zoo][name].shown[place], selection, intervals=False)
+            for name, place in (("task_trained", 0), ("accuracy", -1))
+            if name in TARGETS[zoo]
         ),
     ]
+    return [table(columns, groups), *_notes(groups, selection)]
 
 
-def _label_columns(zoo: str, selection: Selection) -> list[_Column]:
+def _emulation_columns(zoo: str, selection: Selection) -> list[Column]:
+    """Return the columns of the table of emulation, after the first, which has the name of the encoder."""
+    split = selection.split
+    columns = [
+        Column("access", lambda group: str(group[0]["information"])),
+        Column("seeds", lambda group: str(len(group))),
+        Column("parameters", lambda group: f"{group[0]['parameters']:,}"),
+        _QUERIES,
+        Column("TV per step, test", partial(_total_variation, "test")),
+        Column("TV per step, ood", partial(_total_variation, "ood")),
+        Column(f"clone correlation, {split}", partial(_clone_correlation, split)),
+    ]
+    task = task_targets(zoo).get("task_trained")
+    if task is not None:
+        nearest = f"nearest {target_title('task_trained')} {measure_title(task, task.shown[0])}, {split}"
+        columns.append(Column(nearest, partial(_retrieval, task, split)))
+    return columns
+
+
+def _label_columns(zoo: str, selection: Selection) -> list[Column]:
     """Return the columns of the table of labels, after the first, which has the name of the encoder or control."""
     return [
         _score_column(zoo, name, measure, selection, intervals=True)
@@ -149,15 +143,15 @@ def _label_columns(zoo: str, selection: Selection) -> list[_Column]:
     ]
 
 
-def _score_column(zoo: str, name: str, measure: str, selection: Selection, intervals: bool) -> _Column:
+def _score_column(zoo: str, name: str, measure: str, selection: Selection, intervals: bool) -> Column:
     target = TARGETS[zoo][name]
     header = f"{target_title(name)} {measure_title(target, measure)}"
 
     def cell(group: Group) -> str:
         scores = [score_of(result, name, selection, measure) for result in group]
-        return _over_seeds([score for score in scores if score is not None], target, intervals)
+        return over_seeds([score for score in scores if score is not None], _digits(target), intervals)
 
-    return _Column(header, cell, encoders_only=False)
+    return Column(header, cell, encoders_only=False)
 
 
 def _total_variation(split: str, group: Group) -> str:
@@ -169,52 +163,13 @@ def _clone_correlation(split: str, group: Group) -> str:
 
 
 def _retrieval(target: Target, split: str, group: Group) -> str:
-    return _over_seeds([result["retrieval"]["task_trained"][split][target.shown[0]] for result in group], target, True)
+    scores = [result["retrieval"]["task_trained"][split][target.shown[0]] for result in group]
+    return over_seeds(scores, _digits(target))
 
 
-def _over_seeds(scores: Sequence[Mapping[str, float | None]], target: Target, interval: bool) -> str:
-    """Return the text of the mean over seeds of a score, where it is defined."""
-    digits = 1 if target.kind == "angle" else 3
-    summary = mean_score(scores)
-    if summary is None:
-        return "-"
-    return with_interval(*summary, digits=digits) if interval else f"{summary[0]:.{digits}f}"
-
-
-def mean_score(scores: Sequence[Mapping[str, float | None]]) -> tuple[float, float, float] | None:
-    """Return the mean over seeds of a score with its 95% interval; None if it is undefined.
-
-    The interval adds up the variance over tasks, by the mean of the intervals of single seeds, and the variance of the
-    mean over seeds. The bounds are nan if those of a seed are undefined.
-    """
-    defined = [score for score in scores if score["value"] is not None]
-    if not defined:
-        return None
-    values = [float(score["value"] or 0) for score in defined]
-    mean = statistics.mean(values)
-    over_seeds = 1.96 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    bounds = []
-    for key, sign in (("low", -1), ("high", 1)):
-        found = [score[key] for score in defined]
-        known = [bound for bound in found if bound is not None]
-        over_tasks = abs(statistics.mean(known) - mean) if len(known) == len(found) else math.nan
-        bounds.append(mean + sign * math.hypot(over_tasks, over_seeds))
-    return mean, bounds[0], bounds[1]
-
-
-def _table(columns: Sequence[_Column], groups: Mapping[str, Group]) -> str:
-    """Return a Markdown table with a line per encoder or control."""
-    lines = [["encoder", *(column.header for column in columns)]]
-    for name, group in groups.items():
-        control = is_control(group[0])
-        lines.append([name, *("" if control and column.encoders_only else column.cell(group) for column in columns)])
-    return _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first line has the headers."""
-    header, *others = lines
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *others))
+def _digits(target: Target) -> int:
+    """Return how many digits after the point tables show of the scores of a target."""
+    return 1 if target.kind == "angle" else 3
 
 
 def _notes(groups: Mapping[str, Group], selection: Selection) -> list[str]:
@@ -237,4 +192,4 @@ def _order(groups: Mapping[str, Group]) -> list[str]:
     for (above, better), (name, group) in pairwise(ranked):
         test, ood = (compare(group, better, split) for split in ("test", "ood"))
         lines.append([name, above, str(test), str(ood), "supported" if test.low > 0 else "open"])
-    return [f"Paired differences between neighbours:\n\n{_markdown(lines)}"]
+    return [f"Paired differences between neighbours:\n\n{markdown(lines)}"]

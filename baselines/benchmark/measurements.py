@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluat
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, Features
 from rnn_zoos.baselines.downstream.retrieval import retrieval_scores
 from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.trajectories import trajectory_scores
+from rnn_zoos.baselines.downstream.trajectory_retrieval import trajectory_retrieval
+from rnn_zoos.baselines.downstream.trajectory_tasks import early_steps
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.invariance import SYMMETRIES, invariance_error
 from rnn_zoos.baselines.emulation.training import EmulationRun
@@ -47,6 +51,7 @@ def measure_encoder(run: EmulationRun) -> dict[str, Any]:
         **_clones(run),
         "invariance": _invariance(run) if reads_weights else dict.fromkeys(SYMMETRIES, 0),
         "downstream": evaluate_targets(data, features, run.seed),
+        "trajectories": evaluate_trajectories(data, features, run.seed),
         "retrieval": retrieval_scores(data, features, BOOTSTRAP_REPEATS),
         "map": embedding_map(data, features),
         "asked": example_probes(embedder),
@@ -65,15 +70,44 @@ def evaluate_targets(
     With `permuted`, the labels of the training rows are permuted first.
     """
 
-    def scores(protocol: str, predictor: str) -> dict[str, Any]:
-        settings = EvaluationSettings(protocol, predictor, seed, permuted, BOOTSTRAP_REPEATS)
-        return evaluate_all(data, features, TARGETS[data.zoo.manifest.zoo], settings)
+    targets = TARGETS[data.zoo.manifest.zoo]
+    settings = EvaluationSettings(seed=seed, permuted=permuted, repeats=BOOTSTRAP_REPEATS)
+    return _by_predictor(predictors, settings, lambda chosen: evaluate_all(data, features, targets, chosen))
 
+
+def evaluate_trajectories(
+    data: ZooData,
+    features: Features,
+    seed: int,
+    predictors: Sequence[str] = ("linear", "mlp"),
+    permuted: bool = False,
+) -> dict[str, Any]:
+    """Return the scores of trajectory tasks.
+
+    `early_steps` has the early steps of the zoo; `predicted` protocol -> predictor -> task -> split -> measure ->
+    score; `retrieved` the same without protocol and predictor. With `permuted`, the labels of the training rows are
+    permuted first.
+    """
+    settings = EvaluationSettings(seed=seed, permuted=permuted, repeats=BOOTSTRAP_REPEATS)
+    return {
+        "early_steps": list(early_steps(data.zoo.manifest.snapshots)),
+        "predicted": _by_predictor(predictors, settings, lambda chosen: trajectory_scores(data, features, chosen)),
+        "retrieved": trajectory_retrieval(data, features, BOOTSTRAP_REPEATS),
+    }
+
+
+def _by_predictor(
+    predictors: Sequence[str], settings: EvaluationSettings, scores: Callable[[EvaluationSettings], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return protocol -> predictor -> scores with the settings of both."""
     # One thread: when other processes keep the cores busy, threads of small matrix products wait for each other, and
     # fitting takes four times as long.
     with threadpool_limits(1):
         return {
-            protocol: {predictor: scores(protocol, predictor) for predictor in predictors} for protocol in PROTOCOLS
+            protocol: {
+                predictor: scores(replace(settings, protocol=protocol, predictor=predictor)) for predictor in predictors
+            }
+            for protocol in PROTOCOLS
         }
 
 

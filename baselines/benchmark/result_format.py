@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
+from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
+from rnn_zoos.baselines.downstream.trajectory_tasks import LEFT_OUT, RANK_MEASURES, RETRIEVED, asked_tasks, at_step
 
 FORMAT = 2
 """Version of the format, the entry `format` of every result file."""
@@ -50,10 +51,18 @@ def check_result(path: Path) -> list[str]:
     zoo = _at(result, "zoo", "name")
     if zoo not in TARGETS:
         return [f"Unknown zoo {'(missing)' if zoo is _MISSING else repr(zoo)}; known: {', '.join(TARGETS)}."]
+    if not _has_early_steps(result):
+        return ["trajectories.early_steps is not a list of steps; expected one, which may be empty."]
     problems = _check_numbers(zoo, result)
     if problems or "control" in result:
         return problems
     return [*_check_ranges(result["emulation"]), *_check_tables(result), *_check_series(result)]
+
+
+def _has_early_steps(result: Mapping[str, Any]) -> bool:
+    """Return whether the early steps of trajectory tasks can be read, or there are no such tasks."""
+    steps = _at(result, "trajectories", "early_steps") if "trajectories" in result else []
+    return isinstance(steps, list) and all(isinstance(step, int) for step in steps)
 
 
 def _required_keys(result: Mapping[str, Any]) -> set[str]:
@@ -91,17 +100,43 @@ def _number_paths(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[s
             (("clones", split, key), False) for split in EVALUATED_SPLITS for key in ("accuracy", "correlation")
         )
         yield from (((key,), False) for key in ("seed", "parameters", "queries", "flop_per_network"))
-        for name in TASKS:
-            yield from _score_numbers(("retrieval", name), TARGETS[zoo][name])
+        for name, target in task_targets(zoo).items():
+            yield from _score_numbers(("retrieval", name), MEASURES[target.kind])
     for keys in _score_paths(result):
         for name, target in TARGETS[zoo].items():
-            yield from _score_numbers((*keys, name), target)
+            yield from _score_numbers((*keys, name), MEASURES[target.kind])
+    if "trajectories" in result:
+        yield from _trajectory_numbers(result)
 
 
-def _score_numbers(path: tuple[str, ...], target: Target) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the paths of the numbers of a target's scores."""
-    for split in EVALUATED_SPLITS:
-        for measure in MEASURES[target.kind]:
+def _trajectory_numbers(result: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the paths of the numbers of trajectory tasks, except where a split is left out with a reason.
+
+    Results that were made before there were such tasks have none.
+    """
+    steps = result["trajectories"]["early_steps"]
+    asked = {name: task.measures for name, (task, _) in asked_tasks(steps).items()}
+    found = {at_step(name, step): RANK_MEASURES for name in RETRIEVED for step in steps}
+    places: dict[tuple[str, ...], Mapping[str, Iterable[str]]] = {("trajectories", "retrieved"): found}
+    places |= {
+        ("trajectories", "predicted", *keys[1:]): asked for keys in _score_paths(result) if keys[0] != "end_to_end"
+    }
+    for keys, measures in places.items():
+        for name, of_task in measures.items():
+            splits = [split for split in EVALUATED_SPLITS if not _is_left_out(result, *keys, name, split)]
+            yield from _score_numbers((*keys, name), of_task, splits)
+
+
+def _is_left_out(result: Mapping[str, Any], *path: str) -> bool:
+    return isinstance(_at(result, *path, LEFT_OUT), str)
+
+
+def _score_numbers(
+    path: tuple[str, ...], measures: Iterable[str], splits: Iterable[str] = EVALUATED_SPLITS
+) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the paths of the numbers of the scores below `path`."""
+    for split in splits:
+        for measure in measures:
             yield from (((*path, split, measure, key), True) for key in ("value", "low", "high"))
 
 

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 
 from rnn_zoos import __version__
-from rnn_zoos.baselines.benchmark.measurements import BOOTSTRAP_REPEATS, evaluate_targets, measure_encoder
+from rnn_zoos.baselines.benchmark.measurements import (
+    BOOTSTRAP_REPEATS,
+    evaluate_targets,
+    evaluate_trajectories,
+    measure_encoder,
+)
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import result_path, write_result
 from rnn_zoos.baselines.benchmark.result_format import FORMAT
@@ -114,8 +119,11 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
     identity = {"control": name, **_zoo_identity(data)}
     if not is_finished(path, identity):
         features = control_features(data, name)
-        scores = evaluate_targets(data, features, 0, control.predictors, control.permuted)
-        write_result(path, identity, {"downstream": scores, "made": _provenance(data)})
+        measured = {
+            key: evaluate(data, features, 0, control.predictors, control.permuted)
+            for key, evaluate in (("downstream", evaluate_targets), ("trajectories", evaluate_trajectories))
+        }
+        write_result(path, identity, {**measured, "made": _provenance(data)})
     return path
 
 

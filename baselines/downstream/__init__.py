@@ -10,6 +10,9 @@ May import: `rnn_zoos.baselines.encoders`, `rnn_zoos.baselines.emulation`.
     mlp.py           the MLP among the predictors, which stops early by its loss on other tasks
     controls.py      features to compare embeddings with; a new control is an entry of `CONTROLS`
     retrieval.py     whether the nearest embedding is of a network of the same task
+    trajectory_tasks.py      what snapshots tell about their runs; a new task is an entry of `TRAJECTORY_TASKS`
+    trajectories.py          fitting and scoring of these tasks
+    trajectory_retrieval.py  whether the nearest early embedding is of the same run
     clones.py        accuracy of emulators on the tasks of the networks
     end_to_end.py    encoders trained on the labels
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+import torch
 
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
@@ -58,6 +59,17 @@ def _statistics(split: SplitData) -> Array:
     return weight_statistics(split.zoo.manifest.architecture, split.weights).cpu().numpy()
 
 
+def _weight_norm(split: SplitData) -> Array:
+    """Euclidean norm of all weights."""
+    squares = [tensor.double().flatten(1).square().sum(dim=1) for tensor in split.weights.values()]
+    return torch.stack(squares).sum(dim=0).sqrt()[:, None].cpu().numpy()
+
+
+def _accuracy(split: SplitData) -> Array:
+    """The accuracy of the network itself: in trajectory tasks, that of the early snapshot."""
+    return np.asarray(split.labels("accuracy"), np.float64)[:, None]
+
+
 @dataclass(frozen=True)
 class Control:
     """Features of a split's rows, and how labels are predicted from them.
@@ -81,6 +93,8 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
         "mean": Control(_constant),
         "step only": Control(_step),
+        "weight norm": Control(_weight_norm, merged_too=True),
+        "accuracy only": Control(_accuracy),
         "hyperparameters only": Control(_hyperparameters),
         "task mean": Control(_task),
         "shortcut b_ih - b_hh": Control(_bias_differences),

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, rankdata
 
 from rnn_zoos.families.benchmark import TargetKind
 from rnn_zoos.format.files import Array
@@ -130,19 +130,32 @@ def kendall_tau(predicted: Array, true: Array) -> float:
     return float(kendalltau(predicted, true).statistic)
 
 
+def area_under_curve(predicted: Array, true: Array) -> float:
+    """Return the area under the ROC curve of scores [R] for labels [R] of 0 and 1; nan unless both labels occur.
+
+    It is the probability that a row with label 1 has a higher score than one with label 0, where ties count half.
+    """
+    positive = true > 0
+    number, others = int(positive.sum()), int((~positive).sum())
+    if number == 0 or others == 0:
+        return float("nan")
+    above = rankdata(predicted)[positive].sum() - number * (number + 1) / 2
+    return float(above / (number * others))
+
+
 def _divide(numerator: Array, denominator: Array) -> Array:
     """Return the quotients, nan where the denominator is 0."""
     quotient = np.full(np.shape(numerator), np.nan)
     return np.asarray(np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) > 0))
 
 
-def _mean_terms(errors: Callable[[Predictions], Array]) -> Callable[[Predictions], Array]:
-    """Return the terms of the mean of `errors` [R] over rows: sum and number."""
-    return lambda rows: np.stack([errors(rows), np.ones(len(rows.true))], axis=1)
+def mean_measure(title: str, values: Callable[[Predictions], Array]) -> RatioMeasure:
+    """Return the measure that is the mean over rows of `values`, a function of predictions that returns floats [R]."""
 
+    def terms(rows: Predictions) -> Array:
+        return np.stack([values(rows), np.ones(len(rows.true))], axis=1)
 
-def _mean(sums: Array) -> Array:
-    return _divide(sums[..., 0], sums[..., 1])
+    return RatioMeasure(title, terms, lambda sums: _divide(sums[..., 0], sums[..., 1]))
 
 
 def _all_right(rows: Predictions) -> Array:
@@ -194,8 +207,8 @@ MEASURES: Mapping[Kind, Mapping[str, Measure]] = MappingProxyType(
             "r_squared_within_steps": RatioMeasure("R² within steps", _within_terms, _explained),
             "kendall_tau": RankMeasure("Kendall's tau", kendall_tau),
         },
-        "classes": {"accuracy": RatioMeasure("accuracy", _mean_terms(_all_right), _mean)},
-        "angle": {"degrees": RatioMeasure("error (degrees)", _mean_terms(_degrees_off), _mean)},
+        "classes": {"accuracy": mean_measure("accuracy", _all_right)},
+        "angle": {"degrees": mean_measure("error (degrees)", _degrees_off)},
     }
 )
 """Kind of target -> name -> measure."""

@@ -77,6 +77,10 @@ class EarlyStoppedMLP:
             predicted if self.classes else self._labels.inverse_transform(predicted[:, None])[:, 0], np.float64
         )
 
+    def predict_proba(self, features: Array) -> Array:
+        """Return the predicted probabilities [R', C] of C classes, in ascending order, of features [R', F]."""
+        return np.asarray(self._model.predict_proba(self._inputs.transform(features).astype(np.float32)), np.float64)
+
     def _loss(self, inputs: Array, targets: Array) -> float:
         """Return the mean cross-entropy in nats, or the mean squared error of standardised labels."""
         if not self.classes:

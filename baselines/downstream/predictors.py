@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rnn_zoos.baselines.downstream.intervals import REPEATS, bootstrap_interval
-from rnn_zoos.baselines.downstream.measures import MEASURES, Predictions
+from rnn_zoos.baselines.downstream.measures import MEASURES, Measure, Predictions
 from rnn_zoos.baselines.downstream.mlp import EarlyStoppedMLP
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
 from rnn_zoos.baselines.downstream.targets import Target
@@ -69,7 +69,10 @@ def _boosting(problem: Problem) -> Any:  # noqa: ANN401
 PREDICTORS: Mapping[str, Callable[[Problem], Any]] = MappingProxyType(
     {"linear": _linear, "mlp": _mlp, "boosting": _boosting}
 )
-"""Name -> function that fits a model to a problem; `model.predict` maps features [R', F] to labels [R']."""
+"""Name -> function that fits a model to a problem; `model.predict` maps features [R', F] to labels [R'].
+
+Models of classes have `predict_proba`, which maps features to the probabilities [R', C] of the classes.
+"""
 
 
 @dataclass(frozen=True)
@@ -129,19 +132,33 @@ def predict(train: Rows, tested: Sequence[Array], target: Target, predictor: str
     An angle is predicted as its sine and cosine. The predictor sees no labels but those of the training rows. Raises
     UnknownNameError for an unknown predictor.
     """
-    if predictor not in PREDICTORS:
-        raise UnknownNameError.among("predictor", predictor, PREDICTORS)
-    labels = train.labels
+    fit, labels = _predictor(predictor), train.labels
     if target.kind == "angle":
         radians = np.deg2rad(labels[:, 0])
         labels = np.stack([np.sin(radians), np.cos(radians)], axis=1)
     classes = target.kind == "classes"
     problems = [Problem(train.features, column, train.tasks, classes, seed) for column in labels.T]
-    columns = [_predict_column(problem, tested, PREDICTORS[predictor]) for problem in problems]
+    columns = [_predict_column(problem, tested, fit) for problem in problems]
     predicted = [np.stack([column[number] for column in columns], axis=1) for number in range(len(tested))]
     if target.kind == "angle":
         predicted = [np.rad2deg(np.arctan2(pair[:, :1], pair[:, 1:])) % 360 for pair in predicted]
     return predicted
+
+
+def predict_probability(train: Rows, tested: Sequence[Array], predictor: str, seed: int) -> list[Array]:
+    """Fit a classifier to training rows with labels 0 and 1, and return the probabilities [R] of 1 for other features.
+
+    Both labels must occur. Raises UnknownNameError for an unknown predictor.
+    """
+    problem = Problem(train.features, train.labels[:, 0].astype(int), train.tasks, True, seed)
+    model = _predictor(predictor)(problem)
+    return [np.asarray(model.predict_proba(rows)[:, 1]) for rows in tested]
+
+
+def _predictor(name: str) -> Callable[[Problem], Any]:
+    if name not in PREDICTORS:
+        raise UnknownNameError.among("predictor", name, PREDICTORS)
+    return PREDICTORS[name]
 
 
 def _predict_column(problem: Problem, tested: Sequence[Array], fit: Callable[[Problem], Any]) -> list[Array]:
@@ -164,8 +181,13 @@ def score_predictions(target: Target, tested: Mapping[str, Rows], predictions: S
 
 def score(target: Target, rows: Predictions, tasks: Array, repeats: int) -> dict[str, Score]:
     """Return measure -> score of predictions of R rows, whose tasks are named by `tasks` [R]."""
+    return scores_of(MEASURES[target.kind], rows, tasks, repeats)
+
+
+def scores_of(measures: Mapping[str, Measure], rows: Predictions, tasks: Array, repeats: int) -> dict[str, Score]:
+    """Return the score of R rows by each of some measures; their intervals are over the tasks, named by `tasks` [R]."""
     scores = {}
-    for name, measure in MEASURES[target.kind].items():
+    for name, measure in measures.items():
         low, high = bootstrap_interval(measure, rows, tasks, repeats)
         found = {"value": measure.value(rows), "low": low, "high": high}
         scores[name] = {key: None if np.isnan(value) else float(value) for key, value in found.items()}

@@ -7,9 +7,15 @@ import numpy as np
 from rnn_zoos.baselines.downstream.measures import Predictions
 from rnn_zoos.baselines.downstream.predictors import Score, Scores, score
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target
+from rnn_zoos.baselines.downstream.targets import Target, task_targets
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.format.files import Array
+
+
+def unit_rows(features: Array) -> Array:
+    """Return features [R, F], float64, with every row scaled to length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(np.divide(features, lengths, out=np.zeros(features.shape), where=lengths > 0))
 
 
 def nearest_of_other_runs(features: Array, runs: Array) -> Array:
@@ -19,8 +25,7 @@ def nearest_of_other_runs(features: Array, runs: Array) -> Array:
         features: [R, F]. The cosine with a row of zeros counts as 0.
         runs: [R] run numbers, of at least two runs.
     """
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = np.divide(features, lengths, out=np.zeros(features.shape), where=lengths > 0)
+    unit = unit_rows(features)
     cosines = unit @ unit.T
     cosines[runs[:, None] == runs] = -np.inf
     return np.asarray(cosines.argmax(axis=1))
@@ -29,9 +34,9 @@ def nearest_of_other_runs(features: Array, runs: Array) -> Array:
 def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[str, Scores]:
     """Return target -> split -> measure -> score of taking the task of the nearest row of other runs of the split.
 
-    Targets are those of `TASKS`: rows of all networks, and of trained ones among trained ones. Nothing is fitted, so
-    that tasks need not be known from training. Where tasks are classes, only rows whose task has several runs in the
-    split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
+    Targets are those of `task_targets`: rows of all networks, and of trained ones among trained ones. Nothing is
+    fitted, so that tasks need not be known from training. Where tasks are classes, only rows whose task has several
+    runs in the split are counted: the others have no right neighbour. Where tasks are angles, all rows are.
 
     Args:
         data: The zoo.
@@ -39,8 +44,7 @@ def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[st
         repeats: Bootstrap resamples of the intervals.
     """
     scores: dict[str, Scores] = {}
-    for name in TASKS:
-        target = TARGETS[data.zoo.manifest.zoo][name]
+    for name, target in task_targets(data.zoo.manifest.zoo).items():
         _, tested = protocol_rows(data, features, target)
         scores[name] = {split: _scores(rows, target, repeats) for split, rows in tested.items()}
     return scores

@@ -77,8 +77,13 @@ def _targets_of(zoo: str) -> Mapping[str, Target]:
 TARGETS: Mapping[str, Mapping[str, Target]] = _Targets()
 """Zoo -> name -> target: `TaskFamily.benchmark` says which; and the task of trained networks, `task_trained`."""
 
-TASKS = ("task", "task_trained")
-"""The targets that are the task itself: of all networks, and of those that are trained."""
+
+def task_targets(zoo: str) -> dict[str, Target]:
+    """Return the targets of a zoo that are the task itself: of all networks, and of trained ones.
+
+    Empty if its family has no target `task`.
+    """
+    return {name: TARGETS[zoo][name] for name in ("task", "task_trained") if name in TARGETS[zoo]}
 
 
 def target_of(zoo: str, name: str) -> Target:

@@ -56,7 +56,8 @@ class Benchmark:
 
     Attributes:
         behaviour: Function (decoded rollouts of M rows by name, labels of these rows) -> behaviour, on the CPU.
-        targets: Name -> what is predicted from weights; `task` is the task itself. `accuracy` and `step` are usual.
+        targets: Name -> what is predicted from weights; `task` is the task itself, and may be missing. `accuracy` and
+            `step` are usual.
         input_kind: What networks read.
         steps: T, steps of a sequence.
         starts_with_bos: Whether the first input is the same for all sequences and says nothing.

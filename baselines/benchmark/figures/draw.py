@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from rnn_zoos.baselines.benchmark.figures.embeddings import embeddings, probes
 from rnn_zoos.baselines.benchmark.figures.losses import curves, losses, positions, queries
 from rnn_zoos.baselines.benchmark.figures.scores import clones, retrieval, scores
+from rnn_zoos.baselines.benchmark.figures.trajectories import trajectories
 from rnn_zoos.baselines.benchmark.result_files import Group, Result, group_by_zoo, is_control, sort_by_loss
+from rnn_zoos.baselines.benchmark.trajectory_table import with_trajectories
+from rnn_zoos.baselines.downstream.targets import task_targets
 from rnn_zoos.loaders.views.figures import save_figures
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _TRAINED = {
 
 
 def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
-    """Draw results into the folder `out`, up to nine figures per zoo, and return the PNGs. Raises StorageError.
+    """Draw results into the folder `out`, up to ten figures per zoo, and return the PNGs. Raises StorageError.
 
     All encoders and references are in all figures:
 
@@ -35,10 +38,11 @@ def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
     - `curves-ZOO`: validation losses during training, at equal updates and at equal time.
     - `queries-ZOO`: emulation losses against queries.
     - `positions-ZOO`: emulation losses by position in the sequence.
-    - `retrieval-ZOO`: whether the nearest embedding is of a network of the same task.
+    - `retrieval-ZOO`: whether the nearest embedding is of a network of the same task, where tasks are a target.
     - `clones-ZOO`: accuracies of clones against those of their networks.
     - `embeddings-ZOO`: projected embeddings.
     - `downstream-ZOO`: scores of the targets, also of controls.
+    - `trajectories-ZOO`: scores of trajectory tasks, also of controls, if results have them.
     - `asked-ZOO`: probe sequences of the best encoder that stored them, if there is one.
     """
     figures: dict[str, Figure] = {}
@@ -66,7 +70,11 @@ def _figures_of(zoo: str, groups: Mapping[str, Group]) -> dict[str, Figure]:
     trained = {name: group for name, group in groups.items() if not is_control(group[0])}
     figures = {"downstream": scores(zoo, groups)}
     if trained:
-        figures |= {kind: draw(zoo, trained) for kind, draw in _TRAINED.items()}
+        kinds = _TRAINED if task_targets(zoo) else {kind: _TRAINED[kind] for kind in _TRAINED if kind != "retrieval"}
+        figures |= {kind: draw(zoo, trained) for kind, draw in kinds.items()}
+    drawn = trajectories(zoo, with_trajectories(groups))
+    if drawn is not None:
+        figures["trajectories"] = drawn
     asked = [group[0] for group in trained.values() if group[0].get("asked")]
     if asked:
         figures["asked"] = probes(zoo, asked[0])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines
-from rnn_zoos.baselines.benchmark.leaderboard import mean_score
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection, score_of
-from rnn_zoos.baselines.downstream.targets import TARGETS, TASKS, Target, measure_title, target_title
+from rnn_zoos.baselines.benchmark.tables import mean_score
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     """Draw a panel per measure of a target that is shown in tables, with a bar per encoder, reference and control."""
     shown = [(name, measure) for name, target in TARGETS[zoo].items() for measure in target.shown]
     size = {"width": 2.8 + 1.75 * len(shown), "height": 1.9 + 0.26 * len(groups)}
-    figure, panels = new_figure(**size, ncols=len(shown), sharey=True)
+    figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
     for axes, (name, measure) in zip(panels, shown, strict=True):
         target = TARGETS[zoo][name]
         for line, group in enumerate(groups.values()):
             found = [score_of(result, name, Selection(), measure) for result in group]
-            _bar(axes, line, [score for score in found if score is not None], bar_colour(group))
+            bar(axes, line, [score for score in found if score is not None], bar_colour(group))
         title = measure_title(target, measure).replace(", ", ",\n")
         axes.set_title(f"{target_title(name)}:\n{title}", fontsize=9)
         _score_axis(axes, target)
@@ -41,7 +41,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     return figure
 
 
-def _bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], colour: str) -> None:
+def bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], colour: str) -> None:
     """Draw the mean over seeds of a score, with its interval."""
     summary = mean_score(found)
     if summary is not None:
@@ -60,9 +60,9 @@ def _score_axis(axes: Axes, target: Target) -> None:
 
 def retrieval(zoo: str, trained: Mapping[str, Group]) -> Figure:
     """Draw what the nearest embedding of another run tells about the task: all networks, and trained ones; by split."""
-    figure, panels = new_figure(2.4 + 4 * len(TASKS), 1.8 + 0.28 * len(trained), ncols=len(TASKS), sharey=True)
-    for axes, name in zip(panels, TASKS, strict=True):
-        target = TARGETS[zoo][name]
+    tasks = task_targets(zoo)
+    figure, panels = new_figure(2.4 + 4 * len(tasks), 1.8 + 0.28 * len(trained), ncols=len(tasks), sharey=True)
+    for axes, (name, target) in zip(panels, tasks.items(), strict=True):
         for split, colour, shift in (("test", TEST, -0.16), ("ood", OOD, 0.16)):
             for line, group in enumerate(trained.values()):
                 summary = mean_score([result["retrieval"][name][split][target.shown[0]] for result in group])

@@ -16,7 +16,7 @@ from conftest import ROOT, ZOOS
 from rnn_zoos.baselines.benchmark import measurements, presets, runner
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-from rnn_zoos.baselines.benchmark.result_files import read_results
+from rnn_zoos.baselines.benchmark.result_files import read_results, result_path
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.controls import CONTROLS, controls_of
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
@@ -37,7 +37,7 @@ def zoo(edited_zoo) -> Path:
     edits = {
         "runs: 7": "runs: 24",
         "strings: 13": "strings: 3",
-        "[0, 2, 11]": "[0, 4]",
+        "[0, 2, 11]": "[0, 2, 4]",
         "num_layers: 2": "num_layers: 1",
     }
     return edited_zoo("formal-languages", edits)
@@ -159,10 +159,35 @@ def check_figure_data(result: dict, data: ZooData) -> None:
     assert first == second  # no output has been seen yet
 
 
+def test_trajectory_tasks_of_encoders_and_controls_are_those_of_the_zoo(zoo, out):
+    """The zoo has one early step, no run diverged, and most of its tasks have a single run."""
+    data, stored = load_data(zoo), contents(out)
+    for name, control in CONTROLS.items():
+        path = result_path(out, "formal-languages", name, None)
+        found = json.loads(path.read_text())["trajectories"]
+        assert set(found["predicted"]["paper"]) == set(control.predictors) and found["early_steps"] == [2]
+    steps = json.loads(stored["control.step-only.json"])["trajectories"]
+    assert steps["predicted"]["strict"]["linear"]["order"]["test"]["accuracy"]["value"] == 1
+    runs = len(np.unique(data.splits["test"].labels("run")))
+    chance = pytest.approx(1 / runs, rel=1e-4)
+    for measure in ("top_1", "chance_top_1"):
+        assert steps["retrieved"]["own_snapshot@2"]["test"][measure]["value"] == chance
+    for name in ("interactive.0.json", "user_module.MyEncoder.1.json", "step-known.0.json", "control.mean.json"):
+        found = json.loads(stored[name])["trajectories"]
+        for predictor in ("linear", "mlp"):
+            tasks = found["predicted"]["strict"][predictor]
+            assert set(tasks) == {"final_accuracy@2", "order", "diverged@2"}
+            assert tasks["diverged@2"]["ood"] == {"left_out": "the training rows: no run with such a snapshot diverged"}
+        assert found["retrieved"]["own_snapshot@2"]["test"]["chance_top_1"]["value"] == chance
+    table = leaderboard(read_results(out))
+    assert "Trajectories, early snapshots at step 2, predictor linear" in table
+    assert "- diverged: left out. the training rows: no run with such a snapshot diverged." in table
+
+
 def test_figures_are_drawn_from_the_results(out, tmp_path):
     drawn = draw_results(read_results(out), tmp_path / "figures")
     kinds = {path.name.removesuffix("-formal-languages.png") for path in drawn}
-    assert len(kinds) == len(drawn) == 9 and {"emulation", "downstream", "asked"} < kinds
+    assert len(kinds) == len(drawn) == 10 and {"emulation", "downstream", "asked"} < kinds
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5_000 for path in drawn)
 
 
@@ -198,7 +223,9 @@ def test_encoders_of_digits_are_measured_and_drawn(edited_zoo, tmp_path):
     assert 0 <= result["clones"]["test"]["agreement"] <= 1
     assert all(set(scores) == set(TARGETS["sequential-mnist"]) for scores in result["end_to_end"].values())
     results = read_results(tmp_path)
-    assert "task error (degrees)" in leaderboard(results) and len(draw_results(results, tmp_path / "figures")) == 9
+    assert "task error (degrees)" in leaderboard(results)
+    assert "Trajectories, no early snapshots" in leaderboard(results)
+    assert len(draw_results(results, tmp_path / "figures")) == 10
 
 
 def test_encoders_that_do_not_support_an_architecture_are_not_run_by_default(zoo):

@@ -6,7 +6,8 @@ import statistics
 import pytest
 from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic
 
-from rnn_zoos.baselines.benchmark.leaderboard import leaderboard, mean_score
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 
 ENCODERS = [fake for fake in MANY if fake.information != "labels"]
@@ -31,8 +32,13 @@ def results() -> list[dict]:
 def test_a_zoo_has_tables_of_emulation_labels_and_supported_orders(results):
     text = leaderboard(results)
     assert text.startswith("### formal-languages\n\nEmulation:\n\n| encoder |") and text.endswith(" |\n")
-    emulation, labels, order, *digits = tables(text)
-    assert len(digits) == 3 and len(emulation) == 1 + len(MANY) and len(order) == len(ENCODERS)
+    emulation, labels, runs, order, *digits = tables(text)
+    assert (
+        len(digits) == 4
+        and len(runs) == len(labels)
+        and len(emulation) == 1 + len(MANY)
+        and len(order) == len(ENCODERS)
+    )
     assert len(labels) == 1 + len(MANY) + len(CONTROLS)
     assert all(len({len(line) for line in table}) == 1 for table in tables(text))
     names = [line[0] for line in labels[1:]]
@@ -44,7 +50,7 @@ def test_a_zoo_has_tables_of_emulation_labels_and_supported_orders(results):
 
 
 def test_cells_are_means_over_seeds(results):
-    emulation, labels, _ = tables(leaderboard(results, "paper", "mlp", "ood"))[:3]
+    emulation, labels, runs = tables(leaderboard(results, "paper", "mlp", "ood"))[:3]
     row = dict(zip(emulation[0], next(line for line in emulation if line[0] == "dws"), strict=True))
     seeds = [result for result in results if result.get("encoder") == "dws" and result["zoo"]["name"] == LANGUAGES]
     mean = statistics.mean(result["emulation"]["ood"]["total_variation"] for result in seeds)
@@ -54,6 +60,26 @@ def test_cells_are_means_over_seeds(results):
     row = dict(zip(labels[0], next(line for line in labels if line[0] == "dws"), strict=True))
     scores = [result["downstream"]["paper"]["mlp"]["m_b"]["ood"]["accuracy"]["value"] for result in seeds]
     assert row["m_b accuracy"].startswith(f"{statistics.mean(scores):.3f} [")
+    row = dict(zip(runs[0], next(line for line in runs if line[0] == "dws"), strict=True))
+    predicted = [result["trajectories"]["predicted"]["paper"]["mlp"] for result in seeds]
+    mean = statistics.mean(tasks["final_accuracy@100"]["ood"]["r_squared"]["value"] for tasks in predicted)
+    assert row["final accuracy, R²"].startswith(f"{mean:.3f} [")
+    found = [result["trajectories"]["retrieved"]["own_snapshot@100"] for result in seeds]
+    mean = statistics.mean(scores["ood"]["top_1"]["value"] for scores in found)
+    assert row["own snapshot, top-1 (chance 0.0125)"].startswith(f"{mean:.3f} [")
+
+
+def test_what_is_left_out_of_trajectories_has_no_column_but_a_reason(results):
+    text = leaderboard(results)
+    languages, digits = (tables(text)[place] for place in (2, 6))
+    assert languages[0] == [
+        "encoder", "final accuracy, R²", "order of successive snapshots, accuracy (chance 0.5)",
+        "own snapshot, top-1 (chance 0.0125)", "own snapshot, mean reciprocal rank (chance 0.0125)",
+        "own snapshot within the task, top-1 (chance 0.0125)",
+    ]  # fmt: skip
+    assert digits[0] == languages[0][:-1]
+    assert text.count("- diverged: left out. test: there is none.") == 2
+    assert text.count("- own snapshot within the task: left out. test: there is none.") == 1
 
 
 def test_an_order_is_supported_if_the_paired_interval_excludes_zero():
@@ -78,15 +104,16 @@ def test_a_brief_leaderboard_is_one_narrow_table_per_zoo(results):
 
 
 def test_end_to_end_scores_have_encoders_alone(results):
-    emulation, labels, _ = tables(leaderboard(results, predictor="end-to-end"))[:3]
+    emulation, labels, order = tables(leaderboard(results, predictor="end-to-end"))[:3]
+    assert order[0][1] == "behind"  # nothing is trained end to end on trajectories
     assert len(emulation) == len(labels) == 1 + len(ENCODERS)
     assert leaderboard(results, predictor="end-to-end") != leaderboard(results, "paper", "end-to-end")
 
 
 def test_controls_alone_have_a_table_of_labels():
     controls = [result for result in many_results(LANGUAGES, seeds=1) if "control" in result]
-    (labels,) = tables(leaderboard(controls))
-    assert len(labels) == 1 + len(CONTROLS)
+    labels, runs = tables(leaderboard(controls))
+    assert len(labels) == len(runs) == 1 + len(CONTROLS)
 
 
 def test_the_interval_of_a_mean_over_seeds_adds_up_both_variances():

@@ -1,6 +1,7 @@
 """The benchmark on families that are not the paper's: automata, and the family that docs/extending.md writes down."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +17,8 @@ from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import TARGETS, target_of
-from rnn_zoos.baselines.emulation.data import load_data
+from rnn_zoos.baselines.downstream.targets import TARGETS, target_of, task_targets
+from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.errors import FormatError
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 @pytest.fixture(scope="module")
 def automata(edited_zoo):
     """A tiny zoo with automata in every split."""
-    edits = {"runs: 19": "runs: 44", "[0, 2, 9]": "[0, 3]", "strings: 13, hard": "strings: 3, hard"}
+    edits = {"runs: 19": "runs: 44", "[0, 2, 9]": "[0, 2, 3]", "strings: 13, hard": "strings: 3, hard"}
     edits |= {"hard_pairs: 11, traced_strings: 9": "hard_pairs: 2, traced_strings: 4", "num_layers: 2": "num_layers: 1"}
     return edited_zoo("automata", edits)
 
@@ -115,7 +116,7 @@ def test_automata_are_benchmarked_with_table_and_figures(automata, tmp_path, sho
     assert result["downstream"].keys()
     run_control(data, "step only", tmp_path)
     table = leaderboard(read_results(tmp_path))
-    assert "### automata" in table and "num_states" in table
+    assert "### automata" in table and "num_states" in table and "own snapshot, top-1" in table
     assert draw_results(read_results(tmp_path), tmp_path / "figures")
 
 
@@ -129,16 +130,48 @@ def test_encoders_ask_automata_symbols_and_do_not_begin_with_bos(short):
     assert encoder.questions_form == "symbols" and not encoder.starts_with_bos
 
 
-def test_a_family_of_another_package_is_benchmarked(tmp_path, short, monkeypatch):
-    (tmp_path / "counting.py").write_text(FAMILY)
-    (tmp_path / "counting.yaml").write_text(PRESET.replace("[0, 100, 300]", "[0, 3]"))
-    install(tmp_path, "counting", "counting:Counting")
-    monkeypatch.syspath_prepend(tmp_path)
-    generate_in_process(tmp_path / "zoo", make_plan("counting", str(tmp_path / "counting.yaml")))
-    data = load_data(tmp_path / "zoo")
+@pytest.fixture
+def foreign(tmp_path, monkeypatch) -> Callable[..., ZooData]:
+    """Return a function: name, edits -> a zoo of the family of docs/extending.md under another name, with edits."""
+
+    def make(name: str, edits: dict[str, str] | None = None) -> ZooData:
+        family, preset = (text.replace("counting", name) for text in (FAMILY, PRESET))
+        for old, new in (edits or {}).items():
+            assert old in family + preset
+            family, preset = family.replace(old, new), preset.replace(old, new)
+        (tmp_path / f"{name}.py").write_text(family)
+        (tmp_path / f"{name}.yaml").write_text(preset)
+        install(tmp_path, name, f"{name}:Counting")
+        monkeypatch.syspath_prepend(tmp_path)
+        generate_in_process(tmp_path / "zoo", make_plan(name, str(tmp_path / f"{name}.yaml")))
+        return load_data(tmp_path / "zoo")
+
+    return make
+
+
+def test_a_family_of_another_package_is_benchmarked(foreign, tmp_path, short):
+    data = foreign("counting", {"[0, 100, 300]": "[0, 2, 3]"})
     result = json.loads(run_encoder(data, "interactive", 0, "cpu", tmp_path / "out").read_text())
     assert result["sizes"] == {"inputs": "numbers", "hidden": 8, "sequences": 2, "steps": 3}
-    assert "### counting" in leaderboard(read_results(tmp_path / "out"))
+    table = leaderboard(read_results(tmp_path / "out"))
+    assert "nearest task" in table and "Trajectories, early snapshots at step 2" in table
+
+
+def test_a_family_without_a_task_to_predict_has_no_columns_of_it(foreign, tmp_path, short):
+    """Neither has one that predicts the step alone columns of accuracy."""
+    named = '{"task": TargetColumns("classes", ("modulus",)), **SHARED_TARGETS}'
+    data = foreign("tallying", {named: '{"step": SHARED_TARGETS["step"]}', "[0, 100, 300]": "[0, 3]"})
+    assert list(TARGETS["tallying"]) == ["step"] and task_targets("tallying") == {}
+    result = json.loads(run_encoder(data, "statistics", 0, "cpu", tmp_path / "out").read_text())
+    run_control(data, "step only", tmp_path / "out")
+    assert result["retrieval"] == {} and list(result["downstream"]["strict"]["mlp"]) == ["step"]
+    results = read_results(tmp_path / "out")
+    for table in (leaderboard(results), leaderboard(results, brief=True)):
+        assert "### tallying" in table and "statistics" in table
+        assert "task" not in table and "accuracy R²" not in table
+    assert "step accuracy" in leaderboard(results)
+    drawn = {path.name for path in draw_results(results, tmp_path / "figures")}
+    assert {"emulation-tallying.png", "downstream-tallying.png"} <= drawn and "retrieval-tallying.png" not in drawn
 
 
 def test_a_family_that_does_not_say_what_to_imitate_is_named(automata, monkeypatch):

@@ -15,7 +15,8 @@ from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, sort_by_loss
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 
 KINDS = {
-    "downstream", "emulation", "curves", "queries", "positions", "retrieval", "clones", "embeddings", "asked"
+    "downstream", "emulation", "curves", "queries", "positions", "retrieval", "clones", "embeddings", "asked",
+    "trajectories",
 }  # fmt: skip
 
 
@@ -38,11 +39,12 @@ def test_every_encoder_and_reference_is_named_in_every_figure(many):
     for kind in KINDS - {"asked"}:
         found = texts(many[kind])
         assert all(re.search(rf"(^|[ :]){fake.name}( |$)", found) for fake in MANY), kind
-    assert all(f"control: {name}" in texts(many["downstream"]) for name in CONTROLS)
+    for kind in ("downstream", "trajectories"):
+        assert all(f"control: {name}" in texts(many[kind]) for name in CONTROLS)
     assert "encoder interactive, seed 0" in texts(many["asked"])
 
 
-@pytest.mark.parametrize("kind", ["emulation", "downstream", "retrieval", "queries", "clones"])
+@pytest.mark.parametrize("kind", ["emulation", "downstream", "retrieval", "queries", "clones", "trajectories"])
 def test_no_text_of_a_panel_overlaps_other_text_or_is_cut(many, kind):
     figure = many[kind]
     FigureCanvasAgg(figure)
@@ -73,11 +75,14 @@ def test_figures_are_drawn_into_small_files(tmp_path):
 
 @pytest.mark.parametrize("fake", [Fake("alone", 0.02), Fake("constant", 0.07, 0, "labels")])
 def test_a_single_encoder_or_reference_is_drawn(fake, tmp_path):
-    assert len(draw_results([synthetic(DIGITS, fake)], tmp_path)) == 8
+    assert len(draw_results([synthetic(DIGITS, fake)], tmp_path)) == 9
 
 
-def test_controls_alone_have_one_figure():
-    assert set(figures_of(LANGUAGES, [synthetic_control(LANGUAGES, "mean")])) == {"downstream"}
+def test_controls_alone_have_figures_of_their_scores():
+    control = synthetic_control(LANGUAGES, "mean")
+    assert set(figures_of(LANGUAGES, [control])) == {"downstream", "trajectories"}
+    del control["trajectories"]  # as in results that were made before there were such tasks
+    assert set(figures_of(LANGUAGES, [control])) == {"downstream"}
 
 
 def test_undefined_scores_and_intervals_are_left_out(tmp_path):
@@ -87,7 +92,7 @@ def test_undefined_scores_and_intervals_are_left_out(tmp_path):
         result["retrieval"]["task_trained"][name] = {"accuracy": undefined}
     result["downstream"]["strict"]["linear"]["accuracy"]["test"]["r_squared_within_steps"] = undefined
     result["by_run"]["test"]["task"] = ["b-1 c-2 d-3"] * 85
-    assert len(draw_results([result], tmp_path)) == 8
+    assert len(draw_results([result], tmp_path)) == 9
 
 
 def test_seeds_with_different_numbers_of_evaluations_are_drawn():

@@ -61,6 +61,19 @@ PROBLEMS = {
     "retrieval.task_trained.ood.accuracy.value is missing": lambda result: result["retrieval"]["task_trained"].pop(
         "ood"
     ),
+    "trajectories.early_steps is not a list of steps": lambda result: result["trajectories"].update(early_steps="100"),
+    "trajectories.predicted.strict.mlp.order.ood.accuracy.value is missing": lambda result: result["trajectories"][
+        "predicted"
+    ]["strict"]["mlp"]["order"].pop("ood"),
+    "trajectories.predicted.paper.linear.final_accuracy@200.test.r_squared.low is missing": lambda result: result[
+        "trajectories"
+    ]["predicted"]["paper"]["linear"].pop("final_accuracy@200"),
+    "trajectories.predicted.strict.linear.diverged@100.test.majority.value is missing": lambda result: result[
+        "trajectories"
+    ]["predicted"]["strict"]["linear"]["diverged@100"].update(test={"left_out": None}),
+    "trajectories.retrieved.own_snapshot_of_task@100.validation.chance_top_1.high is missing": lambda result: result[
+        "trajectories"
+    ].update(retrieved={}),
     "map has {'places': 0, 'task': 0, 'step': 0, 'accuracy': 0} entries": lambda result: result.update(map={}),
     "map has {'places': 300, 'task': 299, 'step': 300, 'accuracy': 300} entries": lambda result: result["map"][
         "task"
@@ -91,6 +104,16 @@ def test_a_reference_needs_no_end_to_end_training_and_probes_need_not_be_stored(
     assert check_result(results / INTERACTIVE) == check_result(results / "constant.0.json") == []
     edit(results / "constant.0.json", lambda result: result.update(information="weights"))
     assert check_result(results / "constant.0.json") == ["Missing keys: end_to_end."]
+
+
+def test_results_from_before_trajectory_tasks_are_read_and_shown_without_them(results):
+    table = leaderboard(read_results(results))
+    assert "Trajectories, early snapshots at step 100, predictor linear, protocol strict, split test:" in table
+    for path in results.glob("*.json"):
+        edit(path, lambda result: result.pop("trajectories"))
+        assert check_result(path) == []
+    older = leaderboard(read_results(results))
+    assert "Trajectories" not in older and set(older.splitlines()) < set(table.splitlines())
 
 
 def test_the_command_lists_all_problems(results, monkeypatch, capsys):
