@@ -173,7 +173,21 @@ class Plan:
         return zoo_columns(self.family.columns, self.settings.as_data())
 
     def run_values(self, run: Run) -> dict[str, Any]:
-        """Return what the index says about a run: its number, task, architecture and hyperparameters."""
+        """Return what the index says about a run.
+
+        Args:
+            run: a run of the plan.
+
+        Returns:
+            Column -> value of its number, task and hyperparameters, and of its architecture if there are several.
+
+        Example:
+            >>> from rnn_zoos.generation import make_plan
+            >>> plan = make_plan("formal-languages", "demo")
+            >>> run, _ = next(iter(plan.runs()))
+            >>> list(plan.run_values(run))
+            ['run', 'task', 'm_b', 'm_c', 'm_d', 'weight_decay']
+        """
         settings = self.settings.as_data()
         mixed = len(self.architectures) > 1
         return {

@@ -191,6 +191,13 @@ class Settings(BaseModel):
 
         Returns:
             One architecture, or those of `architectures` in their order.
+
+        Example:
+            >>> from rnn_zoos.families.registry import task_family
+            >>> from rnn_zoos.generation import load_preset
+            >>> settings = load_preset("mixed", "formal-languages")
+            >>> settings.all_architectures(task_family("formal-languages"))[0].name
+            'lstm-3x16'
         """
         if not self.architectures:
             return (self.architecture(family),)
@@ -216,14 +223,35 @@ class Settings(BaseModel):
         return family.architecture(self.cell, self.num_layers, self.hidden_size)
 
     def of_architecture(self, number: int) -> Settings:
-        """Return the settings of the runs that have one of the architectures, given by its number."""
+        """Return the settings of the runs that have one of the architectures.
+
+        Args:
+            number: the number of the architecture; 0 if there is only one.
+
+        Returns:
+            Settings with one cell, number of layers and number of hidden units.
+
+        Example:
+            >>> from rnn_zoos.generation import load_preset
+            >>> load_preset("mixed", "formal-languages").of_architecture(0).cell
+            'lstm'
+        """
         if not self.architectures:
             return self
         sizes = self.architectures[number].model_dump(exclude={"weight"})
         return self.model_copy(update={**sizes, "architectures": ()})
 
     def largest(self) -> list[Settings]:
-        """Return the settings of each architecture, with the largest batch, by which memory is estimated."""
+        """Return the settings by which memory is estimated.
+
+        Returns:
+            The settings of each architecture, with the largest batch that a run may draw.
+
+        Example:
+            >>> from rnn_zoos.generation import load_preset
+            >>> len(load_preset("mixed", "formal-languages").largest())
+            12
+        """
         batch_size = max((self.vary and self.vary.batch_size) or (self.batch_size,))
         own = [self.of_architecture(number) for number in range(max(1, len(self.architectures)))]
         return [settings.model_copy(update={"batch_size": batch_size}) for settings in own]

@@ -192,7 +192,7 @@ class Zoo:
             Numpy arrays, name -> [M, ...].
 
         Raises:
-            FormatError: if the index and the shards disagree, or the rows have networks of several architectures.
+            FormatError: if the index and the shards disagree, or the weights are of several architectures.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
@@ -202,7 +202,9 @@ class Zoo:
             >>> arrays = zoo.take("shards", zoo.index("train").to_pydict())
         """
         shards = list(zip(places["split"], places["shard"], strict=True))
-        layout = self.row_format(kind, self.architecture_of(shards)).stacked(len(shards))
+        of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
+        architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
+        layout = self.row_format(kind, architecture).stacked(len(shards))
         rows = np.asarray(places["row"], np.int64)
         return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, kind)))
 
@@ -232,15 +234,41 @@ class Zoo:
         return copy_row(shard, row, self.row_format(kind, self.architecture_of([place])), file)
 
     def row_format(self, kind: str, architecture: Architecture) -> RowFormat:
-        """Return the tensors of a row of the "shards" (weights) or "rollouts" of networks of an architecture."""
+        """Return the tensors of a row of the files of one kind.
+
+        Args:
+            kind: "shards" for weights, "rollouts" for what the networks read and answered.
+            architecture: the architecture of the networks.
+
+        Returns:
+            Names, types and shapes, with the layouts of many rows.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> len(zoo.row_format("shards", zoo.manifest.architecture).fields)
+            10
+        """
         if (kind, architecture) not in self._formats:
             self._formats[kind, architecture] = RowFormat(self.manifest.tensors(kind, architecture))
         return self._formats[kind, architecture]
 
     def architecture_of(self, shards: Collection[tuple[str, int]]) -> Architecture:
-        """Return the architecture that the networks of some shards, given by split and number, share.
+        """Return the architecture that the networks of some shards share.
 
-        Raises FormatError if they have several, or there is no such shard.
+        Args:
+            shards: split and number of each.
+
+        Returns:
+            The architecture; without shards, the first one of the zoo.
+
+        Raises:
+            FormatError: if they have several, or there is no such shard.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> open_zoo("zoos/formal-languages").architecture_of([("train", 0), ("test", 0)]).cell
+            'lstm'
         """
         found = {self._architecture(split, shard): None for split, shard in dict.fromkeys(shards)}
         if len(found) > 1:

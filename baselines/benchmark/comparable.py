@@ -24,6 +24,7 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
         "biases": data.biases,
         "preset": preset,
         "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
+        "transfer": data.transfer,
     }
     return dict(json.loads(json.dumps(entries)))  # tuples become lists, as in files
 

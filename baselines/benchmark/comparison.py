@@ -26,7 +26,7 @@ from rnn_zoos.baselines.downstream.measures import cluster_sums
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
-_COMPARABLE = ("zoo", "preset", "settings", "biases")
+_COMPARABLE = ("zoo", "preset", "settings", "biases", "transfer")
 _TASK_SEED, _FIRST_SEED, _SECOND_SEED = 0, 1, 2  # of random numbers: every encoder gets the same resamples of tasks
 
 
@@ -155,11 +155,13 @@ def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
 
 def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
     """Return display name -> stored results that an encoder can be compared with, its own left out."""
-    expected, own = [group[0][key] for key in _COMPARABLE], display_name(group[0])
+    expected, own = [group[0].get(key) for key in _COMPARABLE], display_name(group[0])
     found = [
         result
         for result in stored
-        if not is_control(result) and display_name(result) != own and [result[key] for key in _COMPARABLE] == expected
+        if not is_control(result)
+        and display_name(result) != own
+        and [result.get(key) for key in _COMPARABLE] == expected
     ]
     return next(iter(group_by_zoo(found).values()), {})
 

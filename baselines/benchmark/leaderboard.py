@@ -23,6 +23,7 @@ from rnn_zoos.baselines.benchmark.result_files import (
 from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
 from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
+from rnn_zoos.baselines.emulation.data import TRANSFERS
 
 _QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
 
@@ -77,8 +78,20 @@ def leaderboard(
     for zoo, groups in group_by_zoo(results).items():
         shown = _shown(sort_by_loss(groups), selection)
         tables = _brief_table(zoo, shown, selection) if brief else _full_tables(zoo, shown, selection)
-        parts.append("\n\n".join([f"### {zoo}", *tables]))
+        parts.append("\n\n".join([f"### {zoo}", *_transfer(results, zoo), *tables]))
     return "\n\n".join(parts) + "\n"
+
+
+def _transfer(results: Sequence[Mapping[str, Any]], zoo: str) -> list[str]:
+    """Return what the splits are, if they are those of a transfer across architectures."""
+    name = next(result.get("transfer") for result in results if result["zoo"]["name"] == zoo)
+    if name is None:
+        return []
+    known, others = ("{} {} {}".format(*condition) for condition in TRANSFERS[name])
+    return [
+        f"Transfer {name}: trained, and tested on `test`, with networks of {known}; `ood` has networks of {others} on "
+        "the tasks of `test`."
+    ]
 
 
 def _shown(groups: Mapping[str, Group], selection: Selection) -> dict[str, Group]:

@@ -25,7 +25,6 @@ from rnn_zoos.baselines.emulation.invariance import SYMMETRIES, invariance_error
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import count_parameters
 from rnn_zoos.networks.native.recurrence import without_native_code
-from rnn_zoos.networks.stack import NetworkStack
 
 BOOTSTRAP_REPEATS = 1000
 _INVARIANCE_NETWORKS = 64
@@ -132,15 +131,14 @@ def _clones(run: EmulationRun) -> dict[str, Any]:
 
 def _invariance(run: EmulationRun) -> dict[str, float]:
     """Return symmetry -> how much it changes the embeddings of some test networks."""
-    test = run.data.splits["test"]
-    weights = test.weights_of(torch.arange(min(_INVARIANCE_NETWORKS, len(test))))
+    weights = run.data.splits["test"].some_of(run.encoder.architecture, _INVARIANCE_NETWORKS).weights
     generators = {name: torch.Generator().manual_seed(run.seed) for name in SYMMETRIES}
     return {name: invariance_error(run.encoder, weights, name, generators[name]) for name in SYMMETRIES}
 
 
 def _flop_per_network(run: EmulationRun) -> float:
     """Return the floating-point operations of embedding one network, including those of running it on probes."""
-    weights = run.data.splits["train"].weights_of(torch.arange(_FLOP_NETWORKS))
+    stack = run.data.splits["train"].some_of(run.encoder.architecture, _FLOP_NETWORKS)
     with without_native_code(), FlopCounterMode(display=False) as counter, torch.no_grad():
-        run.encoder(weights, NetworkStack(run.data.architecture, weights))
-    return float(counter.get_total_flops()) / _FLOP_NETWORKS
+        run.encoder(stack.weights, stack)
+    return float(counter.get_total_flops()) / stack.num_networks

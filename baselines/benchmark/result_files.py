@@ -110,7 +110,10 @@ def _conflicts(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tup
     seen: dict[tuple[Any, ...], tuple[Path, Any]] = {}
     for path, result in zip(paths, results, strict=True):
         zoo = result["zoo"]["name"]
-        shared = {"was made on a different zoo than": result["zoo"]["sha256"]}
+        shared = {
+            "was made on a different zoo than": result["zoo"]["sha256"],
+            "is of another transfer than": result.get("transfer"),
+        }
         if "encoder" in result:
             shared["has different settings than"] = [result["preset"], result["settings"]]
         for problem, value in shared.items():

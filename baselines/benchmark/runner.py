@@ -143,7 +143,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
 
 def _zoo_identity(data: ZooData) -> dict[str, Any]:
     zoo = {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity}
-    return {"format": FORMAT, "zoo": zoo, "biases": data.biases}
+    return {"format": FORMAT, "zoo": zoo, "biases": data.biases, "transfer": data.transfer}
 
 
 def is_finished(path: Path, identity: Mapping[str, Any]) -> bool:

@@ -37,10 +37,11 @@ class Benchmark:
     revision: str | None = None
     biases: Biases = "apart"
     device: str = "cpu"
+    transfer: str | None = None
 
     def load(self) -> ZooData:
         """Open the zoo."""
-        return load_data(self.zoo, self.revision, self.biases, self.device)
+        return load_data(self.zoo, self.revision, self.biases, self.device, self.transfer)
 
     def updates(self, data: ZooData, job: Job) -> int:
         """Return the number of updates of a job; a control counts as one."""

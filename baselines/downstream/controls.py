@@ -8,12 +8,15 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
-from rnn_zoos.baselines.encoders.weights.statistics import weight_statistics
+from rnn_zoos.baselines.encoders.encoder import Weights
+from rnn_zoos.baselines.encoders.weights.statistics import of_each, padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.format.files import Array
+from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.symmetry.biases import bias_differences
 
 
@@ -49,20 +52,29 @@ def _bias_differences(split: SplitData) -> Array:
     Both biases get the same gradient, so their difference is not trained: it only shrinks with learning rate and weight
     decay, and shows both of them and the step.
     """
-    differences = bias_differences(split.zoo.manifest.architecture, split.weights).cpu()
-    size = differences.abs()
-    return np.stack([size.mean(1).numpy(), differences.std(1).numpy(), size.amax(1).numpy()], axis=1)
+
+    def summary(architecture: Architecture, weights: Weights) -> Tensor:
+        differences = bias_differences(architecture, weights)
+        size = differences.abs()
+        return torch.stack([size.mean(1), differences.std(1), size.amax(1)], dim=1)
+
+    return of_each(split.networks, summary).cpu().numpy()
 
 
 def _statistics(split: SplitData) -> Array:
-    """Statistics of every weight tensor."""
-    return weight_statistics(split.zoo.manifest.architecture, split.weights).cpu().numpy()
+    """Statistics of every weight tensor; in a zoo of several architectures, padded, with the architecture."""
+    mixed = split.zoo.manifest.shard_architectures is not None
+    return of_each(split.networks, padded_statistics if mixed else weight_statistics).cpu().numpy()
 
 
 def _weight_norm(split: SplitData) -> Array:
     """Euclidean norm of all weights."""
-    squares = [tensor.double().flatten(1).square().sum(dim=1) for tensor in split.weights.values()]
-    return torch.stack(squares).sum(dim=0).sqrt()[:, None].cpu().numpy()
+
+    def norm(_: Architecture, weights: Weights) -> Tensor:
+        squares = [tensor.double().flatten(1).square().sum(dim=1) for tensor in weights.values()]
+        return torch.stack(squares).sum(dim=0).sqrt()[:, None]
+
+    return of_each(split.networks, norm).cpu().numpy()
 
 
 def _accuracy(split: SplitData) -> Array:

@@ -92,7 +92,7 @@ def train_end_to_end(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        embedder = Embedder(data, make_encoder(encoder, data.architecture, **sizes), seed)
+        embedder = Embedder(data, make_encoder(encoder, data.architectures, **sizes), seed)
     initial = {name: tensor.clone() for name, tensor in embedder.encoder.state_dict().items()}
     scores = {}
     for number, protocol in enumerate(PROTOCOLS):

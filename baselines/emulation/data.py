@@ -5,10 +5,11 @@ What reads zoos is imported where it is used: trainings on tensors in memory (`m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import torch
@@ -20,46 +21,64 @@ from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.mixed_stack import MixedStack
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import merge_biases
 
 if TYPE_CHECKING:
+    from rnn_zoos.loaders.where import Where
     from rnn_zoos.loaders.zoo import Zoo
 
 Biases: TypeAlias = Literal["apart", "merged"]
 """apart: the two bias vectors of PyTorch's layers; merged: their sum as bias_ih, and zeros as bias_hh."""
 
 
+TRANSFERS: Mapping[str, tuple[tuple[str, str, Any], tuple[str, str, Any]]] = MappingProxyType(
+    {
+        "cells": (("cell", "==", "lstm"), ("cell", "in", ["gru", "rnn"])),
+        "sizes": (("hidden_size", "<=", 32), ("hidden_size", ">=", 48)),
+    }
+)
+"""Transfers across architectures: name -> condition of the networks to train on, and of those to be tested on."""
+
+
 class SplitData:
-    """The R rows of one split of a zoo. Weights and rollouts are read when they are first used, and kept in memory.
+    """R rows of one split of a zoo. Weights and rollouts are read when they are first used, and kept in memory.
 
     Attributes:
         zoo: The zoo.
-        index: Index rows of the split, in the order of all tensors.
+        index: Index rows, in the order of all tensors.
         biases: Whether the bias vectors of a layer are `apart` or `merged`.
         device: Device of the tensors that are returned.
     """
 
-    def __init__(self, zoo: Zoo, split: str, biases: Biases = "apart", device: str = "cpu") -> None:
+    def __init__(
+        self, zoo: Zoo, split: str, biases: Biases = "apart", device: str = "cpu", where: Where | None = None
+    ) -> None:
         self.zoo, self.biases, self.device = zoo, biases, device
-        self.index = zoo.index(split)
+        self.index = zoo.index(split, where=where)
 
     def __len__(self) -> int:
         return len(self.index)
 
     @cached_property
-    def weights(self) -> dict[str, Tensor]:
-        """Stacked weights of all rows, name -> [R, *shape]."""
-        weights = self.zoo.stack(self.index, self.device).weights
-        return weights if self.biases == "apart" else merge_biases(self.zoo.manifest.architecture, weights)
+    def networks(self) -> NetworkStack:
+        """The networks of all rows, ready to run; a `MixedStack` if they have several architectures."""
+        return as_one_stack(self.zoo.stacks(self.index, self.device), self.biases)
 
-    def weights_of(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the stacked weights of rows [M], name -> [M, *shape]."""
-        return {name: tensor[rows] for name, tensor in self.weights.items()}
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Stacked weights of all rows, name -> [R, *shape]; of several architectures, what `MixedStack.weights` has."""
+        return self.networks.weights
 
     def stack(self, rows: Tensor) -> NetworkStack:
         """Return the networks of rows [M], ready to run."""
-        return NetworkStack(self.zoo.manifest.architecture, self.weights_of(rows))
+        return self.networks.select(rows)
+
+    def some_of(self, architecture: Architecture, count: int) -> NetworkStack:
+        """Return the first networks of an architecture, at most `count`; at least one row must have it."""
+        (stack,) = (stack for _, stack in self.networks.groups if stack.architecture == architecture)
+        return stack.select(torch.arange(min(count, stack.num_networks)))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings
         """Return a column of the index, or what the family derives from it, as a numpy array [R].
@@ -106,6 +125,13 @@ class SplitData:
         return decode_rollouts(self.zoo, stored, angles)
 
 
+def as_one_stack(groups: Sequence[tuple[Tensor, NetworkStack]], biases: Biases) -> NetworkStack:
+    """Return the networks of the stacks that `Zoo.stacks` returned for at least one row, with biases as asked."""
+    if biases == "merged":
+        groups = [(rows, NetworkStack(s.architecture, merge_biases(s.architecture, s.weights))) for rows, s in groups]
+    return groups[0][1] if len(groups) == 1 else MixedStack(groups)
+
+
 def benchmark_of(zoo: str) -> Benchmark:
     """Return what the benchmark needs to know of a zoo. Raises FormatError if its family does not say."""
     benchmark = task_family(zoo).benchmark
@@ -123,6 +149,7 @@ class ZooData:
         splits: Split name -> its rows: weights, rollouts and labels, read when they are first used.
         biases: Whether the bias vectors of a layer are `apart` or `merged`.
         device: Device of the tensors.
+        transfer: Name in `TRANSFERS`, if the splits are those of a transfer across architectures.
 
     Example:
         >>> from rnn_zoos.baselines import load_data
@@ -135,20 +162,36 @@ class ZooData:
     splits: Mapping[str, SplitData]
     biases: Biases = "apart"
     device: str = "cpu"
+    transfer: str | None = None
+
+    @cached_property
+    def architectures(self) -> tuple[Architecture, ...]:
+        """Architectures of the training networks, mostly one.
+
+        Example:
+            >>> from rnn_zoos.baselines import load_data
+            >>> [architecture.hidden_size for architecture in load_data("zoos/formal-languages").architectures]
+            [32]
+        """
+        return tuple(stack.architecture for _, stack in self.splits["train"].networks.groups)
 
     @property
     def architecture(self) -> Architecture:
-        """Architecture of the networks, the same for all rows.
+        """Architecture of the training networks; of several the first, whose inputs and outputs are those of all.
 
         Example:
             >>> from rnn_zoos.baselines import load_data
             >>> hidden_size = load_data("zoos/formal-languages").architecture.hidden_size
         """
-        return self.zoo.manifest.architecture
+        return self.architectures[0]
 
 
 def load_data(
-    name_or_dir: str | Path, revision: str | None = None, biases: Biases = "apart", device: str = "cpu"
+    name_or_dir: str | Path,
+    revision: str | None = None,
+    biases: Biases = "apart",
+    device: str = "cpu",
+    transfer: str | None = None,
 ) -> ZooData:
     """Open a zoo for training encoders. Weights and rollouts are read when they are first used.
 
@@ -159,6 +202,8 @@ def load_data(
             change the networks: their difference identifies a run, and an encoder could read it instead of what the
             network does.
         device: Torch device of the tensors: "cpu" or "cuda".
+        transfer: A name in `TRANSFERS`, for a zoo of several architectures: train, validation and test keep the
+            networks of the architectures that it trains on, and `ood` gets the test networks of the others.
 
     Returns:
         The zoo and its splits.
@@ -166,6 +211,7 @@ def load_data(
     Raises:
         FormatError: If it is not a zoo, has no rollouts, or lacks rows in one of the splits train, validation, test
             and ood.
+        UnknownNameError: If there is no such transfer.
         HubError: If the Hub does not provide it.
 
     Example:
@@ -185,7 +231,25 @@ def load_data(
             f"{name_or_dir} has no rows in {', '.join(sorted(missing))}: encoders are selected on validation, and "
             "evaluated on test and ood. Use a zoo with more runs."
         )
-    return ZooData(zoo, {split: SplitData(zoo, split, biases, device) for split in zoo.splits()}, biases, device)
+    splits = {
+        split: SplitData(zoo, split_of_zoo, biases, device, where)
+        for split, (split_of_zoo, where) in _selected(zoo, transfer).items()
+    }
+    if empty := [split for split, rows in splits.items() if not len(rows)]:
+        raise FormatError(f"{name_or_dir} has no networks for {', '.join(empty)} of the transfer {transfer}.")
+    return ZooData(zoo, splits, biases, device, transfer)
+
+
+def _selected(zoo: Zoo, transfer: str | None) -> dict[str, tuple[str, Where | None]]:
+    """Return split -> split of the zoo that its rows are in, and which of them it has."""
+    if transfer is None:
+        return {split: (split, None) for split in zoo.splits()}
+    if transfer not in TRANSFERS:
+        raise UnknownNameError.among("transfer", transfer, TRANSFERS)
+    if zoo.manifest.shard_architectures is None:
+        raise FormatError("A transfer across architectures needs a zoo of several, such as those of the preset mixed.")
+    known, others = TRANSFERS[transfer]
+    return {**{split: (split, [known]) for split in ("train", "validation", "test")}, "ood": ("test", [others])}
 
 
 def to_biases(name: str) -> Biases:

@@ -21,7 +21,7 @@ _CHUNK = 256  # rows that are evaluated at once
 class Embedder:
     """Embeds the rows of a zoo by one encoder.
 
-    Making it calls `encoder.fit_inputs` with the training rows. The features of a `FeatureEncoder` are computed once
+    Making it calls `encoder.fit_networks` with the training rows. The features of a `FeatureEncoder` are computed once
     per split and kept.
 
     Attributes:
@@ -35,8 +35,8 @@ class Embedder:
         self._features: dict[str, Tensor] = {}
         train = data.splits["train"]
         rows = torch.arange(len(train)) if training_rows is None else training_rows
-        weights = train.weights if len(rows) == len(train) else train.weights_of(rows)
-        encoder.fit_inputs(weights, self._training_sequences(rows, seed))
+        networks = train.networks if len(rows) == len(train) else train.stack(rows)
+        encoder.fit_networks(networks, self._training_sequences(rows, seed))
 
     def embed(self, split: str, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
         """Return the embeddings [M, Z] of rows [M] of a split.
@@ -47,11 +47,12 @@ class Embedder:
         if isinstance(self.encoder, FeatureEncoder):
             embeddings = self.encoder.read(self._features_of(split)[rows])
             return unit_length(check_embeddings(self.encoder, embeddings, len(rows)))
-        architecture, weights = self.data.architecture, self.data.splits[split].weights_of(rows)
+        stack = self.data.splits[split].stack(rows)
         if augment is not None and self.encoder.augmented:
-            permutation = SignedPermutation.sample(architecture, len(rows), generator=augment)
-            weights = permutation.to(self.data.device).apply(architecture, weights)
-        return embeddings_of(self.encoder, weights, NetworkStack(architecture, weights))
+            permutation = SignedPermutation.sample(stack.architecture, len(rows), generator=augment)
+            weights = permutation.to(self.data.device).apply(stack.architecture, stack.weights)
+            stack = NetworkStack(stack.architecture, weights)
+        return embeddings_of(self.encoder, stack.weights, stack)
 
     @torch.no_grad()
     def embeddings(self, split: str) -> Tensor:

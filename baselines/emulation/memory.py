@@ -17,6 +17,7 @@ from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ class MemorySplit(SplitData):
         return len(self._rows["run"])
 
     @cached_property
-    def weights(self) -> dict[str, Tensor]:
-        """Stacked weights of all rows, name -> [R, *shape]."""
-        flat = torch.from_numpy(self._rows["weights"]).to(self.device)
-        return unflatten(self.zoo.manifest.architecture, flat)
+    def networks(self) -> NetworkStack:
+        """The networks of all rows, ready to run."""
+        flat, architecture = torch.from_numpy(self._rows["weights"]).to(self.device), self.zoo.manifest.architecture
+        return NetworkStack(architecture, unflatten(architecture, flat))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers
         """Return `run`, `task` (its number) or `step` as a numpy array [R]."""

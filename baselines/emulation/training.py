@@ -91,6 +91,7 @@ class EmulationRun:
             "zoo": data.zoo.identity,
             "biases": data.biases,
             "settings": asdict(settings),
+            **({} if data.transfer is None else {"transfer": data.transfer}),
         }
         reads_first = not benchmark_of(data.zoo.manifest.zoo).starts_with_bos
         with torch.random.fork_rng():  # initial parameters are drawn from torch's global generator
@@ -246,7 +247,7 @@ def _make_encoder(data: ZooData, name: str, embedding_size: int, sizes: dict[str
     """Return a new encoder, or a reference that reads the zoo's labels."""
     if name in REFERENCES:
         return make_reference(data, name, embedding_size)
-    return make_encoder(name, data.architecture, embedding_size, **sizes)
+    return make_encoder(name, data.architectures, embedding_size, **sizes)
 
 
 def work_clock(device: str) -> Callable[[], float]:

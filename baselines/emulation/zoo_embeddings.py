@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rnn_zoos.baselines.emulation.data import as_one_stack
 from rnn_zoos.baselines.emulation.saved_encoder import SavedEncoder
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.errors import EncoderError, FormatError, StorageError, UnknownNameError
 from rnn_zoos.format.files import Array, read_header, write_tensors
 from rnn_zoos.loaders.embeddings import FORMAT
 from rnn_zoos.loaders.zoo import Zoo
-from rnn_zoos.networks.stack import NetworkStack
-from rnn_zoos.symmetry.biases import merge_biases
+from rnn_zoos.networks.architecture import Architecture
 
 STORED = Path(__file__).resolve().parents[1] / "results"
 """Folder of the project's stored results by preset, in a checkout; an installed package does not have it."""
@@ -68,22 +68,27 @@ def embed_zoo(zoo: Zoo, saved: SavedEncoder, progress: Callable[[float], None] =
         saved: The encoder.
         progress: Called with the fraction of rows that is done.
     """
-    architecture, about = zoo.manifest.architecture, saved.description
-    if architecture != about.architecture:
-        raise EncoderError(
-            f"The encoder {about.encoder} embeds networks of {about.architecture}, but those of this zoo have "
-            f"{architecture}. Use an encoder that was trained on networks of this architecture."
-        )
+    about = saved.description
+    for architecture in zoo.manifest.architectures:
+        if not _can_embed(saved, architecture):
+            raise EncoderError(
+                f"The encoder {about.encoder} embeds networks of {about.architecture}, but those of this zoo have "
+                f"{architecture}. Use an encoder that was trained on networks of this architecture."
+            )
     index = zoo.index()
     batches = [np.empty((0, about.embedding_size), np.float32)]
     for first in range(0, len(index), _BATCH):
-        stack = zoo.stack(index.slice(first, _BATCH))
-        if about.biases == "merged":
-            stack = NetworkStack(architecture, merge_biases(architecture, stack.weights))
+        stack = as_one_stack(zoo.stacks(index.slice(first, _BATCH)), about.biases)
         with torch.no_grad():
             batches.append(embeddings_of(saved.encoder, stack.weights, stack).numpy())
         progress(min(1.0, (first + _BATCH) / len(index)))
     return np.concatenate(batches)
+
+
+def _can_embed(saved: SavedEncoder, architecture: Architecture) -> bool:
+    known = saved.description.architecture
+    ends = (architecture.input_size, architecture.output_size) == (known.input_size, known.output_size)
+    return architecture == known or (saved.encoder.mixed and ends)
 
 
 def check_replaceable(path: Path) -> None:

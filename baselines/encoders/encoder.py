@@ -31,7 +31,7 @@ Information: TypeAlias = Literal["weights", "queries", "data", "labels"]
 
 
 class Encoder(nn.Module, ABC):
-    """Maps the weights of M networks of one architecture to embeddings [M, Z] of length 1.
+    """Maps the weights of M networks to embeddings [M, Z] of length 1.
 
     A subclass defines `embed`, and sets the class attributes that do not have their default values. The embedding of a
     network must not depend on the other networks of the batch. What `fit_inputs` computes belongs into buffers
@@ -43,7 +43,9 @@ class Encoder(nn.Module, ABC):
             needs sequences of the training data. Unless it is "weights", the encoder is called with a `NetworkStack`.
         augmented: Whether every training step applies a new random signed permutation of hidden units to each network.
             For encoders that are not invariant to the order and the signs of hidden units.
-        architecture: Architecture of the networks.
+        mixed: Whether one encoder embeds networks of several architectures. It is made for one of them, uses the inputs
+            and outputs of it alone, and reads networks by running them, or by `stack.groups`.
+        architecture: Architecture of the networks; if `mixed`, the first of several.
         embedding_size: Z, the number of entries of an embedding.
 
     Args:
@@ -72,6 +74,7 @@ class Encoder(nn.Module, ABC):
 
     information: ClassVar[Information] = "weights"
     augmented: ClassVar[bool] = False
+    mixed: ClassVar[bool] = False
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__()
@@ -138,6 +141,24 @@ class Encoder(nn.Module, ABC):
             >>> encoder = make_encoder("statistics", data.architecture)
             >>> encoder.fit_inputs(data.splits["train"].weights)
         """
+
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
+        """Adapt to the training networks; what trains an encoder calls this. The default calls `fit_inputs`.
+
+        Args:
+            networks: All training networks, ready to run.
+            sequences: As for `fit_inputs`.
+
+        Raises:
+            EncoderError: In subclasses, if the sequences do not suffice.
+
+        Example:
+            >>> from rnn_zoos.baselines import load_data, make_encoder
+            >>> data = load_data("zoos/formal-languages")
+            >>> encoder = make_encoder("interactive", data.architecture)
+            >>> encoder.fit_networks(data.splits["train"].networks)
+        """
+        self.fit_inputs(networks.weights, sequences)
 
     @abstractmethod
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
@@ -266,6 +287,16 @@ class FeatureEncoder(Encoder):
         return self.read(self.features(weights, stack))
 
 
+class FittedToNetworks(Encoder):
+    """An encoder that is fitted to stacks of training networks, not to their weights: it defines `fit_networks`."""
+
+    mixed: ClassVar[bool] = True
+
+    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+        """Adapt to training networks of the encoder's architecture."""
+        self.fit_networks(NetworkStack(self.architecture, weights), sequences)
+
+
 def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None = None) -> Tensor:
     """Call an encoder and check what it returns.
 
@@ -288,7 +319,8 @@ def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None
         >>> stack = zoo.stack(zoo.index("train"))
         >>> embeddings = embeddings_of(make_encoder("dws", stack.architecture), stack.weights)
     """
-    embeddings = encoder(weights, stack) if encoder.information != "weights" else encoder(weights)
+    takes_stack = encoder.information != "weights" or encoder.mixed
+    embeddings = encoder(weights, stack) if takes_stack else encoder(weights)
     return check_embeddings(encoder, embeddings, len(next(iter(weights.values()))))
 
 

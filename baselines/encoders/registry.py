@@ -6,9 +6,9 @@ A new encoder of the benchmark is an entry of `ENCODERS`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -20,6 +20,7 @@ from rnn_zoos.networks.architecture import Architecture
 ENCODERS: Mapping[str, str] = MappingProxyType(
     {
         "statistics": "rnn_zoos.baselines.encoders.weights.statistics:StatisticsEncoder",
+        "statistics-padded": "rnn_zoos.baselines.encoders.weights.statistics:PaddedStatisticsEncoder",
         "statistics-large": "rnn_zoos.baselines.encoders.weights.statistics:LargeStatisticsEncoder",
         "flat": "rnn_zoos.baselines.encoders.weights.flat:FlatEncoder",
         "transformer": "rnn_zoos.baselines.encoders.weights.transformer:TransformerEncoder",
@@ -49,7 +50,13 @@ Example:
 """
 
 
-def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16, **sizes: Any) -> Encoder:  # noqa: ANN401 - each encoder has its own sizes
+_FOR_SEVERAL = ("statistics-padded",)  # other encoders are better for networks of one architecture
+
+Architectures: TypeAlias = Architecture | Sequence[Architecture]
+"""One architecture, or several whose networks an encoder is to embed."""
+
+
+def make_encoder(name: str, architecture: Architectures, embedding_size: int = 16, **sizes: Any) -> Encoder:  # noqa: ANN401 - each encoder has its own sizes
     """Return a new encoder with random parameters, drawn from torch's global random generator.
 
     Your own encoder, as `module:Class`, can be any `torch.nn.Module` whose `forward(weights)` maps stacked weights, a
@@ -59,7 +66,7 @@ def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16
 
     Args:
         name: A name in `ENCODERS`, or `module:Class` of another subclass of `Encoder` or of `torch.nn.Module`.
-        architecture: Architecture of the networks.
+        architecture: Architecture of the networks, or a list of several with the same inputs and outputs.
         embedding_size: Z, the number of entries of an embedding.
         **sizes: Further keyword arguments of the encoder's class, such as `hidden`.
 
@@ -70,7 +77,7 @@ def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16
     Raises:
         UnknownNameError: If the name is not in `ENCODERS` and has no colon.
         EncoderError: If the class cannot be imported, is not a subclass of `torch.nn.Module`, does not accept the
-            arguments, or does not support the architecture.
+            arguments, or does not support the architecture, or several.
 
     Example:
         >>> from rnn_zoos import open_zoo
@@ -80,6 +87,14 @@ def make_encoder(name: str, architecture: Architecture, embedding_size: int = 16
         >>> own = make_encoder("rnn_zoos.baselines.encoders.template:MyModule", architecture)
     """
     kind = _class_of(name)
+    known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
+    if len(known) > 1 and not _is_mixed(kind):
+        able = ", ".join(usable_encoders(known))
+        raise EncoderError(
+            f"{name} embeds networks of one architecture; these have {len(known)} "
+            f"({', '.join(own.name for own in known)}). Encoders that embed networks of several: {able}."
+        )
+    architecture = known[0]
     if not issubclass(kind, Encoder):
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
@@ -113,6 +128,15 @@ def encoder_class(name: str) -> type[Encoder]:
     return found
 
 
-def usable_encoders(architecture: Architecture) -> list[str]:
-    """Return the names of the encoders that support an architecture, in the order of `ENCODERS`."""
-    return [name for name in ENCODERS if encoder_class(name).supports(architecture)]
+def usable_encoders(architecture: Architectures) -> list[str]:
+    """Return the names of the encoders that support an architecture, or all of several, in the order of `ENCODERS`."""
+    known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
+    names = [name for name in ENCODERS if all(encoder_class(name).supports(own) for own in known)]
+    if len(known) > 1:
+        return [name for name in names if _is_mixed(encoder_class(name))]
+    return [name for name in names if name not in _FOR_SEVERAL]
+
+
+def _is_mixed(kind: type[nn.Module]) -> bool:
+    """Return whether an encoder of this class embeds networks of several architectures."""
+    return issubclass(kind, Encoder) and kind.mixed

@@ -142,11 +142,13 @@ network = rnn_zoos.load_model({json.dumps(name)}, run=zoo[-1]["run"], step=zoo[-
 def _export_example(zoo: Zoo, name: str) -> str:
     split = zoo.splits()[0]
     path = f"{name}/{data_path(split, 0, len(file_rows(zoo, split)))}"
+    mixed = zoo.manifest.shard_architectures is not None
+    arrays, weights = ("import numpy as np\n", _FLAT_WEIGHTS) if mixed else ("", _NAMED_WEIGHTS)
     return f"""\
 ```python
 import json
 import datasets
-import pandas as pd
+{arrays}import pandas as pd
 import pyarrow.parquet as pq
 
 rows = datasets.load_dataset({json.dumps(name)}, split="{split}")  # labels and weights, as flat lists
@@ -154,8 +156,18 @@ labels = datasets.load_dataset({json.dumps(name)}, "index", split="{split}")  # 
 
 frame = pd.read_parquet({json.dumps(path)})
 about = json.loads(pq.read_schema({json.dumps(path)}).metadata[b"rnn_zoos"])
-weights = {{p["name"]: frame[p["name"]][0].reshape(p["shape"]) for p in about["parameters"]}}  # of the first row
+{weights}
 ```"""
+
+
+_NAMED_WEIGHTS = """\
+weights = {p["name"]: frame[p["name"]][0].reshape(p["shape"]) for p in about["parameters"]}  # of the first row"""
+
+_FLAT_WEIGHTS = """\
+parameters = about["architectures"][frame["architecture"][0]]["parameters"]  # of the first row
+ends = np.cumsum([np.prod(p["shape"]) for p in parameters])
+pieces = np.split(frame["weights"][0], ends[:-1])
+weights = {p["name"]: piece.reshape(p["shape"]) for p, piece in zip(parameters, pieces)}"""
 
 
 _ROLLOUTS = re.compile(r"^### Rollouts\n.*?(?=^### )", re.MULTILINE | re.DOTALL)

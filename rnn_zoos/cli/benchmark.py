@@ -69,6 +69,15 @@ def benchmark(
             metavar="apart|merged",
         ),
     ] = "apart",
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            help="For a zoo of several architectures: train on LSTMs and test on other cells (cells), or train on at "
+            "most 32 units and test on more (sizes). The split ood then has the others.",
+            metavar="cells|sizes",
+            show_default="no transfer",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -91,6 +100,8 @@ def benchmark(
           --encoder my_module:MyModule --preset quick
       rnn-zoos benchmark --zoo zoos/formal-languages --out results \\
           --encoder statistics --seeds 1
+      rnn-zoos benchmark --zoo zoos/mixed --out results --transfer cells \\
+          --encoder self-rollout --encoder interactive
     """
     from rnn_zoos.baselines.benchmark.comparable import comparable_results, how_to_compare, shared_entries
     from rnn_zoos.baselines.benchmark.presets import preset_of
@@ -102,11 +113,11 @@ def benchmark(
     from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 
     chosen = preset_of(preset)
-    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device))
+    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device), transfer)
     data = plan.load()
-    encoders = encoder or usable_encoders(data.architecture)
+    encoders = encoder or usable_encoders(data.architectures)
     for name in {*encoders} - {*REFERENCES}:  # what cannot work is reported at once, not after an hour
-        try_module(make_encoder(name, data.architecture, **chosen.sizes_of(name, data.zoo.manifest.zoo)))
+        try_module(make_encoder(name, data.architectures, **chosen.sizes_of(name, data.zoo.manifest.zoo)))
     shared = shared_entries(data, preset)
     others = comparable_results(shared, encoders, against)
     quick = preset == "quick"

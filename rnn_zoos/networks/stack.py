@@ -56,6 +56,37 @@ class NetworkStack:
         self.num_networks = leading[0]
         self.native = native
 
+    @property
+    def groups(self) -> list[tuple[Tensor, NetworkStack]]:
+        """Positions and stack of the networks of each architecture: of the one that they have.
+
+        Example:
+            >>> from rnn_zoos import open_zoo
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> len(zoo.stack(zoo.index("train")).groups)
+            1
+        """
+        return [(torch.arange(self.num_networks), self)]
+
+    def select(self, rows: Tensor) -> NetworkStack:
+        """Return some of the networks.
+
+        Args:
+            rows: Their positions, int64 [N].
+
+        Returns:
+            A stack of copies of their weights, in this order.
+
+        Example:
+            >>> import torch
+            >>> from rnn_zoos import open_zoo
+            >>> zoo = open_zoo("zoos/formal-languages")
+            >>> zoo.stack(zoo.index("train")).select(torch.tensor([3, 0])).num_networks
+            2
+        """
+        chosen = {name: tensor[rows] for name, tensor in self.weights.items()}
+        return NetworkStack(self.architecture, chosen, self.native)
+
     def __call__(
         self, inputs: Tensor, state: Sequence[LayerState] | None = None
     ) -> tuple[Tensor, Sequence[LayerState]]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import CELLS, contents, generate_in_process
 from damage import edit_manifest
+from documents import code_blocks
 
 from rnn_zoos.errors import FormatError, PlanMismatchError, PresetError
 from rnn_zoos.format.check import check_zoo
@@ -212,7 +213,12 @@ def test_a_network_of_every_architecture_can_be_sampled(cell, mixed):
 
 def test_plain_parquet_files_describe_and_hold_all_weights(mixed, tmp_path):
     export_parquet(mixed, tmp_path / "export")
-    zoo = open_zoo(mixed)
+    zoo, found = open_zoo(mixed), {}
+    example, *_ = code_blocks((tmp_path / "export" / "README.md").read_text(), "python")
+    exec(example, found)
+    expected = zoo.weights(zoo.index(zoo.splits()[0]).to_pylist()[0])
+    assert list(found["weights"]) == list(expected)
+    assert all(torch.equal(torch.from_numpy(found["weights"][name]), tensor) for name, tensor in expected.items())
     for split in zoo.splits():
         (path,) = (tmp_path / "export" / "data").glob(f"{split}-*.parquet")
         about = json.loads(pq.read_schema(path).metadata[b"rnn_zoos"])

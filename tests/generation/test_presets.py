@@ -12,7 +12,7 @@ OF_THE_PAPER = ("formal-languages", "sequential-mnist")
 
 
 def test_the_presets_of_the_package_are_valid():
-    assert preset_names() == ["demo", "medium", "paper", "small"]
+    assert preset_names() == ["demo", "diverse", "medium", "mixed", "paper", "small"]
     for preset in preset_names():
         for zoo in ZOOS:
             load_preset(preset, zoo)

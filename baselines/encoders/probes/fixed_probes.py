@@ -40,6 +40,7 @@ class RandomProbes(FeatureEncoder):
     """
 
     information: ClassVar[Information] = "queries"
+    mixed: ClassVar[bool] = True
     questions: Tensor
 
     def __init__(
@@ -113,6 +114,8 @@ class DataBank(DataProbes):
 
 class SelectedProbes(DataProbes):
     """`DataProbes` with those probe sequences that `select_probes` selects (on the command line: telling-probes)."""
+
+    mixed: ClassVar[bool] = False
 
     def choose(self, weights: Weights, candidates: Tensor, generator: torch.Generator) -> list[int]:
         """Return the indices of the N selected candidates [C, T, I], in order of selection."""

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import FittedToNetworks, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
 from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,
@@ -63,7 +63,7 @@ class ProbeGenerator(nn.Module):
         return logits
 
 
-class ProbeGen(Encoder):
+class ProbeGen(FittedToNetworks):
     """An MLP on the networks' outputs for generated probe sequences.
 
     By default 4 sequences of 22 steps for symbols, 2 of 50 for other inputs (a digit has 50 steps); codes of 32
@@ -116,10 +116,10 @@ class ProbeGen(Encoder):
         self.head = mlp(features, hidden, layers, embedding_size)
 
     @torch.no_grad()
-    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Standardise the embeddings of training networks."""
-        chosen = evenly_spaced(weights, _FIT_NETWORKS)
-        standardise_outputs(self.head, self.embed(chosen, NetworkStack(self.architecture, chosen)))
+        chosen = evenly_spaced(networks, _FIT_NETWORKS)
+        standardise_outputs(self.head, self.embed(chosen.weights, chosen))
 
     @classmethod
     def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import FittedToNetworks, Information, Weights
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
 from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,
@@ -50,7 +50,7 @@ PAPER_FORM: Mapping[str, Any] = MappingProxyType(
 _FIT_NETWORKS = 256  # training networks that the embeddings are standardised on, before training
 
 
-class _Probing(Encoder):
+class _Probing(FittedToNetworks):
     """What both kinds of probing share: the core, the head and the sizes.
 
     Args:
@@ -111,12 +111,12 @@ class _Probing(Encoder):
         return self.sequences * self.steps
 
     @torch.no_grad()
-    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Standardise the embeddings of training networks."""
         if not self.standardised:
             return
-        chosen = evenly_spaced(weights, _FIT_NETWORKS)
-        standardise_outputs(self.head, self.embed(chosen, NetworkStack(self.architecture, chosen)))
+        chosen = evenly_spaced(networks, _FIT_NETWORKS)
+        standardise_outputs(self.head, self.embed(chosen.weights, chosen))
 
     def first_logits(self, *shape: int) -> Tensor:
         """Return initial logits of questions, [*shape, I]; the first of a sequence asks BOS."""

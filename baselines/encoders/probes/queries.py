@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -108,8 +107,6 @@ def answer_size(architecture: Architecture, answers: Answers) -> int:
     return (2 if answers == "both" else 1) * architecture.output_size
 
 
-def evenly_spaced(weights: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Return the weights of at most `count` networks, evenly spaced among the stacked ones, name -> [M, *shape]."""
-    networks = len(next(iter(weights.values())))
-    rows = torch.linspace(0, networks - 1, min(count, networks)).long()
-    return {name: tensor[rows] for name, tensor in weights.items()}
+def evenly_spaced(networks: NetworkStack, count: int) -> NetworkStack:
+    """Return at most `count` networks, evenly spaced among those of a stack."""
+    return networks.select(torch.linspace(0, networks.num_networks - 1, min(count, networks.num_networks)).long())

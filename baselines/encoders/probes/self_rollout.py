@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
 from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, input_kind, read_answers
 from rnn_zoos.baselines.encoders.probes.strings import (
@@ -61,7 +61,7 @@ class SymbolwiseHead(nn.Module):
         return torch.stack(read).sum(dim=0)
 
 
-class _WritesStrings(FeatureEncoder):
+class _WritesStrings(FittedToNetworks, FeatureEncoder):
     """What encoders share that let networks write N strings of T steps: MLPs read their standardised answers.
 
     Args:
@@ -128,10 +128,9 @@ class _WritesStrings(FeatureEncoder):
         """Return log-probabilities [M, N, T, V] of M networks along N strings, and the strings, one-hot or soft."""
 
     @torch.no_grad()
-    def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the features of training networks."""
-        chosen = evenly_spaced(weights, _FIT_NETWORKS)
-        self.standardise.fit(self.arrange(NetworkStack(self.architecture, chosen)), _LEAST_DEVIATION)
+        self.standardise.fit(self.arrange(evenly_spaced(networks, _FIT_NETWORKS)), _LEAST_DEVIATION)
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return standardised features [M, F]."""

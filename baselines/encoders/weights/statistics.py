@@ -7,18 +7,22 @@ statistics of an LSTM of two layers, so seven per tensor, and does not standardi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp, split_gates
+from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
+MAX_LAYERS, MAX_GATES = 3, 4  # of `padded_statistics`
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 PAPER_FORM: Mapping[str, Any] = MappingProxyType({"by_gate": False, "variance": True, "standardised": False})
@@ -50,6 +54,30 @@ def weight_statistics(
         moments = torch.stack([values.mean(dim=-1), spread], dim=-1)
         features.append(torch.cat([moments, quantiles], dim=-1).flatten(1))
     return torch.cat(features, dim=-1)
+
+
+def padded_statistics(architecture: Architecture, weights: Weights) -> Tensor:
+    """Return `weight_statistics` by gate, with zeros for missing layers and gates, and what the architecture is.
+
+    So networks of several architectures have as many features: 7 for each of the 4 tensors of 3 layers with 4 gates,
+    14 of the readout; then which cell it is, one-hot, the number of layers, and the logarithm of the hidden units.
+
+    Args:
+        architecture: Architecture of the networks, of at most 3 layers.
+        weights: Stacked weights, name -> [M, *shape].
+
+    Raises:
+        EncoderError: There are more layers.
+    """
+    if architecture.num_layers > MAX_LAYERS:
+        raise EncoderError(f"Padded statistics have a place for {MAX_LAYERS} layers; found {architecture.name}.")
+    gates, statistics = GATES[architecture.cell], weight_statistics(architecture, weights)
+    readout, recurrent = statistics[:, -14:], statistics[:, :-14].unflatten(1, (architecture.num_layers, 4, gates, 7))
+    missing = (0, 0, 0, MAX_GATES - gates, 0, 0, 0, MAX_LAYERS - architecture.num_layers)
+    about = [float(architecture.cell == cell) for cell in GATES]
+    about += [float(architecture.num_layers), math.log(architecture.hidden_size)]
+    described = statistics.new_tensor(about).expand(len(statistics), -1)
+    return torch.cat([F.pad(recurrent, missing).flatten(1), readout, described], dim=1)
 
 
 class StatisticsEncoder(FeatureEncoder):
@@ -94,6 +122,35 @@ class StatisticsEncoder(FeatureEncoder):
 
     def _statistics(self, weights: Weights) -> Tensor:
         return weight_statistics(self.architecture, weights, self.by_gate, self.variance)
+
+
+class PaddedStatisticsEncoder(FittedToNetworks, FeatureEncoder):
+    """An MLP on standardised `padded_statistics`, for networks of several architectures: one hidden layer of 128."""
+
+    information: ClassVar[Information] = "weights"
+
+    def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
+        super().__init__(architecture, embedding_size)
+        features = 7 * (4 * MAX_LAYERS * MAX_GATES + 2) + len(GATES) + 2
+        self.standardise = Standardise(features)
+        self.head = mlp(features, StatisticsEncoder.hidden, StatisticsEncoder.layers, embedding_size)
+
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
+        """Compute means and standard deviations of the training networks' statistics."""
+        self.standardise.fit(of_each(networks, padded_statistics))
+
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return standardised statistics [M, F]."""
+        networks = stack or NetworkStack(self.architecture, weights)
+        features: Tensor = self.standardise(of_each(networks, padded_statistics))
+        return features
+
+
+def of_each(networks: NetworkStack, features: Callable[[Architecture, Weights], Tensor]) -> Tensor:
+    """Return features [M, F] of networks of several architectures, computed for one after the other."""
+    parts = [(positions, features(stack.architecture, stack.weights)) for positions, stack in networks.groups]
+    order = torch.argsort(torch.cat([positions for positions, _ in parts]))
+    return torch.cat([part for _, part in parts])[order.to(parts[0][1].device)]
 
 
 class LargeStatisticsEncoder(StatisticsEncoder):

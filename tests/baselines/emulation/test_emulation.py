@@ -81,7 +81,7 @@ def test_the_behaviour_of_networks_equals_the_rollouts_of_load_dataset(name, dat
         train.labels("sharpness")
     for place, (row, picked) in enumerate(zip(rows.tolist(), numbers.tolist(), strict=True)):
         expected = loaded[row]
-        for key, tensor in train.weights_of(rows).items():
+        for key, tensor in train.stack(rows).weights.items():
             assert torch.equal(tensor[place], expected["weights"][key])
         rollouts = expected["rollouts"]
         sequences = rollouts["sequences"][picked]
@@ -226,7 +226,7 @@ def test_only_augmented_encoders_see_signed_permutations_and_only_in_training(en
         torch.manual_seed(1)
         embedder = Embedder(zoo, make_encoder(encoder, zoo.architecture), 0)
     train, rows = zoo.splits["train"], torch.tensor([2, 0, 7])
-    weights, plain = train.weights_of(rows), embedder.embed("train", rows)
+    weights, plain = train.stack(rows).weights, embedder.embed("train", rows)
     drawn = SignedPermutation.sample(zoo.architecture, 3, generator=torch.Generator().manual_seed(4))
     moved = drawn.apply(zoo.architecture, weights) if encoder in ("flat", "transformer") else weights
     expected = embeddings_of(embedder.encoder, moved, NetworkStack(zoo.architecture, moved))

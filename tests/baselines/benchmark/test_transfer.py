@@ -1,0 +1,198 @@
+"""Encoders on zoos of several architectures, and transfer from some architectures to others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import generate_in_process
+
+from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.result_files import read_results
+from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
+from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
+from rnn_zoos.baselines.downstream.settings import EndToEndSettings
+from rnn_zoos.baselines.emulation.data import load_data
+from rnn_zoos.baselines.emulation.saved_encoder import read_encoder, save_encoder
+from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.training import EmulationRun
+from rnn_zoos.baselines.emulation.zoo_embeddings import embed_zoo
+from rnn_zoos.baselines.encoders.encoder import embeddings_of
+from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder, usable_encoders
+from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics, weight_statistics
+from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError, UnknownNameError
+from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.mixed_stack import MixedStack
+from rnn_zoos.networks.model import initial_weights
+from rnn_zoos.networks.stack import NetworkStack
+from rnn_zoos.networks.weights import stack_weights
+from rnn_zoos.symmetry.signed import SignedPermutation
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+
+PRESET = """\
+formal-languages:
+  seed: 2
+  runs: 66
+  runs_per_shard: 9
+  architectures:
+    - {cell: lstm, num_layers: 1, hidden_size: 5}
+    - {cell: gru, num_layers: 2, hidden_size: 4}
+    - {cell: rnn, num_layers: 1, hidden_size: 48}
+  batch_size: 3
+  snapshots: [0, 2]
+  learning_rate: {0: 0.01}
+  weight_decay: [0.0001]
+  evaluation: {strings: 3, rollouts: 4}
+"""
+MIXED = [name for name in ENCODERS if encoder_class(name).mixed and name != "rotation-bank"]
+SMALL = {"interactive": {"hidden": 8, "sequences": 2, "steps": 3}}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("transfer")
+    (folder / "mixed.yaml").write_text(PRESET)
+    generate_in_process(folder / "zoo", make_plan("formal-languages", str(folder / "mixed.yaml"), backend="native"))
+    return folder / "zoo"
+
+
+def small_run(data, name: str, folder: Path) -> EmulationRun:
+    settings = EmulationSettings(updates=2, evaluate_every=2, networks=5, hidden=8, layers=1)
+    return EmulationRun(data, name, 0, settings, folder / name, SMALL.get(name))
+
+
+def test_the_splits_of_a_transfer_have_the_architectures_that_it_says(mixed):
+    cells, sizes = (load_data(mixed, transfer=name).splits for name in ("cells", "sizes"))
+    for split in ("train", "validation", "test"):
+        assert set(cells[split].index["cell"].to_pylist()) == {"lstm"}
+        assert set(sizes[split].index["hidden_size"].to_pylist()) <= {4, 5}
+    assert set(cells["ood"].index["cell"].to_pylist()) == {"gru", "rnn"}
+    assert set(sizes["ood"].index["hidden_size"].to_pylist()) == {48}
+    whole = open_zoo(mixed)
+    test = {row["run"] for row in whole.index("test").to_pylist()}
+    for splits in (cells, sizes):
+        found = [set(splits[split].index["run"].to_pylist()) for split in ("test", "ood")]
+        assert found[0].isdisjoint(found[1]) and found[0] | found[1] == test
+        tasks = [set(splits[split].index["task"].to_pylist()) for split in ("train", "ood")]
+        assert tasks[0].isdisjoint(tasks[1]), "neither the task nor the architecture is known"
+
+
+def test_a_transfer_that_cannot_be_is_refused(mixed, zoo):
+    with pytest.raises(UnknownNameError, match="Unknown transfer 'cell'.*cells"):
+        load_data(mixed, transfer="cell")
+    with pytest.raises(FormatError, match="needs a zoo of several"):
+        load_data(zoo("formal-languages", "gru"), transfer="cells")
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_network_has_the_embedding_that_it_has_without_the_others(name, mixed, tmp_path):
+    data = load_data(mixed)
+    run = small_run(data, name, tmp_path)
+    run.train()
+    test = data.splits["test"]
+    assert isinstance(test.networks, MixedStack)
+    found = run.embedder.embeddings("test")
+    assert found.shape == (len(test), 16) and len(found.unique(dim=0)) > len(found) // 2
+    with torch.no_grad():
+        for row in (0, 1, len(test) - 1):
+            weights = open_zoo(mixed).weights(test.index.slice(row, 1).to_pylist()[0])
+            alone = NetworkStack(Architecture.of(weights), stack_weights([weights]))
+            expected = embeddings_of(run.encoder, alone.weights, alone)[0]
+            torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if not encoder_class(name).mixed])
+def test_encoders_of_one_architecture_say_so(name, mixed):
+    data = load_data(mixed)
+    with pytest.raises(EncoderError, match=f"{name} embeds networks of one architecture; these have 3 .*self-rollout"):
+        make_encoder(name, data.architectures)
+    with pytest.raises(EncoderError, match="one architecture"):
+        make_encoder("rnn_zoos.baselines.encoders.template:MyModule", data.architectures)
+    assert set(usable_encoders(data.architectures)) == set(MIXED)
+    if encoder_class(name).supports(data.architecture):
+        assert name in usable_encoders(load_data(mixed, transfer="cells").architectures)
+
+
+def test_a_saved_encoder_embeds_zoos_of_other_architectures(mixed, zoo, tmp_path):
+    run = small_run(load_data(mixed, transfer="cells"), "self-rollout", tmp_path)
+    run.train()
+    save_encoder(run, tmp_path / "encoder.safetensors")
+    saved = read_encoder(tmp_path / "encoder.safetensors")
+    whole = open_zoo(mixed)
+    embeddings = embed_zoo(whole, saved)
+    index, test = whole.index(), run.data.splits["test"]
+    wanted = list(zip(test.index["run"].to_pylist(), test.index["step"].to_pylist(), strict=True))
+    rows = [*zip(index["run"].to_pylist(), index["step"].to_pylist(), strict=True)]
+    found = embeddings[[rows.index(row) for row in wanted]]
+    np.testing.assert_allclose(found, run.embedder.embeddings("test").numpy(), atol=1e-4)
+    assert embed_zoo(open_zoo(zoo("formal-languages", "gru")), saved).shape[1] == 16
+    with pytest.raises(EncoderError, match="but those of this zoo have"):
+        embed_zoo(open_zoo(zoo("automata")), saved)
+
+
+def test_controls_read_every_architecture(mixed):
+    data = load_data(mixed)
+    for name in CONTROLS:
+        features = control_features(data, name)
+        assert {len(data.splits[split]) for split in features} == {len(rows) for rows in features.values()}
+    norms, index = control_features(data, "weight norm")["test"][:, 0], data.splits["test"].index
+    np.testing.assert_allclose(norms, index["weight_norm"].to_numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_padded_statistics_are_those_of_each_gate_in_fixed_places(cell, layers):
+    architecture = Architecture(cell, layers, 5, 7, 3)
+    weights = stack_weights([initial_weights(architecture, 0, run) for run in range(4)])
+    padded, plain = padded_statistics(architecture, weights), weight_statistics(architecture, weights)
+    assert padded.shape == (4, 7 * (4 * 3 * 4 + 2) + 3 + 2)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
+    recurrent = padded[:, : 7 * 48].view(4, 3, 4, 4, 7)
+    assert torch.equal(recurrent[:, :layers, :, :gates].flatten(1), plain[:, :-14])
+    assert torch.equal(padded[:, 7 * 48 : 7 * 50], plain[:, -14:])
+    recurrent[:, :layers, :, :gates] = 0
+    assert not recurrent.any()
+    drawn = SignedPermutation.sample(architecture, 4, generator=torch.Generator().manual_seed(0))
+    permuted = SignedPermutation(drawn.orders, SignedPermutation.identity(architecture, 4).signs)
+    again = padded_statistics(architecture, permuted.apply(architecture, weights))
+    torch.testing.assert_close(again, padded_statistics(architecture, weights), atol=1e-5, rtol=1e-4)
+    if layers == 1:
+        others = padded_statistics(Architecture(cell, 1, 5, 8, 3), weights_of(Architecture(cell, 1, 5, 8, 3)))
+        assert not torch.equal(others[:, -5:], padded_statistics(architecture, weights)[:, -5:])
+
+
+def weights_of(architecture: Architecture) -> dict[str, torch.Tensor]:
+    return stack_weights([initial_weights(architecture, 0, run) for run in range(4)])
+
+
+def test_padded_statistics_have_no_place_for_a_fourth_layer():
+    deep = Architecture("gru", 4, 5, 3, 3)
+    with pytest.raises(EncoderError, match="a place for 3 layers; found gru-4x3"):
+        padded_statistics(deep, weights_of(deep))
+
+
+def test_results_of_a_transfer_cannot_be_mixed_with_others(mixed, tmp_path, monkeypatch):
+    cpu = presets.PRESETS["cpu"]
+    settings = replace(cpu.settings["formal-languages"], updates=2, evaluate_every=2, networks=4, hidden=8, layers=1)
+    short = presets.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), SMALL)
+    monkeypatch.setattr(presets, "PRESETS", {"cpu": short})
+    for module in (measurements, runner):
+        monkeypatch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+    transferred, plain = (load_data(mixed, transfer=name) for name in ("cells", None))
+    path = run_encoder(transferred, "interactive", 0, "cpu", tmp_path / "cells")
+    run_control(transferred, "weight statistics", tmp_path / "cells")
+    assert json.loads(path.read_text())["transfer"] == "cells"
+    text = leaderboard(read_results(tmp_path / "cells"), "strict", "linear", "test", False)
+    assert "with networks of cell == lstm; `ood` has networks of cell in ['gru', 'rnn']" in text
+    with pytest.raises(PlanMismatchError, match="different transfer"):
+        run_encoder(plain, "interactive", 0, "cpu", tmp_path / "cells")
+    run_control(plain, "mean", tmp_path / "plain")
+    assert "Transfer" not in leaderboard(read_results(tmp_path / "plain"), "strict", "linear", "test", False)
+    with pytest.raises(FormatError, match="is of another transfer than"):
+        read_results(tmp_path)
