@@ -75,8 +75,9 @@ def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
 
 
 def _described(architecture: Architecture) -> str:
+    layers = architecture.num_layers
     return (
-        f"{architecture.cell}, {architecture.num_layers} layers of {architecture.hidden_size} units, "
+        f"{architecture.cell}, {layers} layer{'s' * (layers > 1)} of {architecture.hidden_size} units, "
         f"{architecture.num_parameters:,} parameters"
     )
 

@@ -25,7 +25,7 @@ def check(
         bool, typer.Option("--repair", help="First remove temporary files that killed processes left behind.")
     ] = False,
 ) -> None:
-    """Check that a zoo conforms to format 1.
+    """Check that a zoo conforms to format 1, or 2 for several architectures.
 
     Reads every file and checks hashes, shapes, index rows, the assignment of
     tasks, and splits. Prints one line per finding. The exit status is 1 if
@@ -57,8 +57,8 @@ def check(
             file=sys.stderr,
         )
         raise typer.Exit(1)
-    print(f"{directory}: conforms to format 1.")
     manifest = read_manifest(directory)
+    print(f"{directory}: conforms to format {manifest.format}.")
     for line in relabel_hint(directory, manifest, task_family(manifest.zoo)):
         print(line)
 

@@ -62,6 +62,32 @@ def speed_generation(
     print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
 
 
+@speed.command("architectures")
+def speed_architectures(
+    zoo: Annotated[str, typer.Argument(help="Task family.", metavar="ZOO")] = "formal-languages",
+    backend: Annotated[str, typer.Option(help="Trainer to measure.", metavar="NAME")] = "native",
+    updates: Annotated[int, typer.Option(help="Updates per measurement.", metavar="N", min=1)] = 200,
+    repeats: Repeats = 3,
+    out: JsonFile = None,
+) -> None:
+    """Measure a trainer at every cell, 1 to 3 layers and 16 to 64 units, and on a mixture of all.
+
+    \b
+    Examples:
+      rnn-zoos speed architectures
+      rnn-zoos speed architectures automata --repeats 5 --json speed.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.architecture_speed import measure_architectures
+
+    measured = measure_architectures(zoo, backend, updates, repeats)
+    if out is not None:
+        write_json(out, measured)
+    *rows, mixture = measured["results"]
+    print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), rows)
+    print_properties("A zoo of all of them", mixture)
+
+
 @speed.command("loading")
 def speed_loading(
     directory: Annotated[

@@ -47,7 +47,7 @@ def check_zoo(directory: Path) -> list[str]:
         directory: Directory of the zoo.
 
     Returns:
-        One line per finding. The zoo conforms to format 1 if the list is empty.
+        One line per finding. The zoo conforms to its format if the list is empty.
 
     Raises:
         StorageError: The manifest cannot be read.

@@ -115,7 +115,7 @@ class Manifest:
     def as_data(self) -> dict[str, Any]:
         """Return the content of the file as JSON data, without `sha256`."""
         mixed = self.shard_architectures is not None
-        data = {"format": MIXED_FORMAT if mixed else FORMAT}
+        data = {"format": self.format}
         for name, value in asdict(self).items():
             if name == "architectures" and not mixed:
                 data["architecture"] = value[0]
@@ -170,6 +170,11 @@ class Manifest:
         if kind == "rollouts":
             return dict(self.rollouts)
         return {name: ("F32", shape) for name, shape in architecture.parameter_shapes.items()}
+
+    @property
+    def format(self) -> int:
+        """Version of the format: 1, or 2 for a zoo of several architectures."""
+        return FORMAT if self.shard_architectures is None else MIXED_FORMAT
 
     def index_rows(self, split: str) -> int:
         """Return the number of rows of the index of a split."""

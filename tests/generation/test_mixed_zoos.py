@@ -208,7 +208,7 @@ def test_a_network_of_every_architecture_can_be_sampled(cell, mixed):
     run = open_zoo(mixed).index(where=[("cell", "==", cell)])["run"][0].as_py()
     _, rows = sample_network(mixed, run=run, step=None, count=3)
     assert len(rows) == 3
-    assert "; gru, 1 layers of 5 units, " in zoo_info(open_zoo(mixed))["zoo"]["network"]
+    assert "; gru, 1 layer of 5 units, " in zoo_info(open_zoo(mixed))["zoo"]["network"]
 
 
 def test_plain_parquet_files_describe_and_hold_all_weights(mixed, tmp_path):

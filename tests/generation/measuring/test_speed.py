@@ -8,7 +8,8 @@ from rnn_zoos import machine
 from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
 from rnn_zoos.errors import StorageError
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.generation.measuring import loading_speed, trainer_speed
+from rnn_zoos.generation.measuring import architecture_speed, loading_speed, trainer_speed
+from rnn_zoos.generation.measuring.architecture_speed import measure_architectures
 from rnn_zoos.generation.measuring.loading_speed import (
     LOADER_METHODS,
     RANDOM_METHODS,
@@ -45,6 +46,17 @@ def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
             assert row["GFLOP/s"] / row["updates/s"] == pytest.approx(
                 rows["bare"]["GFLOP/s"] / rows["bare"]["updates/s"]
             )
+
+
+@pytest.mark.long
+def test_every_architecture_has_a_row_and_so_has_their_mixture(monkeypatch):
+    monkeypatch.setattr(architecture_speed, "available_cores", lambda: 1)
+    monkeypatch.setattr(architecture_speed, "UNITS", (3, 5))
+    monkeypatch.setattr(trainer_speed, "_MATMUL", 64)
+    *rows, mixture = measure_architectures("automata", "loop", 2, 1)["results"]
+    assert [row["network"] for row in rows[:4]] == ["lstm-1x3", "lstm-1x5", "lstm-2x3", "lstm-2x5"] and len(rows) == 18
+    assert all(row["updates/s"] > 0 and row["of matmul"] > 0 for row in rows)
+    assert mixture["network"] == "all, a run of each" and mixture["of its parts"] > 0
 
 
 @pytest.mark.long
