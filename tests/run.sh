@@ -15,5 +15,6 @@ cp pyproject.toml build/types/
 (cd build/types && mypy -p rnn_zoos && PYTHONPATH=. lint-imports --no-logo)
 # The site: a broken link, anchor or reference is a warning, and fails. Not --quiet: that would hide warnings from --strict.
 NO_MKDOCS_2_WARNING=1 mkdocs build --strict >build/site.log 2>&1 || { cat build/site.log; exit 1; }
-# Files of tests run side by side, one on each of two cores: most tests wait for processes that they started.
-python -m pytest -n 2 --dist loadfile "$@"
+# Files of tests run side by side, one on each of two cores: most tests wait for processes that they started. In their
+# own order, because files with few tests, which would come last, are among the slowest.
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -24,16 +24,15 @@ from rnn_zoos.baselines import load_encoder
 from rnn_zoos.cli.gpu_day import read_sizes
 from rnn_zoos.errors import PresetError, StorageError
 from rnn_zoos.families.registry import task_family
+from rnn_zoos.families.run_table import run_table
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.measuring import gpu_training
 from rnn_zoos.generation.measuring.gpu_training import runs_per_group
 from rnn_zoos.generation.measuring.gpu_work import Clock
-from rnn_zoos.generation.measuring.gpu_zoos import PAPER, ZooSizes
+from rnn_zoos.generation.measuring.gpu_zoos import PAPER, GpuZoo, ZooSizes
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.presets import load_preset
-from rnn_zoos.generation.trainers.run_table import run_table
-from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.raw_runs import read_raw, training_settings
 
 SIZES = {
@@ -135,12 +134,11 @@ def test_the_settings_of_the_zoos_are_those_of_the_preset_paper():
 
 @pytest.mark.parametrize("zoo", ZOOS)
 def test_the_runs_are_those_of_the_plan(zoo):
-    table, splits = run_table(task_family(zoo), PAPER[zoo])
-    planned = list(make_plan(zoo, "paper").runs())
-    assert [(Run(*row), str(split)) for row, split in zip(table.tolist(), splits, strict=True)] == planned
+    trained = GpuZoo(task_family(zoo), PAPER[zoo], "paper", Path(), "cpu")
+    assert trained.runs() == list(make_plan(zoo, "paper").runs())
     stratified = ZooSizes(stratified_tasks=True, runs=load_preset("medium", zoo).runs, weight_decay=(0.0001,))
     assert (
-        run_table(task_family(zoo), stratified)[0]["task"].tolist()
+        run_table(task_family(zoo), vars(stratified))["task"].tolist()
         == [run.task for run, _ in make_plan(zoo, "medium").runs()]
         or zoo == "formal-languages"
     )
@@ -235,7 +233,6 @@ def test_trained_runs_that_may_not_be_read_are_called_that(tmp_path):
 @pytest.mark.slow
 def test_the_files_to_carry_are_as_small_as_asked_and_hold_the_first_runs_bit_for_bit(worked, settings, tmp_path):
     from rnn_zoos.generation.measuring.gpu_carry import carry_zoo
-    from rnn_zoos.generation.measuring.gpu_zoos import GpuZoo
 
     out, _ = worked
     zoo = "formal-languages"
@@ -258,7 +255,6 @@ def test_training_stops_in_the_middle_and_goes_on_to_the_same_encoder(worked, se
     from rnn_zoos.baselines.benchmark.on_device import train_on_device
     from rnn_zoos.baselines.emulation.memory import MemoryManifest, MemoryZoo, memory_data
     from rnn_zoos.generation.measuring.gpu_carry import RowFiles
-    from rnn_zoos.generation.measuring.gpu_zoos import GpuZoo
 
     out, _ = worked
     zoo = "sequential-mnist"
@@ -283,7 +279,6 @@ def test_rows_in_memory_are_those_of_the_zoo(zoo, worked, settings, tmp_path):
     from rnn_zoos.baselines import load_data
     from rnn_zoos.baselines.emulation.memory import MemoryManifest, MemoryZoo, memory_data
     from rnn_zoos.generation.measuring.gpu_carry import RowFiles
-    from rnn_zoos.generation.measuring.gpu_zoos import GpuZoo
 
     out, _ = worked
     where = ("--preset", settings / "tiny.yaml", "--out", tmp_path / "made", "--workers", "1")

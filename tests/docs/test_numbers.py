@@ -145,6 +145,17 @@ def test_the_numbers_of_large_zoos_are_those_of_the_results():
     assert f"{sizes} and {zoo['GB in sparse files']:.0f} GB" in PROSE
 
 
+def test_the_speeds_of_architectures_are_those_of_the_results():
+    results = measured("architectures-amd-epyc.json")
+    *rows, mixture = results["results"]
+    cells = {row["network"]: f"{row['updates/s']:,.0f} ({row['of matmul']:.0%})" for row in rows}
+    for cell in GATES:
+        for layers in LAYERS:
+            assert_row(f"{cell}, {layers}", *(cells[f"{cell}-{layers}x{units}"] for units in UNITS))
+    assert f"medians of {results['repeats']}, of {results['updates']} updates each" in PROSE
+    assert f"trains at {mixture['of its parts']:.0%} of the rate of its parts" in PROSE
+
+
 def test_the_kernel_facts_are_those_of_the_compiler_report():
     table = measured("triton-sm90-spills.json")
     rows = {(row["cell"], row["mode"], row["precision"], row["hidden"]): row for row in table["kernels"]}

@@ -17,7 +17,7 @@ from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.groups import group_shards
 from rnn_zoos.generation.engines.local import LocalEngine
-from rnn_zoos.generation.plan import make_plan, plan_of_zoo
+from rnn_zoos.generation.plan import Plan, make_plan, plan_of_zoo
 from rnn_zoos.generation.publishing.export import export_parquet
 from rnn_zoos.generation.trainers.backends import make_trainer
 from rnn_zoos.generation.writing.merge import merge
@@ -61,10 +61,14 @@ def preset(tmp_path_factory):
     return write
 
 
+def native_plan(preset: str) -> Plan:
+    return make_plan("formal-languages", preset, backend="native")
+
+
 @pytest.fixture(scope="module")
 def mixed(preset, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("mixed-zoo")
-    generate_in_process(directory, make_plan("formal-languages", preset(17)))
+    generate_in_process(directory, native_plan(preset(17)))
     return directory
 
 
@@ -99,10 +103,10 @@ def test_a_run_has_the_bits_that_it_has_when_it_is_trained_alone(backend, preset
 def test_one_worker_two_workers_and_a_process_per_device_give_the_same_bytes(mixed, preset, tmp_path):
     engines = [LocalEngine(1), LocalEngine(2)]
     for number, engine in enumerate(engines):
-        generate(make_plan("formal-languages", preset(17)), tmp_path / str(number), engine)
+        generate(native_plan(preset(17)), tmp_path / str(number), engine)
         assert contents(tmp_path / str(number)) == contents(mixed)
     for number, at_once in enumerate((3, 40)):
-        plan = make_plan("formal-languages", preset(17), backend="stacked")
+        plan = make_plan("formal-languages", preset(9), backend="stacked")
         engine = LocalEngine(1, ("cpu",), at_once)
         generate(plan, tmp_path / f"stacked-{number}", engine)
         assert check_zoo(tmp_path / f"stacked-{number}") == []
@@ -131,13 +135,13 @@ def test_a_longer_plan_keeps_the_shards_of_a_shorter_one(preset):
 
 
 def test_an_extended_zoo_has_the_bytes_of_one_that_was_made_at_once(mixed, preset, tmp_path):
-    generate_in_process(tmp_path, make_plan("formal-languages", preset(9)))
-    generate_in_process(tmp_path, make_plan("formal-languages", preset(17)))
+    generate_in_process(tmp_path, native_plan(preset(9)))
+    generate_in_process(tmp_path, native_plan(preset(17)))
     assert contents(tmp_path) == contents(mixed)
 
 
 def test_parts_are_merged(mixed, preset, tmp_path):
-    plan = make_plan("formal-languages", preset(17))
+    plan = native_plan(preset(17))
     for part in (1, 2):
         generate(plan, tmp_path / f"part{part}", LocalEngine(1), (part, 2))
     merge([tmp_path / "part1", tmp_path / "part2"], tmp_path / "whole")
@@ -218,7 +222,7 @@ def test_plain_parquet_files_describe_and_hold_all_weights(mixed, tmp_path):
     exec(example, found)
     expected = zoo.weights(zoo.index(zoo.splits()[0]).to_pylist()[0])
     assert list(found["weights"]) == list(expected)
-    assert all(torch.equal(torch.from_numpy(found["weights"][name]), tensor) for name, tensor in expected.items())
+    assert all(torch.equal(torch.tensor(found["weights"][name]), tensor) for name, tensor in expected.items())
     for split in zoo.splits():
         (path,) = (tmp_path / "export" / "data").glob(f"{split}-*.parquet")
         about = json.loads(pq.read_schema(path).metadata[b"rnn_zoos"])

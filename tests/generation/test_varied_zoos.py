@@ -15,7 +15,7 @@ from rnn_zoos.errors import PlanMismatchError, PresetError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.local import LocalEngine
-from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.native.trainer import NativeTrainer
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
@@ -67,10 +67,14 @@ def varied_preset(folder: Path, zoo: str, runs: int = 11) -> str:
     return str(path)
 
 
+def native_plan(folder: Path, runs: int = 11) -> Plan:
+    return make_plan("formal-languages", varied_preset(folder, "formal-languages", runs), backend="native")
+
+
 @pytest.fixture(scope="module")
 def languages(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("varied-languages")
-    generate_in_process(folder / "zoo", make_plan("formal-languages", varied_preset(folder, "formal-languages")))
+    generate_in_process(folder / "zoo", native_plan(folder))
     return folder / "zoo"
 
 
@@ -142,9 +146,7 @@ def test_the_distance_from_the_start_begins_at_the_scaled_start(languages):
 
 
 def test_workers_and_extensions_give_the_same_bytes(languages, tmp_path):
-    small, whole = (
-        make_plan("formal-languages", varied_preset(tmp_path, "formal-languages", runs)) for runs in (4, 11)
-    )
+    small, whole = (native_plan(tmp_path, runs) for runs in (4, 11))
     generate(whole, tmp_path / "workers", LocalEngine(2))
     assert contents(tmp_path / "workers") == contents(languages)
     generate_in_process(tmp_path / "grown", small)

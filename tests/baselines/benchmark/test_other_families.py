@@ -106,7 +106,7 @@ def test_clones_without_right_answers_are_refused(automata, tmp_path, short, mon
             clone_fidelity(run, "test")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_automata_are_benchmarked_with_table_and_figures(automata, tmp_path, short):
     data = load_data(automata)
     for name in ("interactive", "probegen", "data-probes", "dws", "step-and-task-known"):
