@@ -16,6 +16,8 @@ from rnn_zoos.families.columns import PLAN_COLUMNS
 from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation import load_preset, preset_names
+from rnn_zoos.generation.measuring.architecture_speed import LAYERS, UNITS
+from rnn_zoos.networks.architecture import GATES
 
 RESULTS = "generation/results"
 BENCHMARK = ROOT / "baselines" / "results" / "cpu"
