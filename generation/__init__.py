@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from rnn_zoos.generation.engines.local import LocalEngine
     from rnn_zoos.generation.engines.ray_engine import RayEngine
     from rnn_zoos.generation.plan import Plan, make_plan
-    from rnn_zoos.generation.presets import Settings, load_preset, preset_names
+    from rnn_zoos.generation.presets import load_preset, preset_names
     from rnn_zoos.generation.publishing.export import export_parquet
     from rnn_zoos.generation.publishing.preparing import prepare_publication
     from rnn_zoos.generation.publishing.publish import publish
+    from rnn_zoos.generation.settings import Settings
     from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
     from rnn_zoos.generation.trainers.trainer import Trainer
     from rnn_zoos.generation.writing.merge import merge
@@ -52,7 +53,8 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.generation.engines.local": ("LocalEngine",),
         "rnn_zoos.generation.engines.ray_engine": ("RayEngine",),
         "rnn_zoos.generation.plan": ("Plan", "make_plan"),
-        "rnn_zoos.generation.presets": ("Settings", "load_preset", "preset_names"),
+        "rnn_zoos.generation.presets": ("load_preset", "preset_names"),
+        "rnn_zoos.generation.settings": ("Settings",),
         "rnn_zoos.generation.publishing.export": ("export_parquet",),
         "rnn_zoos.generation.publishing.preparing": ("prepare_publication",),
         "rnn_zoos.generation.publishing.publish": ("publish",),

@@ -22,7 +22,8 @@ from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.run_table import RUN_FIELDS, Table, run_table, varied_values
 from rnn_zoos.format.manifest import Manifest, shard_path
-from rnn_zoos.generation.presets import Settings, check_settings, load_preset
+from rnn_zoos.generation.presets import load_preset
+from rnn_zoos.generation.settings import Settings, check_settings
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.architecture import Architecture
 

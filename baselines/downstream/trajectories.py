@@ -20,7 +20,7 @@ from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_row
 from rnn_zoos.baselines.downstream.targets import Target
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
     LEFT_OUT,
-    RUN_LABELS,
+    TRAJECTORY_LABELS,
     TrajectoryTask,
     asked_tasks,
     early_steps,
@@ -48,7 +48,7 @@ def trajectory_scores(data: ZooData, features: Features, settings: EvaluationSet
         LeakError: Training and tested rows share a run or a task.
         UnknownNameError: There is no such protocol or predictor.
     """
-    train, tested = protocol_rows(data, features, RUN_LABELS, settings.protocol)
+    train, tested = protocol_rows(data, features, TRAJECTORY_LABELS, settings.protocol)
     scores = {}
     for name, (task, step) in asked_tasks(early_steps(data.zoo.manifest.snapshots)).items():
         of_split = {split: task.rows(rows, step) for split, rows in tested.items()}

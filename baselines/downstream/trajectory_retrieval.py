@@ -13,7 +13,7 @@ from rnn_zoos.baselines.downstream.trajectory_tasks import (
     LEFT_OUT,
     RANK_MEASURES,
     RETRIEVED,
-    RUN_LABELS,
+    TRAJECTORY_LABELS,
     at_step,
     early_steps,
     last_snapshots,
@@ -58,7 +58,7 @@ def trajectory_retrieval(data: ZooData, features: Features, repeats: int) -> dic
         features: Split -> the features [R, F] of its rows.
         repeats: Bootstrap resamples of the intervals.
     """
-    _, tested = protocol_rows(data, features, RUN_LABELS)
+    _, tested = protocol_rows(data, features, TRAJECTORY_LABELS)
     return {
         at_step(name, step): {
             split: _retrieved(rows, step, name == "own_snapshot_of_task", repeats) for split, rows in tested.items()

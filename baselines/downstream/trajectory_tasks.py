@@ -28,7 +28,7 @@ from rnn_zoos.format.files import Array
 EARLY_STEPS = (50, 100, 200)
 """Snapshots at these steps are early, if a zoo has them."""
 
-RUN_LABELS = Target(("accuracy", "diverged"), "number", ())
+TRAJECTORY_LABELS = Target(("accuracy", "diverged"), "number", ())
 """The columns of the index that trajectory tasks read, in this order, as the labels of `Rows`."""
 
 Answer: TypeAlias = Literal["number", "classes", "probability"]
@@ -107,7 +107,7 @@ class TrajectoryTask:
     """What a predictor is asked about a run, from features of its snapshots.
 
     Attributes:
-        rows: Function (rows with the labels `RUN_LABELS`, early step) -> rows to train or test on, with one label each.
+        rows: Function (rows with the labels `TRAJECTORY_LABELS`, early step) -> rows to train or test on, of one label.
         answer: What is predicted.
         measures: Name -> measure. Of a probability, the second column of predictions is the most frequent label of the
             training rows.

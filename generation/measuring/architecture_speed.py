@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 from rnn_zoos.generation.measuring.trainer_speed import MeasurementPool, matmul_rate, trainer_rate
 from rnn_zoos.generation.plan import Plan, make_plan
-from rnn_zoos.generation.presets import NetworkSizes
+from rnn_zoos.generation.settings import Cell, NetworkSizes
 from rnn_zoos.generation.trainers.backends import backend_details, make_trainer
 from rnn_zoos.machine import describe_machine
-from rnn_zoos.networks.architecture import GATES
 from rnn_zoos.processes import available_cores
 
 LAYERS, UNITS = (1, 2, 3), (16, 32, 64)
@@ -57,7 +56,7 @@ def measure_architectures(zoo: str, backend: str, updates: int, repeats: int) ->
 def _all_sizes() -> list[NetworkSizes]:
     return [
         NetworkSizes(cell=cell, num_layers=layers, hidden_size=units)
-        for cell, layers, units in product(GATES, LAYERS, UNITS)
+        for cell, layers, units in product(get_args(Cell), LAYERS, UNITS)
     ]
 
 

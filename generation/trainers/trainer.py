@@ -55,7 +55,7 @@ class Run:
 
 
 class TrainingSettings(Protocol):
-    """The part of `presets.Settings` that trainers read.
+    """The part of `settings.Settings` that trainers read.
 
     A protocol, because training needs only torch and numpy, and presets need pydantic and YAML.
     """

@@ -11,7 +11,8 @@ from rnn_zoos.errors import IntegrityError, PlanMismatchError
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.generation.plan import Plan
-from rnn_zoos.generation.presets import Settings, max_runs_per_shard
+from rnn_zoos.generation.presets import max_runs_per_shard
+from rnn_zoos.generation.settings import Settings
 from rnn_zoos.generation.writing.directory import OutputPaths
 from rnn_zoos.generation.writing.records import read_record
 

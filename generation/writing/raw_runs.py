@@ -41,7 +41,7 @@ class RawRuns:
     Attributes:
         zoo: Name of the zoo.
         preset: Name of the preset.
-        settings: The settings that training depends on, by the names of `presets.Settings`.
+        settings: The settings that training depends on, by the names of `settings.Settings`.
         digits: Origin and hash of the digits, as `Plan.digits` returns them; None for a zoo without digits.
         made: Provenance, with the backend.
         files: Name of a file -> its `sha256`, `bytes`, `runs` (numbers) and `seconds` of training.

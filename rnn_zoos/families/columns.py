@@ -80,7 +80,7 @@ def zoo_columns(columns: Mapping[str, Column], settings: Mapping[str, Any]) -> d
 
     Args:
         columns: Those of its family, in order; the first are `PLAN_COLUMNS`.
-        settings: The settings of the zoo, by the names of `presets.Settings`.
+        settings: The settings of the zoo, by the names of `settings.Settings`.
     """
     varied = settings.get("vary") or {}
     own = dict(ARCHITECTURE_COLUMNS) if settings.get("architectures") else {}

@@ -43,7 +43,7 @@ def run_table(family: TaskFamily, settings: Mapping[str, Any], runs: npt.NDArray
 
     Args:
         family: The task family of the zoo.
-        settings: Its settings by the names of `presets.Settings`, as zoo.json has them.
+        settings: Its settings by the names of `settings.Settings`, as zoo.json has them.
         runs: Numbers of the runs to describe; None for all. Ignored if there are several architectures, because the
             architecture of a run depends on how often its task occurred before.
 

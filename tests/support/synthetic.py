@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import Measurement, TaskFamily
-from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.settings import Settings
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform

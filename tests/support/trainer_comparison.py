@@ -8,7 +8,7 @@ import torch
 from synthetic import Synthetic
 
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.generation.presets import Settings
+from rnn_zoos.generation.settings import Settings
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun, Trainer
 
 FAMILY = Synthetic()

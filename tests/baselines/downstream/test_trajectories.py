@@ -13,7 +13,7 @@ from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, predict
 from rnn_zoos.baselines.downstream.protocols import Rows, protocol_rows
 from rnn_zoos.baselines.downstream.trajectories import trajectory_scores
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
-    RUN_LABELS,
+    TRAJECTORY_LABELS,
     diverged_rows,
     early_steps,
     final_accuracy_rows,
@@ -77,7 +77,7 @@ def test_rows_are_those_of_a_loop_over_runs(zoo):
     """Of runs that diverged: the last snapshot is the last there is, and one without a later snapshot is not asked."""
     rows = zoo.splits["test"]
     features = {split: np.arange(3.0 * len(of)).reshape(-1, 3) ** 2 for split, of in zoo.splits.items()}
-    whole = protocol_rows(zoo, features, RUN_LABELS)[1]["test"]
+    whole = protocol_rows(zoo, features, TRAJECTORY_LABELS)[1]["test"]
     final, diverged, at_200, pairs = {}, {}, {}, []
     for run in np.unique(rows.labels("run")):
         numbers = sorted(np.flatnonzero(rows.labels("run") == run), key=lambda row: rows.labels("step")[row])
