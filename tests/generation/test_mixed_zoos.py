@@ -106,7 +106,7 @@ def test_one_worker_two_workers_and_a_process_per_device_give_the_same_bytes(mix
         generate(native_plan(preset(17)), tmp_path / str(number), engine)
         assert contents(tmp_path / str(number)) == contents(mixed)
     for number, at_once in enumerate((3, 40)):
-        plan = make_plan("formal-languages", preset(9), backend="stacked")
+        plan = make_plan("formal-languages", preset(5), backend="stacked")
         engine = LocalEngine(1, ("cpu",), at_once)
         generate(plan, tmp_path / f"stacked-{number}", engine)
         assert check_zoo(tmp_path / f"stacked-{number}") == []

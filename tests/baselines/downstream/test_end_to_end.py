@@ -68,7 +68,7 @@ def trained(data, settings: EndToEndSettings = SETTINGS) -> tuple[list[float], d
     return losses, scores
 
 
-@pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist"])
+@pytest.mark.parametrize("name", [pytest.param("formal-languages", marks=pytest.mark.long), "sequential-mnist"])
 def test_planted_labels_are_learned_and_labels_of_other_splits_are_not_used(name, edited_zoo):
     data = planted(edited_zoo, name)
     losses, by_protocol = trained(data)

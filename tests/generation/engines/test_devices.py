@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import CELLS, ZOOS, contents, generate_in_process
+from conftest import ZOOS, contents, generate_in_process
 from old_zoos import LabelledLanguages
 from synthetic import Synthetic
 
@@ -67,7 +67,7 @@ def assert_equal_up_to_rounding(directory, expected, name):
                 assert row[label] == pytest.approx(other[label], rel=1e-5, abs=1.1 / 13 if "a" in label else 1e-5)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", *(pytest.param(cell, marks=pytest.mark.long) for cell in ("gru", "rnn"))])
 @pytest.mark.parametrize("name", ZOOS)
 def test_devices_that_measure_give_the_zoo_of_workers_that_measure_up_to_rounding(name, cell, tiny_preset, tmp_path):
     plan = make_plan(name, tiny_preset(cell), backend="stacked")

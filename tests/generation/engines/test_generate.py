@@ -43,7 +43,7 @@ def generate_command(zoo: str, preset: str, out: Path, *options: str) -> list[st
     return [*command, "--backend", "loop", "--mnist", "embedded", *options]
 
 
-@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("name", ["formal-languages", pytest.param("sequential-mnist", marks=pytest.mark.long)])
 def test_one_worker_two_workers_and_no_worker_give_the_same_bytes(name, zoo, tiny_preset, tmp_path):
     for workers in (1, 2):
         manifest = generate(make_plan(name, tiny_preset()), tmp_path / str(workers), LocalEngine(workers))
@@ -131,7 +131,7 @@ def test_a_zoo_made_in_two_calls_has_the_same_bytes_and_trains_no_run_twice(
     assert sorted(trained) == list(range(7))
 
 
-@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("name", ["formal-languages", pytest.param("sequential-mnist", marks=pytest.mark.long)])
 def test_abandoning_an_extension_restores_the_old_zoo(name, zoo, tiny_preset, tmp_path, monkeypatch):
     """Tried after every possible number of shards of the extension."""
     small, large = make_plan(name, tiny_preset(), runs=3), make_plan(name, tiny_preset())

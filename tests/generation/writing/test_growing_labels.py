@@ -56,7 +56,7 @@ def begin(out, plan, count):
             make_shard(out, plan, shard, lambda updates: None)
 
 
-@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.long), 3, pytest.param(5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("plan_is_lost", [False, True])
 def test_a_half_made_zoo_is_finished_with_the_labels_that_all_shards_have(
     count, plan_is_lost, zoo, new_zoo, update, tiny_preset, tmp_path
@@ -101,7 +101,7 @@ def test_a_zoo_of_a_later_version_is_read_but_not_extended_or_merged(
     generate_in_process(out, make_plan(NAME, tiny_preset(), runs=5))  # finished: nothing to do
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [pytest.param(False, marks=pytest.mark.long), True])
 def test_merged_parts_of_different_versions_have_the_labels_of_both(
     reverse, zoo, new_zoo, update, tiny_preset, tmp_path
 ):
@@ -117,7 +117,7 @@ def test_merged_parts_of_different_versions_have_the_labels_of_both(
     assert len(merge(new, tmp_path / "all-new")) == 1, "nothing is missing"
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_of_the_same_runs_those_with_more_labels_are_merged(reverse, zoo, update, new_zoo, tmp_path):
     """The labels that both have are compared."""
     update()

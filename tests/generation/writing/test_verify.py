@@ -35,7 +35,9 @@ def change_weights(out, step_row):
     replace_file(out, f"shards/{file}", tensor_bytes(tensors, {})[0])
 
 
-@pytest.mark.parametrize(("place", "step", "backend"), [(0, 0, None), (2, 11, "stacked")])
+@pytest.mark.parametrize(
+    ("place", "step", "backend"), [(0, 0, None), pytest.param(2, 11, "stacked", marks=pytest.mark.long)]
+)
 def test_weights_of_another_run_are_found(place, step, backend, zoo, tmp_path):
     """With the backend of the zoo every change; with another one initial weights, and weights without their labels."""
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
@@ -54,7 +56,7 @@ def change_rollouts(out, strings):
     replace_file(out, f"rollouts/{file}", tensor_bytes(tensors, {})[0])
 
 
-@pytest.mark.parametrize(("strings", "findings"), [(0, 0), (1, 0), (2, 1)])
+@pytest.mark.parametrize(("strings", "findings"), [pytest.param(0, 0, marks=pytest.mark.long), (1, 0), (2, 1)])
 def test_more_than_a_few_strings_that_are_not_those_of_the_weights_are_found(strings, findings, zoo, tmp_path):
     """One of four may be due to rounding."""
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
@@ -67,7 +69,7 @@ def test_few_is_derived_from_the_count():
     assert [few(count) for count in (4, 13, 100, 1000, 10_000, 12_000)] == [1, 1, 2, 7, 26, 30]
 
 
-@pytest.mark.parametrize("backend", [None, "stacked"])
+@pytest.mark.parametrize("backend", [None, pytest.param("stacked", marks=pytest.mark.long)])
 def test_labels_that_do_not_belong_to_the_weights_are_found(backend, zoo, tmp_path):
     out = shutil.copytree(zoo("sequential-mnist"), tmp_path / "zoo")
     edit_index(out, "train", lambda rows: rows[1].update(eval_loss=rows[1]["eval_loss"] + 0.1))
