@@ -82,7 +82,7 @@ def test_a_comparable_result_that_is_not_valid_is_reported(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_the_shared_entries_are_those_of_the_result_files(name, zoo):
-    data = SimpleNamespace(zoo=open_zoo(zoo(name)), biases="merged")
+    data = SimpleNamespace(zoo=open_zoo(zoo(name)), biases="merged", transfer=None)
     found = shared_entries(data, "cpu")
     identity = json.loads(json.dumps(runner._encoder_identity(data, "flat", 0, "cpu")))
     assert found == {key: identity[key] for key in found} and found["zoo"]["sha256"] == data.zoo.identity
