@@ -173,7 +173,11 @@ class ZooData:
             >>> [architecture.hidden_size for architecture in load_data("zoos/formal-languages").architectures]
             [32]
         """
-        return tuple(stack.architecture for _, stack in self.splits["train"].networks.groups)
+        known = self.zoo.manifest.architectures
+        if self.transfer is None:
+            return known
+        names = set(self.splits["train"].index["architecture"].to_pylist())
+        return tuple(architecture for architecture in known if architecture.name in names)
 
     @property
     def architecture(self) -> Architecture:

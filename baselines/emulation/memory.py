@@ -32,6 +32,11 @@ class MemoryManifest:
     preset: str
     architecture: Architecture
 
+    @property
+    def architectures(self) -> tuple[Architecture, ...]:
+        """The architectures of its networks: one."""
+        return (self.architecture,)
+
 
 @dataclass(frozen=True)
 class MemoryZoo:
