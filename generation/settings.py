@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.run_table import MAX_WEIGHT
 from rnn_zoos.networks.architecture import Architecture
 
 _EXAMPLE = Path(__file__).with_name("presets") / "demo.yaml"
@@ -38,7 +39,7 @@ class NetworkSizes(BaseModel):
     cell: Cell
     num_layers: Count
     hidden_size: Count
-    weight: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
+    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT, strict=True)] = 1
 
 
 class LogRange(BaseModel):

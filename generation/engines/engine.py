@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rnn_zoos.format.manifest import Manifest, read_manifest
+from rnn_zoos.generation.engines.groups import updates_of
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
-from rnn_zoos.generation.trainers.trainer import total_updates
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.store import Store
@@ -108,5 +108,4 @@ def _progress(workspace: Workspace, shards: Sequence[ShardPlan], wanted: Sequenc
 
 def _remaining_updates(workspace: Workspace, shard: ShardPlan) -> int:
     must_grow = workspace.paths.partial(shard, "record").is_file()
-    settings = workspace.plan.settings
-    return total_updates(settings, workspace.missing_runs(shard)) if must_grow else shard.total_updates(settings)
+    return updates_of(workspace, shard) if must_grow else shard.total_updates(workspace.plan.settings)

@@ -12,6 +12,7 @@ from rnn_zoos.generation.engines.groups import RunArrays
 from rnn_zoos.generation.engines.local import raise_failure
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.trainers.trainer import total_updates
 from rnn_zoos.generation.writing.raw_runs import RawRuns, all_runs, read_raw, training_settings
 from rnn_zoos.generation.writing.shards import make_shard
 from rnn_zoos.generation.writing.store import Store
@@ -68,7 +69,7 @@ class TrainedEngine:
         with pool:
             for job, future in pool.map_unordered(waiting):
                 raise_failure(future, job.shard, workers)
-                progress.advance(job.shard.total_updates(plan.settings))
+                progress.advance(total_updates(plan.settings, [trained.run for trained in job.trained]))
                 progress.finished(len(job.shard.table))
 
 

@@ -31,6 +31,8 @@ RUN_FIELDS = np.dtype(
 
 VARIED = ("learning_rate", "batch_size", "weight_decay", "initial_scale", "num_updates")
 """Hyperparameters that every run of a zoo may draw; the position of each is its place in the random stream."""
+MAX_WEIGHT = 1000
+"""Largest weight of an architecture: a cycle of the deal has as many slots."""
 _ARCHITECTURES = len(VARIED)  # place of the deals of architectures in the random stream
 
 Table = npt.NDArray[np.void]

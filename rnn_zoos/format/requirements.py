@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_zoos.families.family import SPLITS
-from rnn_zoos.families.run_table import VARIED
+from rnn_zoos.families.run_table import MAX_WEIGHT, VARIED
 from rnn_zoos.format.files import DTYPES
 from rnn_zoos.format.index import ARROW_TYPES
 
@@ -60,8 +60,9 @@ def _mixture_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
     listed = manifest.settings.get("architectures", [])
     matches = isinstance(listed, list) and len(listed) == (0 if of_shards is None else count)
     yield f"settings lists {listed!r} as architectures; expected {count if of_shards else 'none'}", matches
-    weights = [_is_count(member.get("weight", 1)) for member in listed]
-    yield "settings: the weights of architectures must be whole numbers", all(weights)
+    weights = [member.get("weight", 1) for member in listed]
+    valid = all(_is_count(weight) and 1 <= weight <= MAX_WEIGHT for weight in weights)
+    yield f"settings: architectures have the weights {weights}; expected whole numbers from 1 to {MAX_WEIGHT}", valid
     if of_shards is None:
         return
     yield "architectures must be several different ones", 1 < count == len(set(manifest.architectures))
@@ -100,8 +101,9 @@ def _variation_requirements(settings: Mapping[str, Any]) -> Iterator[tuple[str, 
     for name, choices in vary.items():
         bounds = choices if isinstance(choices, list) else [choices["low"], choices["high"]]
         positive = isinstance(choices, list) or bounds[0] > 0
-        valid = bool(bounds) and all(map(_is_number, bounds)) and positive
-        yield f"settings: {name} varies by {choices!r}; expected numbers, or positive bounds low and high", valid
+        valid = bool(bounds) and all(map(_is_number, bounds)) and positive and max(bounds) < _MAX_STEP
+        expected = f"numbers below {_MAX_STEP}, or positive bounds low and high"
+        yield f"settings: {name} varies by {choices!r}; expected {expected}", valid
     if "learning_rate" in vary:
         rates = list(settings["learning_rate"].values())
         yield f"settings: learning_rate has the rates {rates}", all(map(_is_number, rates)) and max(rates) > 0

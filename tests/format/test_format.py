@@ -1,5 +1,6 @@
 """The files of format 1: tensors, JSON, the index and the manifest, intact and damaged."""
 
+import hashlib
 import os
 import shutil
 import stat
@@ -206,3 +207,26 @@ def test_directories_are_not_synced_where_they_cannot_be_opened(tmp_path, monkey
     monkeypatch.setattr("rnn_zoos.format.files._DIRECTORIES_CAN_BE_OPENED", False)
     write_atomically(tmp_path / "b", b"2")
     assert (tmp_path / "b").read_bytes() == b"2"
+
+
+def test_a_zoo_of_one_architecture_has_the_identity_that_version_0_1_gave_it(zoo):
+    """Places and embeddings hold it. It was the hash of the manifest's repr, which had these fields in this order."""
+    manifest = read_manifest(zoo("formal-languages"))
+    names = [
+        "zoo",
+        "preset",
+        "settings",
+        "seed",
+        "runs",
+        "architecture",
+        "rollouts",
+        "columns",
+        "splits",
+        "digits",
+        "made",
+        "files",
+        "imported",
+    ]
+    values = {name: getattr(manifest, name) for name in names} | {"made": {}}
+    text = f"Manifest({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+    assert manifest.identity() == hashlib.sha256(text.encode()).hexdigest()

@@ -253,6 +253,10 @@ def test_version_0_1_refuses_the_format(mixed):
         (lambda data: data["architectures"].append(data["architectures"][0]), "zip"),
         (lambda data: data["architectures"][1].__setitem__("hidden_size", 8), "does not match"),
         (lambda data: data.pop("shard_architectures"), "shard_architectures"),
+        (lambda data: data["settings"]["architectures"][0].update(weight=10**18), "whole numbers from 1 to 1000"),
+        (lambda data: data["settings"]["architectures"][0].update(weight=0), "whole numbers from 1 to 1000"),
+        (lambda data: data["settings"].update(vary={"batch_size": [1e300]}), "expected numbers below"),
+        (lambda data: data["settings"].update(vary={"momentum": [1]}), "expected choices of learning_rate"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(change, message, mixed, tmp_path):
