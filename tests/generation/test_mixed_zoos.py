@@ -1,6 +1,7 @@
 """Zoos of several architectures: generated, extended, merged, checked, loaded, published."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import CELLS, contents, generate_in_process
-from damage import edit_manifest
+from damage import edit_index, edit_manifest
 from documents import code_blocks
 
 from rnn_zoos.errors import FormatError, PlanMismatchError, PresetError
@@ -85,6 +86,20 @@ def test_the_zoo_conforms_and_says_which_architecture_each_run_has(mixed):
         assert (row["cell"], row["num_layers"], row["hidden_size"]) == (own.cell, own.num_layers, own.hidden_size)
         assert Architecture.of(zoo.weights(row)) == own
         assert zoo.manifest.architecture_of(row["split"], row["shard"]) == own
+
+
+def test_check_finds_another_architecture_than_that_of_the_run_and_of_its_shard(mixed, tmp_path):
+    out = shutil.copytree(mixed, tmp_path / "zoo")
+
+    def edit(rows):
+        other = next(name for name in NAMES if name != rows[0]["architecture"])
+        rows[0]["architecture"] = other
+        rows[-1]["hidden_size"] = 6
+
+    edit_index(out, "train", edit)
+    findings = check_zoo(out)
+    for text in ("its shard holds networks of", "architecture is '", "hidden_size is 6; seed 13 assigns"):
+        assert any(text in finding for finding in findings), findings
 
 
 @pytest.mark.parametrize("backend", ["loop", "native"])

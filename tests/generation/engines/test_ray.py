@@ -56,6 +56,20 @@ def test_two_nodes_give_the_same_bytes_and_extend_a_zoo(name, zoo, tiny_preset, 
     assert {**made, "seconds": 0} == {**alone, "seconds": 0}, "both were made with the same versions"
 
 
+@pytest.mark.parametrize("backend", ["native", pytest.param("stacked", marks=pytest.mark.long)])
+def test_two_nodes_give_the_bytes_of_a_zoo_of_several_architectures(backend, tiny_preset, two_nodes, tmp_path):
+    one = "cell: lstm\n  num_layers: 2\n  hidden_size: 7"
+    sizes = "[{cell: gru, num_layers: 1, hidden_size: 5}, {cell: rnn, num_layers: 2, hidden_size: 3, weight: 2}]"
+    preset = tmp_path / "mixed.yaml"
+    preset.write_text(Path(tiny_preset()).read_text().replace(one, f"architectures: {sizes}", 1))
+    short, whole = (make_plan("formal-languages", str(preset), runs=runs, backend=backend) for runs in (2, 6))
+    generate_in_process(tmp_path / "alone", whole)
+    assert len(read_manifest(tmp_path / "alone").architectures) == 2
+    for plan in (short, whole):
+        generate(plan, tmp_path / "zoo", RayEngine(two_nodes))
+    assert_same_zoo(tmp_path / "zoo", contents(tmp_path / "alone"))
+
+
 @pytest.mark.parametrize("name", [pytest.param("formal-languages", marks=pytest.mark.long), "sequential-mnist"])
 def test_workers_write_to_a_store_which_then_holds_the_whole_zoo(name, zoo, tiny_preset, two_nodes, tmp_path):
     store, out, plan = Store(f"file://{tmp_path}/store"), tmp_path / "out", make_plan(name, tiny_preset())
