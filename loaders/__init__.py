@@ -11,6 +11,7 @@ from rnn_zoos.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.dataset import load_dataset
+    from rnn_zoos.loaders.explorer.page import Page, build_page
     from rnn_zoos.loaders.features import Embedding, Rollouts, Weights, materialize
     from rnn_zoos.loaders.model import load_model, stack
     from rnn_zoos.loaders.paper.exporting import export_paper
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Embedding",
+    "Page",
     "Rollouts",
     "TorchDataset",
     "Weights",
     "Zoo",
+    "build_page",
     "draw_zoo",
     "export_paper",
     "import_paper",
@@ -43,6 +46,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "rnn_zoos.loaders.dataset": ("load_dataset",),
+        "rnn_zoos.loaders.explorer.page": ("Page", "build_page"),
         "rnn_zoos.loaders.features": ("Embedding", "Rollouts", "Weights", "materialize"),
         "rnn_zoos.loaders.model": ("load_model", "stack"),
         "rnn_zoos.loaders.paper.exporting": ("export_paper",),

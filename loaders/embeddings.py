@@ -23,9 +23,14 @@ _EXPECTED = "Expected a file that `rnn-zoos embed` wrote."
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The embeddings of a file: `values` float16 [N, Z], of the snapshots with `places` (run, step) -> n."""
+    """The embeddings of a file: `values` float16 [N, Z], of the snapshots with `places` (run, step) -> n.
+
+    `encoder` and `seed` say by what.
+    """
 
     path: Path
+    encoder: str
+    seed: int
     values: Array
     places: Mapping[tuple[int, int], int]
 
@@ -53,19 +58,20 @@ def read_embeddings(path: Path, zoo_identity: str) -> Embeddings:
 
     Raises FormatError if it is not a file of embeddings, or is of another zoo.
     """
-    stored = _read(path, zoo_identity)
+    stored, encoder, seed = _read(path, zoo_identity)
     keys = zip(stored["run"].tolist(), stored["step"].tolist(), strict=True)
-    return Embeddings(path, stored["embeddings"], {key: place for place, key in enumerate(keys)})
+    return Embeddings(path, encoder, seed, stored["embeddings"], {key: place for place, key in enumerate(keys)})
 
 
-def _read(path: Path, zoo_identity: str) -> dict[str, Array]:
-    """Return `embeddings` [N, Z], `run` and `step` [N]. Raises FormatError."""
+def _read(path: Path, zoo_identity: str) -> tuple[dict[str, Array], str, int]:
+    """Return `embeddings` [N, Z], `run` and `step` [N], and name and seed of the encoder. Raises FormatError."""
     header, _ = read_header(path)
     try:
         about = json.loads(header["__metadata__"]["rnn_zoos"])
         version, zoo = about["format"], about["zoo"]
         made_for = f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
         rows, size = header["embeddings"]["shape"]
+        encoder, seed = str(about["encoder"]["encoder"]), int(about["encoder"]["seed"])
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} has no embeddings ({error!r}). {_EXPECTED}") from error
     if version != FORMAT:
@@ -79,4 +85,4 @@ def _read(path: Path, zoo_identity: str) -> dict[str, Array]:
     expected = {"embeddings": ("F16", (size,)), "run": ("I32", ()), "step": ("I32", ())}
     for difference in tensor_differences(stored, expected, rows):
         raise FormatError(f"{path} {difference}. {_EXPECTED}")
-    return stored
+    return stored, encoder, seed

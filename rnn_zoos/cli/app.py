@@ -14,6 +14,7 @@ from rnn_zoos.cli.assemble import assemble
 from rnn_zoos.cli.benchmark import benchmark, leaderboard
 from rnn_zoos.cli.embed import embed
 from rnn_zoos.cli.exchange import export, import_, publish
+from rnn_zoos.cli.explore import explore
 from rnn_zoos.cli.generate import generate, merge, plan, verify
 from rnn_zoos.cli.inspection import check, info, plot, sample
 from rnn_zoos.cli.relabel import relabel
@@ -26,6 +27,7 @@ EXTRAS = {
     **dict.fromkeys(("pydantic", "yaml", "filelock"), "generation"),
     **dict.fromkeys(("ray", "fsspec"), "ray"),
     "matplotlib": "report",
+    "plotly": "explore",
     **dict.fromkeys(("scipy", "sklearn", "threadpoolctl"), "baselines"),
 }
 """Package that may be missing -> the extra that installs it."""
@@ -67,6 +69,7 @@ app.command(rich_help_panel=_INSPECT)(check)
 app.command(rich_help_panel=_INSPECT)(info)
 app.command(rich_help_panel=_INSPECT)(sample)
 app.command(rich_help_panel=_INSPECT)(plot)
+app.command(rich_help_panel=_INSPECT)(explore)
 app.command("import", rich_help_panel=_EXCHANGE)(import_)
 app.command(rich_help_panel=_EXCHANGE)(export)
 app.command(rich_help_panel=_EXCHANGE)(publish)

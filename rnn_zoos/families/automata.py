@@ -26,6 +26,7 @@ from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.named_automata import NAMED, automaton_of, number_of_language
 from rnn_zoos.families.sampler import SymbolSampler, one_hot
+from rnn_zoos.families.view import View
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.randomness import Purpose, random_bits, to_integers
 
@@ -108,6 +109,7 @@ class Automata(TaskFamily):
         }
     )
     benchmark = behaviours.AUTOMATA
+    view = View("automaton", tuple("0123"), ("rejected", "accepted"), "axis", ("num_states",))
     main_column = "num_states"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

@@ -21,6 +21,7 @@ from torch import Tensor
 from rnn_zoos.families.columns import ORIGIN_COLUMNS, PLACE_COLUMNS, PLAN_COLUMNS, Column
 from rnn_zoos.families.run_labels import ACCURACY, RUN_LABELS
 from rnn_zoos.families.sampler import Sampler
+from rnn_zoos.families.view import View
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
@@ -63,6 +64,7 @@ class TaskFamily(ABC):
         task_columns: Columns of the index that describe a task.
         main_column: The numeric one of them that figures show.
         benchmark: What the benchmark of encoders asks of it; None for families that are not benchmarked.
+        view: How the explorer's page shows it; by default tasks along `main_column`, and networks that do not run.
         label_columns: Columns of the index with what `evaluate` measures.
         further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
         imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it. By
@@ -77,6 +79,7 @@ class TaskFamily(ABC):
     task_columns: ClassVar[Mapping[str, Column]]
     main_column: ClassVar[str]
     benchmark: ClassVar[Benchmark | None] = None
+    view: ClassVar[View] = View()
     label_columns: ClassVar[Mapping[str, Column]]
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({})
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})

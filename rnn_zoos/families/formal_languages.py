@@ -38,6 +38,7 @@ from rnn_zoos.families.language_strings import (
     verdict_labels,
 )
 from rnn_zoos.families.sampler import SymbolSampler
+from rnn_zoos.families.view import View
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, random_bits, to_integers, to_uniform
@@ -90,6 +91,7 @@ class FormalLanguages(TaskFamily):
         {f"m_{letter}": Column("int32", f"number of {letter} minus number of a") for letter in LETTERS[1:]}
     )
     benchmark = behaviours.LANGUAGES
+    view = View("strings", (*LETTERS, "BOS", "EOS"), (*LETTERS, "BOS", "EOS"), "grid", ("m_b", "m_d", "m_c"))
     main_column = "m_b"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

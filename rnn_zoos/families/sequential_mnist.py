@@ -26,6 +26,7 @@ from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, 
 from rnn_zoos.families.labels import Label
 from rnn_zoos.families.landscape import LANDSCAPE
 from rnn_zoos.families.rotation import NUM_TILES, SIDE, TILE, rotation_table
+from rnn_zoos.families.view import View
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.randomness import Purpose, permutation, random_bits, to_integers
@@ -108,6 +109,7 @@ class SequentialMnist(TaskFamily):
         {"angle": Column("float64", "the digits are turned by this, counter-clockwise", "degrees")}
     )
     benchmark = behaviours.DIGITS
+    view = View("digits", picture="wheel", axes=("angle",))
     main_column = "angle"
     label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

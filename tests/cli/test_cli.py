@@ -189,7 +189,10 @@ def test_check_prints_one_line_per_finding_and_has_exit_status_one(zoo, tmp_path
     ("arguments", "message"),
     [
         (["plan", "formal", "--preset", "demo"], "Unknown zoo 'formal'; known: formal-languages, sequential-mnist"),
-        (["plan", "formal-languages", "--preset", "tiny"], "Unknown preset 'tiny'; known: demo, diverse, medium, mixed, paper, small"),
+        (
+            ["plan", "formal-languages", "--preset", "tiny"],
+            "Unknown preset 'tiny'; known: demo, diverse, medium, mixed, paper, small",
+        ),
         (
             ["generate", "formal-languages", "--preset", "demo", "--out", "x", "--backend", "cuda"],
             "Unknown backend 'cuda'",

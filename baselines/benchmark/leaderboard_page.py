@@ -1,0 +1,129 @@
+"""The data of the explorer's leaderboard page: every number of the leaderboard, and curves of training, as JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnn_zoos.baselines.benchmark.comparison import total_variation_of
+from rnn_zoos.baselines.benchmark.result_files import (
+    Group,
+    Result,
+    Selection,
+    group_by_zoo,
+    is_control,
+    is_reference,
+    score_of,
+    sort_by_loss,
+)
+from rnn_zoos.baselines.benchmark.tables import mean_score
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title
+from rnn_zoos.errors import FormatError
+
+Value = tuple[float, float, float]
+"""A mean over seeds and the bounds of its 95% interval, nan if they are undefined."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    key: str
+    title: str
+    lower_is_better: bool
+    value: Callable[[Group], Value | None]
+    encoders_only: bool = True
+
+
+def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str]) -> dict[str, Any]:
+    """Return the leaderboard of one zoo as JSON.
+
+    Args:
+        results: As `read_results` returns them.
+        zoo: Name of the zoo.
+        maps: Encoder -> name of its map in the explorer's page.
+
+    Returns:
+        `zoo`; `columns`, each with `key`, `title` and `lower` (whether lower is better); and `rows`, the lowest loss
+        first: `name`, `kind` (encoder, reference or control), `access`, `seeds`, `cells` (key -> value, low, high),
+        `curve` (per evaluation `update`, `seconds` and validation loss `loss`, means over seeds) and `map`.
+
+    Raises:
+        FormatError: There is no result of this zoo.
+    """
+    groups = group_by_zoo(results).get(zoo)
+    if groups is None:
+        raise FormatError(f"There is no result of the zoo {zoo}. Give --results the results of this zoo.")
+    columns = _columns(zoo)
+    return {
+        "zoo": zoo,
+        "preset": results[0]["zoo"]["preset"],
+        "columns": [{"key": own.key, "title": own.title, "lower": own.lower_is_better} for own in columns],
+        "rows": [_row(name, group, columns, maps) for name, group in sort_by_loss(groups).items()],
+    }
+
+
+def _columns(zoo: str) -> list[_Column]:
+    columns = [
+        _Column("test", "TV per step, test", True, lambda group: _loss(group, "test")),
+        _Column("ood", "TV per step, ood", True, lambda group: _loss(group, "ood")),
+        _Column("queries", "queries", True, lambda group: _exact(float(group[0]["queries"]))),
+        _Column("parameters", "parameters", True, lambda group: _exact(float(group[0]["parameters"]))),
+        _Column("seconds", "seconds of training", True, _seconds),
+        _Column("clones", "clone correlation, test", False, _clones),
+    ]
+    for name, target in TARGETS[zoo].items():
+        columns.append(_target_column(name, target))
+    return columns
+
+
+def _target_column(name: str, target: Target) -> _Column:
+    measure, selection = target.shown[0], Selection()
+
+    def value(group: Group) -> Value | None:
+        scores = [score_of(result, name, selection, measure) for result in group]
+        return mean_score([score for score in scores if score is not None])
+
+    title = f"{target_title(name)} {measure_title(target, measure)}, test"
+    return _Column(f"target {name}", title, target.kind == "angle", value, encoders_only=False)
+
+
+def _loss(group: Group, split: str) -> Value:
+    estimate = total_variation_of(group, split)
+    return estimate.value, estimate.low, estimate.high
+
+
+def _exact(value: float) -> Value:
+    return value, value, value
+
+
+def _seconds(group: Group) -> Value:
+    return _exact(statistics.mean(result["seconds"]["emulation"] for result in group))
+
+
+def _clones(group: Group) -> Value:
+    return _exact(statistics.mean(result["clones"]["test"]["correlation"] for result in group))
+
+
+def _row(name: str, group: Group, columns: Sequence[_Column], maps: Mapping[str, str]) -> dict[str, Any]:
+    control = is_control(group[0])
+    shown = [column for column in columns if not (control and column.encoders_only)]
+    return {
+        "name": name,
+        "kind": "control" if control else "reference" if is_reference(group[0]) else "encoder",
+        "access": "" if control else group[0]["information"],
+        "seeds": len(group),
+        "cells": {column.key: value for column in shown if (value := column.value(group)) is not None},
+        "curve": {} if control else _curve(group),
+        "map": maps.get(str(group[0].get("encoder"))),
+    }
+
+
+def _curve(group: Group) -> dict[str, list[float]]:
+    """Return the course of training, means over seeds; as many evaluations as all seeds have."""
+    entries = list(zip(*(result["history"] for result in group), strict=False))
+    keys = {"update": "update", "seconds": "seconds", "loss": "total_variation"}
+    return {
+        name: [float(statistics.mean(entry[key] for entry in entry_of_seeds)) for entry_of_seeds in entries]
+        for name, key in keys.items()
+    }

@@ -1,0 +1,133 @@
+/**
+ * The leaderboard's page: a table of results that can be sorted, and curves of the loss.
+ */
+
+import { byId, element, fill, plain, readable } from "explorer/dom";
+import { readEntry } from "explorer/dataset";
+import { axis, draw } from "explorer/plots";
+
+/**
+ * @typedef {[number, number | null, number | null]} Cell value and bounds of its interval
+ * @typedef {{name: string, kind: string, access: string, seeds: number, cells: Record<string, Cell>, curve: Record<string, number[]>, map: string | null}} Row
+ * @typedef {{key: string, title: string, lower: boolean}} BoardColumn
+ */
+
+const LINES = ["#4477aa", "#ee6677", "#228833", "#b8860b", "#33a1c9", "#aa3377", "#555555", "#ee7733", "#0077bb", "#882255", "#117733", "#999933"];
+
+/** What the table shows and how it is sorted. */
+class Board {
+  /**
+   * @param {{zoo: string, preset: string, columns: BoardColumn[], rows: Row[]}} head
+   */
+  constructor(head) {
+    this.columns = head.columns;
+    this.rows = head.rows;
+    this.sorted = "test";
+    this.descending = false;
+    this.kinds = new Set(head.rows.map((row) => row.kind));
+    byId("title").textContent = `Leaderboard: ${head.zoo}`;
+    document.title = `Leaderboard: ${head.zoo}`;
+    fill(byId("kinds"), ...[...this.kinds].map((kind) => this.#tick(kind)));
+    this.show();
+  }
+
+  /** @param {string} kind */
+  #tick(kind) {
+    const box = element("input", { type: "checkbox", checked: true });
+    box.addEventListener("change", () => {
+      if (box.checked) this.kinds.add(kind);
+      else this.kinds.delete(kind);
+      this.show();
+    });
+    return element("label", { class: "tick" }, box, `${kind}s`);
+  }
+
+  /** Rows in their order; those without a value come last. */
+  get order() {
+    const sign = this.descending ? -1 : 1;
+    const value = (/** @type {Row} */ row) => row.cells[this.sorted]?.[0] ?? null;
+    return this.rows
+      .filter((row) => this.kinds.has(row.kind))
+      .sort((a, b) => {
+        if (this.sorted === "name") return sign * a.name.localeCompare(b.name);
+        const [x, y] = [value(a), value(b)];
+        if (x === null || y === null) return Number(x === null) - Number(y === null);
+        return sign * (x - y);
+      });
+  }
+
+  show() {
+    const headers = [{ key: "name", title: "encoder", lower: true }, ...this.columns].map((column) => this.#header(column));
+    const rows = this.order.map((row) => element("tr", { class: row.kind }, nameCell(row), ...this.columns.map((column) => element("td", {}, cellText(row.cells[column.key])))));
+    fill(byId("board"), element("thead", {}, element("tr", {}, ...headers)), element("tbody", {}, ...rows));
+  }
+
+  /** @param {BoardColumn} column */
+  #header(column) {
+    const here = this.sorted === column.key;
+    const sort = () => {
+      this.descending = here ? !this.descending : !column.lower;
+      this.sorted = column.key;
+      this.show();
+      /** @type {any} */ (document.querySelector(`[data-key="${CSS.escape(column.key)}"]`)).focus();
+    };
+    const arrow = here ? (this.descending ? " \u2193" : " \u2191") : "";
+    const button = element("button", { type: "button", class: "sort", dataset: { key: column.key }, on: { click: sort } }, column.title + arrow);
+    return element("th", { scope: "col", "aria-sort": here ? (this.descending ? "descending" : "ascending") : "none" }, button);
+  }
+}
+
+/** @param {Row} row */
+function nameCell(row) {
+  const name = row.map === null ? row.name : element("a", { href: `index.html#map=${encodeURIComponent(row.map)}` }, row.name);
+  const seeds = row.kind === "control" ? "" : ` (${row.access}, ${row.seeds} seed${row.seeds === 1 ? "" : "s"})`;
+  return element("th", { scope: "row" }, name, element("span", { class: "note" }, seeds));
+}
+
+/** @param {Cell | undefined} cell */
+function cellText(cell) {
+  if (cell === undefined) return "";
+  const [value, low, high] = cell;
+  if (low === null || high === null || (low === value && high === value)) return readable(value);
+  return `${readable(value)} [${readable(low)}, ${readable(high)}]`;
+}
+
+/**
+ * Curves of the validation loss.
+ * @param {Row[]} rows
+ * @param {"update" | "seconds"} key
+ * @param {string} title
+ */
+function drawCurves(rows, key, title) {
+  const traces = rows.map((row, place) => ({
+    mode: "lines",
+    name: plain(row.name),
+    x: row.curve[key],
+    y: row.curve.loss,
+    line: { color: LINES[place % LINES.length], width: 2, dash: place < LINES.length ? "solid" : "dot" },
+    hovertemplate: `${plain(row.name)}: %{y:.4f}<extra></extra>`,
+  }));
+  const layout = { xaxis: axis(title), yaxis: axis("TV per step, validation", { type: "log" }), legend: { orientation: "h", y: -0.2 } };
+  draw(byId(key === "update" ? "updates" : "seconds"), `validation loss of encoders against ${title}`, traces, layout);
+}
+
+/** @param {Row[]} rows */
+function drawQueries(rows) {
+  const traces = rows.map((row, place) => {
+    const [value, low, high] = row.cells.test;
+    const error = low === null || high === null ? {} : { error_y: { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low] } };
+    const marker = { size: 10, color: LINES[place % LINES.length], symbol: place < LINES.length ? "circle" : "square" };
+    return { mode: "markers", name: plain(row.name), x: [row.cells.queries[0]], y: [value], marker, ...error, hovertemplate: `${plain(row.name)}: %{x} queries, %{y:.4f}<extra></extra>` };
+  });
+  const layout = { xaxis: axis("steps for which a network is run to embed it"), yaxis: axis("TV per step, test", { type: "log" }), legend: { orientation: "h", y: -0.2 } };
+  draw(byId("queries"), "test loss of encoders against queries", traces, layout);
+}
+
+const entry = await readEntry("results");
+if (entry === null) throw new Error("The page has no results.");
+new Board(entry.head);
+const trained = entry.head.rows.filter((/** @type {Row} */ row) => row.kind !== "control");
+drawCurves(trained, "update", "updates");
+drawCurves(trained, "seconds", "seconds of training");
+drawQueries(trained);
+document.body.dataset.ready = "yes";

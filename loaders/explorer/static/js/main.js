@@ -1,0 +1,34 @@
+/**
+ * The explorer's page: reads its data and builds its parts.
+ */
+
+import { byId } from "explorer/dom";
+import { Dataset, readEntry } from "explorer/dataset";
+import { buildFilters } from "explorer/filters";
+import { buildMap, readMaps } from "explorer/map";
+import { buildHistory, buildLabels, describeZoo } from "explorer/overview";
+import { Panels } from "explorer/panel";
+import { State } from "explorer/state";
+import { buildTasks } from "explorer/tasks";
+import { Weights } from "explorer/weights";
+
+const [zoo, networks, maps, digits] = await Promise.all(["zoo", "networks", "maps", "digits"].map(readEntry));
+if (zoo === null) throw new Error("The page has no data.");
+const data = new Dataset(zoo);
+const state = new State(data);
+describeZoo(data);
+buildFilters(state);
+if (data.rows > 0) {
+  buildHistory(state);
+  performance.mark("first picture");
+  // The browser shows the first picture before the others are drawn.
+  await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+  buildTasks(state);
+  buildLabels(state);
+  buildMap(state, readMaps(maps));
+  const panels = new Panels(state, new Weights(data, networks), digits);
+  const [run] = panels.weights.runs;
+  if (run !== undefined) panels.lookAt(run);
+} else byId("empty").hidden = false;
+document.body.dataset.ready = "yes";
+performance.mark("ready");

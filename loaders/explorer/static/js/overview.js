@@ -1,0 +1,185 @@
+/**
+ * The overview: what the zoo is, how labels develop with training, and any two labels against each other.
+ */
+
+import { byId, chooser, element, fill, labelled, plain, readable } from "explorer/dom";
+import { FADED, colourGroups, textColour } from "explorer/colours";
+import { axis, draw, onBrush } from "explorer/plots";
+
+/** @typedef {import("explorer/state").State} State */
+/** @typedef {import("explorer/dataset").Dataset} Dataset */
+
+/**
+ * Write what the zoo is: its properties, and a table of its splits.
+ * @param {Dataset} data
+ */
+export function describeZoo(data) {
+  const { head } = data;
+  document.title = `${head.name}: explorer`;
+  byId("title").textContent = head.name;
+  const items = Object.entries(head.about).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]);
+  fill(byId("about"), ...items);
+  const names = Object.keys(head.splits[0] ?? {});
+  const rows = head.splits.map((/** @type {Record<string, any>} */ split) =>
+    element("tr", {}, ...names.map((name) => element(name === "split" ? "th" : "td", name === "split" ? { scope: "row" } : {}, typeof split[name] === "number" ? readable(split[name]) : split[name]))),
+  );
+  const top = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
+  fill(byId("splits"), element("thead", {}, top), element("tbody", {}, ...rows));
+  const left = head.all_rows - head.rows;
+  byId("thinned").textContent = left ? `The zoo is large: this page shows ${readable(head.rows)} of its ${readable(head.all_rows)} snapshots, every few runs of each split.` : "";
+}
+
+/**
+ * Draw a label against the step, a line per run. Brushing selects the runs that pass through the box.
+ * @param {State} state
+ */
+export function buildHistory(state) {
+  const { data } = state;
+  const node = byId("history");
+  let label = data.mainLabel;
+  const redraw = () => draw(node, `${label} against training step, one line per run`, historyTraces(state, label), historyLayout(data, label));
+  fill(byId("history-controls"), labelled("label", chooser(data.numbers.map((name) => [name, name]), label, (name) => {
+    label = name;
+    redraw();
+  })));
+  redraw();
+  onBrush(node, (_points, range) => {
+    if (range === null) return state.select(null);
+    const { values } = data.column(label);
+    const inside = (/** @type {number} */ row) => {
+      const x = data.steps.indexOf(data.step[row]);
+      return state.visible[row] && x >= range.x[0] && x <= range.x[1] && values[row] >= range.y[0] && values[row] <= range.y[1];
+    };
+    state.select(rowsWhere(data, inside).map((row) => data.run[row]));
+  });
+  state.listen((change) => change !== "step" && change !== "networks" && redraw());
+}
+
+/**
+ * @param {Dataset} data
+ * @param {(row: number) => boolean | number} condition
+ */
+function rowsWhere(data, condition) {
+  const rows = [];
+  for (let row = 0; row < data.rows; row++) if (condition(row)) rows.push(row);
+  return rows;
+}
+
+/**
+ * Lines of runs: those that are not selected first, in grey; then one trace per value of the colouring column.
+ * @param {State} state
+ * @param {string} label
+ */
+function historyTraces(state, label) {
+  const { data } = state;
+  const column = data.column(label);
+  const coloured = data.column(data.column(state.colour).kind === "number" ? "split" : state.colour);
+  /** @type {Map<string, {x: Array<number | null>, y: Array<number | null>, text: string[], count: number}>} */
+  const lines = new Map();
+  for (const [run, rows] of data.runs) {
+    const shown = rows.filter((row) => state.visible[row]);
+    if (shown.length === 0) continue;
+    const title = state.isSelected(shown[0]) ? coloured.texts[coloured.values[shown[0]]] : "";
+    const line = lines.get(title) ?? { x: [], y: [], text: [], count: 0 };
+    for (const row of shown) {
+      line.x.push(data.steps.indexOf(data.step[row]));
+      line.y.push(column.values[row]);
+      line.text.push(`run ${run}, ${plain(data.column("task").text(row, readable))}`);
+    }
+    line.x.push(null);
+    line.y.push(null);
+    line.text.push("");
+    line.count += 1;
+    lines.set(title, line);
+  }
+  const order = ["", ...coloured.texts];
+  return [...lines].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b)).map(([title, { count, ...line }]) => ({
+    ...line,
+    mode: "lines",
+    name: title === "" ? `not selected (${count})` : `${plain(title)} (${count})`,
+    line: { width: 1, color: title === "" ? FADED : textColour(coloured.name, title, coloured.texts) },
+    opacity: title === "" || count > 30 ? 0.5 : 0.9,
+    hovertemplate: "%{text}: %{y:.4g}<extra></extra>",
+  }));
+}
+
+/**
+ * @param {Dataset} data
+ * @param {string} label
+ */
+function historyLayout(data, label) {
+  const ticks = { range: [-0.15, data.steps.length - 0.85], tickvals: data.steps.map((_, place) => place), ticktext: data.steps.map((step) => step.toLocaleString("en")) };
+  return { xaxis: axis("training step (updates)", ticks), yaxis: axis(data.column(label).title), dragmode: "select" };
+}
+
+/**
+ * Draw two labels against each other: how many snapshots have which values, and the selected runs as points.
+ * @param {State} state
+ */
+export function buildLabels(state) {
+  const { data } = state;
+  const node = byId("labels");
+  const numbers = data.numbers;
+  let x = numbers.includes("loss") ? "loss" : (numbers[0] ?? "step");
+  let y = data.mainLabel;
+  const redraw = () => draw(node, `${y} against ${x}, how many snapshots have which values`, labelTraces(state, x, y), labelLayout(data, x, y));
+  const options = numbers.map((name) => /** @type {[string, string]} */ ([name, name]));
+  fill(
+    byId("labels-controls"),
+    labelled("across", chooser(options, x, (name) => { x = name; redraw(); })),
+    labelled("up", chooser(options, y, (name) => { y = name; redraw(); })),
+  );
+  redraw();
+  onBrush(node, (_points, range) => {
+    if (range === null) return state.select(null);
+    const across = data.column(x).values;
+    const up = data.column(y).values;
+    const inside = (/** @type {number} */ row) =>
+      state.visible[row] && across[row] >= range.x[0] && across[row] <= range.x[1] && up[row] >= range.y[0] && up[row] <= range.y[1];
+    state.select(rowsWhere(data, inside).map((row) => data.run[row]));
+  });
+  state.listen((change) => change !== "step" && change !== "networks" && redraw());
+}
+
+/**
+ * @param {State} state
+ * @param {string} x
+ * @param {string} y
+ */
+function labelTraces(state, x, y) {
+  const { data } = state;
+  const [across, up] = [data.column(x).values, data.column(y).values];
+  const rows = rowsWhere(data, (row) => state.visible[row]);
+  const density = {
+    type: "histogram2d",
+    x: rows.map((row) => across[row]),
+    y: rows.map((row) => up[row]),
+    nbinsx: 40,
+    nbinsy: 40,
+    colorscale: [[0, "#ffffff"], [0.001, "#e3edf7"], [0.1, "#8fb8de"], [1, "#08306b"]],
+    colorbar: { title: { text: "snapshots", side: "right" }, thickness: 12, outlinewidth: 0 },
+    hovertemplate: `${plain(x)} %{x}<br>${plain(y)} %{y}<br>%{z} snapshots<extra></extra>`,
+    showlegend: false,
+  };
+  // Always there, because a picture without points cannot be brushed.
+  const chosen = state.selected === null ? [] : rows.filter((row) => state.isSelected(row));
+  const groups = colourGroups(data, data.column(state.colour).kind === "number" ? "split" : state.colour, chosen);
+  const points = groups.map((group) => ({
+    mode: "markers",
+    name: plain(group.title),
+    x: group.rows.map((row) => across[row]),
+    y: group.rows.map((row) => up[row]),
+    marker: { ...group.marker, size: 6, line: { width: 0.5, color: "#ffffff" } },
+    hovertemplate: "%{x:.4g}, %{y:.4g}<extra></extra>",
+  }));
+  return [density, { mode: "markers", x: [null], y: [null], showlegend: false }, ...points];
+}
+
+/**
+ * @param {Dataset} data
+ * @param {string} x
+ * @param {string} y
+ */
+function labelLayout(data, x, y) {
+  return { xaxis: axis(data.column(x).title), yaxis: axis(data.column(y).title), dragmode: "select" };
+}

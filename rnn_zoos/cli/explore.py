@@ -1,0 +1,117 @@
+"""The command that makes the explorer's page of a zoo: explore."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnn_zoos.cli.console import DirectoryOrName, Revision
+from rnn_zoos.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rnn_zoos.loaders.explorer.maps import Features
+    from rnn_zoos.loaders.zoo import Zoo
+
+
+def explore(
+    zoo: DirectoryOrName,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory for the page.", metavar="OUT", show_default="with --serve, a temporary one"),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the page, and the weights of all networks, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(help="Port of --serve; 0 takes a free one.", metavar="N", min=0, max=65535)
+    ] = 8000,
+    networks: Annotated[
+        int,
+        typer.Option(
+            help="Networks whose weights are inside the page, so that they run from a disk.", metavar="N", min=0
+        ),
+    ] = 40,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="File of `rnn-zoos embed`: a further map. Repeat it for several.", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results of the benchmark, for the leaderboard page.",
+            metavar="DIR",
+            show_default="those in the checkout, if they are of this zoo",
+        ),
+    ] = None,
+    revision: Revision = None,
+) -> None:
+    """Make a page to walk among the networks of a zoo, and run them.
+
+    Writes a static page that any browser opens from the disk. It has
+    pictures of labels, tasks and maps, linked with each other, and runs
+    networks live; without --serve, those whose weights are inside it.
+
+    \b
+    Examples:
+      rnn-zoos explore zoos/formal-languages --serve
+      rnn-zoos explore zoos/formal-languages --out page
+      rnn-zoos explore zoos/formal-languages --out page \\
+          --embeddings embeddings.safetensors --networks 100
+    """
+    from rnn_zoos.loaders.explorer.page import build_page
+    from rnn_zoos.loaders.explorer.server import serve as serve_page
+    from rnn_zoos.loaders.zoo import open_zoo
+
+    if out is None and not serve:
+        raise typer.BadParameter("Give --out a directory, or --serve.")
+    opened = open_zoo(zoo, revision)
+    local = Path(zoo) if Path(zoo).is_dir() else None
+    maps = _maps(opened, embeddings or [])
+    page = build_page(opened, networks, maps, _leaderboard(opened, results, maps), serve and local is not None)
+    if page.rows < page.all_rows:
+        print(f"The page shows {page.rows:,} of {page.all_rows:,} snapshots: every few runs of each split.")
+    print(
+        f"{page.bytes / 1e6:.1f} MB: {page.data_bytes / 1e6:.1f} MB of data, with the weights of {page.networks} "
+        "networks; the rest is the page and its library."
+    )
+    with ExitStack() as cleanup:
+        target = out or Path(cleanup.enter_context(tempfile.TemporaryDirectory())) / "page"
+        page.write(target)
+        if not serve:
+            print(f"{target / 'index.html'}: open it in a browser.")
+            return
+        if local is None:
+            print("The zoo is on the Hub: only networks inside the page run.", file=sys.stderr)
+        serve_page(target, local, port=port)
+
+
+def _maps(zoo: Zoo, files: list[Path]) -> list[Features]:
+    """Return what the maps are made of: embeddings first, then what needs no encoder."""
+    from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
+    from rnn_zoos.loaders.explorer.maps import embedding_features
+
+    given = [embedding_features(zoo, path) for path in files]
+    with progress_bar("maps of the networks") as progress:
+        return [*given, *zoo_maps(zoo, progress)]
+
+
+def _leaderboard(zoo: Zoo, directory: Path | None, maps: list[Features]) -> dict[str, Any] | None:
+    """Return the data of the leaderboard page; None if there are no results of this zoo."""
+    from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
+    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
+
+    stored = STORED_ENCODERS / zoo.manifest.zoo
+    if directory is None and not any(stored.glob("*.json")):
+        return None
+    results = read_results(directory or stored)
+    if directory is None and results[0]["zoo"]["preset"] != zoo.manifest.preset:
+        return None
+    return leaderboard_data(results, zoo.manifest.zoo, {own.name.rpartition(".")[0]: own.name for own in maps})
