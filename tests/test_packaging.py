@@ -28,6 +28,8 @@ FOLDERS = {
     "baselines": "rnn_zoos/baselines",
 }
 """Folder at the top of the checkout -> folder in the wheel."""
+DATA = (".py", ".pyi", ".yaml", ".npz", ".typed")
+"""Endings of the files of the wheel; of the explorer's page, below `static`, all are in it."""
 SCRIPTS = (
     ".ci/run",
     "generation/environment.sh",
@@ -103,7 +105,7 @@ def test_the_wheel_contains_every_module_and_data_file(tmp_path):
     expected = {
         "/".join([FOLDERS[folder], *rest])
         for folder, *rest in (path.split("/") for path in tracked_files())
-        if folder in FOLDERS and Path(rest[-1]).suffix in (".py", ".pyi", ".yaml", ".npz", ".typed")
+        if folder in FOLDERS and (Path(rest[-1]).suffix in DATA or "static" in rest)
     }
     compiled = {name for name in names if "/native/_native." in name and name.endswith(".so")}
     shared = {name for name in names if ".data/data/" in name}
