@@ -176,3 +176,30 @@ def edited_zoo(
         return made[name, text]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One Chromium for the tests of the explorer's page."""
+    from browser import chromium
+
+    with chromium(str(tmp_path_factory.mktemp("chromium"))) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def page_of(zoo: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function: name of a zoo -> directory of its page, with 12 networks and two maps."""
+    from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
+    from rnn_zoos.loaders import build_page, open_zoo
+
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            opened = open_zoo(zoo(name))
+            made[name] = tmp_path_factory.mktemp("pages") / name
+            build_page(opened, 12, zoo_maps(opened)).write(made[name])
+        return made[name]
+
+    return make

@@ -51,7 +51,7 @@ def pack_columns(index: pa.Table, columns: Mapping[str, Column], arrays: Arrays)
     described = []
     for name, column in columns.items():
         values = index[name].combine_chunks()
-        entry = {"name": name, "description": column.description, "unit": column.unit}
+        entry: dict[str, Any] = {"name": name, "description": column.description, "unit": column.unit}
         if pa.types.is_string(values.type):
             texts = sorted(pc.unique(values).to_pylist(), key=_order_of(name))
             entry |= {"kind": "text", "values": texts, **arrays.add(_codes(values, texts))}
@@ -79,4 +79,5 @@ def _numbers(values: Array) -> Array:
 def _codes(values: pa.Array | pa.ChunkedArray, texts: Any) -> Array:  # noqa: ANN401 - a sequence of texts
     """Return the position of each value in `texts`, in the smallest unsigned type."""
     codes = pc.index_in(values, pa.array(list(texts), pa.string())).to_numpy(zero_copy_only=False)
-    return codes.astype(np.uint8 if len(texts) <= 256 else np.uint16 if len(texts) <= 65536 else np.uint32)
+    smallest = np.uint8 if len(texts) <= 256 else np.uint16 if len(texts) <= 65536 else np.uint32
+    return np.asarray(codes.astype(smallest))

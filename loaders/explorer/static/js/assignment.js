@@ -32,7 +32,7 @@ class Problem {
       if (other !== row) this.rowPrices[other] += distance - this.distances[this.columnOfRow[other]];
     }
     for (const column of columns) this.columnPrices[column] -= distance - this.distances[column];
-    for (let column = sink, last = -1; last !== row; ) {
+    for (let column = sink, last = -1; last !== row;) {
       last = this.previous[column];
       this.rowOfColumn[column] = last;
       [this.columnOfRow[last], column] = [column, this.columnOfRow[last]];
@@ -52,7 +52,7 @@ class Problem {
     const rows = [];
     /** @type {number[]} */
     const columns = [];
-    for (let row = start, distance = 0; ; ) {
+    for (let row = start, distance = 0; ;) {
       rows.push(row);
       const index = this.nearest(row, distance, remaining);
       const column = remaining[index];
@@ -78,8 +78,7 @@ class Problem {
     let best = 0;
     for (let index = 0; index < remaining.length; index++) {
       const column = remaining[index];
-      const through =
-        distance + this.costs[row * this.size + column] - this.rowPrices[row] - this.columnPrices[column];
+      const through = distance + this.costs[row * this.size + column] - this.rowPrices[row] - this.columnPrices[column];
       if (through < this.distances[column]) {
         this.previous[column] = row;
         this.distances[column] = through;

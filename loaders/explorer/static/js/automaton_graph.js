@@ -38,19 +38,31 @@ export function automatonGraph(transitions, accepting, current) {
   });
   /** @type {Map<string, {from: number, to: number, symbols: number[]}>} */
   const arrows = new Map();
-  transitions.forEach((row, from) => row.forEach((to, symbol) => {
-    const arrow = arrows.get(`${from} ${to}`) ?? { from, to, symbols: [] };
-    arrow.symbols.push(symbol);
-    arrows.set(`${from} ${to}`, arrow);
-  }));
+  transitions.forEach((row, from) =>
+    row.forEach((to, symbol) => {
+      const arrow = arrows.get(`${from} ${to}`) ?? { from, to, symbols: [] };
+      arrow.symbols.push(symbol);
+      arrows.set(`${from} ${to}`, arrow);
+    }),
+  );
   const label = `automaton with ${count} states, of which ${accepting.filter(Boolean).length} accept; it is in state ${current}`;
-  return /** @type {SVGElement} */ (svg(
-    "svg",
-    { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "automaton", role: "img", "aria-label": label },
-    svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z", fill: "#5b6673" }))),
-    ...[...arrows.values()].map((arrow) => drawArrow(places, arrow)),
-    ...places.map((place, state) => drawState(place, state, accepting[state], state === current)),
-  ));
+  return /** @type {SVGElement} */ (
+    svg(
+      "svg",
+      { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "automaton", role: "img", "aria-label": label },
+      svg(
+        "defs",
+        {},
+        svg(
+          "marker",
+          { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" },
+          svg("path", { d: "M0 0L8 4L0 8z", fill: "#5b6673" }),
+        ),
+      ),
+      ...[...arrows.values()].map((arrow) => drawArrow(places, arrow)),
+      ...places.map((place, state) => drawState(place, state, accepting[state], state === current)),
+    )
+  );
 }
 
 /**
@@ -63,10 +75,21 @@ function drawArrow(places, { from, to, symbols }) {
   if (from === to) {
     const out = { x: (a.x - SIZE / 2) / RADIUS, y: (a.y - SIZE / 2) / RADIUS };
     const side = { x: -out.y, y: out.x };
-    const ends = [-1, 1].map((way) => ({ x: a.x + STATE * (0.8 * out.x + 0.6 * way * side.x), y: a.y + STATE * (0.8 * out.y + 0.6 * way * side.y) }));
-    const bend = [-1, 1].map((way) => ({ x: a.x + 34 * out.x + way * 14 * side.x, y: a.y + 34 * out.y + way * 14 * side.y }));
+    const ends = [-1, 1].map((way) => ({
+      x: a.x + STATE * (0.8 * out.x + 0.6 * way * side.x),
+      y: a.y + STATE * (0.8 * out.y + 0.6 * way * side.y),
+    }));
+    const bend = [-1, 1].map((way) => ({
+      x: a.x + 34 * out.x + way * 14 * side.x,
+      y: a.y + 34 * out.y + way * 14 * side.y,
+    }));
     const d = `M${ends[0].x} ${ends[0].y}C${bend[0].x} ${bend[0].y} ${bend[1].x} ${bend[1].y} ${ends[1].x} ${ends[1].y}`;
-    return svg("g", {}, svg("path", { d, class: "arrow", "marker-end": "url(#arrow)" }), text({ x: a.x + 33 * out.x, y: a.y + 33 * out.y }));
+    return svg(
+      "g",
+      {},
+      svg("path", { d, class: "arrow", "marker-end": "url(#arrow)" }),
+      text({ x: a.x + 33 * out.x, y: a.y + 33 * out.y }),
+    );
   }
   const length = Math.hypot(b.x - a.x, b.y - a.y);
   const way = { x: (b.x - a.x) / length, y: (b.y - a.y) / length };
@@ -86,7 +109,10 @@ function drawArrow(places, { from, to, symbols }) {
  */
 function towards(state, other) {
   const length = Math.hypot(other.x - state.x, other.y - state.y);
-  return { x: state.x + ((STATE + 1) * (other.x - state.x)) / length, y: state.y + ((STATE + 1) * (other.y - state.y)) / length };
+  return {
+    x: state.x + ((STATE + 1) * (other.x - state.x)) / length,
+    y: state.y + ((STATE + 1) * (other.y - state.y)) / length,
+  };
 }
 
 /**
@@ -98,5 +124,11 @@ function towards(state, other) {
 function drawState(place, state, accepts, current) {
   const outer = svg("circle", { cx: place.x, cy: place.y, r: STATE, class: current ? "state current" : "state" });
   const inner = accepts ? [svg("circle", { cx: place.x, cy: place.y, r: STATE - 3.5, class: "inner" })] : [];
-  return svg("g", {}, outer, ...inner, svg("text", { x: place.x, y: place.y, class: current ? "name current" : "name" }, String(state)));
+  return svg(
+    "g",
+    {},
+    outer,
+    ...inner,
+    svg("text", { x: place.x, y: place.y, class: current ? "name current" : "name" }, String(state)),
+  );
 }

@@ -130,7 +130,7 @@ export function parseMultipart(body, contentType) {
   /** @type {Segment[]} */
   const segments = [];
   // The length of a part is known from its range: its bytes are not searched, they may contain anything.
-  for (let place = text.indexOf(delimiter); !text.startsWith(`${delimiter}--`, place); ) {
+  for (let place = text.indexOf(delimiter); !text.startsWith(`${delimiter}--`, place);) {
     const end = place < 0 ? -1 : text.indexOf("\r\n\r\n", place);
     const range = end < 0 ? null : /^content-range:(.*)$/im.exec(text.slice(place, end));
     if (!match || !range) throw new Error("The server sent a multipart answer without the ranges of its parts.");

@@ -11,16 +11,44 @@ export const SPLITS = /** @type {Record<string, string>} */ ({
   test: "#228833",
   ood: "#ee6677",
 });
-const OTHERS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777", "#ee7733", "#0077bb", "#882255"];
+const OTHERS = [
+  "#4477aa",
+  "#ee6677",
+  "#228833",
+  "#ccbb44",
+  "#66ccee",
+  "#aa3377",
+  "#777777",
+  "#ee7733",
+  "#0077bb",
+  "#882255",
+];
 export const FADED = "#d9dde3";
 
 const VIRIDIS = [
-  [68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142],
-  [31, 158, 137], [53, 183, 121], [110, 206, 88], [181, 222, 43], [253, 231, 37],
+  [68, 1, 84],
+  [72, 40, 120],
+  [62, 74, 137],
+  [49, 104, 142],
+  [38, 130, 142],
+  [31, 158, 137],
+  [53, 183, 121],
+  [110, 206, 88],
+  [181, 222, 43],
+  [253, 231, 37],
 ];
 const DIVERGING = [
-  [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
-  [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
+  [5, 48, 97],
+  [33, 102, 172],
+  [67, 147, 195],
+  [146, 197, 222],
+  [209, 229, 240],
+  [247, 247, 247],
+  [253, 219, 199],
+  [244, 165, 130],
+  [214, 96, 77],
+  [178, 24, 43],
+  [103, 0, 31],
 ];
 
 /**
@@ -32,7 +60,9 @@ function along(scale, place) {
   const at = Math.min(1, Math.max(0, place)) * (scale.length - 1);
   const below = Math.min(scale.length - 2, Math.floor(at));
   const [from, to] = [scale[below], scale[below + 1]];
-  return /** @type {[number, number, number]} */ (from.map((value, channel) => Math.round(value + (to[channel] - value) * (at - below))));
+  return /** @type {[number, number, number]} */ (
+    from.map((value, channel) => Math.round(value + (to[channel] - value) * (at - below)))
+  );
 }
 
 /** @param {number} place from 0 to 1 @returns {[number, number, number]} red, green, blue */
@@ -45,7 +75,10 @@ export const diverging = (value) => along(DIVERGING, (value + 1) / 2);
 export const css = (colour) => `rgb(${colour.join(",")})`;
 
 /** The sequential scale as plotly takes it. */
-export const plotlyScale = VIRIDIS.map((colour, place) => [place / (VIRIDIS.length - 1), css(/** @type {any} */ (colour))]);
+export const plotlyScale = VIRIDIS.map((colour, place) => [
+  place / (VIRIDIS.length - 1),
+  css(/** @type {any} */ (colour)),
+]);
 
 /**
  * The colour of one text among those of a column.
@@ -79,6 +112,10 @@ export function colourGroups(data, name, rows) {
     return [{ title: column.name, rows, marker }];
   }
   return column.texts
-    .map((text, code) => ({ title: text, rows: rows.filter((row) => column.values[row] === code), marker: { color: textColour(name, text, column.texts) } }))
+    .map((text, code) => ({
+      title: text,
+      rows: rows.filter((row) => column.values[row] === code),
+      marker: { color: textColour(name, text, column.texts) },
+    }))
     .filter((group) => group.rows.length > 0);
 }

@@ -98,7 +98,9 @@ export class Dataset {
     /** @type {number} */
     this.rows = entry.head.rows;
     /** @type {Map<string, Column>} */
-    this.columns = new Map(entry.head.columns.map((/** @type {ColumnHead} */ head) => [head.name, new Column(head, entry.block)]));
+    this.columns = new Map(
+      entry.head.columns.map((/** @type {ColumnHead} */ head) => [head.name, new Column(head, entry.block)]),
+    );
     /** @type {number[]} */
     this.steps = entry.head.steps;
     this.run = this.column("run").values;
@@ -133,7 +135,9 @@ export class Dataset {
   /** Names of the numeric labels, then of the numeric columns of tasks. */
   get numbers() {
     const hidden = new Set(["run", "shard", "row"]);
-    return [...this.columns.values()].filter((column) => column.kind === "number" && !hidden.has(column.name)).map((column) => column.name);
+    return [...this.columns.values()]
+      .filter((column) => column.kind === "number" && !hidden.has(column.name))
+      .map((column) => column.name);
   }
 
   /** The label that stands for how good a network is: accuracy, else the first label. */

@@ -14,12 +14,17 @@ export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "class") made.className = value;
-    else if (name === "on") for (const [type, listener] of Object.entries(value)) made.addEventListener(type, /** @type {any} */ (listener));
+    else if (name === "on")
+      for (const [type, listener] of Object.entries(value)) made.addEventListener(type, /** @type {any} */ (listener));
     else if (name === "dataset") Object.assign(made.dataset, value);
     else if (name.includes("-") || name === "role" || name === "for") made.setAttribute(name, String(value));
     else /** @type {any} */ (made)[name] = value;
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
+  made.append(
+    ...children
+      .filter((child) => child !== null && child !== undefined)
+      .map((child) => (child instanceof Node ? child : String(child))),
+  );
   return made;
 }
 
@@ -29,7 +34,11 @@ export function element(tag, properties = {}, ...children) {
  * @param {...(Node | string | null | undefined)} children
  */
 export function fill(parent, ...children) {
-  parent.replaceChildren(...children.filter((child) => child !== null && child !== undefined).map((child) => /** @type {Node | string} */ (child)));
+  parent.replaceChildren(
+    ...children
+      .filter((child) => child !== null && child !== undefined)
+      .map((child) => /** @type {Node | string} */ (child)),
+  );
 }
 
 /**
@@ -79,11 +88,7 @@ export function labelled(text, control) {
  * @returns {HTMLSelectElement}
  */
 export function chooser(options, chosen, changed) {
-  const made = element(
-    "select",
-    {},
-    ...options.map(([value, text]) => element("option", { value }, text)),
-  );
+  const made = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
   made.value = chosen;
   made.addEventListener("change", () => changed(made.value));
   return made;

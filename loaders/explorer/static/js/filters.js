@@ -13,7 +13,13 @@ import { MOST_TEXTS } from "explorer/colours";
  */
 export function buildFilters(state) {
   const { data } = state;
-  fill(byId("filters"), ...state.filterColumns.map((name) => group(state, name)), taskField(state), stepField(state), colourField(state));
+  fill(
+    byId("filters"),
+    ...state.filterColumns.map((name) => group(state, name)),
+    taskField(state),
+    stepField(state),
+    colourField(state),
+  );
   const count = byId("count");
   const clear = byId("clear");
   clear.addEventListener("click", () => state.select(null));
@@ -71,7 +77,9 @@ function colourField(state) {
   const usable = [...state.data.columns.values()].filter((column) =>
     column.kind === "number" ? !["shard", "row"].includes(column.name) : column.texts.length <= MOST_TEXTS,
   );
-  const options = usable.map((column) => /** @type {[string, string]} */ ([column.name, column.name.replaceAll("_", " ")]));
+  const options = usable.map(
+    (column) => /** @type {[string, string]} */ ([column.name, column.name.replaceAll("_", " ")]),
+  );
   const made = chooser(options, state.colour, (name) => state.setColour(name));
   made.id = "colour";
   return labelled("colour by", made);

@@ -45,7 +45,10 @@ export function heatmap(map) {
   };
   canvas.addEventListener("mousemove", (/** @type {MouseEvent} */ event) => {
     const box = canvas.getBoundingClientRect();
-    read(Math.floor(((event.clientY - box.top) / box.height) * map.rows), Math.floor(((event.clientX - box.left) / box.width) * map.columns));
+    read(
+      Math.floor(((event.clientY - box.top) / box.height) * map.rows),
+      Math.floor(((event.clientX - box.left) / box.width) * map.columns),
+    );
   });
   canvas.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
@@ -54,7 +57,13 @@ export function heatmap(map) {
     read(state.row + move[0], state.column + move[1]);
   });
   canvas.addEventListener("focus", () => read(state.row, state.column));
-  return element("figure", { class: "heatmap" }, element("figcaption", {}, map.title), body(map, canvas, width, height), reading);
+  return element(
+    "figure",
+    { class: "heatmap" },
+    element("figcaption", {}, map.title),
+    body(map, canvas, width, height),
+    reading,
+  );
 }
 
 /**
@@ -65,9 +74,27 @@ export function heatmap(map) {
  * @param {number} height
  */
 function body(map, canvas, width, height) {
-  const across = map.across === undefined ? null : element("div", { class: "across" }, ...map.across.map((text) => element("span", { style: `width:${width}px` }, text)));
-  const down = map.down === undefined ? null : element("div", { class: "down" }, ...map.down.map((text) => element("span", { style: `height:${height}px;line-height:${height}px` }, text)));
-  return element("div", { class: "scroll" }, element("div", { class: "grid" }, down, element("div", {}, canvas, across)));
+  const across =
+    map.across === undefined
+      ? null
+      : element(
+          "div",
+          { class: "across" },
+          ...map.across.map((text) => element("span", { style: `width:${width}px` }, text)),
+        );
+  const down =
+    map.down === undefined
+      ? null
+      : element(
+          "div",
+          { class: "down" },
+          ...map.down.map((text) => element("span", { style: `height:${height}px;line-height:${height}px` }, text)),
+        );
+  return element(
+    "div",
+    { class: "scroll" },
+    element("div", { class: "grid" }, down, element("div", {}, canvas, across)),
+  );
 }
 
 /**
@@ -93,7 +120,13 @@ function paint(canvas, map, width, height) {
  */
 export function scaleLegend(limit) {
   const stops = [-1, -0.5, 0, 0.5, 1].map((value) => css(diverging(value))).join(",");
-  return element("span", { class: "scale" }, readable(-limit), element("span", { class: "bar", style: `background:linear-gradient(90deg,${stops})` }), readable(limit));
+  return element(
+    "span",
+    { class: "scale" },
+    readable(-limit),
+    element("span", { class: "bar", style: `background:linear-gradient(90deg,${stops})` }),
+    readable(limit),
+  );
 }
 
 /**
@@ -108,7 +141,8 @@ export function hiddenHeatmaps(hidden, units, read, width) {
   return hidden.map((values, layer) => {
     const steps = values.length / units;
     const turned = new Float32Array(values.length);
-    for (let t = 0; t < steps; t++) for (let unit = 0; unit < units; unit++) turned[unit * steps + t] = values[t * units + unit];
+    for (let t = 0; t < steps; t++)
+      for (let unit = 0; unit < units; unit++) turned[unit * steps + t] = values[t * units + unit];
     return heatmap({
       title: `hidden units of layer ${layer + 1} over time`,
       values: turned,

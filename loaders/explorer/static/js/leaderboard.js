@@ -12,7 +12,20 @@ import { axis, draw } from "explorer/plots";
  * @typedef {{key: string, title: string, lower: boolean}} BoardColumn
  */
 
-const LINES = ["#4477aa", "#ee6677", "#228833", "#b8860b", "#33a1c9", "#aa3377", "#555555", "#ee7733", "#0077bb", "#882255", "#117733", "#999933"];
+const LINES = [
+  "#4477aa",
+  "#ee6677",
+  "#228833",
+  "#b8860b",
+  "#33a1c9",
+  "#aa3377",
+  "#555555",
+  "#ee7733",
+  "#0077bb",
+  "#882255",
+  "#117733",
+  "#999933",
+];
 
 /** What the table shows and how it is sorted. */
 class Board {
@@ -57,8 +70,17 @@ class Board {
   }
 
   show() {
-    const headers = [{ key: "name", title: "encoder", lower: true }, ...this.columns].map((column) => this.#header(column));
-    const rows = this.order.map((row) => element("tr", { class: row.kind }, nameCell(row), ...this.columns.map((column) => element("td", {}, cellText(row.cells[column.key])))));
+    const headers = [{ key: "name", title: "encoder", lower: true }, ...this.columns].map((column) =>
+      this.#header(column),
+    );
+    const rows = this.order.map((row) =>
+      element(
+        "tr",
+        { class: row.kind },
+        nameCell(row),
+        ...this.columns.map((column) => element("td", {}, cellText(row.cells[column.key]))),
+      ),
+    );
     fill(byId("board"), element("thead", {}, element("tr", {}, ...headers)), element("tbody", {}, ...rows));
   }
 
@@ -72,14 +94,23 @@ class Board {
       /** @type {any} */ (document.querySelector(`[data-key="${CSS.escape(column.key)}"]`)).focus();
     };
     const arrow = here ? (this.descending ? " \u2193" : " \u2191") : "";
-    const button = element("button", { type: "button", class: "sort", dataset: { key: column.key }, on: { click: sort } }, column.title + arrow);
-    return element("th", { scope: "col", "aria-sort": here ? (this.descending ? "descending" : "ascending") : "none" }, button);
+    const button = element(
+      "button",
+      { type: "button", class: "sort", dataset: { key: column.key }, on: { click: sort } },
+      column.title + arrow,
+    );
+    return element(
+      "th",
+      { scope: "col", "aria-sort": here ? (this.descending ? "descending" : "ascending") : "none" },
+      button,
+    );
   }
 }
 
 /** @param {Row} row */
 function nameCell(row) {
-  const name = row.map === null ? row.name : element("a", { href: `index.html#map=${encodeURIComponent(row.map)}` }, row.name);
+  const name =
+    row.map === null ? row.name : element("a", { href: `index.html#map=${encodeURIComponent(row.map)}` }, row.name);
   const seeds = row.kind === "control" ? "" : ` (${row.access}, ${row.seeds} seed${row.seeds === 1 ? "" : "s"})`;
   return element("th", { scope: "row" }, name, element("span", { class: "note" }, seeds));
 }
@@ -107,7 +138,11 @@ function drawCurves(rows, key, title) {
     line: { color: LINES[place % LINES.length], width: 2, dash: place < LINES.length ? "solid" : "dot" },
     hovertemplate: `${plain(row.name)}: %{y:.4f}<extra></extra>`,
   }));
-  const layout = { xaxis: axis(title), yaxis: axis("TV per step, validation", { type: "log" }), legend: { orientation: "h", y: -0.2 } };
+  const layout = {
+    xaxis: axis(title),
+    yaxis: axis("TV per step, validation", { type: "log" }),
+    legend: { orientation: "h", y: -0.2 },
+  };
   draw(byId(key === "update" ? "updates" : "seconds"), `validation loss of encoders against ${title}`, traces, layout);
 }
 
@@ -115,11 +150,26 @@ function drawCurves(rows, key, title) {
 function drawQueries(rows) {
   const traces = rows.map((row, place) => {
     const [value, low, high] = row.cells.test;
-    const error = low === null || high === null ? {} : { error_y: { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low] } };
+    const error =
+      low === null || high === null
+        ? {}
+        : { error_y: { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low] } };
     const marker = { size: 10, color: LINES[place % LINES.length], symbol: place < LINES.length ? "circle" : "square" };
-    return { mode: "markers", name: plain(row.name), x: [row.cells.queries[0]], y: [value], marker, ...error, hovertemplate: `${plain(row.name)}: %{x} queries, %{y:.4f}<extra></extra>` };
+    return {
+      mode: "markers",
+      name: plain(row.name),
+      x: [row.cells.queries[0]],
+      y: [value],
+      marker,
+      ...error,
+      hovertemplate: `${plain(row.name)}: %{x} queries, %{y:.4f}<extra></extra>`,
+    };
   });
-  const layout = { xaxis: axis("steps for which a network is run to embed it"), yaxis: axis("TV per step, test", { type: "log" }), legend: { orientation: "h", y: -0.2 } };
+  const layout = {
+    xaxis: axis("steps for which a network is run to embed it"),
+    yaxis: axis("TV per step, test", { type: "log" }),
+    legend: { orientation: "h", y: -0.2 },
+  };
   draw(byId("queries"), "test loss of encoders against queries", traces, layout);
 }
 

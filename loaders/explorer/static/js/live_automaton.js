@@ -22,13 +22,23 @@ export class LiveAutomaton {
    */
   constructor(head, refresh) {
     this.head = head;
-    this.text = element("input", { type: "text", id: "beginning", value: "0110101001", maxLength: LONGEST, size: 30, spellcheck: false, autocomplete: "off", inputMode: "numeric" });
+    this.text = element("input", {
+      type: "text",
+      id: "beginning",
+      value: "0110101001",
+      maxLength: LONGEST,
+      size: 30,
+      spellcheck: false,
+      autocomplete: "off",
+      inputMode: "numeric",
+    });
     this.position = element("input", { type: "range", min: 0, max: 10, value: 10, step: 1, id: "position" });
     this.refresh = refresh;
     /** @type {(() => string) | null} makes another random string of the automaton of A */
     this.another = null;
     this.drawn = 0;
     this.text.addEventListener("input", () => {
+      this.position.max = this.text.value.length; // before the value, which it limits
       this.position.value = this.text.value.length;
       refresh();
     });
@@ -57,14 +67,23 @@ export class LiveAutomaton {
    * @param {number} row
    */
   show(node, network, data, row) {
-    const automaton = parseAutomaton({ transitions: data.column("transitions").text(row, String), accepting: data.column("accepting").text(row, String) });
+    const automaton = parseAutomaton({
+      transitions: data.column("transitions").text(row, String),
+      accepting: data.column("accepting").text(row, String),
+    });
     const known = automaton.transitions[0].length;
     const symbols = [...this.text.value].map(Number).filter((symbol) => symbol >= 0 && symbol < known);
     this.another = () => {
-      const place = { seed: BigInt(this.head.seed), run: data.run[row], purpose: Purpose.ROLLOUTS, counter: this.drawn++ };
+      const place = {
+        seed: BigInt(this.head.seed),
+        run: data.run[row],
+        purpose: Purpose.ROLLOUTS,
+        counter: this.drawn++,
+      };
       return Array.from(randomStrings(automaton, place, 1)[0]).join("");
     };
-    if (symbols.length === 0) return fill(node, element("p", { class: "note" }, `Type a string of the symbols 0 to ${known - 1}.`));
+    if (symbols.length === 0)
+      return fill(node, element("p", { class: "note" }, `Type a string of the symbols 0 to ${known - 1}.`));
     this.position.max = String(symbols.length);
     const read = Math.min(Number(this.position.value), symbols.length);
     const states = walk(automaton, symbols);
@@ -73,10 +92,18 @@ export class LiveAutomaton {
     const accepted = probabilities(network, run).filter((_, place) => place % 2 === 1);
     const agreed = symbols.filter((_, t) => accepted[t] > 0.5 === Boolean(right[t])).length;
     const now = read === 0 ? 0 : states[read - 1];
-    const graph = automatonGraph(automaton.transitions.map((next) => Array.from(next)), Array.from(automaton.accepting, Boolean), now);
+    const graph = automatonGraph(
+      automaton.transitions.map((next) => Array.from(next)),
+      Array.from(automaton.accepting, Boolean),
+      now,
+    );
     fill(
       node,
-      element("p", {}, `${agreed} of ${symbols.length} answers are right. After ${read} symbols the automaton is in state ${now}${read ? `, and ${right[read - 1] ? "accepts" : "rejects"}; the network says accepted with probability ${readable(accepted[read - 1])}` : ""}.`),
+      element(
+        "p",
+        {},
+        `${agreed} of ${symbols.length} answers are right. After ${read} symbols the automaton is in state ${now}${read ? `, and ${right[read - 1] ? "accepts" : "rejects"}; the network says accepted with probability ${readable(accepted[read - 1])}` : ""}.`,
+      ),
       answerMap(symbols, accepted, right, states),
       graph,
       ...hiddenHeatmaps(run.hidden, network.architecture.hidden_size, symbols.map(String), stepWidth(symbols.length)),

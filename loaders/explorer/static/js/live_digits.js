@@ -30,8 +30,17 @@ export class LiveDigits {
     this.turnToTask = element("input", { type: "checkbox", checked: true, id: "to-task" });
     this.angle = element("input", { type: "range", min: 0, max: 359, step: 1, value: 0, id: "angle", disabled: true });
     this.read = element("input", { type: "range", min: 0, max: STEPS - 1, step: 1, value: STEPS - 1, id: "tiles" });
-    this.drawing = element("canvas", { width: SIDE * SCALE, height: SIDE * SCALE, id: "drawing", tabIndex: 0, role: "img" });
-    this.drawing.setAttribute("aria-label", "the digit, not turned; draw on it with the mouse or a finger, or move with the arrow keys and press space");
+    this.drawing = element("canvas", {
+      width: SIDE * SCALE,
+      height: SIDE * SCALE,
+      id: "drawing",
+      tabIndex: 0,
+      role: "img",
+    });
+    this.drawing.setAttribute(
+      "aria-label",
+      "the digit, not turned; draw on it with the mouse or a finger, or move with the arrow keys and press space",
+    );
     this.cursor = { x: SIDE / 2, y: SIDE / 2 };
     this.turnToTask.addEventListener("change", () => {
       this.angle.disabled = this.turnToTask.checked;
@@ -42,10 +51,19 @@ export class LiveDigits {
   }
 
   controls() {
-    const options = this.head.labels.map((/** @type {number} */ label, /** @type {number} */ place) => [String(place), `${label} (MNIST number ${this.head.numbers[place]})`]);
-    const choice = chooser(options, "0", (place) => this.#use(this.images.subarray(Number(place) * PIXELS, (Number(place) + 1) * PIXELS)));
+    const options = this.head.labels.map((/** @type {number} */ label, /** @type {number} */ place) => [
+      String(place),
+      `${label} (MNIST number ${this.head.numbers[place]})`,
+    ]);
+    const choice = chooser(options, "0", (place) =>
+      this.#use(this.images.subarray(Number(place) * PIXELS, (Number(place) + 1) * PIXELS)),
+    );
     choice.id = "digit";
-    const clear = element("button", { type: "button", id: "wipe", on: { click: () => this.#use(new Uint8Array(PIXELS)) } }, "empty");
+    const clear = element(
+      "button",
+      { type: "button", id: "wipe", on: { click: () => this.#use(new Uint8Array(PIXELS)) } },
+      "empty",
+    );
     this.#paint();
     return [
       labelled("digit", choice),
@@ -73,7 +91,9 @@ export class LiveDigits {
     this.drawing.addEventListener("pointerdown", draw);
     this.drawing.addEventListener("pointermove", draw);
     this.drawing.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      const move = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0], " ": [0, 0] }[event.key];
+      const move = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0], " ": [0, 0] }[
+        event.key
+      ];
       if (move === undefined) return;
       event.preventDefault();
       this.cursor.x = Math.min(SIDE - 0.5, Math.max(0.5, this.cursor.x + move[0]));
@@ -126,7 +146,11 @@ export class LiveDigits {
     const steps = Array.from({ length: STEPS }, (_, t) => (t === 0 ? "empty tile" : `tile ${t}`));
     fill(
       node,
-      element("p", {}, `After ${read} of ${STEPS - 1} tiles, turned by ${readable(angle)} degrees: class ${named} with probability ${readable(last[named])}.`),
+      element(
+        "p",
+        {},
+        `After ${read} of ${STEPS - 1} tiles, turned by ${readable(angle)} degrees: class ${named} with probability ${readable(last[named])}.`,
+      ),
       seenDigit(this.pixels, table, read, angle),
       classMap(found, steps),
       ...hiddenHeatmaps(run.hidden, network.architecture.hidden_size, steps, 7),
@@ -154,7 +178,12 @@ function paintPixels(context, pixel) {
  * @param {number} angle
  */
 function seenDigit(pixels, table, read, angle) {
-  const canvas = element("canvas", { width: SIDE * SCALE, height: SIDE * SCALE, role: "img", "aria-label": `the digit turned by ${readable(angle)} degrees, ${read} tiles of it` });
+  const canvas = element("canvas", {
+    width: SIDE * SCALE,
+    height: SIDE * SCALE,
+    role: "img",
+    "aria-label": `the digit turned by ${readable(angle)} degrees, ${read} tiles of it`,
+  });
   const perRow = SIDE / TILE;
   paintPixels(canvas.getContext("2d"), (place) => {
     const tile = Math.floor(Math.floor(place / SIDE) / TILE) * perRow + Math.floor((place % SIDE) / TILE);

@@ -17,7 +17,8 @@ import { softmax } from "explorer/network";
 export function probabilities(network, run) {
   const outputs = network.architecture.output_size;
   const found = new Float32Array(run.logits.length);
-  for (let first = 0; first < found.length; first += outputs) found.set(softmax(run.logits.subarray(first, first + outputs)), first);
+  for (let first = 0; first < found.length; first += outputs)
+    found.set(softmax(run.logits.subarray(first, first + outputs)), first);
   return found;
 }
 

@@ -20,7 +20,15 @@ export class LiveStrings {
    */
   constructor(head, refresh) {
     this.head = head;
-    this.beginning = element("input", { type: "text", id: "beginning", value: "aaabbb", maxLength: LONGEST, size: 24, spellcheck: false, autocomplete: "off" });
+    this.beginning = element("input", {
+      type: "text",
+      id: "beginning",
+      value: "aaabbb",
+      maxLength: LONGEST,
+      size: 24,
+      spellcheck: false,
+      autocomplete: "off",
+    });
     this.seed = element("input", { type: "text", inputMode: "numeric", id: "seed", value: head.seed, size: 8 });
     this.beginning.addEventListener("input", refresh);
     this.seed.addEventListener("input", refresh);
@@ -30,7 +38,11 @@ export class LiveStrings {
     return [
       labelled("beginning (letters a to d)", this.beginning),
       labelled("seed of its strings", this.seed),
-      element("p", { class: "note" }, `With the zoo's own seed, ${this.head.seed}, these are the strings of \`rnn-zoos sample\`, on which the accuracy was measured.`),
+      element(
+        "p",
+        { class: "note" },
+        `With the zoo's own seed, ${this.head.seed}, these are the strings of \`rnn-zoos sample\`, on which the accuracy was measured.`,
+      ),
     ];
   }
 
@@ -41,10 +53,18 @@ export class LiveStrings {
    * @param {number} row
    */
   show(node, network, data, row) {
-    const letters = [...this.beginning.value.toLowerCase()].filter((letter) => LETTERS.includes(letter)).slice(0, LONGEST - 1);
+    const letters = [...this.beginning.value.toLowerCase()]
+      .filter((letter) => LETTERS.includes(letter))
+      .slice(0, LONGEST - 1);
     const read = ["BOS", ...letters];
     const run = network.runSymbols([BOS, ...letters.map((letter) => LETTERS.indexOf(letter))]);
-    const maps = readingMaps(network, run, read, this.head.view.symbols, "probability of the next symbol (up) after each symbol read (across)");
+    const maps = readingMaps(
+      network,
+      run,
+      read,
+      this.head.view.symbols,
+      "probability of the next symbol (up) after each symbol read (across)",
+    );
     fill(node, maps[0], this.#written(network, data, row), ...maps.slice(1));
   }
 
@@ -54,7 +74,9 @@ export class LiveStrings {
    * @param {number} row
    */
   #written(network, data, row) {
-    const offsets = /** @type {[number, number, number]} */ (this.head.view.axes.map((/** @type {string} */ name) => data.column(name).values[row]));
+    const offsets = /** @type {[number, number, number]} */ (
+      this.head.view.axes.map((/** @type {string} */ name) => data.column(name).values[row])
+    );
     const order = ["m_b", "m_c", "m_d"].map((name) => this.head.view.axes.indexOf(name));
     const wanted = /** @type {[number, number, number]} */ (order.map((place) => offsets[place]));
     if (!/^\d{1,20}$/.test(this.seed.value)) return element("p", { class: "note" }, "The seed is a whole number.");
@@ -63,8 +85,18 @@ export class LiveStrings {
       const verdict = judge(sequence, wanted);
       const wrong = fault(verdict);
       const text = asText(sequence) || "(empty)";
-      return element("li", { class: verdict.accepted ? "right" : "wrong" }, element("code", {}, text), verdict.accepted ? " right" : ` wrong: ${wrong}`);
+      return element(
+        "li",
+        { class: verdict.accepted ? "right" : "wrong" },
+        element("code", {}, text),
+        verdict.accepted ? " right" : ` wrong: ${wrong}`,
+      );
     });
-    return element("div", {}, element("h5", {}, "strings that it writes"), element("ol", { class: "strings" }, ...items));
+    return element(
+      "div",
+      {},
+      element("h5", {}, "strings that it writes"),
+      element("ol", { class: "strings" }, ...items),
+    );
   }
 }

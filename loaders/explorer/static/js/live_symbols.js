@@ -15,7 +15,15 @@ export class LiveSymbols {
    */
   constructor(head, refresh) {
     this.view = head.view;
-    this.text = element("input", { type: "text", id: "beginning", value: this.view.symbols.slice(0, 6).join(""), maxLength: 200, size: 24, spellcheck: false, autocomplete: "off" });
+    this.text = element("input", {
+      type: "text",
+      id: "beginning",
+      value: this.view.symbols.slice(0, 6).join(""),
+      maxLength: 200,
+      size: 24,
+      spellcheck: false,
+      autocomplete: "off",
+    });
     this.text.addEventListener("input", refresh);
   }
 
@@ -31,6 +39,15 @@ export class LiveSymbols {
     const read = [...this.text.value].filter((symbol) => this.view.symbols.includes(symbol));
     if (read.length === 0) return fill(node, element("p", { class: "note" }, "Type a string above."));
     const run = network.runSymbols(read.map((symbol) => this.view.symbols.indexOf(symbol)));
-    fill(node, ...readingMaps(network, run, read, this.view.classes, "probability of each class (up) after each symbol read (across)"));
+    fill(
+      node,
+      ...readingMaps(
+        network,
+        run,
+        read,
+        this.view.classes,
+        "probability of each class (up) after each symbol read (across)",
+      ),
+    );
   }
 }

@@ -20,7 +20,10 @@ const MOST_TRAILS = 20;
  * @returns {NetworkMap[]}
  */
 export function readMaps(entry) {
-  return (entry?.head.maps ?? []).map((/** @type {any} */ head) => ({ ...head, values: arrayAt(/** @type {Entry} */ (entry).block, head) }));
+  return (entry?.head.maps ?? []).map((/** @type {any} */ head) => ({
+    ...head,
+    values: arrayAt(/** @type {Entry} */ (entry).block, head),
+  }));
 }
 
 /**
@@ -92,7 +95,11 @@ function mapTraces(state, map) {
   const others = rows.filter((row) => !state.isSelected(row));
   const groups = [
     ...(others.length ? [{ title: "not selected", rows: others, marker: { color: FADED } }] : []),
-    ...colourGroups(data, state.colour, rows.filter((row) => state.isSelected(row))),
+    ...colourGroups(
+      data,
+      state.colour,
+      rows.filter((row) => state.isSelected(row)),
+    ),
   ];
   const points = groups.map((group) => ({
     mode: "markers",
@@ -101,7 +108,10 @@ function mapTraces(state, map) {
     x: group.rows.map(x),
     y: group.rows.map(y),
     customdata: group.rows.map((row) => [data.run[row], data.step[row]]),
-    text: group.rows.map((row) => `run ${data.run[row]}, step ${readable(data.step[row])}, ${plain(data.column("task").text(row, readable))}`),
+    text: group.rows.map(
+      (row) =>
+        `run ${data.run[row]}, step ${readable(data.step[row])}, ${plain(data.column("task").text(row, readable))}`,
+    ),
     hovertemplate: "%{text}<extra></extra>",
     marker: { size: 7, line: { width: 0.5, color: "#ffffff" }, ...group.marker },
   }));
@@ -116,10 +126,24 @@ function mapTraces(state, map) {
  */
 function trails(state, x, y) {
   const looked = state.networks.flatMap((own) => (own === null ? [] : [own.run]));
-  const runs = [...new Set([...(state.selected !== null && state.selected.size <= MOST_TRAILS ? state.selected : []), ...looked])];
-  const rows = runs.flatMap((run) => [...(state.data.runs.get(run) ?? []).filter((row) => state.data.step[row] <= state.step), -1]);
+  const runs = [
+    ...new Set([...(state.selected !== null && state.selected.size <= MOST_TRAILS ? state.selected : []), ...looked]),
+  ];
+  const rows = runs.flatMap((run) => [
+    ...(state.data.runs.get(run) ?? []).filter((row) => state.data.step[row] <= state.step),
+    -1,
+  ]);
   const line = { width: 1, color: "#5b6673" };
-  return [{ mode: "lines", x: rows.map((row) => (row < 0 ? null : x(row))), y: rows.map((row) => (row < 0 ? null : y(row))), line, hoverinfo: "skip", showlegend: false }];
+  return [
+    {
+      mode: "lines",
+      x: rows.map((row) => (row < 0 ? null : x(row))),
+      y: rows.map((row) => (row < 0 ? null : y(row))),
+      line,
+      hoverinfo: "skip",
+      showlegend: false,
+    },
+  ];
 }
 
 /**
@@ -131,16 +155,18 @@ function trails(state, x, y) {
 function markedNetworks(state, x, y) {
   const rows = state.networks.map((own) => (own === null ? null : state.data.rowAt(own.run, state.step)));
   const marked = rows.flatMap((row, place) => (row === null ? [] : [{ row, name: "AB"[place] }]));
-  return [{
-    mode: "markers+text",
-    x: marked.map(({ row }) => x(row)),
-    y: marked.map(({ row }) => y(row)),
-    text: marked.map(({ name }) => `<b>${name}</b>`),
-    textposition: "top right",
-    marker: { size: 13, color: "rgba(0,0,0,0)", line: { width: 2.5, color: "#111111" } },
-    hoverinfo: "skip",
-    showlegend: false,
-  }];
+  return [
+    {
+      mode: "markers+text",
+      x: marked.map(({ row }) => x(row)),
+      y: marked.map(({ row }) => y(row)),
+      text: marked.map(({ name }) => `<b>${name}</b>`),
+      textposition: "top right",
+      marker: { size: 13, color: "rgba(0,0,0,0)", line: { width: 2.5, color: "#111111" } },
+      hoverinfo: "skip",
+      showlegend: false,
+    },
+  ];
 }
 
 /** @param {NetworkMap} map */

@@ -17,16 +17,31 @@ export function describeZoo(data) {
   const { head } = data;
   document.title = `${head.name}: explorer`;
   byId("title").textContent = head.name;
-  const items = Object.entries(head.about).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]);
+  const items = Object.entries(head.about).flatMap(([name, value]) => [
+    element("dt", {}, name),
+    element("dd", {}, String(value)),
+  ]);
   fill(byId("about"), ...items);
   const names = Object.keys(head.splits[0] ?? {});
   const rows = head.splits.map((/** @type {Record<string, any>} */ split) =>
-    element("tr", {}, ...names.map((name) => element(name === "split" ? "th" : "td", name === "split" ? { scope: "row" } : {}, typeof split[name] === "number" ? readable(split[name]) : split[name]))),
+    element(
+      "tr",
+      {},
+      ...names.map((name) =>
+        element(
+          name === "split" ? "th" : "td",
+          name === "split" ? { scope: "row" } : {},
+          typeof split[name] === "number" ? readable(split[name]) : split[name],
+        ),
+      ),
+    ),
   );
   const top = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
   fill(byId("splits"), element("thead", {}, top), element("tbody", {}, ...rows));
   const left = head.all_rows - head.rows;
-  byId("thinned").textContent = left ? `The zoo is large: this page shows ${readable(head.rows)} of its ${readable(head.all_rows)} snapshots, every few runs of each split.` : "";
+  byId("thinned").textContent = left
+    ? `The zoo is large: this page shows ${readable(head.rows)} of its ${readable(head.all_rows)} snapshots, every few runs of each split.`
+    : "";
 }
 
 /**
@@ -37,18 +52,40 @@ export function buildHistory(state) {
   const { data } = state;
   const node = byId("history");
   let label = data.mainLabel;
-  const redraw = () => draw(node, `${label} against training step, one line per run`, historyTraces(state, label), historyLayout(data, label));
-  fill(byId("history-controls"), labelled("label", chooser(data.numbers.map((name) => [name, name]), label, (name) => {
-    label = name;
-    redraw();
-  })));
+  const redraw = () =>
+    draw(
+      node,
+      `${label} against training step, one line per run`,
+      historyTraces(state, label),
+      historyLayout(data, label),
+    );
+  fill(
+    byId("history-controls"),
+    labelled(
+      "label",
+      chooser(
+        data.numbers.map((name) => [name, name]),
+        label,
+        (name) => {
+          label = name;
+          redraw();
+        },
+      ),
+    ),
+  );
   redraw();
   onBrush(node, (_points, range) => {
     if (range === null) return state.select(null);
     const { values } = data.column(label);
     const inside = (/** @type {number} */ row) => {
       const x = data.steps.indexOf(data.step[row]);
-      return state.visible[row] && x >= range.x[0] && x <= range.x[1] && values[row] >= range.y[0] && values[row] <= range.y[1];
+      return (
+        state.visible[row] &&
+        x >= range.x[0] &&
+        x <= range.x[1] &&
+        values[row] >= range.y[0] &&
+        values[row] <= range.y[1]
+      );
     };
     state.select(rowsWhere(data, inside).map((row) => data.run[row]));
   });
@@ -93,14 +130,16 @@ function historyTraces(state, label) {
     lines.set(title, line);
   }
   const order = ["", ...coloured.texts];
-  return [...lines].sort(([a], [b]) => order.indexOf(a) - order.indexOf(b)).map(([title, { count, ...line }]) => ({
-    ...line,
-    mode: "lines",
-    name: title === "" ? `not selected (${count})` : `${plain(title)} (${count})`,
-    line: { width: 1, color: title === "" ? FADED : textColour(coloured.name, title, coloured.texts) },
-    opacity: title === "" || count > 30 ? 0.5 : 0.9,
-    hovertemplate: "%{text}: %{y:.4g}<extra></extra>",
-  }));
+  return [...lines]
+    .sort(([a], [b]) => order.indexOf(a) - order.indexOf(b))
+    .map(([title, { count, ...line }]) => ({
+      ...line,
+      mode: "lines",
+      name: title === "" ? `not selected (${count})` : `${plain(title)} (${count})`,
+      line: { width: 1, color: title === "" ? FADED : textColour(coloured.name, title, coloured.texts) },
+      opacity: title === "" || count > 30 ? 0.5 : 0.9,
+      hovertemplate: "%{text}: %{y:.4g}<extra></extra>",
+    }));
 }
 
 /**
@@ -108,7 +147,11 @@ function historyTraces(state, label) {
  * @param {string} label
  */
 function historyLayout(data, label) {
-  const ticks = { range: [-0.15, data.steps.length - 0.85], tickvals: data.steps.map((_, place) => place), ticktext: data.steps.map((step) => step.toLocaleString("en")) };
+  const ticks = {
+    range: [-0.15, data.steps.length - 0.85],
+    tickvals: data.steps.map((_, place) => place),
+    ticktext: data.steps.map((step) => step.toLocaleString("en")),
+  };
   return { xaxis: axis("training step (updates)", ticks), yaxis: axis(data.column(label).title), dragmode: "select" };
 }
 
@@ -122,12 +165,30 @@ export function buildLabels(state) {
   const numbers = data.numbers;
   let x = numbers.includes("loss") ? "loss" : (numbers[0] ?? "step");
   let y = data.mainLabel;
-  const redraw = () => draw(node, `${y} against ${x}, how many snapshots have which values`, labelTraces(state, x, y), labelLayout(data, x, y));
+  const redraw = () =>
+    draw(
+      node,
+      `${y} against ${x}, how many snapshots have which values`,
+      labelTraces(state, x, y),
+      labelLayout(data, x, y),
+    );
   const options = numbers.map((name) => /** @type {[string, string]} */ ([name, name]));
   fill(
     byId("labels-controls"),
-    labelled("across", chooser(options, x, (name) => { x = name; redraw(); })),
-    labelled("up", chooser(options, y, (name) => { y = name; redraw(); })),
+    labelled(
+      "across",
+      chooser(options, x, (name) => {
+        x = name;
+        redraw();
+      }),
+    ),
+    labelled(
+      "up",
+      chooser(options, y, (name) => {
+        y = name;
+        redraw();
+      }),
+    ),
   );
   redraw();
   onBrush(node, (_points, range) => {
@@ -135,7 +196,11 @@ export function buildLabels(state) {
     const across = data.column(x).values;
     const up = data.column(y).values;
     const inside = (/** @type {number} */ row) =>
-      state.visible[row] && across[row] >= range.x[0] && across[row] <= range.x[1] && up[row] >= range.y[0] && up[row] <= range.y[1];
+      state.visible[row] &&
+      across[row] >= range.x[0] &&
+      across[row] <= range.x[1] &&
+      up[row] >= range.y[0] &&
+      up[row] <= range.y[1];
     state.select(rowsWhere(data, inside).map((row) => data.run[row]));
   });
   state.listen((change) => change !== "step" && change !== "networks" && redraw());
@@ -156,7 +221,12 @@ function labelTraces(state, x, y) {
     y: rows.map((row) => up[row]),
     nbinsx: 40,
     nbinsy: 40,
-    colorscale: [[0, "#ffffff"], [0.001, "#e3edf7"], [0.1, "#8fb8de"], [1, "#08306b"]],
+    colorscale: [
+      [0, "#ffffff"],
+      [0.001, "#e3edf7"],
+      [0.1, "#8fb8de"],
+      [1, "#08306b"],
+    ],
     colorbar: { title: { text: "snapshots", side: "right" }, thickness: 12, outlinewidth: 0 },
     hovertemplate: `${plain(x)} %{x}<br>${plain(y)} %{y}<br>%{z} snapshots<extra></extra>`,
     showlegend: false,

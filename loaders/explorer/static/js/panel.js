@@ -45,7 +45,12 @@ export class Panels {
       });
       return element("label", { class: "tick" }, box, text);
     };
-    fill(byId("options"), tick("weights", "show weights"), tick("sort", "sort units by the canonical form"), tick("align", "align B to A by a signed permutation"));
+    fill(
+      byId("options"),
+      tick("weights", "show weights"),
+      tick("sort", "sort units by the canonical form"),
+      tick("align", "align B to A by a signed permutation"),
+    );
   }
 
   /**
@@ -56,19 +61,31 @@ export class Panels {
     const { state, weights } = this;
     const name = "AB"[place];
     const runs = weights.runs;
-    const list = element("datalist", { id: `runs-${place}` }, ...runs.slice(0, 2000).map((run) => element("option", { value: String(run) })));
+    const list = element(
+      "datalist",
+      { id: `runs-${place}` },
+      ...runs.slice(0, 2000).map((run) => element("option", { value: String(run) })),
+    );
     const run = element("input", { type: "number", min: 0, id: `run-${place}` });
     run.setAttribute("list", list.id);
     run.addEventListener("change", () => {
       const known = state.data.runs.get(Number(run.value));
-      if (run.value === "" || known === undefined) return this.#say(place, run.value === "" ? "" : `This page has no run ${run.value}.`);
+      if (run.value === "" || known === undefined)
+        return this.#say(place, run.value === "" ? "" : `This page has no run ${run.value}.`);
       state.look(place, { run: Number(run.value), step: this.#bestStep(Number(run.value)) });
     });
     const next = element("button", { type: "button", on: { click: () => this.#lookAtNext(place) } }, "next");
     next.setAttribute("aria-label", `next network as ${name}`);
     const clear = element("button", { type: "button", on: { click: () => state.look(place, null) } }, "none");
     clear.setAttribute("aria-label", `no network as ${name}`);
-    fill(byId(`choice-${place}`), labelled(`run of ${name}`, run), list, element("span", { id: `step-of-${place}` }), next, clear);
+    fill(
+      byId(`choice-${place}`),
+      labelled(`run of ${name}`, run),
+      list,
+      element("span", { id: `step-of-${place}` }),
+      next,
+      clear,
+    );
   }
 
   /** @param {number} run to look at as network A */
@@ -127,7 +144,10 @@ export class Panels {
     this.#say(place, "");
     if (row === null) return null;
     if (!this.weights.has(row)) {
-      this.#say(place, "Its weights are not inside this page. `rnn-zoos explore ZOO --serve` shows all networks live; `--networks N` puts more of them inside.");
+      this.#say(
+        place,
+        "Its weights are not inside this page. `rnn-zoos explore ZOO --serve` shows all networks live; `--networks N` puts more of them inside.",
+      );
       return null;
     }
     const architecture = data.architecture(row);
@@ -159,18 +179,29 @@ export class Panels {
     byId(`panel-${place}`).classList.toggle("empty", row === null);
     if (looked === null || row === null) {
       for (const part of ["step-of", "labels", "weights", "live"]) fill(byId(`${part}-${place}`));
-      if (looked === null) this.#say(place, place === 0 ? "Choose a network." : "Choose a network to compare with A, here or among those nearest to it.");
+      if (looked === null)
+        this.#say(
+          place,
+          place === 0 ? "Choose a network." : "Choose a network to compare with A, here or among those nearest to it.",
+        );
       byId(`history-${place}`).hidden = true;
       return;
     }
     const steps = (data.runs.get(looked.run) ?? []).map((own) => data.step[own]);
-    const choice = chooser(steps.map((step) => [String(step), readable(step)]), String(data.step[row]), (step) => this.state.look(place, { run: looked.run, step: Number(step) }));
+    const choice = chooser(
+      steps.map((step) => [String(step), readable(step)]),
+      String(data.step[row]),
+      (step) => this.state.look(place, { run: looked.run, step: Number(step) }),
+    );
     fill(byId(`step-of-${place}`), labelled("step", choice));
     fill(byId(`labels-${place}`), ...labelRows(this.state, row));
     this.#showHistory(place, looked.run, row);
     const loaded = this.loaded[place];
     if (loaded !== null && loaded.note) this.#say(place, loaded.note);
-    fill(byId(`weights-${place}`), ...(loaded !== null && this.options.weights ? weightView(data.architecture(row), loaded.tensors) : []));
+    fill(
+      byId(`weights-${place}`),
+      ...(loaded !== null && this.options.weights ? weightView(data.architecture(row), loaded.tensors) : []),
+    );
   }
 
   /**
@@ -185,10 +216,29 @@ export class Panels {
     const label = data.column(data.mainLabel);
     const rows = data.runs.get(run) ?? [];
     const x = rows.map((own) => data.steps.indexOf(data.step[own]));
-    const line = { mode: "lines+markers", x, y: rows.map((own) => label.values[own]), line: { color: "#4477aa" }, hovertemplate: "%{y:.4g}<extra></extra>", showlegend: false };
-    const now = { mode: "markers", x: [data.steps.indexOf(data.step[row])], y: [label.values[row]], marker: { size: 12, color: "rgba(0,0,0,0)", line: { width: 2.5, color: "#111111" } }, hoverinfo: "skip", showlegend: false };
+    const line = {
+      mode: "lines+markers",
+      x,
+      y: rows.map((own) => label.values[own]),
+      line: { color: "#4477aa" },
+      hovertemplate: "%{y:.4g}<extra></extra>",
+      showlegend: false,
+    };
+    const now = {
+      mode: "markers",
+      x: [data.steps.indexOf(data.step[row])],
+      y: [label.values[row]],
+      marker: { size: 12, color: "rgba(0,0,0,0)", line: { width: 2.5, color: "#111111" } },
+      hoverinfo: "skip",
+      showlegend: false,
+    };
     const ticks = { tickvals: x, ticktext: rows.map((own) => data.step[own].toLocaleString("en")) };
-    draw(node, `${label.name} of run ${run} against training step`, [line, now], { xaxis: axis("", ticks), yaxis: axis(plain(label.name)), margin: { l: 50, r: 10, t: 8, b: 40 }, dragmode: false });
+    draw(node, `${label.name} of run ${run} against training step`, [line, now], {
+      xaxis: axis("", ticks),
+      yaxis: axis(plain(label.name)),
+      margin: { l: 50, r: 10, t: 8, b: 40 },
+      dragmode: false,
+    });
   }
 
   /** Run both networks on the input that is given, and show what they do. */
@@ -213,6 +263,10 @@ function labelRows(state, row) {
     .filter((column) => !hidden.has(column.name))
     .flatMap((column) => [
       element("dt", { title: column.description }, column.name.replaceAll("_", " ")),
-      element("dd", {}, column.text(row, readable) + (column.unit && column.kind === "number" ? ` ${column.unit}` : "")),
+      element(
+        "dd",
+        {},
+        column.text(row, readable) + (column.unit && column.kind === "number" ? ` ${column.unit}` : ""),
+      ),
     ]);
 }

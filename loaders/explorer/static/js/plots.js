@@ -17,7 +17,15 @@ const LAYOUT = {
   legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
   modebar: { bgcolor: "rgba(0,0,0,0)", color: "#7b8794", activecolor: "#1f5f99" },
 };
-const AXIS = { gridcolor: "#e6e9ee", zeroline: false, linecolor: "#8a94a0", ticks: "outside", tickcolor: "#8a94a0", automargin: true };
+const NARROW = 420; // pixels; there the buttons would cover the legend
+const AXIS = {
+  gridcolor: "#e6e9ee",
+  zeroline: false,
+  linecolor: "#8a94a0",
+  ticks: "outside",
+  tickcolor: "#8a94a0",
+  automargin: true,
+};
 
 /**
  * An axis with a title.
@@ -38,8 +46,15 @@ export function axis(title, options = {}) {
 export function draw(node, label, traces, layout) {
   node.setAttribute("role", "img");
   node.setAttribute("aria-label", label);
-  const buttons = layout.polar ? ["lasso2d"] : ["zoom2d", layout.dragmode === "lasso" ? "lasso2d" : "select2d", "resetScale2d"];
-  const options = { responsive: true, displaylogo: false, displayModeBar: layout.dragmode !== false, modeBarButtons: [buttons] };
+  const buttons = layout.polar
+    ? ["lasso2d"]
+    : ["zoom2d", layout.dragmode === "lasso" ? "lasso2d" : "select2d", "resetScale2d"];
+  const options = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: layout.dragmode !== false && node.clientWidth > NARROW,
+    modeBarButtons: [buttons],
+  };
   // What was brushed is highlighted by colours; the outline of the brush goes away.
   return Plotly.react(node, traces, { ...LAYOUT, selections: [], ...layout }, options);
 }

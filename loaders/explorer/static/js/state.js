@@ -95,7 +95,8 @@ export class State {
     for (const [name, hidden] of this.hidden) {
       if (hidden.size === 0) continue;
       const { values } = this.data.column(name);
-      for (let row = 0; row < visible.length; row++) if (hidden.has(this.filterText(name, values[row]))) visible[row] = 0;
+      for (let row = 0; row < visible.length; row++)
+        if (hidden.has(this.filterText(name, values[row]))) visible[row] = 0;
     }
     if (this.task !== "") {
       const task = this.data.column("task");

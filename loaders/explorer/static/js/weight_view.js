@@ -26,10 +26,21 @@ export function weightView(architecture, tensors) {
   const maps = [];
   for (let layer = 0; layer < architecture.num_layers; layer++) {
     const inputs = layer === 0 ? architecture.input_size : architecture.hidden_size;
-    const gates = GATES[architecture.cell].map((name, gate) => gateMap(architecture, tensors, layer, gate, inputs, name, limit));
+    const gates = GATES[architecture.cell].map((name, gate) =>
+      gateMap(architecture, tensors, layer, gate, inputs, name, limit),
+    );
     maps.push(element("div", { class: "gates" }, element("h5", {}, `layer ${layer + 1}`), ...gates));
   }
-  return [element("p", { class: "note" }, "Per gate: weights of inputs, of recurrent units, then both biases. ", scaleLegend(limit)), ...maps, readout(architecture, tensors, limit)];
+  return [
+    element(
+      "p",
+      { class: "note" },
+      "Per gate: weights of inputs, of recurrent units, then both biases. ",
+      scaleLegend(limit),
+    ),
+    ...maps,
+    readout(architecture, tensors, limit),
+  ];
 }
 
 /** @param {Tensors} tensors */
@@ -49,7 +60,8 @@ function scaleLimit(tensors) {
  */
 function gateMap(architecture, tensors, layer, gate, inputs, name, limit) {
   const units = architecture.hidden_size;
-  const part = (/** @type {string} */ kind) => /** @type {Float32Array} */ (tensors.get(`${architecture.cell}.${kind}_l${layer}`));
+  const part = (/** @type {string} */ kind) =>
+    /** @type {Float32Array} */ (tensors.get(`${architecture.cell}.${kind}_l${layer}`));
   const [ih, hh, bih, bhh] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(part);
   const columns = inputs + units + 2;
   const values = new Float32Array(units * columns);
@@ -64,7 +76,17 @@ function gateMap(architecture, tensors, layer, gate, inputs, name, limit) {
     if (column < inputs + units) return `unit ${column - inputs}`;
     return column === inputs + units ? "bias_ih" : "bias_hh";
   };
-  return heatmap({ title: name, values, rows: units, columns, limit, width: 4, height: 4, rowName: (unit) => `unit ${unit}`, columnName });
+  return heatmap({
+    title: name,
+    values,
+    rows: units,
+    columns,
+    limit,
+    width: 4,
+    height: 4,
+    rowName: (unit) => `unit ${unit}`,
+    columnName,
+  });
 }
 
 /**
@@ -74,13 +96,25 @@ function gateMap(architecture, tensors, layer, gate, inputs, name, limit) {
  */
 function readout(architecture, tensors, limit) {
   const [outputs, units] = [architecture.output_size, architecture.hidden_size];
-  const [weight, bias] = ["linear.weight", "linear.bias"].map((name) => /** @type {Float32Array} */ (tensors.get(name)));
+  const [weight, bias] = ["linear.weight", "linear.bias"].map(
+    (name) => /** @type {Float32Array} */ (tensors.get(name)),
+  );
   const values = new Float32Array(outputs * (units + 1));
   for (let output = 0; output < outputs; output++) {
     values.set(weight.subarray(output * units, (output + 1) * units), output * (units + 1));
     values[output * (units + 1) + units] = bias[output];
   }
   const columnName = (/** @type {number} */ column) => (column < units ? `unit ${column}` : "bias");
-  const map = heatmap({ title: "readout", values, rows: outputs, columns: units + 1, limit, width: 4, height: 8, rowName: (output) => `output ${output}`, columnName });
+  const map = heatmap({
+    title: "readout",
+    values,
+    rows: outputs,
+    columns: units + 1,
+    limit,
+    width: 4,
+    height: 8,
+    rowName: (output) => `output ${output}`,
+    columnName,
+  });
   return element("div", { class: "gates" }, map);
 }

@@ -19,7 +19,9 @@ export class Weights {
     this.data = data;
     this.inside = inside;
     /** @type {Map<number, number>} row -> its place among the networks inside */
-    this.places = new Map((inside?.head.rows ?? []).map((/** @type {number} */ row, /** @type {number} */ place) => [row, place]));
+    this.places = new Map(
+      (inside?.head.rows ?? []).map((/** @type {number} */ row, /** @type {number} */ place) => [row, place]),
+    );
     this.served = data.head.weights !== null && location.protocol.startsWith("http");
     /** @type {Map<string, Promise<any>>} */
     this.headers = new Map();

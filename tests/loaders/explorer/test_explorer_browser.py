@@ -1,0 +1,228 @@
+"""The explorer's page in a real browser: pictures, filters, selections, live networks, at two widths."""
+
+import json
+import re
+
+import pytest
+import torch
+from selenium.webdriver.common.keys import Keys
+
+from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
+from rnn_zoos.families.digit_inputs import tile_inputs
+from rnn_zoos.families.digits import load_digits
+from rnn_zoos.families.language_strings import BOS
+from rnn_zoos.families.named_automata import automaton_of
+from rnn_zoos.families.rotation import rotation_table
+from rnn_zoos.families.sampler import one_hot
+from rnn_zoos.loaders.model import load_model
+from rnn_zoos.loaders.views.sample import sample_network
+from rnn_zoos.loaders.zoo import open_zoo
+
+pytestmark = pytest.mark.slow
+WIDTHS = (1400, 380)
+ZOOS = ("formal-languages", "sequential-mnist", "automata")
+
+
+def url_of(page, name="index.html"):
+    return (page / name).as_uri()
+
+
+def look_at(browser, place, run, step):
+    """Choose a network by typing its run and choosing its step; wait until it is shown."""
+    browser.type(f"#run-{place}", str(run))
+    browser.wait(lambda: browser.all(f"#step-of-{place} select"))
+    browser.choose(f"#step-of-{place} select", str(step))
+    browser.wait(lambda: browser.all(f"#live-{place} canvas"))
+
+
+def inside(page):
+    """Return run and step of the networks whose weights are inside a page."""
+    text = (page / "data/networks.js").read_text()
+    rows = json.loads(re.search(r'"rows":(\[.*?\])', text)[1])
+    return rows
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ZOOS)
+def test_a_page_opens_from_disk_without_errors_and_asks_no_other_host(name, width, browser, page_of):
+    browser.open(url_of(page_of(name)), width)
+    assert browser.text("#title") == name
+    for picture in ("history", "tasks", "labels", "map"):
+        assert browser.all(f"#{picture} .main-svg"), picture
+    assert browser.messages() == []
+    assert {request["url"].partition(":")[0] for request in browser.requests()} <= {"file", "data", "blob"}
+    assert browser.run("return document.documentElement.scrollWidth") <= width  # nothing is cut off or scrolled to
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_filters_leave_rows_out_of_all_pictures(width, browser, page_of, zoo):
+    index = open_zoo(zoo("formal-languages")).index().to_pandas()
+    browser.open(url_of(page_of("formal-languages")), width)
+    runs = index["run"].nunique()
+    assert browser.text("#count") == f"{runs} of {runs} runs at step 11"
+    browser.find("#filters fieldset input").click()  # train
+    left = index[index["split"] != "train"]["run"].nunique()
+    assert browser.text("#count") == f"{left} of {runs} runs at step 11"
+    legends = browser.run("return [...document.querySelectorAll('#history .legendtext')].map((own) => own.textContent)")
+    assert legends and not any(text.startswith("train") for text in legends)
+    browser.find("#filters fieldset input").click()
+    task = index["task"].iloc[0]
+    browser.find("#filters input[type=search]").send_keys(task.upper())
+    assert browser.text("#count").startswith(f"{(index.groupby('run')['task'].first() == task).sum()} of")
+    slider = browser.find("#step")
+    slider.send_keys(Keys.HOME)
+    assert browser.text("#count").endswith("at step 0") and slider.get_attribute("aria-valuetext") == "step 0"
+    assert browser.messages() == []
+
+
+def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, zoo):
+    index = open_zoo(zoo("formal-languages")).index().to_pandas()
+    browser.open(url_of(page_of("formal-languages")))
+    browser.choose("#history-controls select", "loss")
+    browser.drag("#history", (-0.35, -0.35), (0.35, 0.0))
+    chosen = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
+    count = int(chosen[1])
+    assert 0 < count <= index["run"].nunique()
+    if count < index["run"].nunique():
+        for picture in ("history", "map"):
+            texts = browser.run(
+                f"return [...document.querySelectorAll('#{picture} .legendtext')].map((o) => o.textContent)"
+            )
+            assert any(text.startswith("not selected") for text in texts), picture
+    browser.find("#clear").click()
+    assert "selected" not in browser.text("#count")
+    browser.drag("#map", (-0.4, -0.4), (0.4, 0.4))  # a lasso along a line holds nothing, or what lies on it
+    browser.drag("#tasks", (-0.4, -0.4), (0.4, 0.4))
+    browser.wait(lambda: "selected" in browser.text("#count"))
+    assert browser.messages() == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_language_network_reads_and_writes_as_it_does_in_python(width, browser, page_of, zoo):
+    directory = zoo("formal-languages")
+    browser.open(url_of(page_of("formal-languages")), width)
+    run = int(browser.find("#run-0").get_attribute("value"))
+    step = int(browser.find("#step-of-0 select").get_attribute("value"))
+    browser.type("#beginning", "aacb")
+    model = load_model(directory, run, step)
+    symbols = torch.tensor([[BOS, 0, 0, 2, 1]])
+    expected = model(one_hot(symbols, 6)).softmax(dim=-1)[0]
+    canvas = browser.find("#live-0 canvas")
+    canvas.send_keys(*[Keys.ARROW_RIGHT] * 4, *[Keys.ARROW_DOWN] * 3)  # the cell of d after the last b
+    reading = browser.text("#live-0 .reading")
+    found = float(reading.rpartition(": ")[2])
+    assert reading.startswith("d, after b at step 5") and abs(found - expected[4, 3].item()) < 1e-4
+    written = browser.run("return [...document.querySelectorAll('#live-0 .strings li')].map((own) => own.textContent)")
+    _, rows = sample_network(directory, run, step, 10)
+    said = [
+        f"{row['string']} right" if row[""] == "right" else f"{row['string']} wrong: {row['fault']}" for row in rows
+    ]
+    assert written == said
+    browser.type("#seed", "12345678901234567890")
+    changed = browser.run("return [...document.querySelectorAll('#live-0 .strings li')].map((own) => own.textContent)")
+    assert changed != written and len(changed) == 10
+    browser.type("#seed", "x")
+    assert "The seed is a whole number." in browser.text("#live-0")
+    assert browser.messages() == []
+
+
+def test_an_automaton_network_answers_as_it_does_in_python(browser, page_of, zoo):
+    directory = zoo("automata")
+    browser.open(url_of(page_of("automata")))
+    run = int(browser.find("#run-0").get_attribute("value"))
+    step = int(browser.find("#step-of-0 select").get_attribute("value"))
+    opened = open_zoo(directory)
+    automaton = automaton_of(opened.row(run, step)["automaton"])
+    text = "01101001100"
+    browser.type("#beginning", text)
+    symbols = torch.tensor([[int(letter) for letter in text]])
+    accepted = load_model(directory, run, step)(one_hot(symbols, 4)).softmax(dim=-1)[0, :, 1]
+    right = int(((accepted > 0.5) == automaton.answers(symbols)[0].bool()).sum())
+    said = browser.text("#live-0 p")
+    assert said.startswith(f"{right} of {len(text)} answers are right. After {len(text)} symbols")
+    assert abs(float(re.search(r"probability ([\d.e-]+)\.", said)[1]) - accepted[-1].item()) < 1e-3
+    browser.find("#position").send_keys(Keys.HOME)
+    assert "After 0 symbols the automaton is in state 0." in browser.text("#live-0 p")
+    assert len(browser.all("#live-0 svg circle.state")) == automaton.num_states
+    browser.find("#another").click()
+    assert len(browser.find("#beginning").get_attribute("value")) == AUTOMATON_LENGTH
+    assert browser.messages() == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_digit_network_classifies_chosen_turned_and_drawn_digits(width, browser, page_of, zoo):
+    directory = zoo("sequential-mnist")
+    page = page_of("sequential-mnist")
+    browser.open(url_of(page), width)
+    run = int(browser.find("#run-0").get_attribute("value"))
+    step = int(browser.find("#step-of-0 select").get_attribute("value"))
+    browser.choose("#digit", "13")
+    browser.find("#to-task").click()
+    browser.find("#angle").send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * 7)
+    number = int(re.search(r"MNIST number (\d+)", browser.text('#digit option[value="13"]'))[1])
+    digits = load_digits("embedded")
+    image = digits.images[digits.numbers == number]
+    logits = load_model(directory, run, step)(tile_inputs(image, rotation_table(7.0)))
+    expected = logits[0, -1].softmax(dim=-1)
+    said = browser.text("#live-0 p")
+    assert f"turned by 7 degrees: class {int(expected.argmax())} with probability" in said
+    assert abs(float(re.search(r"probability ([\d.]+)\.", said)[1]) - expected.max().item()) < 1e-3
+    browser.find("#tiles").send_keys(Keys.HOME)
+    assert browser.text("#live-0 p").startswith("After 0 of 49 tiles")
+    browser.find("#wipe").click()
+    blank = browser.run("return document.getElementById('drawing').toDataURL()")
+    browser.drag("#drawing", (-0.2, -0.3), (0.2, 0.3))
+    drawn = browser.run("return document.getElementById('drawing').toDataURL()")
+    browser.find("#drawing").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.SPACE)
+    assert len({blank, drawn, browser.run("return document.getElementById('drawing').toDataURL()")}) == 3
+    assert browser.messages() == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_two_networks_are_compared_with_aligned_units_and_weights(width, browser, page_of):
+    page = page_of("formal-languages")
+    browser.open(url_of(page), width)
+    browser.find("#choice-1 button").click()  # next
+    browser.wait(lambda: browser.all("#live-1 canvas"))
+    browser.find("#choice-1 button").click()
+    browser.wait(lambda: "fit those of A best" in browser.text("#note-1"))
+    browser.find("#option-weights").click()
+    browser.wait(lambda: len(browser.all("#weights-1 canvas")) == 2 * 4 + 1)
+    aligned = browser.run("return [...document.querySelectorAll('#weights-1 canvas')].map((own) => own.toDataURL())")
+    browser.find("#option-align").click()
+    browser.wait(lambda: browser.text("#note-1") == "")
+    apart = browser.run("return [...document.querySelectorAll('#weights-1 canvas')].map((own) => own.toDataURL())")
+    assert aligned != apart
+    browser.find("#option-sort").click()
+    sorted_units = "return [...document.querySelectorAll('#weights-1 canvas')].map((own) => own.toDataURL())"
+    browser.wait(lambda: browser.run(sorted_units) != apart)
+    assert browser.messages() == []
+
+
+def test_the_map_names_neighbours_and_looks_at_them(browser, page_of):
+    browser.open(url_of(page_of("automata")))
+    assert browser.text("#neighbours-of").startswith("Nearest to run ")
+    nearest = browser.find("#neighbours button")
+    run = nearest.text.removeprefix("run ")
+    browser.run("arguments[0].click()", nearest)
+    browser.wait(lambda: browser.find("#run-1").get_attribute("value") == run)
+    distances = [float(own.text.rpartition("distance ")[2]) for own in browser.all("#neighbours li")]
+    assert distances == sorted(distances) and len(distances) == 8
+    browser.choose("#map-choice", "statistics")
+    again = [float(own.text.rpartition("distance ")[2]) for own in browser.all("#neighbours li")]
+    assert again == sorted(again) != distances
+    browser.find("#step").send_keys(Keys.HOME)
+    assert "at step 0" in browser.text("#neighbours-of")
+    assert browser.messages() == []
+
+
+def test_a_network_whose_weights_are_not_inside_says_what_to_do(browser, page_of):
+    browser.open(url_of(page_of("automata")))
+    known = set(browser.run("return [...document.querySelectorAll('#runs-0 option')].map((own) => own.value)"))
+    missing = next(run for run in range(19) if str(run) not in known)
+    browser.type("#run-0", str(missing))
+    browser.wait(lambda: "rnn-zoos explore ZOO --serve" in browser.text("#note-0"))
+    assert browser.all("#labels-0 dt") and not browser.all("#live-0 canvas")
+    browser.type("#run-0", "99999")
+    browser.wait(lambda: "This page has no run 99999." in browser.text("#note-0"))
+    assert browser.messages() == []
