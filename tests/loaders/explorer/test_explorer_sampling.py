@@ -8,6 +8,8 @@ from conftest import CELLS
 from explorer import javascript
 
 from rnn_zoos.families.language_strings import (
+    BOS,
+    EOS,
     LENGTH,
     NUM_SYMBOLS,
     NUM_TASKS,
@@ -113,10 +115,12 @@ def some_sequences():
         NUM_SYMBOLS, (len(strings),), generator=generator
     ).byte()
     swapped = strings[:, [0, 2, 1, *range(3, LENGTH)]]
+    marked = strings.clone()
+    marked[torch.arange(len(strings)), (strings == EOS).int().argmax(dim=1)] = BOS  # in order, since BOS follows d
     wild = torch.randint(NUM_SYMBOLS, (200, LENGTH), generator=generator, dtype=torch.uint8)
-    open_ended = wild.clamp(max=4)
-    wild[:, 0] = open_ended[:, 0] = 4
-    return torch.cat([strings, damaged, swapped, wild, open_ended])
+    open_ended = wild.clamp(max=BOS)
+    wild[:, 0] = open_ended[:, 0] = BOS
+    return torch.cat([strings, damaged, swapped, marked, wild, open_ended])
 
 
 def test_verdicts_and_texts_are_those_of_the_package():

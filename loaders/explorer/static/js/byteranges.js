@@ -19,8 +19,8 @@ const HEADERS_PER_PART = 512;
  * @returns {Promise<Uint8Array[]>} The bytes of each range.
  */
 export async function readRanges(url, ranges, fetcher) {
-  const segments = ranges.length > 1 ? await request(url, ranges, fetcher) : null;
-  const found = ranges.map((range) => segments && part(segments, range));
+  const segments = ranges.length > 1 ? await request(url, ranges, fetcher) : [];
+  const found = ranges.map((range) => part(segments, range));
   const missing = ranges.filter((_, index) => !found[index]);
   const singles = await Promise.all(missing.map((range) => requestOne(url, range, fetcher)));
   return found.map((bytes) => bytes ?? /** @type {Uint8Array} */ (singles.shift()));
@@ -34,8 +34,7 @@ export async function readRanges(url, ranges, fetcher) {
  * @returns {Promise<Uint8Array>}
  */
 async function requestOne(url, range, fetcher) {
-  const segments = await request(url, [range], fetcher);
-  const bytes = segments && part(segments, range);
+  const bytes = part(await request(url, [range], fetcher), range);
   if (!bytes) {
     throw new Error(
       `The server of ${url} did not send bytes ${range.start} to ${range.end - 1} alone; a server that answers range ` +
@@ -46,11 +45,11 @@ async function requestOne(url, range, fetcher) {
 }
 
 /**
- * Ask for ranges, and return what was sent; null, without reading the rest, if that is much more or something else.
+ * Ask for ranges, and return what was sent; nothing, without reading the rest, if that is much more.
  * @param {string} url
  * @param {Range[]} ranges
  * @param {typeof fetch} fetcher
- * @returns {Promise<Segment[] | null>}
+ * @returns {Promise<Segment[]>}
  */
 async function request(url, ranges, fetcher) {
   const wanted = ranges.map(({ start, end }) => `${start}-${end - 1}`).join(",");
@@ -60,7 +59,7 @@ async function request(url, ranges, fetcher) {
   if (response.status !== 200 && response.status !== 206) {
     throw new Error(`The server answered ${response.status} to a request for bytes of ${url}.`);
   }
-  if (!bytes) return null;
+  if (!bytes) return [];
   if (response.status === 200) return [{ start: 0, bytes }]; // the whole file, which is hardly larger than its parts
   const type = response.headers.get("Content-Type") ?? "";
   if (/^multipart\/byteranges/i.test(type)) return parseMultipart(bytes, type);
