@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
-from rnn_zoos.baselines.encoders.encoder import Weights
-from rnn_zoos.baselines.encoders.weights.statistics import of_each, padded_statistics, weight_statistics
+from rnn_zoos.baselines.encoders.encoder import Weights, of_each
+from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
