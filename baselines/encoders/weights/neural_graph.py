@@ -247,8 +247,8 @@ class NeuralGraphEncoder(FittedToNetworks):
         ends[0, 0] = ends[-1, 1] = 1.0
         cells = [float(architecture.cell == cell) for cell in GATES]
         about = torch.tensor([*cells, math.log(architecture.hidden_size)])
-        of_layers = torch.tensordot(ends.to(self.layers), self.layers, dims=1)
-        return of_layers + about.to(self.about) @ self.about
+        vectors: Tensor = ends.to(self.layers) @ self.layers.squeeze(1) + about.to(self.about) @ self.about
+        return vectors.unsqueeze(1)
 
     def _edges(self, kind: str, weights: Tensor) -> Tensor:
         """Return the features [N, A, C, B] of edges with weights [N, G, A, B]."""
