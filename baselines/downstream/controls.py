@@ -37,7 +37,7 @@ def _hyperparameters(split: SplitData) -> Array:
     manifest = split.zoo.manifest
     drawn = {name: target for name, target in targets_of(manifest.zoo, manifest.settings).items() if name in VARIED}
     numbers = [target.values(split) for target in drawn.values() if target.kind == "number"]
-    classes = [name for name in VARIED if name in drawn and drawn[name].kind == "classes"]
+    classes = [name for name, target in drawn.items() if target.kind == "classes"]
     if "weight_decay" not in drawn:
         classes.append("weight_decay")
     return np.concatenate([*numbers, *(_one_hot(split, name) for name in classes)], axis=1)
