@@ -18,11 +18,12 @@ from rnn_zoos.baselines.benchmark.result_files import (
     is_control,
     is_reference,
     score_of,
+    shown_targets,
     sort_by_loss,
 )
 from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
 from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
+from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
 from rnn_zoos.baselines.emulation.data import TRANSFERS
 
 _QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
@@ -77,7 +78,7 @@ def leaderboard(
     parts = []
     for zoo, groups in group_by_zoo(results).items():
         shown = _shown(sort_by_loss(groups), selection)
-        tables = _brief_table(zoo, shown, selection) if brief else _full_tables(zoo, shown, selection)
+        tables = _brief_table(shown, selection) if brief else _full_tables(zoo, shown, selection)
         parts.append("\n\n".join([f"### {zoo}", *_transfer(results, zoo), *tables]))
     return "\n\n".join(parts) + "\n"
 
@@ -105,24 +106,25 @@ def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) ->
     """Return the tables of a zoo, each below a line that says what it shows."""
     trained = {name: group for name, group in groups.items() if not is_control(group[0])}
     emulation = table(_emulation_columns(zoo, selection), trained)
-    labels = table(_label_columns(zoo, selection), groups)
+    labels = table(_label_columns(groups, selection), groups)
     read = f"Labels, predictor {selection.predictor}, protocol {selection.protocol}, split {selection.split}:"
     tables = [f"Emulation:\n\n{emulation}"] if trained else []
     tables += [f"{read}\n\n{labels}", *_notes(groups, selection), *trajectory_tables(groups, selection)]
     return [*tables, *_order(trained)]
 
 
-def _brief_table(zoo: str, groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def _brief_table(groups: Mapping[str, Group], selection: Selection) -> list[str]:
     """Return the narrow table of a zoo, and notes on it."""
+    targets = shown_targets(groups)
     columns = [
         _QUERIES,
         Column("TV per step, test", partial(_total_variation, "test")),
         Column("TV per step, ood", lambda group: f"{total_variation_of(group, 'ood').value:.4f}"),
         Column(f"clone correlation, {selection.split}", partial(_clone_correlation, selection.split)),
         *(
-            _score_column(zoo, name, TARGETS[zoo][name].shown[place], selection, intervals=False)
+            _score_column(name, targets[name], targets[name].shown[place], selection, intervals=False)
             for name, place in (("task_trained", 0), ("accuracy", -1))
-            if name in TARGETS[zoo]
+            if name in targets
         ),
     ]
     return [table(columns, groups), *_notes(groups, selection)]
@@ -147,17 +149,16 @@ def _emulation_columns(zoo: str, selection: Selection) -> list[Column]:
     return columns
 
 
-def _label_columns(zoo: str, selection: Selection) -> list[Column]:
+def _label_columns(groups: Mapping[str, Group], selection: Selection) -> list[Column]:
     """Return the columns of the table of labels, after the first, which has the name of the encoder or control."""
     return [
-        _score_column(zoo, name, measure, selection, intervals=True)
-        for name, target in TARGETS[zoo].items()
+        _score_column(name, target, measure, selection, intervals=True)
+        for name, target in shown_targets(groups).items()
         for measure in target.shown
     ]
 
 
-def _score_column(zoo: str, name: str, measure: str, selection: Selection, intervals: bool) -> Column:
-    target = TARGETS[zoo][name]
+def _score_column(name: str, target: Target, measure: str, selection: Selection, intervals: bool) -> Column:
     header = f"{target_title(name)} {measure_title(target, measure)}"
 
     def cell(group: Group) -> str:

@@ -16,7 +16,7 @@ from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate_all
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, Features
 from rnn_zoos.baselines.downstream.retrieval import retrieval_scores
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.downstream.trajectories import trajectory_scores
 from rnn_zoos.baselines.downstream.trajectory_retrieval import trajectory_retrieval
 from rnn_zoos.baselines.downstream.trajectory_tasks import early_steps
@@ -69,7 +69,7 @@ def evaluate_targets(
     With `permuted`, the labels of the training rows are permuted first.
     """
 
-    targets = TARGETS[data.zoo.manifest.zoo]
+    targets = targets_of(data.zoo.manifest.zoo, data.zoo.manifest.settings)
     settings = EvaluationSettings(seed=seed, permuted=permuted, repeats=BOOTSTRAP_REPEATS)
     return _by_predictor(predictors, settings, lambda chosen: evaluate_all(data, features, targets, chosen))
 

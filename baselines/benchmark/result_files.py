@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result
+from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result, targets_in
 from rnn_zoos.baselines.downstream.controls import CONTROLS
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import write_atomically
@@ -147,6 +147,18 @@ def group_by_zoo(results: Sequence[Result]) -> dict[str, dict[str, Group]]:
     return {zoo: dict(named) for zoo, named in groups.items()}
 
 
+def shown_targets(groups: Mapping[str, Group]) -> dict[str, Target]:
+    """Return the targets that tables and figures of the results of a zoo show: all that any of them has scores of.
+
+    Results that name their targets decide what a target is; those of older versions do not.
+    """
+    results = [result for group in groups.values() for result in group]
+    targets: dict[str, Target] = {}
+    for result in sorted(results, key=lambda result: "targets" not in result):
+        targets = {**targets, **{name: own for name, own in targets_in(result).items() if name not in targets}}
+    return targets
+
+
 def is_reference(result: Result) -> bool:
     """Tell whether a result is that of a reference, which is trained like an encoder but reads labels."""
     return result.get("information") == REFERENCE
@@ -202,13 +214,16 @@ def score_of(
 ) -> Mapping[str, float | None] | None:
     """Return value, low and high of a measure of a target, by default of the first that is shown.
 
-    None if end-to-end scores are selected and the result has none.
+    None if end-to-end scores are selected and the result has none, or if it has no such target or measure, because
+    results of an older version do not have all targets.
     """
     predictor = used_predictor(result, selection)
     if predictor is None:
         return None
     scores = result["end_to_end"] if predictor == END_TO_END else result["downstream"]
     targets = scores[selection.protocol] if predictor == END_TO_END else scores[selection.protocol][predictor]
-    shown = measure or TARGETS[result["zoo"]["name"]][target].shown[0]
-    score: Mapping[str, float | None] = targets[target][selection.split][shown]
+    if target not in targets:
+        return None
+    shown = measure or targets_in(result)[target].shown[0]
+    score: Mapping[str, float | None] | None = targets[target][selection.split].get(shown)
     return score

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target, task_targets
 from rnn_zoos.baselines.downstream.trajectory_tasks import LEFT_OUT, RANK_MEASURES, RETRIEVED, asked_tasks, at_step
 
 FORMAT = 2
@@ -32,6 +33,8 @@ _TABLES = {
     "clone_points": ("clone", "step", "accuracy"),
     **{f"by_run.{split}": ("run", "task", "total_variation") for split in EVALUATED_SPLITS},
 }
+_TEXT_LISTS = ("columns", "shown")  # of a target
+_NEEDED = {*_TEXT_LISTS, "kind"}
 _MISSING = object()
 
 
@@ -51,12 +54,39 @@ def check_result(path: Path) -> list[str]:
     zoo = _at(result, "zoo", "name")
     if zoo not in TARGETS:
         return [f"Unknown zoo {'(missing)' if zoo is _MISSING else repr(zoo)}; known: {', '.join(TARGETS)}."]
+    if "targets" in result and not _are_targets(result["targets"]):
+        expected = "name -> columns, kind, shown, from_step and log of each, as `rnn-zoos benchmark` writes them"
+        return [f"targets is not a description of targets; expected {expected}."]
     if not _has_early_steps(result):
         return ["trajectories.early_steps is not a list of steps; expected one, which may be empty."]
     problems = _check_numbers(zoo, result)
     if problems or "control" in result:
         return problems
     return [*_check_ranges(result["emulation"]), *_check_tables(result), *_check_series(result)]
+
+
+def targets_in(result: Mapping[str, Any]) -> Mapping[str, Target]:
+    """Return the targets that a result has scores of: those that it names, or, if it is older, those of the family."""
+    if "targets" not in result:
+        return TARGETS[result["zoo"]["name"]]
+    return {
+        name: Target(**{**about, "columns": tuple(about["columns"]), "shown": tuple(about["shown"])})
+        for name, about in result["targets"].items()
+    }
+
+
+def _are_targets(content: Any) -> bool:  # noqa: ANN401 - JSON
+    """Return whether JSON describes targets."""
+    return isinstance(content, dict) and all(map(_is_target, content.values()))
+
+
+def _is_target(about: Any) -> bool:  # noqa: ANN401 - JSON
+    if not isinstance(about, dict) or not _NEEDED <= about.keys() <= {field.name for field in fields(Target)}:
+        return False
+    texts = all(isinstance(about[key], list) and all(isinstance(t, str) for t in about[key]) for key in _TEXT_LISTS)
+    known = isinstance(about["kind"], str) and about["kind"] in MEASURES
+    shown = texts and known and bool(about["shown"]) and set(about["shown"]) <= MEASURES[about["kind"]].keys()
+    return shown and type(about.get("from_step", 0)) is int and type(about.get("log", False)) is bool
 
 
 def _has_early_steps(result: Mapping[str, Any]) -> bool:
@@ -103,7 +133,7 @@ def _number_paths(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[s
         for name, target in task_targets(zoo).items():
             yield from _score_numbers(("retrieval", name), MEASURES[target.kind])
     for keys in _score_paths(result):
-        for name, target in TARGETS[zoo].items():
+        for name, target in targets_in(result).items():
             yield from _score_numbers((*keys, name), MEASURES[target.kind])
     if "trajectories" in result:
         yield from _trajectory_numbers(result)

@@ -23,6 +23,7 @@ from rnn_zoos.baselines.benchmark.result_files import result_path, write_result
 from rnn_zoos.baselines.benchmark.result_format import FORMAT
 from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
+from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
 from rnn_zoos.baselines.emulation.training import EmulationRun, work_clock
@@ -84,7 +85,7 @@ def run_encoder(
         scores = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
         end_to_end = {"end_to_end": scores}
     trained = clock()
-    measurements = {**measure_encoder(run), **end_to_end}
+    measurements = {"targets": _targets(data), **measure_encoder(run), **end_to_end}
     seconds = {"emulation": run.seconds, "end_to_end": trained - started, "measuring": clock() - trained}
     write_result(path, identity, {**measurements, "seconds": seconds, "made": _provenance(data)})
     shutil.rmtree(run.folder, ignore_errors=True)
@@ -123,7 +124,7 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
             key: evaluate(data, features, 0, control.predictors, control.permuted)
             for key, evaluate in (("downstream", evaluate_targets), ("trajectories", evaluate_trajectories))
         }
-        write_result(path, identity, {**measured, "made": _provenance(data)})
+        write_result(path, identity, {"targets": _targets(data), **measured, "made": _provenance(data)})
     return path
 
 
@@ -144,6 +145,12 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
 def _zoo_identity(data: ZooData) -> dict[str, Any]:
     zoo = {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity}
     return {"format": FORMAT, "zoo": zoo, "biases": data.biases, "transfer": data.transfer}
+
+
+def _targets(data: ZooData) -> dict[str, Any]:
+    """Return what the targets of a zoo are, so that its results can be read without the zoo."""
+    targets = targets_of(data.zoo.manifest.zoo, data.zoo.manifest.settings)
+    return {name: asdict(target) for name, target in targets.items()}
 
 
 def is_finished(path: Path, identity: Mapping[str, Any]) -> bool:

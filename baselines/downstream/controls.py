@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.downstream.protocols import Features
+from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
-from rnn_zoos.baselines.encoders.encoder import Weights
-from rnn_zoos.baselines.encoders.weights.statistics import of_each, padded_statistics, weight_statistics
+from rnn_zoos.baselines.encoders.encoder import Weights, of_each
+from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.families.run_table import VARIED
 from rnn_zoos.format.files import Array
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.symmetry.biases import bias_differences
@@ -31,8 +33,14 @@ def _step(split: SplitData) -> Array:
 
 
 def _hyperparameters(split: SplitData) -> Array:
-    """The weight decay, one-hot: the only hyperparameter in which runs differ."""
-    return _one_hot(split, "weight_decay")
+    """The hyperparameters in which runs may differ: the weight decay and what they draw; classes one-hot."""
+    manifest = split.zoo.manifest
+    drawn = {name: target for name, target in targets_of(manifest.zoo, manifest.settings).items() if name in VARIED}
+    numbers = [target.values(split) for target in drawn.values() if target.kind == "number"]
+    classes = [name for name, target in drawn.items() if target.kind == "classes"]
+    if "weight_decay" not in drawn:
+        classes.append("weight_decay")
+    return np.concatenate([*numbers, *(_one_hot(split, name) for name in classes)], axis=1)
 
 
 def _task(split: SplitData) -> Array:

@@ -18,7 +18,7 @@ from rnn_zoos.baselines.downstream.measures import Kind
 from rnn_zoos.baselines.downstream.predictors import Scores, score_predictions
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, protocol_rows, row_numbers
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
 from rnn_zoos.baselines.emulation.optimisation import Optimisation
@@ -112,24 +112,18 @@ class _Training:
         self.embedder, self.protocol, self.seed, self.settings = embedder, protocol, seed, settings
         data, (trained, _) = embedder.data, row_numbers(embedder.data, protocol)
         self.rows = {split: torch.from_numpy(rows) for split, rows in trained.items()}
-        targets = TARGETS[data.zoo.manifest.zoo].values()
-        kinds = {column: target.kind for target in targets for column in target.columns}
-        labels = {
-            column: np.concatenate([data.splits[split].labels(column)[rows] for split, rows in trained.items()])
-            for column in kinds
-        }
+        self.zoo_targets = targets_of(data.zoo.manifest.zoo, data.zoo.manifest.settings)
+        kinds, labels = dict[str, Kind](), dict[str, Array]()
+        for target in self.zoo_targets.values():
+            values = np.concatenate([target.values(data.splits[split])[rows] for split, rows in trained.items()])
+            kinds |= dict.fromkeys(target.columns, target.kind)
+            labels |= dict(zip(target.columns, values.T, strict=True))
         with torch.random.fork_rng():
             torch.manual_seed(seed + 1)
             size = embedder.encoder.embedding_size
-            self.heads = {
-                column: Head(kind, labels[column].astype(np.float64), size, settings.hidden)
-                for column, kind in kinds.items()
-            }
+            self.heads = {column: Head(kind, labels[column], size, settings.hidden) for column, kind in kinds.items()}
         self.modules = nn.ModuleDict({"encoder": embedder.encoder, "heads": nn.ModuleDict(self.heads).to(data.device)})
-        self.targets = {
-            column: head.targets(labels[column].astype(np.float64)).to(data.device)
-            for column, head in self.heads.items()
-        }
+        self.targets = {column: head.targets(labels[column]).to(data.device) for column, head in self.heads.items()}
         self.optimisation = Optimisation([self.modules], settings, name)
         self.modules.train()
 
@@ -160,7 +154,7 @@ class _Training:
             embeddings = self.embedder.embeddings(split)
             labels[split] = {column: head.predict(embeddings) for column, head in self.heads.items()}
         features = {split: np.empty((len(rows), 0)) for split, rows in data.splits.items()}  # heads have read them
-        for name, target in TARGETS[data.zoo.manifest.zoo].items():
+        for name, target in self.zoo_targets.items():
             _, tested = protocol_rows(data, features, target, self.protocol)
             _, numbers = row_numbers(data, self.protocol, target.from_step)
             predicted = [

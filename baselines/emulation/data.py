@@ -166,7 +166,7 @@ class ZooData:
 
     @cached_property
     def architectures(self) -> tuple[Architecture, ...]:
-        """Architectures of the training networks, mostly one.
+        """Architectures of the zoo, mostly one. In a transfer, those of the training networks come first.
 
         Example:
             >>> from rnn_zoos.baselines import load_data
@@ -176,8 +176,8 @@ class ZooData:
         known = self.zoo.manifest.architectures
         if self.transfer is None:
             return known
-        names = set(self.splits["train"].index["architecture"].to_pylist())
-        return tuple(architecture for architecture in known if architecture.name in names)
+        trained = set(self.splits["train"].index["architecture"].to_pylist())
+        return tuple(sorted(known, key=lambda architecture: architecture.name not in trained))
 
     @property
     def architecture(self) -> Architecture:

@@ -40,7 +40,7 @@ class ReferenceEncoder(FeatureEncoder):
     """
 
     information: ClassVar[Information] = "labels"
-    mixed: ClassVar[bool] = True
+    mixed = True
 
     def __init__(self, data: ZooData, known: tuple[str, ...], embedding_size: int) -> None:
         super().__init__(data.architecture, embedding_size)

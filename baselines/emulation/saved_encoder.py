@@ -19,7 +19,7 @@ from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.baselines.emulation.tensor_file import read_tensor_file, write_tensor_file
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import Encoder
-from rnn_zoos.baselines.encoders.registry import make_encoder
+from rnn_zoos.baselines.encoders.registry import make_encoder, sizes_of
 from rnn_zoos.errors import EncoderError, FormatError
 from rnn_zoos.format.files import read_header, sha256_of
 from rnn_zoos.networks.architecture import Architecture
@@ -91,10 +91,10 @@ def save_encoder(run: EmulationRun, path: Path, preset: str | None = None) -> No
     """
     if run.encoder.information == "labels":
         raise EncoderError(f"{run.identity['encoder']} reads labels of its zoo. Save an encoder of networks instead.")
-    zoo = run.data.zoo
+    zoo, name = run.data.zoo, str(run.identity["encoder"])
     description = EncoderDescription(
-        encoder=str(run.identity["encoder"]),
-        sizes=cast("Mapping[str, Any]", run.identity["sizes"]),
+        encoder=name,
+        sizes=sizes_of(name, run.data.architectures, cast("Mapping[str, Any]", run.identity["sizes"])),
         embedding_size=run.settings.embedding_size,
         architecture=run.encoder.architecture,
         biases=run.data.biases,

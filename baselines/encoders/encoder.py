@@ -8,7 +8,7 @@ checks what it returns.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
@@ -44,7 +44,8 @@ class Encoder(nn.Module, ABC):
         augmented: Whether every training step applies a new random signed permutation of hidden units to each network.
             For encoders that are not invariant to the order and the signs of hidden units.
         mixed: Whether one encoder embeds networks of several architectures. It is made for one of them, uses the inputs
-            and outputs of it alone, and reads networks by running them, or by `stack.groups`.
+            and outputs of it alone, and reads networks by running them, or by `stack.groups`. An encoder that does so
+            only with the arguments of `sizes_for_several` sets it to False when it is made without.
         architecture: Architecture of the networks; if `mixed`, the first of several.
         embedding_size: Z, the number of entries of an embedding.
 
@@ -74,7 +75,7 @@ class Encoder(nn.Module, ABC):
 
     information: ClassVar[Information] = "weights"
     augmented: ClassVar[bool] = False
-    mixed: ClassVar[bool] = False
+    mixed: bool = False
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__()
@@ -118,6 +119,20 @@ class Encoder(nn.Module, ABC):
             >>> from rnn_zoos.baselines import Encoder
             >>> from rnn_zoos.families.registry import task_family
             >>> Encoder.sizes_for(task_family("automata").benchmark)
+            {}
+        """
+        return {}
+
+    @classmethod
+    def sizes_for_several(cls) -> dict[str, Any]:
+        """Return keyword arguments for networks of several architectures. The default is none.
+
+        Returns:
+            Name -> value, such as whether parameters are shared among architectures.
+
+        Example:
+            >>> from rnn_zoos.baselines import Encoder
+            >>> Encoder.sizes_for_several()
             {}
         """
         return {}
@@ -290,11 +305,18 @@ class FeatureEncoder(Encoder):
 class FittedToNetworks(Encoder):
     """An encoder that is fitted to stacks of training networks, not to their weights: it defines `fit_networks`."""
 
-    mixed: ClassVar[bool] = True
+    mixed = True
 
     def fit_inputs(self, weights: Weights, sequences: Tensor | None = None) -> None:
         """Adapt to training networks of the encoder's architecture."""
         self.fit_networks(NetworkStack(self.architecture, weights), sequences)
+
+
+def of_each(networks: NetworkStack, features: Callable[[Architecture, Weights], Tensor]) -> Tensor:
+    """Return features [M, F] of networks of several architectures, computed for one after the other."""
+    parts = [(positions, features(stack.architecture, stack.weights)) for positions, stack in networks.groups]
+    order = torch.argsort(torch.cat([positions for positions, _ in parts]))
+    return torch.cat([part for _, part in parts])[order.to(parts[0][1].device)]
 
 
 def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None = None) -> Tensor:

@@ -55,7 +55,7 @@ class Standardise(nn.Module):
     def fit(self, features: Tensor, least_deviation: float = 0.0) -> None:
         """Compute mean and standard deviation of features [N, F]; add `least_deviation` to all deviations."""
         self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(_inverse_or_zero(features.std(dim=0, correction=0) + least_deviation))
+        self.scale.copy_(inverse_or_zero(features.std(dim=0, correction=0) + least_deviation))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [..., F], standardised."""
@@ -95,7 +95,7 @@ class StandardiseGates(nn.Module):
         """Compute means and standard deviations of stacked weights, name -> [N, *shape]."""
         groups = [gate for tensor in split_gates(self.architecture, weights).values() for gate in tensor.unbind(1)]
         self.means.copy_(torch.stack([group.mean() for group in groups]))
-        self.scales.copy_(_inverse_or_zero(torch.stack([group.std(correction=0) for group in groups])))
+        self.scales.copy_(inverse_or_zero(torch.stack([group.std(correction=0) for group in groups])))
 
     def forward(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return standardised weights, with the axis of gates of `split_gates`."""
@@ -122,6 +122,6 @@ def _gate_counts(architecture: Architecture) -> dict[str, int]:
     return counts
 
 
-def _inverse_or_zero(deviations: Tensor) -> Tensor:
+def inverse_or_zero(deviations: Tensor) -> Tensor:
     """Return 1 / deviations, and 0 where a deviation is 0."""
     return torch.where(deviations > 0, 1 / deviations, torch.zeros_like(deviations))

@@ -98,9 +98,15 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
     if not issubclass(kind, Encoder):
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
-        return kind(architecture, embedding_size, **sizes)
+        return kind(architecture, embedding_size, **sizes_of(name, known, sizes))
     except TypeError as error:
         raise EncoderError(f"{name} cannot be made for {architecture}: {error}.") from error
+
+
+def sizes_of(name: str, architectures: Architectures, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of an encoder with those that it needs for several architectures."""
+    kind, several = _class_of(name), not isinstance(architectures, Architecture) and len(architectures) > 1
+    return {**(kind.sizes_for_several() if several and issubclass(kind, Encoder) else {}), **sizes}
 
 
 def _class_of(name: str) -> type[nn.Module]:

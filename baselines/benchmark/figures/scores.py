@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines
-from rnn_zoos.baselines.benchmark.result_files import Group, Selection, score_of
+from rnn_zoos.baselines.benchmark.result_files import Group, Selection, score_of, shown_targets
 from rnn_zoos.baselines.benchmark.tables import mean_score
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title, task_targets
+from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ _CLONE_COLUMNS = 6
 
 def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     """Draw a panel per measure of a target that is shown in tables, with a bar per encoder, reference and control."""
-    shown = [(name, measure) for name, target in TARGETS[zoo].items() for measure in target.shown]
+    targets = shown_targets(groups)
+    shown = [(name, measure) for name, target in targets.items() for measure in target.shown]
     size = {"width": 2.8 + 1.75 * len(shown), "height": 1.9 + 0.26 * len(groups)}
     figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
     for axes, (name, measure) in zip(panels, shown, strict=True):
-        target = TARGETS[zoo][name]
+        target = targets[name]
         for line, group in enumerate(groups.values()):
             found = [score_of(result, name, Selection(), measure) for result in group]
             bar(axes, line, [score for score in found if score is not None], bar_colour(group))

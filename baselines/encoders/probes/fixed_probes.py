@@ -40,7 +40,7 @@ class RandomProbes(FeatureEncoder):
     """
 
     information: ClassVar[Information] = "queries"
-    mixed: ClassVar[bool] = True
+    mixed = True
     questions: Tensor
 
     def __init__(
@@ -115,7 +115,7 @@ class DataBank(DataProbes):
 class SelectedProbes(DataProbes):
     """`DataProbes` with those probe sequences that `select_probes` selects (on the command line: telling-probes)."""
 
-    mixed: ClassVar[bool] = False
+    mixed = False
 
     def choose(self, weights: Weights, candidates: Tensor, generator: torch.Generator) -> list[int]:
         """Return the indices of the N selected candidates [C, T, I], in order of selection."""

@@ -81,7 +81,7 @@ class RotationBank(FeatureEncoder):
     """
 
     information: ClassVar[Information] = "data"
-    mixed: ClassVar[bool] = True
+    mixed = True
     questions: Tensor
 
     def __init__(

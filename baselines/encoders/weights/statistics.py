@@ -8,7 +8,7 @@ statistics of an LSTM of two layers, so seven per tensor, and does not standardi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights, of_each
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp, split_gates
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -144,13 +144,6 @@ class PaddedStatisticsEncoder(FittedToNetworks, FeatureEncoder):
         networks = stack or NetworkStack(self.architecture, weights)
         features: Tensor = self.standardise(of_each(networks, padded_statistics))
         return features
-
-
-def of_each(networks: NetworkStack, features: Callable[[Architecture, Weights], Tensor]) -> Tensor:
-    """Return features [M, F] of networks of several architectures, computed for one after the other."""
-    parts = [(positions, features(stack.architecture, stack.weights)) for positions, stack in networks.groups]
-    order = torch.argsort(torch.cat([positions for positions, _ in parts]))
-    return torch.cat([part for _, part in parts])[order.to(parts[0][1].device)]
 
 
 class LargeStatisticsEncoder(StatisticsEncoder):

@@ -26,6 +26,28 @@ def results(tmp_path):
     return write_results(made, tmp_path) / LANGUAGES
 
 
+BATCH_SIZE = {"columns": ["batch_size"], "kind": "classes", "shown": ["accuracy"]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "colours"},
+        {"kind": ["number"]},
+        {"shown": ["degrees"]},
+        {"shown": []},
+        {"columns": "batch_size"},
+        {"columns": [1]},
+        {"from_step": "0"},
+        {"log": 1},
+        {"unit": "sequences"},
+    ],
+)
+def test_a_description_of_targets_that_cannot_be_read_is_reported(wrong, results):
+    edit(results / INTERACTIVE, lambda result: result.update(targets={"batch_size": BATCH_SIZE | wrong}))
+    assert check_result(results / INTERACTIVE)[0].startswith("targets is not a description of targets")
+
+
 def edit(path, change) -> None:
     result = json.loads(path.read_text())
     change(result)
@@ -60,6 +82,12 @@ PROBLEMS = {
     ].update(accuracy=1),
     "retrieval.task_trained.ood.accuracy.value is missing": lambda result: result["retrieval"]["task_trained"].pop(
         "ood"
+    ),
+    "targets is not a description of targets; expected name -> columns, kind, shown,": lambda result: result.update(
+        targets=["step"]
+    ),
+    "downstream.strict.linear.batch_size.test.accuracy.value is missing": lambda result: result.update(
+        targets={"batch_size": {**BATCH_SIZE, "log": False}}
     ),
     "trajectories.early_steps is not a list of steps": lambda result: result["trajectories"].update(early_steps="100"),
     "trajectories.predicted.strict.mlp.order.ood.accuracy.value is missing": lambda result: result["trajectories"][

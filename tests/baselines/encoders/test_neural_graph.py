@@ -1,5 +1,6 @@
 """The neural graph against a message passing written out node by node, its symmetries, and what breaks them."""
 
+import math
 from itertools import product
 
 import pytest
@@ -8,7 +9,7 @@ from conftest import CELLS
 
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.weights.graph_layers import edge_step, edge_step_reference
-from rnn_zoos.baselines.encoders.weights.neural_graph import RANK, NeuralGraphEncoder, Round
+from rnn_zoos.baselines.encoders.weights.neural_graph import RANK, NeuralGraphEncoder, Round, ends_of
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.weights import stack_weights
@@ -26,10 +27,12 @@ def networks(arch: Architecture, count: int = 3) -> dict[str, torch.Tensor]:
     return stack_weights([initial_weights(arch, 11, run) for run in range(count)])
 
 
-def encoder_of(arch: Architecture, layers: int = 2) -> NeuralGraphEncoder:
+def encoder_of(arch: Architecture, layers: int = 2, shared: bool = False) -> NeuralGraphEncoder:
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        encoder = NeuralGraphEncoder(arch, 7, layers=layers, **SIZES)
+        encoder = NeuralGraphEncoder(arch, 7, layers=layers, shared=shared, **SIZES)
+        if shared:
+            torch.nn.init.normal_(encoder.about)  # it starts at 0
     encoder.fit_inputs(networks(arch, 9))
     return encoder.double()
 
@@ -63,12 +66,22 @@ Edge = tuple[str, int, int, torch.Tensor]
 """Kind, row, column and features [C] of an edge; rows and columns are numbers of nodes, in the order of `ends_of`."""
 
 
+def layer_vector(encoder: NeuralGraphEncoder, layer: int) -> torch.Tensor:
+    """Return the learned vector [D] of a layer; if shared, from those of its place, its cell and its size."""
+    if not encoder.mixed:
+        return encoder.layers[layer, 0]
+    arch = encoder.architecture
+    first, last = encoder.layers[:, 0]
+    about = encoder.about[list(GATES).index(arch.cell)] + math.log(H) * encoder.about[-1]
+    return about + (first if layer == 0 else 0) + (last if layer == arch.num_layers - 1 else 0)
+
+
 def nodes_by_hand(encoder: NeuralGraphEncoder, tensors: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Return the nodes of the first network."""
     arch, nodes = encoder.architecture, [*encoder.inputs]
     for layer in range(arch.num_layers):
         biases = torch.cat([tensors[name][0] for name in list(arch.layer_shapes(layer))[2:]])  # [2 G, H]
-        nodes += [encoder.layers[layer, 0] + encoder.unit_biases(biases[:, unit]) for unit in range(H)]
+        nodes += [layer_vector(encoder, layer) + encoder.unit_biases(biases[:, unit]) for unit in range(H)]
     bias = tensors["linear.bias"][0]
     return nodes + [encoder.outputs[o] + encoder.output_bias(bias[:, o]) for o in range(arch.output_size)]
 
@@ -96,14 +109,15 @@ def edges_by_hand(encoder: NeuralGraphEncoder, tensors: dict[str, torch.Tensor])
 
 def passed_by_hand(encoder: NeuralGraphEncoder, weights: dict[str, torch.Tensor], one_round: Round) -> torch.Tensor:
     """Return the nodes [V, D] of the first network after one round, by the formulas of the module's docstring."""
-    tensors, size = encoder.standardise(weights), RANK - 1
+    of_form = (encoder.architecture, weights) if encoder.mixed else (weights,)
+    tensors, size = encoder.standardise(*of_form), RANK - 1
     nodes = nodes_by_hand(encoder, tensors)
     parts, width = [one_round.of_nodes(node) for node in nodes], len(nodes[0])
-    per_kind = (one_round.of_nodes.out_features - width) // len(one_round.ends)
+    per_kind = (one_round.of_nodes.out_features - width) // len(one_round.kinds)
     messages = [part[:width] for part in parts]
     others = {"input": (H, encoder.architecture.input_size), "output": (H, encoder.architecture.output_size)}
     for kind, row, column, edge in edges_by_hand(encoder, tensors):
-        at = width + per_kind * list(one_round.ends).index(kind)
+        at = width + per_kind * one_round.kinds.index(kind)
         of_row, of_column = parts[row][at : at + size], parts[column][at + size : at + 2 * size]
         to_row, to_column = others.get(kind, (H, H))  # how many messages each of the two gets
         read = torch.outer(torch.cat([of_column, ONE]), edge).flatten() / to_row**0.5
@@ -114,19 +128,20 @@ def passed_by_hand(encoder: NeuralGraphEncoder, weights: dict[str, torch.Tensor]
     return torch.stack([one_round.norm(node + one_round.change(message.relu())) for node, message in pairs])
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_round_equals_message_passing_edge_by_edge(cell, layers):
+def test_a_round_equals_message_passing_edge_by_edge(cell, layers, shared):
     arch = architecture(cell, layers)
     weights = {name: tensor.double() for name, tensor in networks(arch).items()}
-    encoder = encoder_of(arch)
-    nodes, edges = encoder.graph(weights)
+    encoder = encoder_of(arch, shared=shared)
+    nodes, edges = encoder.graph(arch, weights)
     gates, pairs = GATES[cell], H * H
     assert sum(part[0].numel() for part in edges.values()) * gates >= sum(
         tensor[0].numel() for name, tensor in weights.items() if tensor.dim() == 3
     )
     assert len(edges["recurrent"]) == 3 * layers and edges["recurrent"][0].numel() == 3 * pairs
-    found, _ = encoder.rounds[0](nodes, edges)
+    found, _ = encoder.rounds[0](nodes, edges, ends_of(arch))
     assert torch.allclose(found[0], passed_by_hand(encoder, weights, encoder.rounds[0]), atol=1e-10)
 
 
@@ -176,6 +191,26 @@ def test_rounds_have_the_same_parameters_for_any_number_of_layers_and_units():
         for arch in (Architecture("lstm", 2, 4, 5, 6), Architecture("lstm", 3, 4, 9, 6))
     ]
     assert shapes[0] == shapes[1]
+
+
+GOLDEN_NAMES = [
+    "inputs", "layers", "outputs", "standardise", "unit_biases", "output_bias", "edge_maps", "rounds", "head",
+]  # fmt: skip
+GOLDEN = torch.tensor([[-0.03515, -0.21330, -0.96037, -0.17593], [-0.14568, -0.21601, -0.96235, -0.07745]])
+
+
+def test_the_encoder_of_one_architecture_is_that_of_stored_results():
+    """Its parameters, their order and its values are what they were before it could embed several architectures."""
+    arch = Architecture("lstm", 2, 6, 32, 6)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        encoder = NeuralGraphEncoder(arch, 4)
+    names = list(dict.fromkeys(name.partition(".")[0] for name in encoder.state_dict()))
+    assert names == GOLDEN_NAMES
+    assert sum(parameter.numel() for parameter in NeuralGraphEncoder(arch).parameters()) == 58_272
+    weights = networks(arch, 3)
+    encoder.fit_inputs(weights)
+    torch.testing.assert_close(embeddings_of(encoder, weights)[:2], GOLDEN, atol=1e-3, rtol=0)
 
 
 def test_all_parameters_get_gradients():
