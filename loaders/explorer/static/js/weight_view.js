@@ -29,7 +29,7 @@ export function weightView(architecture, tensors) {
     const gates = GATES[architecture.cell].map((name, gate) =>
       gateMap(architecture, tensors, layer, gate, inputs, name, limit),
     );
-    maps.push(element("div", { class: "gates" }, element("h5", {}, `layer ${layer + 1}`), ...gates));
+    maps.push(element("div", { class: "gates" }, element("h4", {}, `Layer ${layer + 1}`), ...gates));
   }
   return [
     element(
