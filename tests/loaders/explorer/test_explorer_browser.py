@@ -75,6 +75,18 @@ def test_filters_leave_rows_out_of_all_pictures(width, browser, page_of, zoo):
     assert browser.messages() == []
 
 
+def test_runs_are_selected_by_their_numbers_from_the_keyboard(browser, page_of):
+    browser.open(url_of(page_of("formal-languages")))
+    browser.type("#select-runs", "2, 4-5, x")
+    assert browser.text("#count").endswith("3 selected")
+    texts = browser.run(
+        "return [...document.querySelectorAll('#tasks .points path')].map((own) => own.style.strokeWidth)"
+    )
+    assert texts.count("3px") == 3
+    browser.find("#clear").click()
+    assert browser.find("#select-runs").get_attribute("value") == "" and "selected" not in browser.text("#count")
+
+
 def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, zoo):
     index = open_zoo(zoo("formal-languages")).index().to_pandas()
     browser.open(url_of(page_of("formal-languages")))

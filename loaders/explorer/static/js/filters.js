@@ -17,6 +17,7 @@ export function buildFilters(state) {
     byId("filters"),
     ...state.filterColumns.map((name) => group(state, name)),
     taskField(state),
+    runsField(state),
     stepField(state),
     colourField(state),
   );
@@ -52,6 +53,32 @@ function taskField(state) {
   const field = element("input", { type: "search", placeholder: "part of its name", size: 14 });
   field.addEventListener("input", () => state.setTask(field.value));
   return labelled("task", field);
+}
+
+/**
+ * Runs by their numbers: the same as brushing, for the keyboard.
+ * @param {State} state
+ */
+function runsField(state) {
+  const field = element("input", { type: "text", placeholder: "3, 17-20", size: 10, id: "select-runs" });
+  field.addEventListener("change", () => state.select(field.value.trim() === "" ? null : runsOf(state, field.value)));
+  state.listen((change) => {
+    if (change === "selection" && document.activeElement !== field) field.value = "";
+  });
+  return labelled("select runs", field);
+}
+
+/**
+ * The runs of a text such as `3, 17-20`; what is no number is left out.
+ * @param {State} state
+ * @param {string} text
+ */
+function runsOf(state, text) {
+  const ranges = [...text.matchAll(/(\d+)(?:\s*-\s*(\d+))?/g)].map(([, from, to]) => [
+    Number(from),
+    Number(to ?? from),
+  ]);
+  return [...state.data.runs.keys()].filter((run) => ranges.some(([from, to]) => run >= from && run <= to));
 }
 
 /** @param {State} state */

@@ -26,7 +26,7 @@ export function probabilities(network, run) {
  * Width of a step in pixels, so that long strings fit beside each other.
  * @param {number} steps
  */
-export const stepWidth = (steps) => (steps > 30 ? 11 : 18);
+export const stepWidth = (steps) => Math.max(9, Math.min(28, Math.floor(480 / steps)));
 
 /**
  * A heat map of probabilities, a row per class, and heat maps of the hidden units below it.

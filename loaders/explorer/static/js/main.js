@@ -25,9 +25,10 @@ if (data.rows > 0) {
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
   buildTasks(state);
   buildLabels(state);
-  buildMap(state, readMaps(maps));
-  const panels = new Panels(state, new Weights(data, networks), digits);
-  const [run] = panels.weights.runs;
+  const weights = new Weights(data, networks);
+  buildMap(state, readMaps(maps), weights);
+  const panels = new Panels(state, weights, digits);
+  const [run] = weights.runs;
   if (run !== undefined) panels.lookAt(run);
 } else byId("empty").hidden = false;
 document.body.dataset.ready = "yes";

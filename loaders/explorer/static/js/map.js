@@ -9,6 +9,7 @@ import { axis, draw, onBrush, onClick } from "explorer/plots";
 
 /** @typedef {import("explorer/state").State} State */
 /** @typedef {import("explorer/dataset").Entry} Entry */
+/** @typedef {import("explorer/weights").Weights} Weights */
 /** @typedef {{name: string, title: string, size: number, explain: number[], values: Float32Array}} NetworkMap */
 
 const NEIGHBOURS = 8;
@@ -58,8 +59,9 @@ export function neighbours(map, row, rows, run, count) {
  * Draw the map and the neighbours of the network that is looked at.
  * @param {State} state
  * @param {NetworkMap[]} maps
+ * @param {Weights} weights
  */
-export function buildMap(state, maps) {
+export function buildMap(state, maps, weights) {
   if (maps.length === 0) {
     byId("map-section").hidden = true;
     return;
@@ -68,8 +70,8 @@ export function buildMap(state, maps) {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("map");
   let map = maps.find((own) => own.name === wanted) ?? maps[0];
   const redraw = () => {
-    draw(node, `map of networks by ${map.title}, at step ${state.step}`, mapTraces(state, map), mapLayout(map));
-    showNeighbours(state, map);
+    draw(node, `map of networks by ${map.title}, at step ${state.step}`, mapTraces(state, map), mapLayout(state, map));
+    showNeighbours(state, map, weights);
   };
   const options = maps.map((own) => /** @type {[string, string]} */ ([own.name, own.title]));
   const choice = chooser(options, map.name, (name) => {
@@ -169,18 +171,30 @@ function markedNetworks(state, x, y) {
   ];
 }
 
-/** @param {NetworkMap} map */
-function mapLayout(map) {
+/**
+ * Axes that hold the points, not the ways that led to them.
+ * @param {State} state
+ * @param {NetworkMap} map
+ */
+function mapLayout(state, map) {
   const titles = [0, 1].map((k) => `component ${k + 1} (${Math.round(100 * (map.explain[k] ?? 0))}% of the variance)`);
-  return { xaxis: axis(titles[0]), yaxis: axis(titles[1]), dragmode: "lasso" };
+  const rows = state.rowsAtStep();
+  const [xaxis, yaxis] = titles.map((title, k) => {
+    const values = rows.map((row) => map.values[row * map.size + k]);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const margin = 0.06 * (high - low) || 1;
+    return axis(title, rows.length ? { range: [low - margin, high + margin] } : {});
+  });
+  return { xaxis, yaxis, dragmode: "lasso" };
 }
 
 /**
  * List the networks nearest to network A at the current step, each with a button that looks at it as B.
  * @param {State} state
  * @param {NetworkMap} map
+ * @param {Weights} weights
  */
-function showNeighbours(state, map) {
+function showNeighbours(state, map, weights) {
   const { data } = state;
   const looked = state.networks[0];
   const row = looked === null ? null : data.rowAt(looked.run, state.step);
@@ -193,7 +207,8 @@ function showNeighbours(state, map) {
   const items = found.map(({ row: other, distance: far }) => {
     const look = () => state.look(1, { run: data.run[other], step: data.step[other] });
     const button = element("button", { type: "button", on: { click: look } }, `run ${data.run[other]}`);
-    return element("li", {}, button, ` ${data.column("task").text(other, readable)}, distance ${readable(far)}`);
+    const live = weights.has(other) ? " (live)" : "";
+    return element("li", {}, button, ` ${data.column("task").text(other, readable)}${live}, distance ${readable(far)}`);
   });
   fill(byId("neighbours"), ...items);
 }

@@ -105,7 +105,8 @@ export class Panels {
   #lookAtNext(place) {
     const { runs } = this.weights;
     const { selected } = this.state;
-    const wanted = selected === null ? runs : runs.filter((run) => selected.has(run));
+    const other = this.state.networks[1 - place]?.run;
+    const wanted = runs.filter((run) => run !== other && (selected === null || selected.has(run)));
     const from = wanted.length ? wanted : runs;
     if (from.length === 0) return;
     const now = this.state.networks[place];
