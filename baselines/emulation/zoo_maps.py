@@ -19,6 +19,7 @@ from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.networks.stack import NetworkStack
 
 _BATCH = 256  # networks that run at once
+_ROUNDING = 1e-6  # of float32: below it a column is constant
 _MOST_FEATURES = 2000  # of answers: what principal components are computed of
 
 
@@ -67,9 +68,11 @@ def _statistics(stack: NetworkStack) -> Array:
 
 def _standardised(values: Array) -> Array:
     """Return columns with mean 0 and standard deviation 1, or all 0: statistics of biases are smaller than others."""
-    centred = values - values.mean(axis=0)
+    mean = values.mean(axis=0)
+    centred = values - mean
     spread = centred.std(axis=0)
-    return np.asarray(centred / np.where(spread > 0, spread, 1))
+    varies = spread > _ROUNDING * (1 + np.abs(mean))
+    return np.asarray(np.where(varies, centred / np.where(varies, spread, 1), 0))
 
 
 def _questions(zoo: Zoo) -> Callable[[NetworkStack], Tensor] | None:

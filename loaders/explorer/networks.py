@@ -28,10 +28,11 @@ def choose_networks(index: pa.Table, count: int) -> Array:
     runs = index["run"].to_numpy()
     steps = index["step"].to_numpy()
     chosen: list[int] = []
-    for run in _spread_runs(index, -(-count // _PER_RUN)):
+    per_run = max(1, min(_PER_RUN, len(np.unique(steps))))
+    for run in _spread_runs(index, -(-count // per_run)):
         rows = np.flatnonzero(runs == run)
         rows = rows[np.argsort(steps[rows], kind="stable")]
-        wanted = np.unique(np.linspace(0, len(rows) - 1, min(_PER_RUN, len(rows))).round().astype(int))
+        wanted = np.unique(np.linspace(0, len(rows) - 1, min(per_run, len(rows))).round().astype(int))
         chosen += rows[wanted[::-1]].tolist()  # the last one first, should `count` end within this run
     return np.sort(np.array(chosen[:count], np.int64))
 

@@ -145,6 +145,7 @@ def test_the_distance_from_the_start_begins_at_the_scaled_start(languages):
     assert {row["distance_from_start"] for row in rows} == {0.0}
 
 
+@pytest.mark.long
 def test_workers_and_extensions_give_the_same_bytes(languages, tmp_path):
     small, whole = (native_plan(tmp_path, runs) for runs in (4, 11))
     generate(whole, tmp_path / "workers", LocalEngine(2))

@@ -11,6 +11,7 @@ from conftest import ROOT
 TESTS = ["tests/loaders/test_operations.py", "tests/loaders/test_features.py"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_operations_work_with_the_oldest_supported_version_of_datasets(tmp_path):
     (oldest,) = re.findall(r'^    "datasets>=([\d.]+)",', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

@@ -56,7 +56,7 @@ def undisturbed(preset, tmp_path_factory) -> tuple[dict[str, bytes], float]:
 
 def test_kill_9_of_the_driver_loses_nothing(preset, undisturbed, tmp_path):
     expected, seconds = undisturbed
-    for number, moment in enumerate(random_delays("kill -9 of the driver", repetitions(2), seconds)):
+    for number, moment in enumerate(random_delays("kill -9 of the driver", repetitions(1), seconds)):
         out = tmp_path / str(number)
         process = start_generation(preset, out)
         time.sleep(moment)
@@ -75,7 +75,7 @@ def test_the_driver_replaces_workers_that_are_killed(preset, undisturbed, tmp_pa
     """Kills one worker, or both; at the end the command is run once more, to see that nothing is left to do."""
     expected, seconds = undisturbed
     kind = "kill -9 of a worker"
-    for number, moment in enumerate(random_delays(kind, repetitions(2), seconds)):
+    for number, moment in enumerate(random_delays(kind, repetitions(1), seconds)):
         out = tmp_path / str(number)
         process = start_generation(preset, out)
         time.sleep(moment)

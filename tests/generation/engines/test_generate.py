@@ -353,6 +353,7 @@ def test_a_missing_shard_of_a_finished_zoo_is_made_again(zoo, tiny_preset, tmp_p
     assert contents(out) == contents(zoo("formal-languages"))
 
 
+@pytest.mark.long
 def test_a_full_disk_is_reported_and_finished_shards_are_kept(zoo, tiny_preset, tmp_path):
     """A limit on the size of files replaces a full disk: it gives an OSError at the same place."""
     out = tmp_path / "zoo"

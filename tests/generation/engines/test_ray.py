@@ -237,6 +237,7 @@ NO_COMPILER = "import sys; sys.modules['rnn_zoos.generation.trainers.native._nat
 NOT_INSTALLED = "import sys; sys.modules['rnn_zoos'] = None"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

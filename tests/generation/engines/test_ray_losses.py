@@ -107,6 +107,7 @@ def test_runs_that_are_lost_with_the_node_that_trained_them_are_trained_again(
     assert_same_zoo(tmp_path / "zoo", contents(tmp_path / "alone"))
 
 
+@pytest.mark.long
 def test_a_cluster_without_nodes_is_given_time_to_start_them(zoo, tiny_preset, tmp_path, monkeypatch):
     """The node joins when it is asked for, as one of an autoscaler does."""
     plan, lines = make_plan("formal-languages", tiny_preset()), []

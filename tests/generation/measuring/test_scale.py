@@ -1,5 +1,6 @@
 """`rnn-zoos speed scale`: shards as long as real ones that take no space; such a zoo conforms but for its tensors."""
 
+import pytest
 from command import run_command
 
 from rnn_zoos.format.check import check_zoo
@@ -11,6 +12,7 @@ from rnn_zoos.generation.writing.shards import compute_shard
 from rnn_zoos.generation.writing.workspace import Workspace
 
 
+@pytest.mark.long
 def test_simulated_shards_are_as_long_as_real_ones_but_take_no_space(tmp_path):
     plan = random_plan(41)
     workspace, simulator = Workspace(tmp_path, plan), ShardSimulator(plan)

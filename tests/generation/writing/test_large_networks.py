@@ -73,6 +73,7 @@ def test_the_landscape_of_a_million_parameters_is_measured_in_less_than_two_giga
     assert peak_of(MEASURE, tmp_path) < LIMIT
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_networks_of_a_million_parameters_take_less_than_two_gigabytes(tmp_path):
     """The shard is as large as one gets: three runs, where the preset allows twenty."""

@@ -1,0 +1,82 @@
+"""The command `rnn-zoos explore`: what it writes and prints, and its messages."""
+
+import json
+
+import pytest
+from command import run_command
+
+from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
+from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
+from rnn_zoos.baselines.emulation.zoo_embeddings import embed_zoo, write_embeddings
+from rnn_zoos.loaders.explorer import server
+from rnn_zoos.loaders.zoo import open_zoo
+
+SETTINGS = EmulationSettings(updates=1, evaluate_every=1, networks=3, hidden=5, layers=1)
+
+
+@pytest.fixture(scope="module")
+def embeddings(edited_zoo, tmp_path_factory):
+    """A zoo, and the file of its embeddings by an encoder."""
+    directory = edited_zoo(
+        "formal-languages", {"runs: 7": "runs: 24", "strings: 13": "strings: 3", "[0, 2, 11]": "[0, 4]"}
+    )
+    folder = tmp_path_factory.mktemp("embeddings")
+    run = EmulationRun(load_data(directory), "statistics", 3, SETTINGS, folder / "run")
+    run.train()
+    saved = folder / "statistics.3.safetensors"
+    save_encoder(run, saved)
+    opened, encoder = open_zoo(directory), read_encoder(saved)
+    write_embeddings(folder / "out.safetensors", opened, encoder, embed_zoo(opened, encoder))
+    return directory, folder / "out.safetensors"
+
+
+def maps_of(page) -> list[str]:
+    text = (page / "data" / "maps.js").read_text()
+    return [own["name"] for own in json.loads(text[text.index("] = ") + 4 : -2])["head"]["maps"]]
+
+
+def test_a_page_has_maps_of_embeddings_answers_and_statistics(embeddings, tmp_path):
+    directory, file = embeddings
+    out = tmp_path / "page"
+    finished = run_command("explore", directory, "--out", out, "--networks", "5", "--embeddings", file)
+    assert (finished.status, finished.err) == (0, "")
+    said, opened = finished.out.splitlines()
+    assert "of data, with the weights of 5 networks; the rest is the page and its library." in said
+    assert opened == f"{out / 'index.html'}: open it in a browser."
+    assert maps_of(out) == ["statistics.3", "answers", "statistics"]
+    again = run_command("explore", directory, "--out", out, "--networks", "0")
+    assert again.status == 0 and maps_of(out) == ["answers", "statistics"]
+
+
+def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
+    _, file = embeddings
+    finished = run_command("explore", zoo("formal-languages"), "--out", tmp_path / "page", "--embeddings", file)
+    assert finished.status == 1 and "has embeddings of another zoo" in finished.err
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    finished = run_command("explore", zoo("formal-languages"), "--out", tmp_path / "mine", "--networks", "0")
+    assert finished.status == 1 and "is not a page of the explorer; nothing was changed" in finished.err
+    finished = run_command("explore", "nowhere", "--out", tmp_path / "page")
+    assert finished.status == 1 and "nowhere is neither a directory nor the name of a zoo" in finished.err
+    finished = run_command("explore", zoo("automata"), "--out", tmp_path / "page", "--results", tmp_path / "mine")
+    assert finished.status == 1 and "has no result files" in finished.err
+    assert not (tmp_path / "page").exists()
+
+
+def test_without_a_directory_or_serve_the_usage_is_wrong(zoo):
+    finished = run_command("explore", zoo("formal-languages"))
+    assert finished.status == 2 and "Give --out a directory, or --serve." in finished.err
+
+
+def test_serve_gives_the_zoo_to_the_server_and_removes_a_temporary_page(zoo, monkeypatch):
+    served = []
+
+    def serve(page, directory, port):
+        head = (page / "data" / "zoo.js").read_text()
+        served.append((page, directory, port, '"weights":"zoo/"' in head))
+
+    monkeypatch.setattr(server, "serve", serve)
+    finished = run_command("explore", zoo("formal-languages"), "--serve", "--port", "0", "--networks", "0")
+    assert finished.status == 0, finished.err
+    ((page, directory, port, from_zoo),) = served
+    assert (directory, port, from_zoo) == (zoo("formal-languages"), 0, True) and not page.exists()
