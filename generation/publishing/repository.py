@@ -105,7 +105,10 @@ class Repository:
         additions = [_addition(publication, path) for path in changed]
         for first in range(0, len(additions), _BATCH_FILES):
             self._send(publication, additions[first : first + _BATCH_FILES])
-        operations = [*additions, *(CommitOperationDelete(path) for path in surplus)]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *additions,
+            *(CommitOperationDelete(path) for path in surplus),
+        ]
         message = f"{what} of {len(publication.files)} files: {len(changed)} new or changed, {len(surplus)} removed"
 
         def commit() -> str:

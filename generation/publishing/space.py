@@ -74,9 +74,15 @@ def published_space(repo: str, endpoint: str | None = None) -> str | None:
     if not dataset.exists() or CARD not in dataset.files("main"):
         return None
     with TemporaryDirectory() as folder:
-        options = {"repo_type": dataset.kind, "local_dir": folder}
-        path = retried(lambda: dataset.api.hf_hub_download(repo, CARD, **options), repo)
+        path = retried(lambda: dataset.api.hf_hub_download(repo, CARD, repo_type=dataset.kind, local_dir=folder), repo)
         return linked_space(Path(path).read_text(encoding="utf-8"))
+
+
+def check_space(name: str, endpoint: str | None = None) -> None:
+    """Raise HubError if a Space exists that has something else than a page of the explorer."""
+    space = _repository(name, endpoint)
+    if space.exists():
+        _check_replaceable(space, space.head())
 
 
 def publish_with_space(
@@ -102,7 +108,7 @@ def publish_with_space(
         StorageError: The page cannot be stored temporarily.
     """
     dataset = dataset_repository(repo, endpoint)
-    shown = Repository(HfApi(endpoint=endpoint), space.name, "space", _OWN)
+    shown = _repository(space.name, endpoint)
     existed = shown.exists()
     if existed:
         _check_replaceable(shown, shown.head())
@@ -121,6 +127,10 @@ def publish_with_space(
         dataset.make_public()
         shown.make_public()
     return commit, page_commit
+
+
+def _repository(name: str, endpoint: str | None) -> Repository:
+    return Repository(HfApi(endpoint=endpoint), name, "space", _OWN)
 
 
 def _written(space: Space, folder: Path) -> Publication:
