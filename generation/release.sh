@@ -19,6 +19,7 @@ everything is complete. You can stop it at any time: the same command resumes wh
   --mnist SOURCE     digits: hub, a directory with the four IDX files, or embedded   [demo: embedded, else: hub]
   --benchmark P      preset of the benchmark: quick, cpu, paper or none              [cpu]
   --encoder NAME     only this encoder; repeat it for several                        [all]
+  --spaces           publish the explorer of each zoo, too, as the Space NAME/ZOO-explorer
   --zoo, --private, --seeds, --verify-runs, --backend, --workers, --endpoint    see: rnn-zoos release --help
 
 Examples:
@@ -28,7 +29,7 @@ Examples:
 EOF
 }
 
-options=() out=zoos
+options=() out=zoos extras=generation,report,baselines
 # shellcheck disable=SC1091
 . "$(dirname "$0")/environment.sh"
 
@@ -50,11 +51,12 @@ while [ $# -gt 0 ]; do
                 --mnist) options+=(--mnist "$(digits_path "$2")") ;;
             esac
             shift 2 ;;
+        --spaces) extras+=,explore; options+=("$1"); shift ;;
         *) options+=("$1"); shift ;;
     esac
 done
 options+=(--out "$(absolute "$out")")
 cd "$(dirname "$0")/.."
 
-prepare_environment generation,report,baselines
+prepare_environment "$extras"
 exec rnn-zoos release "${options[@]}"

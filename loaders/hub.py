@@ -33,12 +33,18 @@ from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.manifest import MANIFEST, Manifest, read_manifest
 from rnn_zoos.loaders.downloads import Request, download
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 """OWNER/NAME."""
 
 _HUB_SCHEME = "hf://datasets/"
 _COMMIT = re.compile("[0-9a-f]{40}")
 _REPORT_DAMAGE = "report this to its owner, or give another revision."
+
+
+def check_hub_name(name: str) -> None:
+    """Raise HubError if a text is not of the form OWNER/NAME."""
+    if not HUB_NAME.fullmatch(name):
+        raise HubError(f"{name!r} is not the name of a repository on the Hub. Expected OWNER/NAME.")
 
 
 @dataclass(frozen=True)

@@ -17,29 +17,43 @@ from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.manifest import FORMAT, PRESET, Manifest
 from rnn_zoos.generation.plan import digits_source
 from rnn_zoos.generation.publishing.parquet import data_path, file_rows
+from rnn_zoos.loaders.hub import HUB_NAME
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
 
 _TEMPLATE = "DATASET_CARD.md"
 _PLACE = "<!-- `rnn-zoos publish` puts the numbers of the zoo here -->"
-_TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn", "lstm"]
+_SPACE_PLACE = "<!-- `rnn-zoos publish --space` puts the link to the explorer here -->\n\n"
+_SPACE_LINK = "**[Explore this zoo in the browser]({}): pictures, maps, and networks that run live.**"
+_SPACE_URL = "https://huggingface.co/spaces/"
+TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn", "lstm"]
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def make_card(zoo: Zoo, name: str, figures: Sequence[str], published: bool, results: str = "") -> str:
+def make_card(
+    zoo: Zoo, name: str, figures: Sequence[str], published: bool, results: str = "", space: str | None = None
+) -> str:
     """Return the card of a published zoo, or of an export, which has no manifest, shards and rollouts.
 
     `name` (OWNER/NAME or a directory) is what its examples load; `figures` are paths relative to the card; `results` is
-    the section with the results of the benchmark.
+    the section with the results of the benchmark; `space` is OWNER/NAME of a Space with the zoo's explorer.
     """
     numbers = _numbers(zoo, name, figures, published)
     text = _template().replace(_PLACE, f"{numbers}\n\n{results}".rstrip())
+    text = text.replace(_SPACE_PLACE, f"{_SPACE_LINK.format(_SPACE_URL + space)}\n\n" if space else "")
     absent: tuple[str, ...] = () if published else ("zoo.json ", "shards/", "rollouts/", "digits.safetensors ")
     absent += ("preset.yaml ",) * bool(zoo.manifest.imported) + ("benchmark/",) * (not results)
     text = "\n".join(line for line in text.split("\n") if not line.startswith(absent))  # of the list of files
     if not published:
         text = _ROLLOUTS.sub("", text)
     return f"---\n{_metadata(zoo).to_yaml()}\n---\n\n{text}"
+
+
+def linked_space(card: str) -> str | None:
+    """Return OWNER/NAME of the Space that a card made by `make_card` links to, None if it links to none."""
+    before, after = _SPACE_LINK.split("{}")
+    found = re.search(f"^{re.escape(before + _SPACE_URL)}({HUB_NAME.pattern}){re.escape(after)}$", card, re.M | re.A)
+    return found[1] if found else None
 
 
 def preset_yaml(manifest: Manifest) -> str:
@@ -72,8 +86,8 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
     rows = sum(zoo.manifest.splits[split]["rows"] for split in zoo.splits())
     return DatasetCardData(
         pretty_name=f"rnn-zoos: {zoo.manifest.zoo}",
-        license=_licenses(zoo.manifest),
-        tags=[*_TAGS, zoo.manifest.zoo],
+        license=licenses(zoo.manifest),
+        tags=[*TAGS, zoo.manifest.zoo],
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         configs=[
             {
@@ -87,7 +101,7 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
     )
 
 
-def _licenses(manifest: Manifest) -> list[str]:
+def licenses(manifest: Manifest) -> list[str]:
     """Return the licences by the Hub's names: CC BY for generated zoos, and MNIST's own where digits are included."""
     ours = ["unknown" if manifest.imported else "cc-by-4.0"]
     return [*ours, *task_family(manifest.zoo).data_licenses]

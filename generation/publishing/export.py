@@ -54,7 +54,9 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
     return [out / path for path in (*exported.files, MARK)]
 
 
-def write_export(zoo: Zoo, out: Path, name: str, published: bool = False, results: str = "") -> ExportDirectory:
+def write_export(
+    zoo: Zoo, out: Path, name: str, published: bool = False, results: str = "", space: str | None = None
+) -> ExportDirectory:
     """Write data/, figures, card and preset, but not index/, which a published zoo has itself; the caller finishes it.
 
     Args:
@@ -63,6 +65,7 @@ def write_export(zoo: Zoo, out: Path, name: str, published: bool = False, result
         name: What the examples of the card load.
         published: Whether the card is that of a published zoo, which has the zoo's own files, too.
         results: Section of the card with results of the benchmark.
+        space: OWNER/NAME of the Space that the card links to.
 
     Raises IntegrityError if a file of the zoo is damaged, and StorageError.
     """
@@ -72,7 +75,7 @@ def write_export(zoo: Zoo, out: Path, name: str, published: bool = False, result
         for path, data in data_files(zoo, split):
             directory.write(path, data)
     figures = {f"figures/{title}.png": png_bytes(figure) for title, figure in zoo_figures(zoo).items()}
-    texts = {CARD: make_card(zoo, name, list(figures), published, results)}
+    texts = {CARD: make_card(zoo, name, list(figures), published, results, space)}
     if not zoo.manifest.imported:
         texts[PRESET] = preset_yaml(zoo.manifest)
     for path, content in (figures | {path: text.encode() for path, text in texts.items()}).items():

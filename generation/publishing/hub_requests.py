@@ -26,6 +26,7 @@ from rnn_zoos.loaders.downloads import LOG_IN_HINT, TRANSIENT_STATUSES, TRIES, w
 T = TypeVar("T")
 
 _REFUSED = "LFS batch API returned errors"  # beginning of a ValueError of the client
+_METADATA = "Invalid metadata in README.md"  # beginning of another
 _XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})\b")  # how hf_xet tells the status of a response
 
 
@@ -95,6 +96,8 @@ def _invalid(error: ValueError, repo: str) -> HubError:
         return HubError(f"The server answered for {repo} with something else than JSON. Is its address that of a Hub?")
     if str(error).startswith(_REFUSED):
         return HubError(f"The Hub refused files of {repo}: {str(error).partition(chr(10))[2]}. Nothing was committed.")
+    if str(error).startswith(_METADATA):
+        return HubError(f"The Hub refused the card of {repo}: {' '.join(str(error).split())}. Nothing was committed.")
     raise error
 
 

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnn_zoos import __version__
-from rnn_zoos.errors import FormatError, HubError, IntegrityError, StorageError
+from rnn_zoos.errors import FormatError, IntegrityError, StorageError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.files import sha256_of
-from rnn_zoos.format.manifest import MANIFEST, PUBLISHED
+from rnn_zoos.format.manifest import CARD, MANIFEST, PUBLISHED
+from rnn_zoos.generation.publishing.card import linked_space
 from rnn_zoos.generation.publishing.export import write_export
 from rnn_zoos.generation.publishing.export_directory import read_mark
 from rnn_zoos.generation.publishing.results import result_files, results_section
-from rnn_zoos.loaders.hub import HUB_NAME
+from rnn_zoos.loaders.hub import check_hub_name
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
 
@@ -40,6 +41,11 @@ class Publication:
 
     files: Mapping[str, Path]
     states: Mapping[str, FileState]
+
+    @classmethod
+    def of(cls, files: Mapping[str, Path]) -> Publication:
+        """Return files, path in the repository -> local file, with their states. Reads all of them."""
+        return cls(files, {path: FileState(sha256_of(file), *_size_and_time(file)) for path, file in files.items()})
 
     @property
     def bytes(self) -> int:
@@ -65,7 +71,9 @@ class Publication:
                 )
 
 
-def prepare_publication(directory: Path, repo: str, results: Path | None = None) -> Publication:
+def prepare_publication(
+    directory: Path, repo: str, results: Path | None = None, space: str | None = None
+) -> Publication:
     """Check a zoo and write the files that are published beside it: parquet, card, figures, preset.
 
     If no file has changed since the last call with the same arguments, by size and time of modification, nothing is
@@ -75,6 +83,7 @@ def prepare_publication(directory: Path, repo: str, results: Path | None = None)
         directory: Directory of a zoo. The new files go to its folder `published`, which must not have others.
         repo: OWNER/NAME that the zoo will have on the Hub, for the examples of the card.
         results: Folder with leaderboard.md, figures and result files of the benchmark on this zoo.
+        space: OWNER/NAME of the Space with the explorer of this zoo, to which the card links.
 
     Returns:
         All files of the repository: those of the zoo and the new ones.
@@ -82,7 +91,7 @@ def prepare_publication(directory: Path, repo: str, results: Path | None = None)
     Raises:
         FormatError: `directory` is not a zoo, or does not conform to the format; or `results` are of another zoo.
         StorageError: The folder `published` has files that were added or edited by hand, or the disk is full.
-        HubError: `repo` is not of the form OWNER/NAME.
+        HubError: `repo` or `space` is not of the form OWNER/NAME.
 
     Example:
         >>> from pathlib import Path
@@ -90,9 +99,10 @@ def prepare_publication(directory: Path, repo: str, results: Path | None = None)
         >>> publication = prepare_publication(Path("zoos/formal-languages"), "me/formal-languages")
         >>> print("\\n".join(publication.summary()))  # doctest: +SKIP
     """
-    if not HUB_NAME.fullmatch(repo):
-        raise HubError(f"{repo!r} is not the name of a repository on the Hub. Expected OWNER/NAME.")
-    earlier = prepared_before(directory, repo, results)
+    for name in (repo, space):
+        if name is not None:
+            check_hub_name(name)
+    earlier = prepared_before(directory, repo, results, space)
     if earlier is not None:
         return earlier
     zoo, folder = open_zoo(directory), directory / PUBLISHED
@@ -100,14 +110,22 @@ def prepare_publication(directory: Path, repo: str, results: Path | None = None)
     findings = check_zoo(directory)
     if findings:
         raise FormatError(f"{directory} does not conform, so it is not published: {'; '.join(findings[:5])}.")
-    exported = write_export(zoo, folder, repo, published=True, results=results_section(of_results))
+    exported = write_export(zoo, folder, repo, published=True, results=results_section(of_results), space=space)
     hashes = {path: entry["sha256"] for path, entry in exported.files.items()}
     publication = _publication(zoo, directory, hashes, of_results)
-    exported.finish(_fingerprint(publication, repo))
+    exported.finish(_fingerprint(publication, repo, space))
     return publication
 
 
-def prepared_before(directory: Path, repo: str, results: Path | None = None) -> Publication | None:
+def prepared_space(directory: Path) -> str | None:
+    """Return OWNER/NAME of the Space to which the card links that was prepared last, None if it links to none."""
+    card = directory / PUBLISHED / CARD
+    return linked_space(card.read_text(encoding="utf-8")) if card.is_file() else None
+
+
+def prepared_before(
+    directory: Path, repo: str, results: Path | None = None, space: str | None = None
+) -> Publication | None:
     """Return the publication that an earlier call prepared, None if there is none or any file has changed since."""
     zoo = open_zoo(directory)
     try:
@@ -121,7 +139,7 @@ def prepared_before(directory: Path, repo: str, results: Path | None = None) -> 
         publication = _publication(zoo, directory, hashes, result_files(zoo, results))
     except FileNotFoundError:
         return None
-    return publication if mark["prepared"] == _fingerprint(publication, repo) else None
+    return publication if mark["prepared"] == _fingerprint(publication, repo, space) else None
 
 
 def _publication(zoo: Zoo, directory: Path, exported: Mapping[str, str], of_results: Mapping[str, Path]) -> Publication:
@@ -138,7 +156,7 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _fingerprint(publication: Publication, repo: str) -> str:
-    """Return a hash that changes when a file, its time of modification, the version or the repository does."""
-    state = json.dumps([__version__, repo, publication.states], sort_keys=True)
+def _fingerprint(publication: Publication, repo: str, space: str | None) -> str:
+    """Return a hash that changes when a file, its time of modification, the version or a repository does."""
+    state = json.dumps([__version__, repo, space, publication.states], sort_keys=True)
     return hashlib.sha256(state.encode()).hexdigest()

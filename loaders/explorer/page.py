@@ -24,6 +24,7 @@ from rnn_zoos.loaders.explorer.columns import MAX_ROWS, pack_columns, shown_rows
 from rnn_zoos.loaders.explorer.data_files import Arrays, data_script
 from rnn_zoos.loaders.explorer.maps import Features, pack_map
 from rnn_zoos.loaders.explorer.networks import choose_networks, pack_networks
+from rnn_zoos.loaders.hub import check_hub_name
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
 
@@ -96,6 +97,7 @@ def build_page(
     results: Mapping[str, Any] | None = None,
     zoo_is_served: bool = False,
     most_rows: int = MAX_ROWS,
+    dataset: str | None = None,
 ) -> Page:
     """Make the explorer's page of a zoo.
 
@@ -106,6 +108,7 @@ def build_page(
         results: Data of the leaderboard page; None leaves that page out.
         zoo_is_served: Whether `ZOO_FOLDER` beside the page has the zoo's files, so that every network runs.
         most_rows: Rows of the index that the page has at most; whole runs are left out of a larger zoo.
+        dataset: OWNER/NAME of the zoo on the Hub; the page has a link to it.
 
     Returns:
         The page.
@@ -115,7 +118,7 @@ def build_page(
         FormatError: Features are not finite, or the index and the shards disagree.
         IntegrityError: A file of the zoo is missing or damaged.
         MissingExtraError: plotly, whose library draws the pictures, is not installed.
-        HubError: A file cannot be downloaded.
+        HubError: A file cannot be downloaded, or `dataset` is not of the form OWNER/NAME.
 
     Example:
         >>> from pathlib import Path
@@ -123,6 +126,8 @@ def build_page(
         >>> page = build_page(open_zoo("zoos/formal-languages"), networks=12)
         >>> page.write(Path("page"))
     """
+    if dataset is not None:
+        check_hub_name(dataset)
     names = [own.name for own in features]
     if len({*names}) < len(names):
         raise UnknownNameError(f"Two of the maps {', '.join(names)} have the same name. Leave one out.")
@@ -131,7 +136,7 @@ def build_page(
     shown = index.take(pa.array(rows))
     chosen = choose_networks(shown, networks)
     files = {
-        "data/zoo.js": _zoo_data(zoo, family, shown, len(index), zoo_is_served),
+        "data/zoo.js": _zoo_data(zoo, family, shown, len(index), zoo_is_served, dataset),
         "data/networks.js": _network_data(zoo, shown, chosen),
         "data/maps.js": _map_data(features, rows),
     }
@@ -148,7 +153,7 @@ def build_page(
     return Page(files, len(shown), len(index), len(chosen))
 
 
-def _zoo_data(zoo: Zoo, family: TaskFamily, shown: pa.Table, all_rows: int, served: bool) -> bytes:
+def _zoo_data(zoo: Zoo, family: TaskFamily, shown: pa.Table, all_rows: int, served: bool, dataset: str | None) -> bytes:
     """Return the script with what the zoo is and the columns of its index."""
     manifest, arrays = zoo.manifest, Arrays()
     info = zoo_info(zoo)
@@ -168,6 +173,7 @@ def _zoo_data(zoo: Zoo, family: TaskFamily, shown: pa.Table, all_rows: int, serv
         "view": asdict(family.view) | {"axes": list(family.view.axes) or [family.main_column]},
         "shards": {split: manifest.paths("shards", split) for split in zoo.splits()},
         "weights": ZOO_FOLDER if served else None,
+        "dataset": dataset,
     }
     return data_script("zoo", head, arrays.block())
 

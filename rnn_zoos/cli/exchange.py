@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnn_zoos.cli.console import Directory, print_summary
+from rnn_zoos.cli.explorer_page import make_page
 from rnn_zoos.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from rnn_zoos.generation.publishing.space import Space
 
 
 def import_(
@@ -76,11 +80,19 @@ def publish(
     repo: Annotated[
         str, typer.Option(help="Dataset repository on the Hub; created if it does not exist.", metavar="OWNER/NAME")
     ],
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Static Space on the Hub for the explorer of this zoo; created if it does not exist.",
+            metavar="OWNER/NAME",
+            show_default="none",
+        ),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(help="Tag for this version, such as v1.", metavar="TAG", show_default="no tag")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private if it is created.")] = False,
-    public: Annotated[bool, typer.Option("--public", help="At the end, make the repository public.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make repositories private if they are created.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="At the end, make the repositories public.")] = False,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -90,7 +102,7 @@ def publish(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write and list all files, but do not upload them.")
+        bool, typer.Option("--dry-run", help="Make and list all files, but do not upload them.")
     ] = False,
     endpoint: Annotated[
         str | None,
@@ -100,7 +112,8 @@ def publish(
     """Publish a zoo on the Hugging Face Hub, in one commit.
 
     Checks the zoo, adds a dataset card, figures and Parquet files in its folder
-    `published`, and uploads everything. If it was interrupted, the same command
+    `published`, and uploads everything. With --space, the page of `rnn-zoos
+    explore` follows as a static Space; card and page link to each other. If it was interrupted, the same command
     resumes. Log in first, with `hf auth login` or the environment variable
     HF_TOKEN.
 
@@ -108,16 +121,37 @@ def publish(
     Examples:
       rnn-zoos publish zoos/formal-languages --repo me/languages --dry-run
       rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1
+      rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1 \\
+          --space me/languages-explorer
     """
     from rnn_zoos.format.manifest import CARD, PUBLISHED
-    from rnn_zoos.generation.publishing.preparing import prepare_publication
+    from rnn_zoos.generation.publishing.preparing import prepare_publication, prepared_space
     from rnn_zoos.generation.publishing.publish import publish as publish_files
+    from rnn_zoos.generation.publishing.space import publish_with_space, published_space
 
-    publication = prepare_publication(directory, repo, results)
+    linked = space or (prepared_space(directory) if dry_run else published_space(repo, endpoint))
+    publication = prepare_publication(directory, repo, results, linked)
     for line in publication.summary():
         print(line)
     print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
+    shown = None if space is None else _explorer(directory, repo, space, results)
     if dry_run:
         print(f"Nothing was uploaded. The dataset card is {directory / PUBLISHED / CARD}.")
-        return
-    print(f"Published {repo}, commit {publish_files(publication, repo, tag, private, endpoint, public)}.")
+    elif shown is None:
+        print(f"Published {repo}, commit {publish_files(publication, repo, tag, private, endpoint, public)}.")
+    else:
+        commits = publish_with_space(publication, shown, repo, tag, private, endpoint, public)
+        print(f"Published {repo}, commit {commits[0]}.\nPublished its Space {space}, commit {commits[1]}.")
+
+
+def _explorer(directory: Path, repo: str, name: str, results: Path | None) -> Space:
+    """Return the Space with the explorer of a zoo, and print its files."""
+    from rnn_zoos.generation.publishing.space import prepare_space
+    from rnn_zoos.loaders.zoo import open_zoo
+
+    zoo = open_zoo(directory)
+    space = prepare_space(make_page(zoo, results, dataset=repo), zoo.manifest, name, repo)
+    for line in space.summary():
+        print(line)
+    print(f"{len(space.files)} files, {sum(map(len, space.files.values())) / 1e6:,.1f} MB, for the Space {name}.")
+    return space

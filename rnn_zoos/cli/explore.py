@@ -6,16 +6,12 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rnn_zoos.cli.console import DirectoryOrName, Revision
-from rnn_zoos.progress import progress_bar
-
-if TYPE_CHECKING:
-    from rnn_zoos.loaders.explorer.maps import Features
-    from rnn_zoos.loaders.zoo import Zoo
+from rnn_zoos.cli.explorer_page import NETWORKS, make_page, stored_results
 
 
 def explore(
@@ -35,7 +31,7 @@ def explore(
         typer.Option(
             help="Networks whose weights are inside the page, so that they run from a disk.", metavar="N", min=0
         ),
-    ] = 40,
+    ] = NETWORKS,
     embeddings: Annotated[
         list[Path] | None,
         typer.Option(
@@ -65,7 +61,6 @@ def explore(
       rnn-zoos explore zoos/formal-languages --out page \\
           --embeddings embeddings.safetensors --networks 100
     """
-    from rnn_zoos.loaders.explorer.page import build_page
     from rnn_zoos.loaders.explorer.server import serve as serve_page
     from rnn_zoos.loaders.zoo import open_zoo
 
@@ -73,8 +68,8 @@ def explore(
         raise typer.BadParameter("Give --out a directory, or --serve.")
     opened = open_zoo(zoo, revision)
     local = Path(zoo) if Path(zoo).is_dir() else None
-    maps = _maps(opened, embeddings or [])
-    page = build_page(opened, networks, maps, _leaderboard(opened, results, maps), serve and local is not None)
+    board = results or stored_results(opened)
+    page = make_page(opened, board, networks, embeddings or [], zoo_is_served=serve and local is not None)
     if page.rows < page.all_rows:
         print(f"The page shows {page.rows:,} of {page.all_rows:,} snapshots: every few runs of each split.")
     print(
@@ -90,28 +85,3 @@ def explore(
         if local is None:
             print("The zoo is on the Hub: only networks inside the page run.", file=sys.stderr)
         serve_page(target, local, port=port)
-
-
-def _maps(zoo: Zoo, files: list[Path]) -> list[Features]:
-    """Return what the maps are made of: embeddings first, then what needs no encoder."""
-    from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
-    from rnn_zoos.loaders.explorer.maps import embedding_features
-
-    given = [embedding_features(zoo, path) for path in files]
-    with progress_bar("maps of the networks") as progress:
-        return [*given, *zoo_maps(zoo, progress)]
-
-
-def _leaderboard(zoo: Zoo, directory: Path | None, maps: list[Features]) -> dict[str, Any] | None:
-    """Return the data of the leaderboard page; None if there are no results of this zoo."""
-    from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
-    from rnn_zoos.baselines.benchmark.result_files import read_results
-    from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
-
-    stored = STORED_ENCODERS / zoo.manifest.zoo
-    if directory is None and not any(stored.glob("*.json")):
-        return None
-    results = read_results(directory or stored)
-    if directory is None and results[0]["zoo"]["preset"] != zoo.manifest.preset:
-        return None
-    return leaderboard_data(results, zoo.manifest.zoo, {own.name.rpartition(".")[0]: own.name for own in maps})

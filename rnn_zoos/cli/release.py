@@ -67,6 +67,7 @@ class Release:
     out: Path
     tag: str
     private: bool
+    spaces: bool
     verified_runs: int
     benchmark: str
     generate_options: Sequence[str]
@@ -79,6 +80,10 @@ class Release:
         """Return OWNER/NAME of a zoo: zoos of other presets than `paper` have the preset in their names."""
         preset = Path(self.preset).stem
         return f"{self.namespace}/{zoo}" + ("" if preset == "paper" else f"-{preset}")
+
+    def space(self, zoo: str) -> str | None:
+        """Return OWNER/NAME of the Space of a zoo, None without Spaces."""
+        return f"{self.repo(zoo)}-explorer" if self.spaces else None
 
     def directory(self, zoo: str) -> Path:
         """Return the directory of a zoo."""
@@ -96,15 +101,15 @@ class Release:
             yield "Benchmark", [self._benchmark(zoo) for zoo in self.zoos]
             yield "Leaderboard and figures", [self._leaderboard(zoo) for zoo in self.zoos]
         note = "writes card, figures and Parquet files, and checks everything that will be uploaded"
-        yield "Prepare", [self._publish(zoo, ["--dry-run"], note) for zoo in self.zoos]
+        yield "Prepare", [self._publish(zoo, ["--dry-run", *self._shown(zoo)], note) for zoo in self.zoos]
         note = "uploads all files in one commit; a new repository is private"
-        yield _UPLOAD, [self._publish(zoo, ["--private", *self.hub], note) for zoo in self.zoos]
+        yield _UPLOAD, [self._publish(zoo, ["--private", *self._shown(zoo), *self.hub], note) for zoo in self.zoos]
         note = f"uploads nothing new, and gives the commit the tag {self.tag}"
-        tagged = ["--tag", self.tag, *self.hub]
+        tagged = ["--tag", self.tag, *self.hub]  # without the Space: the card keeps its link
         yield "Tag", [self._publish(zoo, tagged, note) for zoo in self.zoos]
         if not self.private:
-            note = "makes the repository public"
-            yield "Show", [self._publish(zoo, [*tagged, "--public"], note) for zoo in self.zoos]
+            note = "makes the repository public" if not self.spaces else "makes the repository and its Space public"
+            yield "Show", [self._publish(zoo, [*tagged, *self._shown(zoo), "--public"], note) for zoo in self.zoos]
 
     def _generate(self, zoo: str) -> Command:
         where = ["--preset", self.preset, "--out", str(self.directory(zoo))]
@@ -135,6 +140,9 @@ class Release:
         arguments = ["publish", str(self.directory(zoo)), "--repo", self.repo(zoo), *given, *options]
         return Command(arguments, lambda: note)
 
+    def _shown(self, zoo: str) -> list[str]:
+        return _option("--space", self.space(zoo))
+
     def plan(self, zoo: str) -> Plan:
         """Return the plan of a zoo, with the backend of what is there."""
         from rnn_zoos.generation.plan import make_plan
@@ -158,32 +166,42 @@ class Release:
         return f"{about}: {finished} are finished" if finished else about
 
     def is_published(self) -> bool:
-        """Tell whether every zoo is finished and published as it is, with its tag. Raises HubError."""
+        """Tell whether every zoo is finished and published as it is, with its tag. Raises HubError.
+
+        Never with Spaces: to compare a page, it has to be made.
+        """
         from rnn_zoos.format.manifest import MANIFEST, read_manifest
-        from rnn_zoos.generation.publishing.preparing import prepared_before
+        from rnn_zoos.generation.publishing.preparing import prepared_before, prepared_space
         from rnn_zoos.generation.publishing.publish import is_published
         from rnn_zoos.generation.publishing.results import LEADERBOARD
 
+        if self.spaces:
+            return False
         for zoo in self.zoos:
             directory, results = self.directory(zoo), self.results(zoo)
             if not (directory / MANIFEST).is_file() or (results is not None and not (results / LEADERBOARD).is_file()):
                 return False
             if read_manifest(directory).runs != self.plan(zoo).settings.runs:
                 return False
-            publication = prepared_before(directory, self.repo(zoo), results)
+            publication = prepared_before(directory, self.repo(zoo), results, prepared_space(directory))
             if publication is None:
                 return False
             if not is_published(publication, self.repo(zoo), self.tag, not self.private, self._endpoint):
                 return False
         return True
 
-    def check_tags(self) -> None:
-        """Raise HubError if a repository has the tag with other files: before any other is changed."""
-        from rnn_zoos.generation.publishing.preparing import prepare_publication
+    def check_repositories(self) -> None:
+        """Raise HubError, before anything is changed, if the tag has other files, or a Space is someone else's."""
+        from rnn_zoos.generation.publishing.preparing import prepare_publication, prepared_space
         from rnn_zoos.generation.publishing.publish import check_tag
+        from rnn_zoos.generation.publishing.space import check_space
 
         for zoo in self.zoos:
-            publication = prepare_publication(self.directory(zoo), self.repo(zoo), self.results(zoo))
+            directory, space = self.directory(zoo), self.space(zoo)
+            if space is not None:
+                check_space(space, self._endpoint)
+            linked = space or prepared_space(directory)
+            publication = prepare_publication(directory, self.repo(zoo), self.results(zoo), linked)
             check_tag(publication, self.repo(zoo), self.tag, self._endpoint)
 
     @property
@@ -208,6 +226,10 @@ def release(
         typer.Option(help="Release only this zoo. Repeat it for several.", metavar="ZOO", show_default="both"),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Leave new repositories private.")] = False,
+    spaces: Annotated[
+        bool,
+        typer.Option("--spaces", help="Publish the explorer of each zoo, too, as the Space NAMESPACE/ZOO-explorer."),
+    ] = False,
     benchmark: Annotated[
         str,
         typer.Option(help="Preset of the benchmark, or none.", metavar="quick|cpu|paper|none"),
@@ -268,6 +290,7 @@ def release(
         out=out,
         tag=tag,
         private=private,
+        spaces=spaces,
         verified_runs=verify_runs,
         benchmark=benchmark,
         generate_options=_option("--backend", backend),
@@ -288,7 +311,7 @@ def release(
     for title, commands in planned.commands():
         print(f"== {title}", flush=True)
         if title == _UPLOAD and not dry_run:
-            planned.check_tags()
+            planned.check_repositories()
         for command in commands:
             print(f"$ {command}", flush=True)
             if dry_run:

@@ -70,6 +70,7 @@ def release(hub: MiniHub, preset: str, out: Path, *options: str) -> Finished:
 
 
 def repos(hub: MiniHub) -> dict[str, Repo]:
+    """Name -> repository of datasets and Spaces, which have different names here."""
     return {name: repo for (_, name), repo in hub.repos.items()}
 
 
@@ -96,6 +97,39 @@ def test_a_dry_run_shows_every_command_and_leaves_no_trace(hub, preset, tmp_path
     assert "  40 runs of 7 updates in 5 shards" in lines
     assert sum(line.startswith("$ rnn-zoos publish") for line in lines) == 8
     assert not (tmp_path / "out").exists() and not hub.log
+
+
+def test_spaces_are_made_before_anything_is_uploaded_and_shown_last(hub, preset, tmp_path):
+    shown = release(hub, preset, tmp_path / "out", "--dry-run", "--spaces", "--zoo", ZOOS[0], "--benchmark", "none")
+    published = [line for line in shown.out.splitlines() if line.startswith("$ rnn-zoos publish")]
+    option = f" --space me/{ZOOS[0]}-few-explorer"
+    assert [option in line for line in published] == [True, True, False, True], "the tag is that of the dataset"
+    assert not (tmp_path / "out").exists() and not hub.log
+
+
+@pytest.mark.slow
+def test_a_release_with_a_space_shows_both_at_the_end_and_the_next_call_changes_nothing(hub, preset, tmp_path):
+    options = "--spaces", "--zoo", ZOOS[0], "--benchmark", "none", "--verify-runs", "1", "--workers", "1"
+    dataset, space = f"me/{ZOOS[0]}-few", f"me/{ZOOS[0]}-few-explorer"
+    hub.create(space, "spaces")
+    hub.commit(space, {"app.py": b"of someone else"}, kind="spaces")
+    refused = release(hub, preset, tmp_path / "out", *options)
+    assert refused.status == 1 and "is not an explorer of rnn-zoos" in refused.err and dataset not in repos(hub)
+    del hub.repos["spaces", space]
+    hub.faults.append(Fault(rf"POST /api/spaces/{space}/commit/", status=500, times=99))
+    stopped = release(hub, preset, tmp_path / "out", *options)
+    assert stopped.status == 1 and f"The dataset {dataset} is published, at commit" in stopped.err, stopped.err
+    assert repos(hub)[dataset].private and repos(hub)[space].private
+    hub.faults.clear()
+    for _ in range(2):
+        done = release(hub, preset, tmp_path / "out", *options)
+        assert done.status == 0 and done.out.endswith(f"Released {dataset} as v1.\n"), done.err
+        assert [len(repos(hub)[name].commits) for name in (dataset, space)] == [2, 2]
+        assert not repos(hub)[dataset].private and not repos(hub)[space].private
+    assert published(repos(hub)[dataset], "v1") == published(repos(hub)[dataset], "main")
+    assert "explorer.txt" in published(repos(hub)[space], "main")
+    without = release(hub, preset, tmp_path / "out", *options[1:])
+    assert without.out == f"{dataset}: already published as v1. Nothing was changed.\n"
 
 
 @pytest.mark.parametrize(

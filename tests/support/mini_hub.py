@@ -22,6 +22,11 @@ from pathlib import Path
 
 from mini_hub_api import Handler
 
+STATIC_SPACE = {  # what the Hub puts into a new static Space
+    "README.md": b"---\ntitle: New\nemoji: \xf0\x9f\x93\x9a\ncolorFrom: red\ncolorTo: gray\nsdk: static\n---\n",
+    "index.html": b"<!doctype html><title>My static Space</title>\n",
+    "style.css": b"body { padding: 2rem; }\n",
+}
 LFS = (".safetensors", ".parquet", ".arrow", ".bin", ".npz", ".npy", ".tar", ".zip", ".gz", ".zst")
 
 
@@ -134,7 +139,8 @@ class MiniHub:
         """Create a repository with its first commit."""
         repo = self.repos[kind, repo_id] = Repo(private, gated)
         attributes = "".join(f"*{ending} filter=lfs diff=lfs merge=lfs -text\n" for ending in LFS).encode()
-        self.add_commit(repo, "main", {".gitattributes": self.put(attributes)}, "initial commit")
+        files = {".gitattributes": attributes, **(STATIC_SPACE if kind == "spaces" else {})}
+        self.add_commit(repo, "main", {path: self.put(data) for path, data in files.items()}, "initial commit")
         return repo
 
     def commit(self, repo_id, files, kind="datasets", tag=None):

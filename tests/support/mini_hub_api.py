@@ -3,13 +3,38 @@
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import mini_hub
+import yaml
 from mini_hub_http import AnswerError, Transport, route
 
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+SPACE_RULES = {  # the Hub's rules for the metadata of a Space
+    "title": lambda value: isinstance(value, str) and value,
+    "emoji": lambda value: isinstance(value, str) and len(value) <= 2 and ord(value[0]) > 0x2000,
+    "colorFrom": COLOURS.__contains__,
+    "colorTo": COLOURS.__contains__,
+    "sdk": ("gradio", "streamlit", "docker", "static").__contains__,
+    "app_file": lambda value: isinstance(value, str),
+    "license": lambda value: isinstance(value, (str, list)),
+    "datasets": lambda value: isinstance(value, list) and all(re.fullmatch(REPO[1:-1], own) for own in value),
+    "tags": lambda value: isinstance(value, list),
+    "short_description": lambda value: isinstance(value, str) and len(value) <= 60,
+}
 SHA, KIND, REPO, REV = r"([0-9a-f]{64})", r"(models|datasets|spaces)", r"([^/]+/[^/]+)", r"([^/]+)"
+
+
+def metadata_errors(kind, readme):
+    """Return what is wrong with the metadata of the README.md of a repository."""
+    if kind != "space":
+        return []
+    found = re.match(r"---\n(.*?)\n---\n", readme, re.DOTALL)
+    data = yaml.safe_load(found[1]) if found else {}
+    wrong = [f'"{name}" is invalid' for name, rule in SPACE_RULES.items() if name in data and not rule(data[name])]
+    return wrong if "sdk" in data else [*wrong, '"sdk" is required']
 
 
 class Handler(Transport):
@@ -46,13 +71,18 @@ class Handler(Transport):
         with self.hub.lock:
             if (kind, repo_id) in self.hub.repos:
                 return self._json({"error": "You already created this repo", "url": url}, 409)
+            if kind == "spaces" and not SPACE_RULES["sdk"](request.get("sdk")):
+                raise AnswerError(400, "sdk: must be one of gradio, streamlit, docker, static")
             private = request.get("visibility") == "private" or request.get("private") is True
             self.hub.create(repo_id, kind, private)
         self._json({"url": url, "id": repo_id, "name": repo_id})
 
     @route("POST", "/api/validate-yaml")
     def validate_yaml(self):
-        self._json({"errors": [], "warnings": []})
+        request = json.loads(self.body)
+        errors = metadata_errors(request["repoType"], request["content"])
+        answer = {"errors": [{"message": message} for message in errors], "warnings": []}
+        self._json(answer, 400 if errors else 200)
 
     @route("POST", f"/api/{KIND}/{REPO}/preupload/{REV}")
     def preupload(self, kind, repo_id, rev):
@@ -108,14 +138,16 @@ class Handler(Transport):
                 raise AnswerError(412, "A commit has happened since. Please refresh and try again.")
             files = dict(previous.files)
             for operation in operations:
-                files = self._operate(files, operation["key"], operation["value"])
+                files = self._operate(kind.removesuffix("s"), files, operation["key"], operation["value"])
             oid = self.hub.add_commit(repo, rev, files, header["value"]["summary"])
         self._json({"success": True, "commitOid": oid, "commitUrl": f"{self.hub.url}/{kind}/{repo_id}/commit/{oid}"})
 
-    def _operate(self, files, key, value):
+    def _operate(self, kind, files, key, value):
         """Return the files after one operation of a commit."""
         path = value["path"]
         if key == "file":
+            if path == "README.md" and metadata_errors(kind, base64.b64decode(value["content"]).decode()):
+                raise AnswerError(400, "Invalid metadata in README.md")
             return files | {path: self.hub.put(base64.b64decode(value["content"]))}
         if key == "lfsFile":
             if not self.hub.blob_path(value["oid"]).exists():
@@ -140,6 +172,16 @@ class Handler(Transport):
         request, (repo, _, _) = json.loads(self.body), self._repo(kind, repo_id, write=True)
         repo.private = request.get("visibility") == "private" or request.get("private") is True
         self._json({})
+
+    @route("GET", f"/api/{KIND}/{REPO}/commits/{REV}")
+    def commits(self, kind, repo_id, rev):
+        repo, oid, _ = self._repo(kind, repo_id, rev)
+        answer = []
+        while oid is not None:
+            commit = repo.commits[oid]
+            answer.append({"id": oid, "title": commit.title, "message": "", "date": commit.date, "authors": []})
+            oid = commit.parent
+        self._json(answer)
 
     @route("GET", f"/api/{KIND}/{REPO}/refs")
     def refs(self, kind, repo_id):

@@ -16,9 +16,9 @@ def set_up_client(monkeypatch, xet: bool = False) -> None:
     monkeypatch.setattr("rnn_zoos.loaders.downloads._FIRST_WAIT", 0.0)
 
 
-def contents(hub: MiniHub, ref: str = "main") -> dict[str, str]:
-    """Every file of the repository except .gitattributes: path -> sha256."""
-    repo = hub.repos["datasets", REPO]
+def contents(hub: MiniHub, ref: str = "main", kind: str = "datasets", name: str = REPO) -> dict[str, str]:
+    """Every file of a repository except .gitattributes: path -> sha256."""
+    repo = hub.repos[kind, name]
     files = repo.commits[repo.refs[ref]].files
     return {path: blob.sha256 for path, blob in files.items() if path != ".gitattributes"}
 

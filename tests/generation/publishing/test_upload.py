@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 from publishing import REPO, contents, requests, set_up_client
 
 from rnn_zoos.errors import FormatError, HubError, IntegrityError, StorageError
 from rnn_zoos.format.files import sha256_of
 from rnn_zoos.format.manifest import PUBLISHED, read_manifest
-from rnn_zoos.generation.publishing import preparing, publish
-from rnn_zoos.generation.publishing.preparing import FileState, Publication, prepare_publication
+from rnn_zoos.generation.publishing import preparing, publish, repository
+from rnn_zoos.generation.publishing.preparing import Publication, prepare_publication
+from rnn_zoos.generation.publishing.repository import Repository
 
 CLIENT = "huggingface_hub._commit_api"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own uploads
@@ -49,12 +51,11 @@ def small_files(folder: Path, count: int) -> Publication:
     files = {f"shards/train-{number:05d}.safetensors": folder / str(number) for number in range(count)}
     for path, file in files.items():
         file.write_text(path)
-    states = {path: FileState(sha256_of(file), *preparing._size_and_time(file)) for path, file in files.items()}
-    return Publication(files, states)
+    return Publication.of(files)
 
 
 def test_all_batches_are_sent_before_the_only_commit(publication, hub, monkeypatch):
-    monkeypatch.setattr(publish, "_BATCH_FILES", 3)
+    monkeypatch.setattr(repository, "_BATCH_FILES", 3)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
     log = requests(hub)
     (commit,) = (number for number, line in enumerate(log) if "/commit/" in line)
@@ -65,8 +66,8 @@ def test_all_batches_are_sent_before_the_only_commit(publication, hub, monkeypat
 
 
 def test_an_interrupted_upload_sends_only_what_is_missing(publication, hub, monkeypatch):
-    monkeypatch.setattr(publish, "_BATCH_FILES", 3)
-    send, calls = publish._send, []
+    monkeypatch.setattr(repository, "_BATCH_FILES", 3)
+    send, calls = Repository._send, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -74,12 +75,12 @@ def test_an_interrupted_upload_sends_only_what_is_missing(publication, hub, monk
             raise KeyboardInterrupt
         send(*arguments)
 
-    monkeypatch.setattr(publish, "_send", interrupted)
+    monkeypatch.setattr(Repository, "_send", interrupted)
     with pytest.raises(KeyboardInterrupt):
         publish.publish(publication, REPO, "v1", endpoint=hub.url)
     assert not contents(hub), "nothing is visible"
     before = [line for line in requests(hub) if line.startswith("PUT")]
-    monkeypatch.setattr(publish, "_send", send)
+    monkeypatch.setattr(Repository, "_send", send)
     start = len(hub.log)
     publish.publish(publication, REPO, "v1", endpoint=hub.url)
     after = [line for line in requests(hub, start) if line.startswith("PUT")]
@@ -88,8 +89,8 @@ def test_an_interrupted_upload_sends_only_what_is_missing(publication, hub, monk
 
 
 def test_a_commit_that_someone_makes_during_the_upload_is_not_overwritten(publication, hub, monkeypatch):
-    send, card = publish._send, b"of someone else"
-    monkeypatch.setattr(publish, "_send", lambda *a: (send(*a), hub.commit(REPO, {"README.md": card})))
+    send, card = Repository._send, b"of someone else"
+    monkeypatch.setattr(Repository, "_send", lambda *a: (send(*a), hub.commit(REPO, {"README.md": card})))
     with pytest.raises(HubError, match="rnn-zoos/tiny got another commit in the meantime.*same command again"):
         publish.publish(publication, REPO, endpoint=hub.url)
     assert contents(hub) == {"README.md": hashlib.sha256(card).hexdigest()}
@@ -141,8 +142,8 @@ def test_a_file_that_changes_while_it_is_published_is_not_committed(
     if when == "before":
         change(shard)
     else:
-        upload = publish.HfApi.preupload_lfs_files
-        monkeypatch.setattr(publish.HfApi, "preupload_lfs_files", lambda *a, **k: (upload(*a, **k), change(shard)))
+        upload = HfApi.preupload_lfs_files
+        monkeypatch.setattr(HfApi, "preupload_lfs_files", lambda *a, **k: (upload(*a, **k), change(shard)))
     with pytest.raises(IntegrityError, match=f"{shard.name} was deleted or changed while the zoo was being published"):
         publish.publish(publication, REPO, endpoint=hub.url)
     assert not contents(hub)

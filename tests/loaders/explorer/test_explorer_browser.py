@@ -14,6 +14,7 @@ from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.families.rotation import rotation_table
 from rnn_zoos.families.sampler import one_hot
+from rnn_zoos.loaders.explorer.page import build_page
 from rnn_zoos.loaders.model import load_model
 from rnn_zoos.loaders.views.sample import sample_network
 from rnn_zoos.loaders.zoo import open_zoo
@@ -52,6 +53,18 @@ def test_a_page_opens_from_disk_without_errors_and_asks_no_other_host(name, widt
     assert browser.messages() == []
     assert {request["url"].partition(":")[0] for request in browser.requests()} <= {"file", "data", "blob"}
     assert browser.run("return document.documentElement.scrollWidth") <= width  # nothing is cut off or scrolled to
+
+
+def test_a_page_of_a_published_zoo_links_to_its_dataset_and_asks_nothing_of_it(browser, page_of, zoo, tmp_path):
+    build_page(open_zoo(zoo("formal-languages")), 1, dataset="me/a.zoo_1").write(tmp_path / "page")
+    browser.open(url_of(tmp_path / "page"))
+    link = browser.find("#dataset")
+    assert link.is_displayed() and link.get_attribute("href") == "https://huggingface.co/datasets/me/a.zoo_1"
+    assert link.get_attribute("target") == "_blank" and link.get_attribute("rel") == "noopener"
+    assert browser.messages() == []
+    assert {request["url"].partition(":")[0] for request in browser.requests()} <= {"file", "data", "blob"}
+    browser.open(url_of(page_of("formal-languages")))
+    assert not browser.find("#dataset").is_displayed()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from rnn_zoos.errors import FormatError, MissingExtraError, StorageError, UnknownNameError
+from rnn_zoos.errors import FormatError, HubError, MissingExtraError, StorageError, UnknownNameError
 from rnn_zoos.families.columns import Column
 from rnn_zoos.loaders.explorer import assets
 from rnn_zoos.loaders.explorer.columns import pack_columns, shown_rows
@@ -166,6 +166,16 @@ def test_the_page_of_a_zoo(name, zoo):
             opened, 5, [Features("numbers", "numbers", np.random.default_rng(0).normal(size=(len(index), 20)))]
         ).files
     )
+
+
+def test_the_page_names_its_dataset_and_no_other_text_as_one(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    page = build_page(opened, 0, dataset="me/a.zoo_1")
+    assert read_script(page.files["data/zoo.js"])[0]["dataset"] == "me/a.zoo_1"
+    assert b"http" not in page.files["index.html"].replace(b"http-equiv", b"")
+    for name in ("zoo", "a/b/c", "javascript:alert(1)/x", 'a/b"onclick="c', "../x", "a/b?c", "é/x", "a/b\n"):
+        with pytest.raises(HubError, match="is not the name of a repository on the Hub. Expected OWNER/NAME"):
+            build_page(opened, 0, dataset=name)
 
 
 def test_digits_of_the_page_are_ten_of_each_kind_in_turns(zoo):

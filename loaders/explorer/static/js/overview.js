@@ -17,6 +17,7 @@ export function describeZoo(data) {
   const { head } = data;
   document.title = `${head.name}: explorer`;
   byId("title").textContent = head.name;
+  linkDataset(head.dataset);
   const items = Object.entries(head.about).flatMap(([name, value]) => [
     element("dt", {}, name),
     element("dd", {}, String(value)),
@@ -42,6 +43,18 @@ export function describeZoo(data) {
   byId("thinned").textContent = left
     ? `The zoo is large: this page shows ${readable(head.rows)} of its ${readable(head.all_rows)} snapshots, every few runs of each split.`
     : "";
+}
+
+/**
+ * Link to the zoo on the Hub, in a new window: the Hub does not show itself inside the frame that it shows a Space in.
+ * @param {string | null} name OWNER/NAME
+ */
+function linkDataset(name) {
+  if (name === null) return;
+  const link = byId("dataset");
+  link.href = `https://huggingface.co/datasets/${name.split("/").map(encodeURIComponent).join("/")}`;
+  link.title = name;
+  link.hidden = false;
 }
 
 /**

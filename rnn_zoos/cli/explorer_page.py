@@ -1,0 +1,72 @@
+"""Making the explorer's page of a zoo, for the commands that write, serve and publish it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnn_zoos.progress import progress_bar
+
+if TYPE_CHECKING:
+    from rnn_zoos.loaders.explorer.maps import Features
+    from rnn_zoos.loaders.explorer.page import Page
+    from rnn_zoos.loaders.zoo import Zoo
+
+NETWORKS = 40
+"""Networks whose weights are inside a page, unless another number is given."""
+
+
+def make_page(
+    zoo: Zoo,
+    results: Path | None,
+    networks: int = NETWORKS,
+    embeddings: Sequence[Path] = (),
+    zoo_is_served: bool = False,
+    dataset: str | None = None,
+) -> Page:
+    """Make the explorer's page of a zoo; see `build_page` for its errors.
+
+    Args:
+        zoo: The zoo.
+        results: Folder with results of the benchmark, for the leaderboard page; None leaves that page out.
+        networks: Networks whose weights are inside the page.
+        embeddings: Files of `rnn-zoos embed`, each a further map.
+        zoo_is_served: Whether the zoo's files are beside the page.
+        dataset: OWNER/NAME of the zoo on the Hub, for a link.
+    """
+    from rnn_zoos.loaders.explorer.page import build_page
+
+    maps = _maps(zoo, embeddings)
+    board = None if results is None else _leaderboard(zoo, results, maps)
+    return build_page(zoo, networks, maps, board, zoo_is_served, dataset=dataset)
+
+
+def stored_results(zoo: Zoo) -> Path | None:
+    """Return the folder of the checkout with results of the benchmark on this zoo; None if it has none."""
+    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
+
+    stored = STORED_ENCODERS / zoo.manifest.zoo
+    if any(stored.glob("*.json")) and read_results(stored)[0]["zoo"]["preset"] == zoo.manifest.preset:
+        return stored
+    return None
+
+
+def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
+    """Return what the maps are made of: embeddings first, then what needs no encoder."""
+    from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
+    from rnn_zoos.loaders.explorer.maps import embedding_features
+
+    given = [embedding_features(zoo, path) for path in files]
+    with progress_bar("maps of the networks") as progress:
+        return [*given, *zoo_maps(zoo, progress)]
+
+
+def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str, Any]:
+    """Return the data of the leaderboard page."""
+    from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
+    from rnn_zoos.baselines.benchmark.result_files import read_results
+
+    names = {own.name.rpartition(".")[0]: own.name for own in maps}
+    return leaderboard_data(read_results(results), zoo.manifest.zoo, names)
