@@ -47,6 +47,11 @@ class Page:
         rows: Snapshots that it shows.
         all_rows: Snapshots of the zoo.
         networks: Networks that run where the zoo's files are not served.
+
+    Example:
+        >>> from rnn_zoos.loaders import build_page, open_zoo
+        >>> build_page(open_zoo("zoos/formal-languages"), networks=0).networks
+        0
     """
 
     files: Mapping[str, bytes]
@@ -67,8 +72,16 @@ class Page:
     def write(self, out: Path) -> None:
         """Write the page into a directory; a page that is there is replaced when the new one is complete.
 
+        Args:
+            out: The directory; missing parents are created.
+
         Raises:
             StorageError: The directory has something else in it, or cannot be written. Nothing in it was changed.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from rnn_zoos.loaders import build_page, open_zoo
+            >>> build_page(open_zoo("zoos/formal-languages")).write(Path("page"))
         """
         old = out.is_dir() and any(out.iterdir())
         if (old and not (out / MARKER).is_file()) or (out.exists() and not out.is_dir()):

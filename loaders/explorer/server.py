@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -69,7 +69,13 @@ class ExplorerServer(ThreadingHTTPServer):
         return self
 
 
-def serve(directory: Path, zoo_directory: Path | None, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    directory: Path,
+    zoo_directory: Path | None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    started: Callable[[str], None] = lambda url: None,
+) -> None:
     """Serve a page and the files of a zoo until Ctrl-C.
 
     Args:
@@ -77,12 +83,14 @@ def serve(directory: Path, zoo_directory: Path | None, host: str = "127.0.0.1", 
         zoo_directory: Directory of the zoo, whose files are below `/zoo/`; None for none.
         host: Address to listen on; the default is reached from this machine only.
         port: Port to listen on; 0 chooses a free one.
+        started: Called with the address of the page when it can be opened.
 
     Raises:
         FormatError: `directory` does not exist, or `zoo_directory` is not a zoo.
         StorageError: The port is taken, or the address is not one of this machine.
     """
     with ExplorerServer(directory, zoo_directory, host, port) as server, suppress(KeyboardInterrupt):
+        started(server.url)
         server.serve_forever()
 
 

@@ -84,4 +84,8 @@ def explore(
             return
         if local is None:
             print("The zoo is on the Hub: only networks inside the page run.", file=sys.stderr)
-        serve_page(target, local, port=port)
+        serve_page(target, local, port=port, started=_announce)
+
+
+def _announce(url: str) -> None:
+    print(f"{url}: open it in a browser. Ctrl-C ends the server.", flush=True)

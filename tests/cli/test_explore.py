@@ -71,12 +71,14 @@ def test_without_a_directory_or_serve_the_usage_is_wrong(zoo):
 def test_serve_gives_the_zoo_to_the_server_and_removes_a_temporary_page(zoo, monkeypatch):
     served = []
 
-    def serve(page, directory, port):
+    def serve(page, directory, port, started):
+        started("http://127.0.0.1:8123/")
         head = (page / "data" / "zoo.js").read_text()
         served.append((page, directory, port, '"weights":"zoo/"' in head))
 
     monkeypatch.setattr(server, "serve", serve)
     finished = run_command("explore", zoo("formal-languages"), "--serve", "--port", "0", "--networks", "0")
     assert finished.status == 0, finished.err
+    assert finished.out.endswith("http://127.0.0.1:8123/: open it in a browser. Ctrl-C ends the server.\n")
     ((page, directory, port, from_zoo),) = served
     assert (directory, port, from_zoo) == (zoo("formal-languages"), 0, True) and not page.exists()
