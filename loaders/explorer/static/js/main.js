@@ -12,6 +12,7 @@ import { State } from "explorer/state";
 import { buildTasks } from "explorer/tasks";
 import { Weights } from "explorer/weights";
 
+performance.mark("scripts loaded");
 const [zoo, networks, maps, digits] = await Promise.all(["zoo", "networks", "maps", "digits"].map(readEntry));
 if (zoo === null) throw new Error("The page has no data.");
 const data = new Dataset(zoo);

@@ -83,7 +83,8 @@ export function buildMap(state, maps, weights) {
   redraw();
   onClick(node, ([run, step]) => state.look(0, { run, step }));
   onBrush(node, (points) => state.select(points === null ? null : points.map((point) => point.customdata[0])));
-  state.listen(redraw);
+  // A network that is looked at is shown first, then where it is on the map.
+  state.listen((change) => (change === "networks" ? setTimeout(redraw, 0) : redraw()));
 }
 
 /**

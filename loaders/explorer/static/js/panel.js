@@ -129,9 +129,9 @@ export class Panels {
       const loaded = await this.#load(place);
       if (version !== this.version) return;
       this.loaded[place] = loaded;
-      this.#showPanel(place);
     }
     this.showLive();
+    for (const place of /** @type {const} */ ([0, 1])) this.#showPanel(place);
   }
 
   /**
