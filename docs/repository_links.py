@@ -1,4 +1,4 @@
-"""A hook of MkDocs: links from a page to files of the repository outside docs/.
+"""A hook of MkDocs: links from a page to notebooks, and to files of the repository outside docs/.
 
 In the Markdown files such links are relative, so that they work on a code host. On the site, pictures are copied and
 other files become links to the code host. A link to a file that does not exist is a warning, which fails the build.
@@ -16,19 +16,19 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-_LINK = re.compile(r"\]\((\.\./[^)\s#]*)(#[^)\s]*)?\)")
+_LINK = re.compile(r"\]\((\.\./[^)\s#]*|[\w./-]+\.ipynb)(#[^)\s]*)?\)")
 _PICTURES = (".png", ".svg")
 _log = logging.getLogger("mkdocs.hooks.repository_links")
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page's Markdown with links that leave docs/ replaced."""
+    """Return the page's Markdown with links to notebooks, and those that leave docs/, replaced."""
     root, folder = Path(config.config_file_path).parent, dirname(page.file.src_uri)
     docs = os.path.relpath(config.docs_dir, root)
 
     def replace(link: re.Match[str]) -> str:
         target = normpath(f"{docs}/{folder}/{link[1]}")
-        if target.startswith(f"{docs}/"):
+        if target.startswith(f"{docs}/") and not target.endswith(".ipynb"):
             return link[0]
         path = root / target
         if not path.exists():

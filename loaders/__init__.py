@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rnn_zoos.loaders.model import load_model, stack
     from rnn_zoos.loaders.paper.exporting import export_paper
     from rnn_zoos.loaders.paper.importing import import_paper
+    from rnn_zoos.loaders.row import Row
     from rnn_zoos.loaders.torch_dataset import TorchDataset
     from rnn_zoos.loaders.views.figures import draw_zoo
     from rnn_zoos.loaders.views.info import zoo_info
@@ -26,6 +27,7 @@ __all__ = [
     "Embedding",
     "Page",
     "Rollouts",
+    "Row",
     "TorchDataset",
     "Weights",
     "Zoo",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.loaders.model": ("load_model", "stack"),
         "rnn_zoos.loaders.paper.exporting": ("export_paper",),
         "rnn_zoos.loaders.paper.importing": ("import_paper",),
+        "rnn_zoos.loaders.row": ("Row",),
         "rnn_zoos.loaders.torch_dataset": ("TorchDataset",),
         "rnn_zoos.loaders.views.figures": ("draw_zoo",),
         "rnn_zoos.loaders.views.info": ("zoo_info",),

@@ -22,6 +22,7 @@ from rnn_zoos.format.manifest import DIGITS, index_path
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
 from rnn_zoos.loaders.mapping import REMEDY
+from rnn_zoos.loaders.row import Row
 from rnn_zoos.loaders.source import Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
 from rnn_zoos.loaders.where import Where, row_filter
@@ -91,6 +92,11 @@ class Zoo:
     def __reduce__(self) -> tuple[Any, ...]:
         return Zoo, (self.source,)
 
+    def _repr_html_(self) -> str:
+        from rnn_zoos.loaders.notebook import zoo_html
+
+        return zoo_html(self.manifest, None if self.source.remote else self.index())
+
     @cached_property
     def identity(self) -> str:
         """SHA-256 over everything in the manifest except how and when the zoo was made: equal for equal zoos."""
@@ -152,7 +158,7 @@ class Zoo:
         tables = [self.files.read_index(name, schema, selected) for name in self.splits(split)]
         return pa.concat_tables([schema.empty_table(), *tables])
 
-    def row(self, run: int, step: int) -> dict[str, Any]:
+    def row(self, run: int, step: int) -> Row:
         """Return the index row of one snapshot.
 
         Args:
@@ -160,7 +166,7 @@ class Zoo:
             step: number of updates done.
 
         Returns:
-            Column name -> value.
+            Column name -> value, a dict that notebooks show as a table.
 
         Raises:
             UnknownNameError: for a run or step that the zoo does not have; the message lists those that it has.
@@ -175,7 +181,7 @@ class Zoo:
         rows = self.index(where=[("run", "==", run)]).to_pylist()
         for row in rows:
             if row["step"] == step:
-                return dict(row)
+                return Row(row)
         known = [row["step"] for row in rows]
         if step in self.manifest.snapshots:
             raise UnknownNameError(f"Run {run} diverged before step {step}; it has the steps {known or 'none'}.")

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.notebook import network_html
 from rnn_zoos.networks.weights import check_weights, unflatten
 from rnn_zoos.randomness import Purpose, random_bits, to_uniform
 
@@ -86,6 +87,9 @@ class RecurrentNetwork(nn.Module):
             >>> flat = flatten(network.architecture, network.weights())
         """
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    def _repr_html_(self) -> str:
+        return network_html(self)
 
 
 def initial_weights(architecture: Architecture, seed: int, run: int, scale: float = 1.0) -> dict[str, Tensor]:

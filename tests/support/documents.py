@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from conftest import ROOT, ZOOS, generate_in_process
@@ -48,11 +48,11 @@ sequential-mnist:
 """
 
 
-def make_zoos(folder: Path) -> Path:
+def make_zoos(folder: Path, names: Iterable[str] = ZOOS) -> Path:
     """Write zoos/formal-languages and zoos/sequential-mnist below a folder, as the documents load them."""
     preset = folder / "documents.yaml"
     preset.write_text(PRESET)
-    for name in ZOOS:
+    for name in names:
         plan = make_plan(name, str(preset), backend=choose_backend("auto")[0], mnist="embedded")
         generate_in_process(folder / "zoos" / name, plan)
     preset.unlink()
