@@ -154,7 +154,8 @@ def test_the_error_about_a_missing_package_names_the_extra_that_installs_it():
         name.partition(".")[0] for path in module_paths() for name in imports_of(ast.walk(syntax_tree(path)), set())
     }
     optional = imported - set(sys.stdlib_module_names) - required - explained_where_used - {"rnn_zoos"}
-    assert optional == set(EXTRAS)
+    carried = {"plotly"}  # whose JavaScript is read as a file of its package
+    assert optional | carried == set(EXTRAS)
 
 
 @pytest.mark.slow

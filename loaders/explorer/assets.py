@@ -27,7 +27,7 @@ def html_page(name: str, entry: str, data: Sequence[str], links: Mapping[str, st
         data: Paths of the data files that it loads.
         links: Other HTML files of the page, path -> title.
     """
-    scripts = "\n".join(f'<script src="{path}"></script>' for path in (_PLOTLY, *data))
+    scripts = "\n".join(f'<script src="{path}"></script>' for path in (*data, _PLOTLY))
     modules = (
         f'<script type="importmap">{_import_map()}</script>\n<script type="module">import "explorer/{entry}";</script>'
     )

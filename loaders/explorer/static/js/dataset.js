@@ -28,7 +28,9 @@ const TYPES = /** @type {Record<string, any>} */ ({
 export async function readEntry(name) {
   const stored = /** @type {any} */ (globalThis).rnnZoosData?.[name];
   if (stored === undefined) return null;
-  const packed = Uint8Array.from(atob(stored.bytes), (character) => character.charCodeAt(0));
+  const text = atob(stored.bytes);
+  const packed = new Uint8Array(text.length);
+  for (let place = 0; place < packed.length; place++) packed[place] = text.charCodeAt(place);
   if (packed.length === 0) return { head: stored.head, block: new ArrayBuffer(0) };
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return { head: stored.head, block: await new Response(stream).arrayBuffer() };

@@ -71,6 +71,11 @@ export function readable(value) {
   return size >= 1e5 || size < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 }
 
+/** Wait until the browser has shown what was changed. */
+export function nextTask() {
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+}
+
 /**
  * A `label` around a control.
  * @param {string} text

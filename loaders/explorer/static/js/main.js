@@ -2,7 +2,7 @@
  * The explorer's page: reads its data and builds its parts.
  */
 
-import { byId } from "explorer/dom";
+import { byId, nextTask } from "explorer/dom";
 import { Dataset, readEntry } from "explorer/dataset";
 import { buildFilters } from "explorer/filters";
 import { buildMap, readMaps } from "explorer/map";
@@ -13,7 +13,7 @@ import { buildTasks } from "explorer/tasks";
 import { Weights } from "explorer/weights";
 
 performance.mark("scripts loaded");
-const [zoo, networks, maps, digits] = await Promise.all(["zoo", "networks", "maps", "digits"].map(readEntry));
+const zoo = await readEntry("zoo");
 if (zoo === null) throw new Error("The page has no data.");
 const data = new Dataset(zoo);
 const state = new State(data);
@@ -22,10 +22,10 @@ buildFilters(state);
 if (data.rows > 0) {
   buildHistory(state);
   performance.mark("first picture");
-  // The browser shows the first picture before the others are drawn.
-  await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 0)));
+  await nextTask();
   buildTasks(state);
   buildLabels(state);
+  const [networks, maps, digits] = await Promise.all(["networks", "maps", "digits"].map(readEntry));
   const weights = new Weights(data, networks);
   buildMap(state, readMaps(maps), weights);
   const panels = new Panels(state, weights, digits);

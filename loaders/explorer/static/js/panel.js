@@ -2,7 +2,7 @@
  * The networks that are looked at, A and B, side by side: their labels, history, weights, and how they run.
  */
 
-import { byId, chooser, element, fill, labelled, plain, readable } from "explorer/dom";
+import { byId, chooser, element, fill, labelled, nextTask, plain, readable } from "explorer/dom";
 import { axis, draw } from "explorer/plots";
 import { LIVE } from "explorer/live";
 import { Network } from "explorer/network";
@@ -131,6 +131,8 @@ export class Panels {
       this.loaded[place] = loaded;
     }
     this.showLive();
+    await nextTask(); // what the network does is seen before its history is drawn
+    if (version !== this.version) return;
     for (const place of /** @type {const} */ ([0, 1])) this.#showPanel(place);
   }
 
