@@ -29,7 +29,7 @@ Examples:
 EOF
 }
 
-options=() out=zoos extras=generation,report,baselines
+options=() out=zoos extras=generation,report,baselines,explore
 # shellcheck disable=SC1091
 . "$(dirname "$0")/environment.sh"
 

@@ -52,7 +52,7 @@ done
 if [ -n "$mnist" ]; then options+=(--mnist "$mnist"); fi
 cd "$(dirname "$0")/.."
 
-extras=generation,report
+extras=generation,report,baselines,explore
 case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
 prepare_environment "$extras"
 

@@ -49,6 +49,7 @@ def test_a_zoo_of_another_package_is_generated_checked_verified_and_shown(zoo, r
     assert "ones are counted modulo this number" in rnn_zoos("info", zoo)
     assert "tasks.png" in rnn_zoos("plot", zoo, "--out", "figures")
     assert "this family shows no samples" in rnn_zoos("sample", zoo, "--run", 3)
+    assert "index.html: open it in a browser" in rnn_zoos("explore", zoo, "--out", "page")
     assert "README.md" in rnn_zoos("publish", zoo, "--repo", "me/counting", "--dry-run")
 
 

@@ -11,6 +11,7 @@ import torch
 from conftest import CELLS, contents, generate_in_process
 from damage import edit_index, edit_manifest
 from documents import code_blocks
+from mixed_preset import MIXED
 
 from rnn_zoos.errors import FormatError, PlanMismatchError, PresetError
 from rnn_zoos.format.check import check_zoo
@@ -30,21 +31,6 @@ from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import flatten
 
-MIXED = """\
-formal-languages:
-  seed: 13
-  runs: {runs}
-  runs_per_shard: 2
-  architectures:
-    - {{cell: lstm, num_layers: 2, hidden_size: 7, weight: 2}}
-    - {{cell: gru, num_layers: 1, hidden_size: 5}}
-    - {{cell: rnn, num_layers: 3, hidden_size: 4}}
-  batch_size: 3
-  snapshots: [0, 2, 11]
-  learning_rate: {{0: 0.01, 5: 0.003}}
-  weight_decay: [0.0001, 0.1]
-  evaluation: {{strings: 13, rollouts: 4}}
-"""
 _OTHERS = "    - {cell: gru, num_layers: 1, hidden_size: 5}\n    - {cell: rnn, num_layers: 3, hidden_size: 4}\n"
 ARCHITECTURES = tuple(Architecture(cell, n, 6, h, 6) for cell, n, h in [("lstm", 2, 7), ("gru", 1, 5), ("rnn", 3, 4)])
 NAMES = ["lstm-2x7", "gru-1x5", "rnn-3x4"]
