@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,6 +101,15 @@ class Browser:
             places = [(first + (last - first) * part // 4) for first, last in ((x, right), (y, down))]
             before = [(first + (last - first) * (part - 1) // 4) for first, last in ((x, right), (y, down))]
             actions = actions.move_by_offset(places[0] - before[0], places[1] - before[1])
+        actions.pause(0.1).release().perform()
+
+    def lasso(self, selector: str, moves: Sequence[tuple[int, int]]) -> None:
+        """Draw a lasso over an element from its centre, by moves in pixels."""
+        element = self.find(selector)
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        actions = ActionChains(self.driver, duration=50).move_to_element(element).click_and_hold()
+        for across, down in moves:
+            actions = actions.move_by_offset(across, down)
         actions.pause(0.1).release().perform()
 
     def messages(self) -> list[str]:

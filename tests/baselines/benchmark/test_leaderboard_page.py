@@ -5,6 +5,7 @@ import statistics
 
 import numpy as np
 import pytest
+from explorer_tools import AXE, axe_violations, npm_package
 from synthetic_results import DIGITS, LANGUAGES, MANY, many_results
 
 from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
@@ -57,6 +58,7 @@ def test_the_page_sorts_filters_and_links_to_maps(width, data, browser, zoo, tmp
     names = "return [...document.querySelectorAll('#board tbody th')].map((own) => own.firstChild.textContent)"
     losses = {row["name"]: row["cells"].get("test", [9.0])[0] for row in data["rows"]}
     assert browser.run(names) == sorted(losses, key=lambda name: losses[name])
+    assert axe_violations(browser, npm_package("axe-core", AXE) / "axe.min.js") == []
     header = "[data-key='target accuracy']"
     browser.run("arguments[0].click()", browser.find(header))
     assert browser.find("th[aria-sort=descending]").text.startswith("accuracy")

@@ -122,6 +122,18 @@ def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, 
     assert browser.messages() == []
 
 
+def test_angles_are_selected_on_their_wheel(browser, page_of, zoo):
+    index = open_zoo(zoo("sequential-mnist")).index().to_pandas()
+    browser.open(url_of(page_of("sequential-mnist")))
+    browser.lasso(
+        "#tasks", [(0, -130), (130, 20), (20, 110), (-30, 120), (-130, 20), (-110, -40), (-10, -130), (90, -90)]
+    )
+    selected = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
+    assert 0 < int(selected[1]) <= index["run"].nunique()
+    browser.find("#clear").click()
+    assert browser.messages() == []
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_language_network_reads_and_writes_as_it_does_in_python(width, browser, page_of, zoo):
     directory = zoo("formal-languages")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from explorer_tools import axe_violations, npm_package
+from explorer_tools import AXE, axe_violations, npm_package
 from selenium.webdriver.common.keys import Keys
 from test_explorer_browser import WIDTHS, ZOOS, url_of
 
@@ -141,7 +141,7 @@ def test_every_network_of_a_served_zoo_runs_by_one_request(served, browser):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ZOOS)
 def test_pages_pass_an_accessibility_checker(name, width, browser, page_of):
-    script = npm_package("axe-core", "4.11.0") / "axe.min.js"
+    script = npm_package("axe-core", AXE) / "axe.min.js"
     browser.open(url_of(page_of(name)), width)
     browser.find("#option-weights").click()
     browser.find("#choice-1 button").click()
