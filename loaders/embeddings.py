@@ -71,8 +71,9 @@ def _read(path: Path, zoo_identity: str) -> tuple[dict[str, Array], str, int]:
         version, zoo = about["format"], about["zoo"]
         made_for = f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
         rows, size = header["embeddings"]["shape"]
-        encoder, seed = str(about["encoder"]["encoder"]), int(about["encoder"]["seed"])
-    except (KeyError, TypeError, ValueError) as error:
+        by = about.get("encoder", {})  # which nothing but maps needs
+        encoder, seed = str(by.get("encoder", "an encoder")), int(by.get("seed", 0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{path} has no embeddings ({error!r}). {_EXPECTED}") from error
     if version != FORMAT:
         raise FormatError(f"{path} has embeddings of format {version}; expected {FORMAT}. Update rnn-zoos.")

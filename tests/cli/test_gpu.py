@@ -274,7 +274,7 @@ def test_training_stops_in_the_middle_and_goes_on_to_the_same_encoder(worked, se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("zoo", ZOOS)
+@pytest.mark.parametrize("zoo", [ZOOS[0], *(pytest.param(zoo, marks=pytest.mark.long) for zoo in ZOOS[1:])])
 def test_rows_in_memory_are_those_of_the_zoo(zoo, worked, settings, tmp_path):
     from rnn_zoos.baselines import load_data
     from rnn_zoos.baselines.emulation.memory import MemoryManifest, MemoryZoo, memory_data

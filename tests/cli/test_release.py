@@ -107,7 +107,7 @@ def test_spaces_are_made_before_anything_is_uploaded_and_shown_last(hub, preset,
     assert not (tmp_path / "out").exists() and not hub.log
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_release_with_a_space_shows_both_at_the_end_and_the_next_call_changes_nothing(hub, preset, tmp_path):
     options = "--spaces", "--zoo", ZOOS[0], "--benchmark", "none", "--verify-runs", "1", "--workers", "1"
     dataset, space = f"me/{ZOOS[0]}-few", f"me/{ZOOS[0]}-few-explorer"

@@ -66,7 +66,8 @@ def test_the_native_trainer_gives_the_same_bytes_with_any_number_of_workers(tiny
     assert check_zoo(tmp_path / "1") == []
 
 
-@pytest.mark.parametrize("runs_at_once", [pytest.param(1, marks=pytest.mark.long), 3])
+@pytest.mark.long
+@pytest.mark.parametrize("runs_at_once", [1, 3])
 def test_a_process_per_device_gives_the_same_bytes_whatever_the_groups(runs_at_once, tiny_preset, tmp_path):
     """Both devices are the CPU."""
     plan = make_plan("formal-languages", tiny_preset(), backend="stacked")

@@ -56,7 +56,8 @@ def test_two_nodes_give_the_same_bytes_and_extend_a_zoo(name, zoo, tiny_preset, 
     assert {**made, "seconds": 0} == {**alone, "seconds": 0}, "both were made with the same versions"
 
 
-@pytest.mark.parametrize("backend", ["native", pytest.param("stacked", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["native", "stacked"])
 def test_two_nodes_give_the_bytes_of_a_zoo_of_several_architectures(backend, tiny_preset, two_nodes, tmp_path):
     one = "cell: lstm\n  num_layers: 2\n  hidden_size: 7"
     sizes = "[{cell: gru, num_layers: 1, hidden_size: 5}, {cell: rnn, num_layers: 2, hidden_size: 3, weight: 2}]"

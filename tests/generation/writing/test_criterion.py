@@ -151,7 +151,7 @@ def test_a_zoo_from_a_gpu_is_verified(name, same_gpu, measured_zoo, monkeypatch)
     )
 
 
-@pytest.mark.parametrize("same_gpu", [True, False])
+@pytest.mark.parametrize("same_gpu", [pytest.param(True, marks=pytest.mark.long), False])
 def test_wrong_labels_and_wrong_bits_of_weights_of_a_zoo_from_a_gpu_are_found(
     same_gpu, measured_zoo, monkeypatch, tmp_path
 ):
