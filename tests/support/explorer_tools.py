@@ -35,6 +35,7 @@ def axe_violations(browser, script: Path) -> list[str]:
     """Return what axe-core finds wrong in the page that a browser has open: rule, and the first elements."""
     browser.run(script.read_text())
     found = browser.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1]; axe.run({resultTypes: ['violations'], preload: false}).then(done);"
+        "const done = arguments[arguments.length - 1];"
+        "axe.run({resultTypes: ['violations'], preload: false}).then(done);"
     )
     return [f"{own['id']}: {[node['html'][:150] for node in own['nodes'][:3]]}" for own in found["violations"]]
