@@ -74,6 +74,13 @@ def total_variation_of(group: Group, split: str) -> Estimate:
     return _estimate(losses.mean, losses.resampled(_FIRST_SEED), losses.num_tasks)
 
 
+def history(group: Group, key: str) -> Array:
+    """Return an entry of all evaluations, [evaluations], the mean over seeds; evaluations that all seeds have."""
+    number = min(len(result["history"]) for result in group)
+    values = [[entry[key] for entry in result["history"][:number]] for result in group]
+    return np.asarray(np.mean(values, axis=0))
+
+
 def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate:
     """Return the difference in total variation per step, a minus b, with its 95% interval: positive if b is better.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -13,6 +12,7 @@ from rnn_zoos.baselines.benchmark.result_files import (
     END_TO_END,
     Group,
     Selection,
+    clone_correlation,
     defining_predictor,
     group_by_zoo,
     is_control,
@@ -173,7 +173,7 @@ def _total_variation(split: str, group: Group) -> str:
 
 
 def _clone_correlation(split: str, group: Group) -> str:
-    return f"{statistics.mean(result['clones'][split]['correlation'] for result in group):.2f}"
+    return f"{clone_correlation(group, split):.2f}"
 
 
 def _retrieval(target: Target, split: str, group: Group) -> str:

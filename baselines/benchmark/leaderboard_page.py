@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_zoos.baselines.benchmark.comparison import total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import history, total_variation_of
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
     Result,
     Selection,
+    clone_correlation,
     group_by_zoo,
     is_control,
     is_reference,
@@ -58,7 +59,6 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
     columns = _columns(groups)
     return {
         "zoo": zoo,
-        "preset": results[0]["zoo"]["preset"],
         "columns": [{"key": own.key, "title": own.title, "lower": own.lower_is_better} for own in columns],
         "rows": [_row(name, group, columns, maps) for name, group in sort_by_loss(groups).items()],
     }
@@ -101,7 +101,7 @@ def _seconds(group: Group) -> Value:
 
 
 def _clones(group: Group) -> Value:
-    return _exact(statistics.mean(result["clones"]["test"]["correlation"] for result in group))
+    return _exact(clone_correlation(group, "test"))
 
 
 def _row(name: str, group: Group, columns: Sequence[_Column], maps: Mapping[str, str]) -> dict[str, Any]:
@@ -119,10 +119,6 @@ def _row(name: str, group: Group, columns: Sequence[_Column], maps: Mapping[str,
 
 
 def _curve(group: Group) -> dict[str, list[float]]:
-    """Return the course of training, means over seeds; as many evaluations as all seeds have."""
-    entries = list(zip(*(result["history"] for result in group), strict=False))
+    """Return the course of training, means over seeds."""
     keys = {"update": "update", "seconds": "seconds", "loss": "total_variation"}
-    return {
-        name: [float(statistics.mean(entry[key] for entry in entry_of_seeds)) for entry_of_seeds in entries]
-        for name, key in keys.items()
-    }
+    return {name: history(group, key).tolist() for name, key in keys.items()}

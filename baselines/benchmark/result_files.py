@@ -169,6 +169,11 @@ def total_variation(group: Group, split: str = "test") -> float:
     return float(statistics.mean(result["emulation"][split]["total_variation"] for result in group))
 
 
+def clone_correlation(group: Group, split: str) -> float:
+    """Return the correlation of the accuracies of clones and networks of a split, the mean over seeds."""
+    return float(statistics.mean(result["clones"][split]["correlation"] for result in group))
+
+
 def sort_by_loss(groups: Mapping[str, Group]) -> dict[str, Group]:
     """Return groups in the order of tables and figures.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.comparison import total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import history, total_variation_of
 from rnn_zoos.baselines.benchmark.figures.style import (
     OOD,
     TEST,
@@ -55,16 +55,16 @@ def losses(zoo: str, trained: Mapping[str, Group]) -> Figure:
 def curves(zoo: str, trained: Mapping[str, Group]) -> Figure:
     """Draw the validation loss of all encoders against updates and against seconds of training; means over seeds."""
     figure, panels = new_figure(14.5, 5.6, ncols=2, sharey=True)
-    styles, final = looks(trained), {name: _history(group, "total_variation")[-1] for name, group in trained.items()}
+    styles, final = looks(trained), {name: history(group, "total_variation")[-1] for name, group in trained.items()}
     labels = {"update": "updates", "seconds": "seconds of training"}
     for axes, (key, label) in zip(panels, labels.items(), strict=True):
         for name in sorted(trained, key=final.__getitem__):
-            places, values = _history(trained[name], key), _history(trained[name], "total_variation")
+            places, values = history(trained[name], key), history(trained[name], "total_variation")
             axes.plot(places, values, label=f"{name} ({final[name]:.4f})", **styles[name].line)
         axes.set(xscale="log", yscale="log", xlabel=f"{label}, logarithmic")
-        _log_limits(axes, np.concatenate([_history(group, key) for group in trained.values()]))
+        _log_limits(axes, np.concatenate([history(group, key) for group in trained.values()]))
         finish_axes(axes)
-    every = np.concatenate([_history(group, "total_variation") for group in trained.values()])
+    every = np.concatenate([history(group, "total_variation") for group in trained.values()])
     round_log_axis(panels[0].yaxis, every.min() / 1.1, every.max() * 1.1)
     panels[0].set_ylabel("total variation per step, validation, logarithmic")
     panels[0].set_title("at equal numbers of updates")
@@ -72,13 +72,6 @@ def curves(zoo: str, trained: Mapping[str, Group]) -> Figure:
     legend_beside(panels[1], len(trained))
     figure.suptitle(f"{zoo}: emulation loss during training (means over seeds; in brackets: at the end)")
     return figure
-
-
-def _history(group: Group, key: str) -> Array:
-    """Return an entry of all evaluations, [evaluations], the mean over seeds; evaluations that all seeds have."""
-    number = min(len(result["history"]) for result in group)
-    values = [[entry[key] for entry in result["history"][:number]] for result in group]
-    return np.asarray(np.mean(values, axis=0))
 
 
 def _log_limits(axes: Axes, values: Array) -> None:

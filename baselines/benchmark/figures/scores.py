@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines
-from rnn_zoos.baselines.benchmark.result_files import Group, Selection, score_of, shown_targets
+from rnn_zoos.baselines.benchmark.result_files import Group, Selection, clone_correlation, score_of, shown_targets
 from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure
@@ -100,7 +100,7 @@ def clones(zoo: str, trained: Mapping[str, Group]) -> Figure:
         colours: dict[str, Any] = {"c": shades, "cmap": "viridis", "vmin": -0.5, "vmax": len(steps) - 0.5}
         dots = axes.scatter(points["accuracy"], points["clone"], s=7, alpha=0.7, **colours)
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.6)
-        correlation = np.mean([result["clones"]["test"]["correlation"] for result in group])
+        correlation = clone_correlation(group, "test")
         axes.set_title(f"{_two_lines(name)}\ncorrelation {correlation:.2f}", fontsize=8)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         finish_axes(axes)

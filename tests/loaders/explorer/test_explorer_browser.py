@@ -3,10 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from selenium.webdriver.common.keys import Keys
 
+from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
 from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
 from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
@@ -14,6 +16,7 @@ from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.families.rotation import rotation_table
 from rnn_zoos.families.sampler import one_hot
+from rnn_zoos.loaders.explorer.maps import principal_components
 from rnn_zoos.loaders.explorer.page import build_page
 from rnn_zoos.loaders.model import load_model
 from rnn_zoos.loaders.views.sample import sample_network
@@ -104,10 +107,15 @@ def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, 
     index = open_zoo(zoo("formal-languages")).index().to_pandas()
     browser.open(url_of(page_of("formal-languages")))
     browser.choose("#history-controls select", "loss")
-    browser.drag("#history", (-0.35, -0.35), (0.35, 0.0))
+    browser.run(
+        "document.getElementById('history').on('plotly_selected', (e) => e?.range && (window.brushed = e.range))"
+    )
+    browser.drag("#history", (-0.35, -0.35), (0.1, 0.1))
     chosen = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
-    count = int(chosen[1])
-    assert 0 < count <= index["run"].nunique()
+    count, box = int(chosen[1]), browser.run("return window.brushed")
+    x = index["step"].map({step: place for place, step in enumerate(sorted(index["step"].unique()))})
+    inside = index[x.between(*box["x"]) & index["loss"].between(*box["y"])]
+    assert count == inside["run"].nunique() > 0
     if count < index["run"].nunique():
         for picture in ("history", "map"):
             texts = browser.run(
@@ -236,9 +244,17 @@ def test_two_networks_are_compared_with_aligned_units_and_weights(width, browser
     assert browser.messages() == []
 
 
-def test_the_map_names_neighbours_and_looks_at_them(browser, page_of):
+def test_the_map_names_neighbours_and_looks_at_them(browser, page_of, zoo):
     browser.open(url_of(page_of("automata")))
-    assert browser.text("#neighbours-of").startswith("Nearest to run ")
+    looked = int(re.search(r"Nearest to run (\d+)", browser.text("#neighbours-of"))[1])
+    opened = open_zoo(zoo("automata"))
+    index, (answers, _) = opened.index().to_pandas(), zoo_maps(opened)
+    places = principal_components(answers.values)[0].astype(np.float16).astype(float)
+    at_end = index.index[index["step"] == index["step"].max()]
+    (row,) = at_end[index.loc[at_end, "run"] == looked]
+    far = {index.loc[other, "run"]: np.linalg.norm(places[other] - places[row]) for other in at_end if other != row}
+    shown = [int(own.text.removeprefix("run ")) for own in browser.all("#neighbours button")]
+    assert shown == sorted(far, key=lambda run: far[run])[:8]
     nearest = browser.find("#neighbours button")
     run = nearest.text.removeprefix("run ")
     browser.run("arguments[0].click()", nearest)

@@ -12,8 +12,6 @@ import { randomBits, toIntegers } from "explorer/philox";
 
 /** Symbols of the random strings that networks are trained on. */
 export const LENGTH = 40;
-/** Inputs of a network, one for each symbol that an automaton may have. */
-export const NUM_INPUTS = 4;
 
 /**
  * Return the numbers of a text.

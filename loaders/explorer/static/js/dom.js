@@ -86,6 +86,19 @@ export function labelled(text, control) {
 }
 
 /**
+ * A field for strings that a network reads.
+ * @param {string} id
+ * @param {string} value
+ * @param {number} longest
+ * @param {() => void} changed called at every key
+ * @returns {HTMLInputElement}
+ */
+export function stringField(id, value, longest, changed) {
+  const properties = { type: "text", id, value, maxLength: longest, size: 28, spellcheck: false, autocomplete: "off" };
+  return element("input", { ...properties, on: { input: changed } });
+}
+
+/**
  * A `select` with options.
  * @param {Array<[string, string]>} options value and text of each
  * @param {string} chosen

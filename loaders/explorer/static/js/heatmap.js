@@ -130,6 +130,20 @@ export function scaleLegend(limit) {
 }
 
 /**
+ * Values of N units (or classes) at T steps, turned so that a row is a unit.
+ * @param {Float32Array} values [T * N]
+ * @param {number} units N
+ * @returns {Float32Array} [N * T]
+ */
+export function byUnit(values, units) {
+  const steps = values.length / units;
+  const turned = new Float32Array(values.length);
+  for (let t = 0; t < steps; t++)
+    for (let unit = 0; unit < units; unit++) turned[unit * steps + t] = values[t * units + unit];
+  return turned;
+}
+
+/**
  * Heat maps of the hidden units of every layer over time.
  * @param {Float32Array[]} hidden [T * H] per layer
  * @param {number} units H
@@ -140,12 +154,9 @@ export function scaleLegend(limit) {
 export function hiddenHeatmaps(hidden, units, read, width) {
   return hidden.map((values, layer) => {
     const steps = values.length / units;
-    const turned = new Float32Array(values.length);
-    for (let t = 0; t < steps; t++)
-      for (let unit = 0; unit < units; unit++) turned[unit * steps + t] = values[t * units + unit];
     return heatmap({
       title: `hidden units of layer ${layer + 1} over time`,
-      values: turned,
+      values: byUnit(values, units),
       rows: units,
       columns: steps,
       limit: 1,

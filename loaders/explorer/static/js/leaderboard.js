@@ -30,7 +30,7 @@ const LINES = [
 /** What the table shows and how it is sorted. */
 class Board {
   /**
-   * @param {{zoo: string, preset: string, columns: BoardColumn[], rows: Row[]}} head
+   * @param {{zoo: string, columns: BoardColumn[], rows: Row[]}} head
    */
   constructor(head) {
     this.columns = head.columns;

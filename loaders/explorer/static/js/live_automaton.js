@@ -2,7 +2,7 @@
  * Networks that answer like an automaton: the answer after every symbol, beside the automaton's own and its state.
  */
 
-import { element, fill, labelled, readable } from "explorer/dom";
+import { element, fill, labelled, readable, stringField } from "explorer/dom";
 import { LENGTH, answers, parseAutomaton, randomStrings, walk } from "explorer/automata";
 import { automatonGraph } from "explorer/automaton_graph";
 import { heatmap, hiddenHeatmaps } from "explorer/heatmap";
@@ -22,26 +22,16 @@ export class LiveAutomaton {
    */
   constructor(head, refresh) {
     this.head = head;
-    this.text = element("input", {
-      type: "text",
-      id: "beginning",
-      value: "0110101001",
-      maxLength: LONGEST,
-      size: 30,
-      spellcheck: false,
-      autocomplete: "off",
-      inputMode: "numeric",
-    });
-    this.position = element("input", { type: "range", min: 0, max: 10, value: 10, step: 1, id: "position" });
-    this.refresh = refresh;
-    /** @type {(() => string) | null} makes another random string of the automaton of A */
-    this.another = null;
-    this.drawn = 0;
-    this.text.addEventListener("input", () => {
+    this.text = stringField("beginning", "0110101001", LONGEST, () => {
       this.position.max = this.text.value.length; // before the value, which it limits
       this.position.value = this.text.value.length;
       refresh();
     });
+    this.position = element("input", { type: "range", min: 0, max: 10, value: 10, step: 1, id: "position" });
+    this.refresh = refresh;
+    /** @type {(() => string) | null} makes another random string of the automaton that was shown last */
+    this.another = null;
+    this.drawn = 0;
     this.position.addEventListener("input", refresh);
   }
 

@@ -5,7 +5,7 @@
 import { chooser, element, fill, labelled, readable } from "explorer/dom";
 import { arrayAt } from "explorer/dataset";
 import { BLACK, PIXELS, SIDE, STEPS, TILE, rotationTable, tileInputs } from "explorer/digits";
-import { heatmap, hiddenHeatmaps } from "explorer/heatmap";
+import { byUnit, heatmap, hiddenHeatmaps } from "explorer/heatmap";
 import { probabilities } from "explorer/live_reading";
 
 /** @typedef {import("explorer/network").Network} Network */
@@ -198,12 +198,10 @@ function seenDigit(pixels, table, read, angle) {
  * @param {string[]} steps
  */
 function classMap(found, steps) {
-  const turned = new Float32Array(found.length);
-  for (let t = 0; t < STEPS; t++) for (let o = 0; o < CLASSES; o++) turned[o * STEPS + t] = found[t * CLASSES + o];
   const names = Array.from({ length: CLASSES }, (_, o) => String(o));
   return heatmap({
     title: "probability of each class (up) after each tile (across)",
-    values: turned,
+    values: byUnit(found, CLASSES),
     rows: CLASSES,
     columns: STEPS,
     width: 7,

@@ -2,7 +2,7 @@
  * What views of networks that read symbols share: probabilities of classes after every step, and hidden units.
  */
 
-import { heatmap, hiddenHeatmaps } from "explorer/heatmap";
+import { byUnit, heatmap, hiddenHeatmaps } from "explorer/heatmap";
 import { softmax } from "explorer/network";
 
 /** @typedef {import("explorer/network").Network} Network */
@@ -40,14 +40,11 @@ export const stepWidth = (steps) => Math.max(9, Math.min(28, Math.floor(480 / st
 export function readingMaps(network, run, read, classes, title) {
   const outputs = network.architecture.output_size;
   const steps = read.length;
-  const found = probabilities(network, run);
-  const turned = new Float32Array(found.length);
-  for (let t = 0; t < steps; t++) for (let o = 0; o < outputs; o++) turned[o * steps + t] = found[t * outputs + o];
   const names = Array.from({ length: outputs }, (_, o) => classes[o] ?? String(o));
   const width = stepWidth(steps);
   const map = heatmap({
     title,
-    values: turned,
+    values: byUnit(probabilities(network, run), outputs),
     rows: outputs,
     columns: steps,
     width,

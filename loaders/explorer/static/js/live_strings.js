@@ -2,7 +2,7 @@
  * Networks that write strings: the next symbol after a typed beginning, and strings from a seed, each judged.
  */
 
-import { element, fill, labelled } from "explorer/dom";
+import { element, fill, labelled, stringField } from "explorer/dom";
 import { BOS, LETTERS, asText, fault, judge, sampleStrings } from "explorer/languages";
 import { readingMaps } from "explorer/live_reading";
 
@@ -20,17 +20,8 @@ export class LiveStrings {
    */
   constructor(head, refresh) {
     this.head = head;
-    this.beginning = element("input", {
-      type: "text",
-      id: "beginning",
-      value: "aaabbb",
-      maxLength: LONGEST,
-      size: 24,
-      spellcheck: false,
-      autocomplete: "off",
-    });
+    this.beginning = stringField("beginning", "aaabbb", LONGEST, refresh);
     this.seed = element("input", { type: "text", inputMode: "numeric", id: "seed", value: head.seed, size: 8 });
-    this.beginning.addEventListener("input", refresh);
     this.seed.addEventListener("input", refresh);
   }
 
@@ -75,14 +66,12 @@ export class LiveStrings {
    */
   #written(network, data, row) {
     const offsets = /** @type {[number, number, number]} */ (
-      this.head.view.axes.map((/** @type {string} */ name) => data.column(name).values[row])
+      ["m_b", "m_c", "m_d"].map((name) => data.column(name).values[row])
     );
-    const order = ["m_b", "m_c", "m_d"].map((name) => this.head.view.axes.indexOf(name));
-    const wanted = /** @type {[number, number, number]} */ (order.map((place) => offsets[place]));
     if (!/^\d{1,20}$/.test(this.seed.value)) return element("p", { class: "note" }, "The seed is a whole number.");
     const place = { seed: BigInt(this.seed.value), run: data.run[row], step: data.step[row], count: STRINGS };
     const items = sampleStrings(network, place).map((sequence) => {
-      const verdict = judge(sequence, wanted);
+      const verdict = judge(sequence, offsets);
       const wrong = fault(verdict);
       const text = asText(sequence) || "(empty)";
       return element(

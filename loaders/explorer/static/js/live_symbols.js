@@ -2,7 +2,7 @@
  * Networks that read one-hot symbols and name a class after every one.
  */
 
-import { element, fill, labelled } from "explorer/dom";
+import { element, fill, labelled, stringField } from "explorer/dom";
 import { readingMaps } from "explorer/live_reading";
 
 /** @typedef {import("explorer/network").Network} Network */
@@ -15,16 +15,7 @@ export class LiveSymbols {
    */
   constructor(head, refresh) {
     this.view = head.view;
-    this.text = element("input", {
-      type: "text",
-      id: "beginning",
-      value: this.view.symbols.slice(0, 6).join(""),
-      maxLength: 200,
-      size: 24,
-      spellcheck: false,
-      autocomplete: "off",
-    });
-    this.text.addEventListener("input", refresh);
+    this.text = stringField("beginning", this.view.symbols.slice(0, 6).join(""), 200, refresh);
   }
 
   controls() {

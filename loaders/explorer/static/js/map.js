@@ -3,9 +3,9 @@
  */
 
 import { byId, chooser, element, fill, labelled, plain, readable } from "explorer/dom";
-import { FADED, colourGroups } from "explorer/colours";
 import { arrayAt } from "explorer/dataset";
 import { axis, draw, onBrush, onClick } from "explorer/plots";
+import { runPoints } from "explorer/points";
 
 /** @typedef {import("explorer/state").State} State */
 /** @typedef {import("explorer/dataset").Entry} Entry */
@@ -94,29 +94,14 @@ export function buildMap(state, maps, weights) {
 function mapTraces(state, map) {
   const { data } = state;
   const [x, y] = [0, 1].map((k) => (/** @type {number} */ row) => map.values[row * map.size + k]);
-  const rows = state.rowsAtStep();
-  const others = rows.filter((row) => !state.isSelected(row));
-  const groups = [
-    ...(others.length ? [{ title: "not selected", rows: others, marker: { color: FADED } }] : []),
-    ...colourGroups(
-      data,
-      state.colour,
-      rows.filter((row) => state.isSelected(row)),
-    ),
-  ];
-  const points = groups.map((group) => ({
-    mode: "markers",
-    name: plain(group.title),
-    showlegend: !("showscale" in group.marker),
-    x: group.rows.map(x),
-    y: group.rows.map(y),
-    customdata: group.rows.map((row) => [data.run[row], data.step[row]]),
-    text: group.rows.map(
+  const points = runPoints(state, (rows) => ({
+    x: rows.map(x),
+    y: rows.map(y),
+    customdata: rows.map((row) => [data.run[row], data.step[row]]),
+    text: rows.map(
       (row) =>
         `run ${data.run[row]}, step ${readable(data.step[row])}, ${plain(data.column("task").text(row, readable))}`,
     ),
-    hovertemplate: "%{text}<extra></extra>",
-    marker: { size: 7, line: { width: 0.5, color: "#ffffff" }, ...group.marker },
   }));
   return [...trails(state, x, y), ...points, ...markedNetworks(state, x, y)];
 }

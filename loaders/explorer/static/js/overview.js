@@ -90,17 +90,12 @@ export function buildHistory(state) {
   onBrush(node, (_points, range) => {
     if (range === null) return state.select(null);
     const { values } = data.column(label);
-    const inside = (/** @type {number} */ row) => {
-      const x = data.steps.indexOf(data.step[row]);
-      return (
-        state.visible[row] &&
-        x >= range.x[0] &&
-        x <= range.x[1] &&
-        values[row] >= range.y[0] &&
-        values[row] <= range.y[1]
-      );
-    };
-    state.select(rowsWhere(data, inside).map((row) => data.run[row]));
+    selectInside(
+      state,
+      range,
+      (row) => data.steps.indexOf(data.step[row]),
+      (row) => values[row],
+    );
   });
   state.listen((change) => change !== "step" && change !== "networks" && redraw());
 }
@@ -113,6 +108,23 @@ function rowsWhere(data, condition) {
   const rows = [];
   for (let row = 0; row < data.rows; row++) if (condition(row)) rows.push(row);
   return rows;
+}
+
+/**
+ * Select the runs that have a visible row within a box.
+ * @param {State} state
+ * @param {{x: [number, number], y: [number, number]}} range the box
+ * @param {(row: number) => number} across
+ * @param {(row: number) => number} up
+ */
+function selectInside(state, range, across, up) {
+  const within = (/** @type {number} */ value, /** @type {[number, number]} */ [low, high]) =>
+    value >= low && value <= high;
+  const rows = rowsWhere(
+    state.data,
+    (row) => state.visible[row] && within(across(row), range.x) && within(up(row), range.y),
+  );
+  state.select(rows.map((row) => state.data.run[row]));
 }
 
 /**
@@ -206,15 +218,13 @@ export function buildLabels(state) {
   redraw();
   onBrush(node, (_points, range) => {
     if (range === null) return state.select(null);
-    const across = data.column(x).values;
-    const up = data.column(y).values;
-    const inside = (/** @type {number} */ row) =>
-      state.visible[row] &&
-      across[row] >= range.x[0] &&
-      across[row] <= range.x[1] &&
-      up[row] >= range.y[0] &&
-      up[row] <= range.y[1];
-    state.select(rowsWhere(data, inside).map((row) => data.run[row]));
+    const [across, up] = [data.column(x).values, data.column(y).values];
+    selectInside(
+      state,
+      range,
+      (row) => across[row],
+      (row) => up[row],
+    );
   });
   state.listen((change) => change !== "step" && change !== "networks" && redraw());
 }
@@ -244,7 +254,6 @@ function labelTraces(state, x, y) {
     hovertemplate: `${plain(x)} %{x}<br>${plain(y)} %{y}<br>%{z} snapshots<extra></extra>`,
     showlegend: false,
   };
-  // Always there, because a picture without points cannot be brushed.
   const chosen = state.selected === null ? [] : rows.filter((row) => state.isSelected(row));
   const groups = colourGroups(data, data.column(state.colour).kind === "number" ? "split" : state.colour, chosen);
   const points = groups.map((group) => ({
@@ -255,6 +264,7 @@ function labelTraces(state, x, y) {
     marker: { ...group.marker, size: 6, line: { width: 0.5, color: "#ffffff" } },
     hovertemplate: "%{x:.4g}, %{y:.4g}<extra></extra>",
   }));
+  // Points that are always there, because a picture without any cannot be brushed.
   return [density, { mode: "markers", x: [null], y: [null], showlegend: false }, ...points];
 }
 

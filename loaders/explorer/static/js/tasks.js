@@ -2,9 +2,9 @@
  * The family's picture of its tasks: a grid of languages, a wheel of angles, or tasks along one axis.
  */
 
-import { byId, plain, readable } from "explorer/dom";
-import { FADED, colourGroups } from "explorer/colours";
+import { byId, plain } from "explorer/dom";
 import { axis, draw, onBrush, onClick } from "explorer/plots";
+import { runPoints } from "explorer/points";
 import { taskGrid } from "explorer/task_grid";
 
 /** @typedef {import("explorer/state").State} State */
@@ -34,32 +34,6 @@ export function buildTasks(state) {
 }
 
 /**
- * Points of runs in groups of colours; those that are not selected are grey.
- * @param {State} state
- * @param {(rows: number[]) => Record<string, any>} places the coordinates of rows
- */
-function points(state, places) {
-  const { data } = state;
-  const rows = state.rowsAtStep();
-  const chosen = rows.filter((row) => state.isSelected(row));
-  const others = rows.filter((row) => !state.isSelected(row));
-  const groups = [
-    ...(others.length ? [{ title: "not selected", rows: others, marker: { color: FADED } }] : []),
-    ...colourGroups(data, state.colour, chosen),
-  ];
-  return groups.map((group) => ({
-    mode: "markers",
-    name: plain(group.title),
-    showlegend: !("showscale" in group.marker),
-    marker: { size: 7, line: { width: 0.5, color: "#ffffff" }, ...group.marker },
-    customdata: group.rows.map((row) => [data.run[row]]),
-    text: group.rows.map((row) => `run ${data.run[row]}, ${plain(data.column("task").text(row, readable))}`),
-    hovertemplate: "%{text}<extra></extra>",
-    ...places(group.rows),
-  }));
-}
-
-/**
  * Runs on a circle by an angle in degrees, their main label as the distance from its centre.
  * @param {State} state
  * @returns {Picture}
@@ -68,7 +42,7 @@ function wheel(state) {
   const { data } = state;
   const angle = data.column(data.head.view.axes[0]).values;
   const label = data.column(data.mainLabel);
-  const traces = points(state, (rows) => ({
+  const traces = runPoints(state, (rows) => ({
     type: "scatterpolar",
     theta: rows.map((row) => angle[row]),
     r: rows.map((row) => label.values[row]),
@@ -103,6 +77,6 @@ function along(state) {
   const label = data.column(data.mainLabel);
   const across = (/** @type {number} */ row) =>
     column.kind === "number" ? column.values[row] : column.texts[column.values[row]];
-  const traces = points(state, (rows) => ({ x: rows.map(across), y: rows.map((row) => label.values[row]) }));
+  const traces = runPoints(state, (rows) => ({ x: rows.map(across), y: rows.map((row) => label.values[row]) }));
   return { traces, layout: { xaxis: axis(column.title), yaxis: axis(label.title), dragmode: "select" } };
 }
