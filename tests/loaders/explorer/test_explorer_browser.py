@@ -106,22 +106,25 @@ def test_runs_are_selected_by_their_numbers_from_the_keyboard(browser, page_of):
 def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, zoo):
     index = open_zoo(zoo("formal-languages")).index().to_pandas()
     browser.open(url_of(page_of("formal-languages")))
-    browser.choose("#history-controls select", "loss")
+    browser.choose("#history-controls select", "weight_norm")
     browser.run(
         "document.getElementById('history').on('plotly_selected', (e) => e?.range && (window.brushed = e.range))"
     )
-    browser.drag("#history", (-0.35, -0.35), (0.1, 0.1))
+    browser.drag("#history", (-0.38, -0.36), (0.0, 0.0))  # the upper left quarter
     chosen = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
-    count, box = int(chosen[1]), browser.run("return window.brushed")
+    count, box, runs = int(chosen[1]), browser.run("return window.brushed"), index["run"].nunique()
     x = index["step"].map({step: place for place, step in enumerate(sorted(index["step"].unique()))})
-    inside = index[x.between(*box["x"]) & index["loss"].between(*box["y"])]
-    assert count == inside["run"].nunique() > 0
-    if count < index["run"].nunique():
-        for picture in ("history", "map"):
-            texts = browser.run(
-                f"return [...document.querySelectorAll('#{picture} .legendtext')].map((o) => o.textContent)"
-            )
-            assert any(text.startswith("not selected") for text in texts), picture
+    columns, lines = x.between(*box["x"]), index["weight_norm"].between(*box["y"])
+    assert count == index[columns & lines]["run"].nunique()
+    assert 0 < count < min(index[columns]["run"].nunique(), runs)  # the box leaves runs out by its height
+    legends = browser.run("return [...document.querySelectorAll('#history .legendtext')].map((own) => own.textContent)")
+    assert legends[0] == f"not selected ({runs - count})"
+    points = browser.run(
+        "return document.getElementById('map').data.filter((own) => own.mode === 'markers')"
+        ".map((own) => [own.name === 'not selected', own.x.length])"
+    )
+    assert sum(number for grey, number in points if grey) == runs - count
+    assert sum(number for grey, number in points if not grey) == count
     browser.find("#clear").click()
     assert "selected" not in browser.text("#count")
     browser.drag("#map", (-0.4, -0.4), (0.4, 0.4))  # a lasso along a line holds nothing, or what lies on it
@@ -137,7 +140,7 @@ def test_angles_are_selected_on_their_wheel(browser, page_of, zoo):
         "#tasks", [(0, -130), (130, 20), (20, 110), (-30, 120), (-130, 20), (-110, -40), (-10, -130), (90, -90)]
     )
     selected = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
-    assert 0 < int(selected[1]) <= index["run"].nunique()
+    assert int(selected[1]) == index["run"].nunique()  # it goes around all of them
     browser.find("#clear").click()
     assert browser.messages() == []
 
