@@ -27,6 +27,12 @@ const LINES = [
   "#999933",
 ];
 
+/** Losses are shown on a logarithmic scale. */
+const LOSS_TICKS = [1, 2, 3, 5, 7].flatMap((digit) =>
+  [1e-4, 1e-3, 1e-2, 0.1].map((size) => Number((digit * size).toFixed(6))),
+);
+const LOSS_AXIS = { type: "log", tickvals: LOSS_TICKS, ticktext: LOSS_TICKS.map(String) };
+
 /** What the table shows and how it is sorted. */
 class Board {
   /**
@@ -140,7 +146,7 @@ function drawCurves(rows, key, title) {
   }));
   const layout = {
     xaxis: axis(title),
-    yaxis: axis("TV per step, validation", { type: "log" }),
+    yaxis: axis("TV per step, validation", LOSS_AXIS),
     legend: { orientation: "h", y: -0.2 },
   };
   draw(byId(key === "update" ? "updates" : "seconds"), `validation loss of encoders against ${title}`, traces, layout);
@@ -166,8 +172,8 @@ function drawQueries(rows) {
     };
   });
   const layout = {
-    xaxis: axis("steps for which a network is run to embed it"),
-    yaxis: axis("TV per step, test", { type: "log" }),
+    xaxis: axis("steps that each network is run for"),
+    yaxis: axis("TV per step, test", LOSS_AXIS),
     legend: { orientation: "h", y: -0.2 },
   };
   draw(byId("queries"), "test loss of encoders against queries", traces, layout);

@@ -17,6 +17,7 @@ import { axis } from "explorer/plots";
 
 const GAP = 1; // cells between panels
 const TITLE = 1.6; // cells above a panel
+const MOST_PLACES = 24; // along an axis; more whole numbers are left out where no task has them
 const LARGEST = 15; // pixels of a cell
 const MARGINS = { x: 170, y: 100 }; // pixels of the picture around the cells
 
@@ -59,10 +60,20 @@ export function taskGrid(state, node) {
  * @returns {Frame}
  */
 function frameOf(state, node) {
-  const [panels, offsets, heights] = axesOf(state).map((values) =>
-    [...new Set(Array.from(values))].sort((a, b) => a - b),
-  );
+  const [panels, offsets, heights] = axesOf(state).map(placesOf);
   return { panels, offsets, heights, perLine: node.clientWidth < 420 ? 2 : 3 };
+}
+
+/**
+ * The places of a number along its axis: all whole numbers between its values if it has no others, so that cells of
+ * tasks without a run stay empty.
+ * @param {ArrayLike<number>} values
+ */
+function placesOf(values) {
+  const found = [...new Set(Array.from(values))].sort((a, b) => a - b);
+  const span = found[found.length - 1] - found[0] + 1;
+  if (span > MOST_PLACES || !found.every(Number.isInteger)) return found;
+  return Array.from({ length: span }, (_, place) => found[0] + place);
 }
 
 /**
