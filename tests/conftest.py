@@ -172,7 +172,7 @@ def edited_zoo(
             preset = tmp_path_factory.mktemp("presets") / "edited.yaml"
             preset.write_text(text)
             made[name, text] = tmp_path_factory.mktemp(name)
-            generate_in_process(made[name, text], make_plan(name, str(preset)))
+            generate_in_process(made[name, text], make_plan(name, str(preset), backend="native"))
         return made[name, text]
 
     return make

@@ -174,7 +174,7 @@ def test_a_second_call_does_nothing_again(worked, settings):
     ("zoo", "part"),
     [
         ("formal-languages", "raw"),
-        ("sequential-mnist", "carry"),
+        pytest.param("sequential-mnist", "carry", marks=pytest.mark.long),
         pytest.param("formal-languages", "carry", marks=pytest.mark.long),
         pytest.param("sequential-mnist", "raw", marks=pytest.mark.long),
     ],

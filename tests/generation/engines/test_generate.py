@@ -205,8 +205,8 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int, *, after: bool) -> li
 @pytest.mark.parametrize(
     ("extend", "after"),
     [
-        (False, False),
         (True, True),
+        pytest.param(False, False, marks=pytest.mark.long),
         pytest.param(False, True, marks=pytest.mark.long),
         pytest.param(True, False, marks=pytest.mark.long),
     ],

@@ -71,7 +71,8 @@ def test_two_nodes_give_the_bytes_of_a_zoo_of_several_architectures(backend, tin
     assert_same_zoo(tmp_path / "zoo", contents(tmp_path / "alone"))
 
 
-@pytest.mark.parametrize("name", [pytest.param("formal-languages", marks=pytest.mark.long), "sequential-mnist"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist"])
 def test_workers_write_to_a_store_which_then_holds_the_whole_zoo(name, zoo, tiny_preset, two_nodes, tmp_path):
     store, out, plan = Store(f"file://{tmp_path}/store"), tmp_path / "out", make_plan(name, tiny_preset())
     manifest = generate(plan, out, RayEngine(two_nodes, store=store))

@@ -41,7 +41,8 @@ def hanging(function, flag: Path, times: int):
     return stuck
 
 
-@pytest.mark.parametrize("name", ["make_shard_task", pytest.param("train_runs_task", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["make_shard_task", "train_runs_task"])
 def test_a_task_that_hangs_is_started_again(name, tiny_preset, tmp_path, monkeypatch, capsys):
     """Also if it hangs before it has imported anything; the other tasks work meanwhile."""
     times = MAX_ATTEMPTS - 1
