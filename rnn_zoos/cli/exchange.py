@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnn_zoos.cli.console import Directory, print_summary
-from rnn_zoos.cli.explorer_page import make_page
+from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page
 from rnn_zoos.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def publish(
             show_default="none",
         ),
     ] = None,
+    networks: Networks = NETWORKS,
+    embeddings: Embeddings = None,
     tag: Annotated[
         str | None, typer.Option(help="Tag for this version, such as v1.", metavar="TAG", show_default="no tag")
     ] = None,
@@ -113,16 +116,17 @@ def publish(
 
     Checks the zoo, adds a dataset card, figures and Parquet files in its folder
     `published`, and uploads everything. With --space, the page of `rnn-zoos
-    explore` follows as a static Space; card and page link to each other. If it was interrupted, the same command
-    resumes. Log in first, with `hf auth login` or the environment variable
-    HF_TOKEN.
+    explore` follows as a static Space; card and page link to each other, and
+    --networks and --embeddings say what it has. If it was interrupted, the
+    same command resumes. Log in first, with `hf auth login` or the environment
+    variable HF_TOKEN.
 
     \b
     Examples:
       rnn-zoos publish zoos/formal-languages --repo me/languages --dry-run
       rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1
       rnn-zoos publish zoos/formal-languages --repo me/languages --tag v1 \\
-          --space me/languages-explorer
+          --space me/languages-explorer --embeddings embeddings.safetensors
     """
     from rnn_zoos.format.manifest import CARD, PUBLISHED
     from rnn_zoos.generation.publishing.preparing import prepare_publication, prepared_space
@@ -134,7 +138,7 @@ def publish(
     for line in publication.summary():
         print(line)
     print(f"{len(publication.files)} files, {publication.bytes / 1e6:,.1f} MB, for {repo}.", flush=True)
-    shown = None if space is None else _explorer(directory, repo, space, results)
+    shown = None if space is None else _explorer(directory, repo, space, results, networks, embeddings or ())
     if dry_run:
         print(f"Nothing was uploaded. The dataset card is {directory / PUBLISHED / CARD}.")
     elif shown is None:
@@ -144,13 +148,16 @@ def publish(
         print(f"Published {repo}, commit {commits[0]}.\nPublished its Space {space}, commit {commits[1]}.")
 
 
-def _explorer(directory: Path, repo: str, name: str, results: Path | None) -> Space:
+def _explorer(
+    directory: Path, repo: str, name: str, results: Path | None, networks: int, embeddings: Sequence[Path]
+) -> Space:
     """Return the Space with the explorer of a zoo, and print its files."""
     from rnn_zoos.generation.publishing.space import prepare_space
     from rnn_zoos.loaders.zoo import open_zoo
 
     zoo = open_zoo(directory)
-    space = prepare_space(make_page(zoo, results, dataset=repo), zoo.manifest, name, repo)
+    page = make_page(zoo, results, networks, embeddings, dataset=repo)
+    space = prepare_space(page, zoo.manifest, name, repo)
     for line in space.summary():
         print(line)
     print(f"{len(space.files)} files, {sum(map(len, space.files.values())) / 1e6:,.1f} MB, for the Space {name}.")

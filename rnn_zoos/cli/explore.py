@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rnn_zoos.cli.console import DirectoryOrName, Revision
-from rnn_zoos.cli.explorer_page import NETWORKS, make_page, stored_results
+from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page, stored_results
 
 
 def explore(
@@ -26,18 +26,8 @@ def explore(
     port: Annotated[
         int, typer.Option(help="Port of --serve; 0 takes a free one.", metavar="N", min=0, max=65535)
     ] = 8000,
-    networks: Annotated[
-        int,
-        typer.Option(
-            help="Networks whose weights are inside the page, so that they run from a disk.", metavar="N", min=0
-        ),
-    ] = NETWORKS,
-    embeddings: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="File of `rnn-zoos embed`: a further map. Repeat it for several.", metavar="FILE", show_default=False
-        ),
-    ] = None,
+    networks: Networks = NETWORKS,
+    embeddings: Embeddings = None,
     results: Annotated[
         Path | None,
         typer.Option(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rnn_zoos.progress import progress_bar
 
@@ -15,6 +17,17 @@ if TYPE_CHECKING:
 
 NETWORKS = 40
 """Networks whose weights are inside a page, unless another number is given."""
+
+Networks = Annotated[
+    int,
+    typer.Option(help="Networks whose weights are inside the page, so that they run from a disk.", metavar="N", min=0),
+]
+Embeddings = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="File of `rnn-zoos embed`: a further map. Repeat it for several.", metavar="FILE", show_default=False
+    ),
+]
 
 
 def make_page(

@@ -1,9 +1,12 @@
 """The command `rnn-zoos explore`: what it writes and prints, and its messages."""
 
+import hashlib
 import json
+import shutil
 
 import pytest
 from command import run_command
+from publishing import REPO, contents, set_up_client
 
 from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
 from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
@@ -46,6 +49,21 @@ def test_a_page_has_maps_of_embeddings_answers_and_statistics(embeddings, tmp_pa
     assert maps_of(out) == ["statistics.3", "answers", "statistics"]
     again = run_command("explore", directory, "--out", out, "--networks", "0")
     assert again.status == 0 and maps_of(out) == ["answers", "statistics"]
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own uploads
+def test_a_space_has_the_networks_and_maps_that_were_asked_for(embeddings, hub, tmp_path, monkeypatch):
+    set_up_client(monkeypatch)
+    directory, file = embeddings
+    asked = ("--networks", "5", "--embeddings", file)
+    own = shutil.copytree(directory, tmp_path / "zoo")
+    space, where = f"{REPO}-explorer", ("--repo", REPO, "--endpoint", hub.url)
+    published = run_command("publish", own, *where, "--space", space, *asked)
+    assert published.status == 0, published.err
+    assert run_command("explore", own, "--out", tmp_path / "page", *asked).status == 0
+    stored = contents(hub, kind="spaces", name=space)
+    for name in ("data/maps.js", "data/networks.js"):
+        assert stored[name] == hashlib.sha256((tmp_path / "page" / name).read_bytes()).hexdigest()
 
 
 def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
