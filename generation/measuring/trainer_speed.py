@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,8 @@ from rnn_zoos.generation.trainers.backends import backend_details, make_trainer
 from rnn_zoos.machine import describe_machine, update_flop
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.processes import available_cores
+
+Measured = TypeVar("Measured")
 
 _WARM_UP = 50  # updates
 _MATMUL = 2048  # size of the multiplied matrices
@@ -165,9 +167,9 @@ class MeasurementPool:
         """Return the sum of the rates of all processes, measured at the same time."""
         return sum(self._pool.map(_measure_together, [rate] * self.size, [plan] * self.size))
 
-    def in_one_process(self, rate: Callable[[Plan], float], plan: Plan) -> float:
-        """Return the rate of one process while the others wait."""
-        return self._pool.submit(rate, plan).result()
+    def in_one_process(self, measure: Callable[[Plan], Measured], plan: Plan) -> Measured:
+        """Return what one process measures while the others wait."""
+        return self._pool.submit(measure, plan).result()
 
 
 _barrier: Barrier | None = None  # of the pool that this process belongs to

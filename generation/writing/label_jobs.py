@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.labels import measure_labels
+from rnn_zoos.families.labels import Snapshot, measure_labels
 from rnn_zoos.format.files import FileEntry, check_bytes, map_tensors
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path
@@ -113,18 +113,25 @@ def seconds_per_snapshot(plan: Plan, directory: Path, labels: tuple[str, ...], j
     return (times[-1] - times[first]) / (len(times) - 1 - first) if len(times) > 1 else 0.0
 
 
-def _measurements(plan: Plan, directory: Path, labels: tuple[str, ...], job: LabelJob) -> Iterator[dict[str, float]]:
-    """Yield labels of the snapshots of a shard, in the order of its rows. Raises FormatError if one is not finite."""
+def stored_snapshots(plan: Plan, directory: Path, job: LabelJob) -> Iterator[Snapshot]:
+    """Yield the snapshots of a shard, in the order of its rows. Raises IntegrityError if it is damaged."""
     path = directory / job.shard.path("shards")
     check_bytes(path, job.entry, _REMEDY)
     tensors, runs = map_tensors(path), {run.run: run for run in job.shard.runs}
     names = plan.architectures[job.shard.architecture].parameter_shapes
     for row, (run, step) in enumerate(zip(job.runs.tolist(), job.steps.tolist(), strict=True)):
         weights = {name: torch.from_numpy(tensors[name][row].copy()) for name in names}
-        measured = measure_labels(plan.family, snapshot_of(plan, runs[run], step, weights), labels)
+        yield snapshot_of(plan, runs[run], step, weights)
+
+
+def _measurements(plan: Plan, directory: Path, labels: tuple[str, ...], job: LabelJob) -> Iterator[dict[str, float]]:
+    """Yield labels of the snapshots of a shard, in the order of its rows. Raises FormatError if one is not finite."""
+    for of in stored_snapshots(plan, directory, job):
+        measured = measure_labels(plan.family, of, labels)
         for name, value in measured.items():
             if not abs(value) <= _LARGEST:  # as a comparison that NaN fails, too
                 raise FormatError(
-                    f"{name} of run {run}, step {step} is {value}; a zoo has finite labels only. Choose other --labels."
+                    f"{name} of run {of.run}, step {of.step} is {value}; a zoo has finite labels only. Choose other "
+                    "--labels."
                 )
         yield measured

@@ -94,7 +94,7 @@ def relabel(
             return Relabelling((), 0, 0)
         plan, measured = plan_of_zoo(manifest, mnist=mnist), _measured(manifest, added)
         jobs = list(label_jobs(directory, manifest, plan))  # even if nothing is measured: this checks the index
-        size = _measure(folder, _measuring(plan, manifest), measured, jobs, workers) if measured else 0
+        size = _measure(folder, measuring_plan(plan, manifest), measured, jobs, workers) if measured else 0
         write_new_zoo(folder, manifest, plan, added)
         folder.replace_index()
     return Relabelling(added, sum(job.entry.rows for job in jobs) if measured else 0, size)
@@ -116,7 +116,7 @@ def estimate_relabelling(
     measured = _measured(manifest, added)
     if not measured:
         return Relabelling(added, 0, 0, 0.0)
-    plan, folder = _measuring(plan_of_zoo(manifest, mnist=mnist), manifest), LabelFolder(directory)
+    plan, folder = measuring_plan(plan_of_zoo(manifest, mnist=mnist), manifest), LabelFolder(directory)
     jobs = _pending(folder, measured, list(label_jobs(directory, manifest, plan)))
     snapshots, size = sum(job.entry.rows for job in jobs), _pool_size(jobs, workers)
     if not snapshots:
@@ -165,8 +165,8 @@ def _read_finished(directory: Path) -> Manifest:
     return manifest
 
 
-def _measuring(plan: Plan, manifest: Manifest) -> Plan:
-    """Return the plan of a zoo, with `loop` instead of a backend whose networks this machine does not have.
+def measuring_plan(plan: Plan, manifest: Manifest) -> Plan:
+    """Return the plan of a zoo to measure its networks: with `loop` for a backend whose networks this machine lacks.
 
     Raises DigitsError if the digits are not those of the zoo.
     """

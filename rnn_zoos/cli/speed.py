@@ -152,6 +152,41 @@ def speed_engines(
     print_table("training of LSTMs of the paper's size", results)
 
 
+@speed.command("labels")
+def speed_labels(
+    directory: Annotated[Path, typer.Argument(help="Directory of a zoo.", metavar="DIR")],
+    runs: Annotated[int, typer.Option(help="Runs whose snapshots are measured.", metavar="N", min=1)] = 5,
+    updates: Annotated[int, typer.Option(help="Updates per measurement of training.", metavar="N", min=1)] = 500,
+    repeats: Repeats = 5,
+    backend: Annotated[
+        str, typer.Option(help="Trainer to compare with: auto, native or loop.", metavar="NAME")
+    ] = "auto",
+    mnist: Annotated[
+        str | None, typer.Option(help="MNIST digits, see generate.", metavar="DIR", show_default="those of the zoo")
+    ] = None,
+    out: JsonFile = None,
+) -> None:
+    """Measure what each label of a snapshot costs, compared with training.
+
+    Labels are measured again on networks of the zoo, on one core, as they are
+    when a zoo is generated. Nothing is changed.
+
+    \b
+    Examples:
+      rnn-zoos speed labels zoos/formal-languages
+      rnn-zoos speed labels zoos/sequential-mnist --runs 2 --json labels.json
+    """
+    from rnn_zoos.format.files import write_json
+    from rnn_zoos.generation.measuring.label_speed import measure_label_costs
+    from rnn_zoos.generation.trainers.backends import choose_backend
+
+    measured = measure_label_costs(directory, runs, updates, repeats, choose_backend(backend)[0], mnist)
+    if out is not None:
+        write_json(out, measured)
+    print_properties(f"training, {measured['backend']}", measured["training"])
+    print_table(f"labels of {measured['zoo']['zoo']}, preset {measured['zoo']['preset']}", measured["results"])
+
+
 @speed.command("scale")
 def speed_scale(
     runs: Annotated[int, typer.Option(help="Runs of the plan.", metavar="N", min=1)] = 1_000_000,

@@ -52,9 +52,14 @@ class Label:
     rounding: float = 1e-3
 
 
+def evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
+    """Return what `family.evaluate` returns for a snapshot: its first labels, and rollouts."""
+    return family.evaluate(of.network, of.seed, of.run, of.task, of.step, of.evaluation)
+
+
 def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | None = None) -> Measurement:
     """Return what `family.evaluate` returns for a snapshot, or has returned before, with the further labels."""
-    measured = evaluated or _evaluate(family, snapshot)
+    measured = evaluated or evaluate(family, snapshot)
     return Measurement({**measured.labels, **_further(family, snapshot, family.further_labels)}, measured.rollouts)
 
 
@@ -70,7 +75,7 @@ def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str
         Name -> value, in the order of `names`.
     """
     further = [name for name in names if name in family.further_labels]
-    evaluated = {} if len(further) == len(names) else _evaluate(family, snapshot).labels
+    evaluated = {} if len(further) == len(names) else evaluate(family, snapshot).labels
     values = {**evaluated, **_further(family, snapshot, further)}
     return {name: values[name] for name in names}
 
@@ -97,7 +102,3 @@ def _further(family: TaskFamily, snapshot: Snapshot, names: Iterable[str]) -> di
             found = found[name]
         values[name] = found
     return values
-
-
-def _evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
-    return family.evaluate(of.network, of.seed, of.run, of.task, of.step, of.evaluation)

@@ -1,12 +1,16 @@
 """`rnn-zoos speed` reports consistent numbers; how fast anything is, is not tested."""
 
+import json
+
 import numpy as np
 import pytest
-from conftest import ALL_ZOOS, ROOT
+from command import run_command
+from conftest import ALL_ZOOS, ROOT, contents
 
 from rnn_zoos import machine
 from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
 from rnn_zoos.errors import StorageError
+from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.generation.measuring import architecture_speed, loading_speed, trainer_speed
 from rnn_zoos.generation.measuring.architecture_speed import measure_architectures
@@ -107,6 +111,23 @@ def test_the_commit_is_that_of_the_checkout_or_unknown(tmp_path, monkeypatch):
     assert len(commit().removesuffix("+")) == 40 and describe_machine()["commit"] == commit()
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
     assert commit() == "unknown"
+
+
+def test_every_measured_label_has_a_cost_and_the_zoo_does_not_change(zoo, tmp_path):
+    directory = zoo("automata")
+    before, out = contents(directory), tmp_path / "labels.json"
+    options = ("--runs", 2, "--updates", 3, "--repeats", 1, "--backend", "loop", "--json", out)
+    done = run_command("speed", "labels", directory, *options)
+    assert done.status == 0 and "labels of automata, preset lstm" in done.out, done.err
+    measured = json.loads(out.read_text())
+    *rows, everything = measured["results"]
+    names = [name for row in rows for name in row["labels"].removesuffix(", and rollouts").split(", ")]
+    assert sorted(names) == sorted(task_family("automata").measured_labels)
+    assert everything["labels"] == "all labels and rollouts"
+    for row in measured["results"]:  # each run has 3 snapshots
+        assert row["of training"] == pytest.approx(3 * row["ms per snapshot"] / 1e3 / measured["training"]["s per run"])
+    assert measured["training"]["s per run"] == pytest.approx(9 * measured["training"]["ms per update"] / 1e3)
+    assert contents(directory) == before
 
 
 def test_encoders_are_compared_with_the_emulator_alone():
