@@ -23,8 +23,8 @@ from rnn_zoos.baselines.benchmark.result_files import (
 )
 from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
 from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
+from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions, transfer_of, transfer_tables
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
-from rnn_zoos.baselines.emulation.data import TRANSFERS
 
 _QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
 
@@ -51,6 +51,7 @@ def leaderboard(
     - the others: scores of predictors of the labels.
 
     A table of trajectory tasks, if results have them, says what an early snapshot tells about the run that it is of.
+    Results of a transfer have one of every score on the architectures that were trained on, and on the others.
 
     The last table has the paired difference in TV per step of every encoder from the one above it: if the interval
     contains 0, the results do not support the order of the two.
@@ -79,16 +80,16 @@ def leaderboard(
     for zoo, groups in group_by_zoo(results).items():
         shown = _shown(sort_by_loss(groups), selection)
         tables = _brief_table(shown, selection) if brief else _full_tables(zoo, shown, selection)
-        parts.append("\n\n".join([f"### {zoo}", *_transfer(results, zoo), *tables]))
+        parts.append("\n\n".join([f"### {zoo}", *_transfer(groups), *tables]))
     return "\n\n".join(parts) + "\n"
 
 
-def _transfer(results: Sequence[Mapping[str, Any]], zoo: str) -> list[str]:
+def _transfer(groups: Mapping[str, Group]) -> list[str]:
     """Return what the splits are, if they are those of a transfer across architectures."""
-    name = next(result.get("transfer") for result in results if result["zoo"]["name"] == zoo)
+    name = transfer_of(groups)
     if name is None:
         return []
-    known, others = ("{} {} {}".format(*condition) for condition in TRANSFERS[name])
+    known, others = transfer_conditions(name)
     return [
         f"Transfer {name}: trained, and tested on `test`, with networks of {known}; `ood` has networks of {others} on "
         "the tasks of `test`."
@@ -110,6 +111,7 @@ def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) ->
     read = f"Labels, predictor {selection.predictor}, protocol {selection.protocol}, split {selection.split}:"
     tables = [f"Emulation:\n\n{emulation}"] if trained else []
     tables += [f"{read}\n\n{labels}", *_notes(groups, selection), *trajectory_tables(groups, selection)]
+    tables += transfer_tables(groups, selection)
     return [*tables, *_order(trained)]
 
 

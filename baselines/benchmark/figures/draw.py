@@ -10,6 +10,7 @@ from rnn_zoos.baselines.benchmark.figures.embeddings import embeddings, probes
 from rnn_zoos.baselines.benchmark.figures.losses import curves, losses, positions, queries
 from rnn_zoos.baselines.benchmark.figures.scores import clones, retrieval, scores
 from rnn_zoos.baselines.benchmark.figures.trajectories import trajectories
+from rnn_zoos.baselines.benchmark.figures.transfers import transfers
 from rnn_zoos.baselines.benchmark.result_files import Group, Result, group_by_zoo, is_control, sort_by_loss
 from rnn_zoos.baselines.benchmark.trajectory_table import with_trajectories
 from rnn_zoos.baselines.downstream.targets import task_targets
@@ -30,7 +31,7 @@ _TRAINED = {
 
 
 def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
-    """Draw results into the folder `out`, up to ten figures per zoo, and return the PNGs. Raises StorageError.
+    """Draw results into the folder `out`, up to eleven figures per zoo, and return the PNGs. Raises StorageError.
 
     All encoders and references are in all figures:
 
@@ -43,6 +44,7 @@ def draw_results(results: Sequence[Result], out: Path) -> list[Path]:
     - `embeddings-ZOO`: projected embeddings.
     - `downstream-ZOO`: scores of the targets, also of controls.
     - `trajectories-ZOO`: scores of trajectory tasks, also of controls, if results have them.
+    - `transfer-ZOO`: scores on architectures that were trained on and on others, for results of a transfer.
     - `asked-ZOO`: probe sequences of the best encoder that stored them, if there is one.
     """
     figures: dict[str, Figure] = {}
@@ -75,6 +77,9 @@ def _figures_of(zoo: str, groups: Mapping[str, Group]) -> dict[str, Figure]:
     drawn = trajectories(zoo, with_trajectories(groups))
     if drawn is not None:
         figures["trajectories"] = drawn
+    transferred = transfers(zoo, groups)
+    if transferred is not None:
+        figures["transfer"] = transferred
     asked = [group[0] for group in trained.values() if group[0].get("asked")]
     if asked:
         figures["asked"] = probes(zoo, asked[0])

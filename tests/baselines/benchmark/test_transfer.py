@@ -10,9 +10,11 @@ import torch
 from conftest import generate_in_process
 
 from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
+from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions
 from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.emulation.data import load_data
@@ -191,10 +193,36 @@ def test_results_of_a_transfer_cannot_be_mixed_with_others(mixed, tmp_path, monk
     run_control(transferred, "weight statistics", tmp_path / "cells")
     assert json.loads(path.read_text())["transfer"] == "cells"
     text = leaderboard(read_results(tmp_path / "cells"), "strict", "linear", "test", False)
-    assert "with networks of cell == lstm; `ood` has networks of cell in ['gru', 'rnn']" in text
+    assert "with networks of cell lstm; `ood` has networks of cell gru or rnn" in text
+    assert_table_of_transfer(text, json.loads(path.read_text()))
     with pytest.raises(PlanMismatchError, match="different transfer"):
         run_encoder(plain, "interactive", 0, "cpu", tmp_path / "cells")
     run_control(plain, "mean", tmp_path / "plain")
     assert "Transfer" not in leaderboard(read_results(tmp_path / "plain"), "strict", "linear", "test", False)
+    names = {
+        kind: {own.name for own in draw_results(read_results(tmp_path / kind), tmp_path / "figures" / kind)}
+        for kind in ("cells", "plain")
+    }
+    assert "transfer-formal-languages.png" in names["cells"] - names["plain"]
     with pytest.raises(FormatError, match="is of another transfer than"):
         read_results(tmp_path)
+
+
+def assert_table_of_transfer(text: str, result: dict) -> None:
+    """Every cell has the score on known architectures, then on others; a control has no emulation."""
+    lines = text[
+        text.index("Transfer, known architectures → others (`test` → `ood`), predictor linear:") :
+    ].splitlines()
+    header, _, encoder, control = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:6])
+    cells = dict(zip(header, encoder, strict=True))
+    losses = [np.mean(result["by_run"][split]["total_variation"]) for split in ("test", "ood")]
+    steps = [result["downstream"]["strict"]["linear"]["step"][split]["accuracy"]["value"] for split in ("test", "ood")]
+    assert cells["encoder"] == "interactive" and control[:3] == ["control: weight statistics", "", ""]
+    assert cells["TV per step"] == "{:.4f} → {:.4f}".format(*losses)
+    assert cells["step accuracy"] == "{:.2f} → {:.2f}".format(*steps) and control[header.index("step accuracy")]
+
+
+@pytest.mark.parametrize(("name", "words"), [("cells", ("cell lstm", "cell gru or rnn")), ("sizes", None)])
+def test_a_transfer_is_described_in_words(name, words):
+    known, others = transfer_conditions(name)
+    assert (known, others) == (words or ("hidden_size at most 32", "hidden_size at least 48"))

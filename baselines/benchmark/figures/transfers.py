@@ -1,0 +1,78 @@
+"""The figure of a transfer across architectures: scores on architectures that were trained on, and on others."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, name_lines, round_log_axis
+from rnn_zoos.baselines.benchmark.result_files import Group, Selection
+from rnn_zoos.baselines.benchmark.transfer_table import (
+    KNOWN,
+    OTHERS,
+    Interval,
+    Transferred,
+    shown_transfers,
+    transfer_conditions,
+    transfer_of,
+    transferred_score,
+)
+from rnn_zoos.loaders.views.figures import finish_axes, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LOWEST = -0.5  # of scores that have no lower bound: how bad a predictor is beyond this is not worth the space
+
+
+def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
+    """Draw a panel per score, with a line per encoder, reference and control; None for results without a transfer.
+
+    Blue: architectures that it was trained on; red: others, on the same tasks.
+    """
+    name = transfer_of(groups)
+    if name is None:
+        return None
+    shown = shown_transfers(groups)
+    size = {"width": 2.8 + 1.9 * len(shown), "height": 2.1 + 0.3 * len(groups)}
+    figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
+    for axes, own in zip(panels, shown, strict=True):
+        drawn = []
+        for split, colour, shift in ((KNOWN, TEST, -0.16), (OTHERS, OOD, 0.16)):
+            for line, group in enumerate(groups.values()):
+                score = transferred_score(group, own, Selection(split=split))
+                if score is not None:
+                    _dot(axes, line + shift, score, colour)
+                    drawn.append(score)
+        axes.set_title(textwrap.fill(own.title, 18), fontsize=9)
+        _score_axis(axes, own, drawn)
+    name_lines(panels, groups)
+    for colour, condition in zip((TEST, OOD), transfer_conditions(name), strict=True):
+        panels[0].scatter([], [], color=colour, s=24, label=condition)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.suptitle(f"{zoo}: trained on {labels[0]}, tested on both, on unseen tasks (lines: 95% intervals)")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _dot(axes: Axes, place: float, score: Interval, colour: str) -> None:
+    value, low, high = score
+    axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
+    axes.scatter([value], [place], color=colour, s=22, zorder=3)
+
+
+def _score_axis(axes: Axes, shown: Transferred, drawn: Sequence[Interval]) -> None:
+    if shown.measure == "total_variation":
+        values = [value for value, _, _ in drawn]
+        low, high = min(values) / 1.4, max(values) * 1.4
+        axes.set(xscale="log", xlim=(low, high))
+        round_log_axis(axes.xaxis, low, high)
+        axes.tick_params(axis="x", labelrotation=45)
+    elif shown.measure != "degrees":
+        axes.set_xlim(max(_LOWEST, min(axes.get_xlim()[0], 0)), 1.02)
+    lower = shown.measure in ("total_variation", "degrees")
+    axes.set_xlabel(f"({'lower' if lower else 'higher'} is better)")
+    axes.tick_params(axis="x", labelsize=8)
+    finish_axes(axes)
