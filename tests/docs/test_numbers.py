@@ -21,6 +21,7 @@ from rnn_zoos.networks.architecture import GATES
 
 RESULTS = "generation/results"
 BENCHMARK = ROOT / "baselines" / "results" / "cpu"
+BENCHMARKS = [folder.name for folder in sorted(BENCHMARK.parent.iterdir()) if folder.is_dir()]
 STUDIES = [folder for folder in sorted((ROOT / "baselines" / "studies").iterdir()) if folder.is_dir()]
 TRAINERS = {
     "bare": "bare torch loop, one process with default threads",
@@ -183,7 +184,8 @@ def test_every_table_made_by_a_command_is_what_the_command_prints(monkeypatch):
     """Between a comment with the command and `<!-- end -->`; only the level of headings may differ."""
     monkeypatch.chdir(ROOT)
     blocks = re.findall(r"<!-- rnn-zoos ((?:leaderboard|study) [^\n]*) -->\n(.*?)<!-- end -->", TEXT, re.S)
-    assert {"leaderboard baselines/results/cpu", *(f"study {study.name}" for study in STUDIES)} == set(dict(blocks))
+    boards = {f"leaderboard baselines/results/{name}" for name in BENCHMARKS}
+    assert {*boards, *(f"study {study.name}" for study in STUDIES)} == set(dict(blocks))
     for command, shown in blocks:
         printed = CliRunner().invoke(app, command.split())
         assert printed.exit_code == 0
