@@ -110,6 +110,18 @@ def test_the_encoder_speeds_are_those_of_the_results():
     assert f"takes {rows['transformer']['times bare']:.2f} times a bare `nn.TransformerEncoder`" in PROSE
 
 
+def test_the_costs_of_labels_are_those_of_the_results():
+    results = measured("labels-amd-epyc.json")
+    for own in results["zoos"]:
+        zoo = own["zoo"]["zoo"]
+        shown = [line for _, line in table_rows(zoo)]
+        assert own["zoo"]["preset"] == "medium" and own["zoo"]["updates"] == load_preset("medium", zoo).num_updates
+        for row in own["results"]:
+            cells = zoo, row["labels"], f"{row['ms per snapshot']:.1f}", f"{row['of training']:.1%}"
+            assert f"| {' | '.join(cells)} |" in shown
+    assert f"medians of {results['repeats']} measurements" in PROSE
+
+
 def test_the_engine_speeds_are_those_of_the_results():
     results = measured("engines-amd-epyc.json")
     for row in results["results"]:
