@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import ROOT, ZOOS
+from conftest import ALL_ZOOS, ROOT, ZOOS
 from documents import CARD, DOCUMENTS, PROSE, TEXT, table_rows
 from typer.testing import CliRunner
 
@@ -64,14 +64,15 @@ def assert_row(first_cell, *cells):
         assert line == expected, path
 
 
-@pytest.mark.parametrize("name", ZOOS)
+@pytest.mark.parametrize("name", ALL_ZOOS)
 def test_the_numbers_of_the_preset_tables_are_those_of_the_presets(name):
     parameters = f"{load_preset('paper', name).architecture(task_family(name)).num_parameters:,}"
     rows = table_rows(f"`{name}`")
     assert rows and all(parameters in line for _, line in rows)
     for preset in preset_names():
         settings = load_preset(preset, name)
-        rows = [line for _, line in table_rows(f"`{preset}`") if " runs" in line]
+        tables = table_rows(f"`{preset}`")  # the README's leaves out automata
+        rows = [line for path, line in tables if " runs" in line and (name in ZOOS or path != "README.md")]
         assert rows
         for line in rows:
             assert f"{settings.runs:,} runs" in line and f"| {settings.num_updates:,} |" in line
