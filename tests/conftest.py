@@ -15,6 +15,7 @@ os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import, too: tests must not reach the Hub
 
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.trainers.backends import choose_backend
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.seals import SEALS
@@ -172,7 +173,7 @@ def edited_zoo(
             preset = tmp_path_factory.mktemp("presets") / "edited.yaml"
             preset.write_text(text)
             made[name, text] = tmp_path_factory.mktemp(name)
-            generate_in_process(made[name, text], make_plan(name, str(preset), backend="native"))
+            generate_in_process(made[name, text], make_plan(name, str(preset), backend=choose_backend("auto")[0]))
         return made[name, text]
 
     return make
