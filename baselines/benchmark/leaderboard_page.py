@@ -33,6 +33,7 @@ class _Column:
     key: str
     title: str
     lower_is_better: bool
+    digits: int  # after the point
     value: Callable[[Group], Value | None]
     encoders_only: bool = True
 
@@ -46,9 +47,10 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
         maps: Encoder -> name of its map in the explorer's page.
 
     Returns:
-        `zoo`; `columns`, each with `key`, `title` and `lower` (whether lower is better); and `rows`, the lowest loss
-        first: `name`, `kind` (encoder, reference or control), `access`, `seeds`, `cells` (key -> value, low, high),
-        `curve` (per evaluation `update`, `seconds` and validation loss `loss`, means over seeds) and `map`.
+        `zoo`; `columns`, each with `key`, `title`, `lower` (whether lower is better) and `digits` (after the point);
+        and `rows`, the lowest loss first: `name`, `kind` (encoder, reference or control), `access`, `seeds`, `cells`
+        (key -> value, low, high), `curve` (per evaluation `update`, `seconds` and validation loss `loss`, means over
+        seeds) and `map`.
 
     Raises:
         FormatError: There is no result of this zoo.
@@ -59,19 +61,21 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
     columns = _columns(groups)
     return {
         "zoo": zoo,
-        "columns": [{"key": own.key, "title": own.title, "lower": own.lower_is_better} for own in columns],
+        "columns": [
+            {"key": own.key, "title": own.title, "lower": own.lower_is_better, "digits": own.digits} for own in columns
+        ],
         "rows": [_row(name, group, columns, maps) for name, group in sort_by_loss(groups).items()],
     }
 
 
 def _columns(groups: Mapping[str, Group]) -> list[_Column]:
     columns = [
-        _Column("test", "TV per step, test", True, lambda group: _loss(group, "test")),
-        _Column("ood", "TV per step, ood", True, lambda group: _loss(group, "ood")),
-        _Column("queries", "queries", True, lambda group: _exact(float(group[0]["queries"]))),
-        _Column("parameters", "parameters", True, lambda group: _exact(float(group[0]["parameters"]))),
-        _Column("seconds", "seconds of training", True, _seconds),
-        _Column("clones", "clone correlation, test", False, _clones),
+        _Column("test", "TV per step, test", True, 4, lambda group: _loss(group, "test")),
+        _Column("ood", "TV per step, ood", True, 4, lambda group: _loss(group, "ood")),
+        _Column("queries", "queries", True, 0, lambda group: _exact(float(group[0]["queries"]))),
+        _Column("parameters", "parameters", True, 0, lambda group: _exact(float(group[0]["parameters"]))),
+        _Column("seconds", "seconds of training", True, 0, _seconds),
+        _Column("clones", "clone correlation, test", False, 2, _clones),
     ]
     return columns + [_target_column(name, target) for name, target in shown_targets(groups).items()]
 
@@ -84,7 +88,8 @@ def _target_column(name: str, target: Target) -> _Column:
         return mean_score([score for score in scores if score is not None])
 
     title = f"{target_title(name)} {measure_title(target, measure)}, test"
-    return _Column(f"target {name}", title, target.kind == "angle", value, encoders_only=False)
+    angle = target.kind == "angle"
+    return _Column(f"target {name}", title, angle, 1 if angle else 3, value, encoders_only=False)
 
 
 def _loss(group: Group, split: str) -> Value:

@@ -58,6 +58,11 @@ def test_the_page_sorts_filters_and_links_to_maps(width, data, browser, zoo, tmp
     names = "return [...document.querySelectorAll('#board tbody th')].map((own) => own.firstChild.textContent)"
     losses = {row["name"]: row["cells"].get("test", [9.0])[0] for row in data["rows"]}
     assert browser.run(names) == sorted(losses, key=lambda name: losses[name])
+    best = min(data["rows"], key=lambda row: losses[row["name"]])["cells"]
+    cells = browser.run(
+        "return [...document.querySelectorAll('#board tbody tr')[0].cells].map((own) => own.textContent)"
+    )
+    assert cells[1] == "{:.4f} [{:.4f}, {:.4f}]".format(*best["test"]) and cells[4] == f"{best['parameters'][0]:,.0f}"
     assert axe_violations(browser, npm_package("axe-core", AXE) / "axe.min.js") == []
     header = "[data-key='target accuracy']"
     browser.run("arguments[0].click()", browser.find(header))

@@ -2,30 +2,21 @@
  * The leaderboard's page: a table of results that can be sorted, and curves of the loss.
  */
 
-import { byId, element, fill, plain, readable } from "explorer/dom";
+import { byId, element, fill, plain } from "explorer/dom";
 import { readEntry } from "explorer/dataset";
 import { axis, draw } from "explorer/plots";
 
 /**
  * @typedef {[number, number | null, number | null]} Cell value and bounds of its interval
  * @typedef {{name: string, kind: string, access: string, seeds: number, cells: Record<string, Cell>, curve: Record<string, number[]>, map: string | null}} Row
- * @typedef {{key: string, title: string, lower: boolean}} BoardColumn
+ * @typedef {{key: string, title: string, lower: boolean, digits: number}} BoardColumn
  */
 
-const LINES = [
-  "#4477aa",
-  "#ee6677",
-  "#228833",
-  "#b8860b",
-  "#33a1c9",
-  "#aa3377",
-  "#555555",
-  "#ee7733",
-  "#0077bb",
-  "#882255",
-  "#117733",
-  "#999933",
-];
+/** More colours cannot be told apart; further encoders have them again with other dashes and symbols. */
+const COLOURS = ["#4477aa", "#ee6677", "#228833", "#aa3377", "#b8860b", "#33a1c9", "#222222"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const SYMBOLS = ["circle", "diamond", "triangle-up", "x"];
+const REFERENCE_COLOURS = ["#777777", "#999999", "#bbbbbb"];
 
 /** Losses are shown on a logarithmic scale. */
 const LOSS_TICKS = [1, 2, 3, 5, 7].flatMap((digit) =>
@@ -84,13 +75,13 @@ class Board {
         "tr",
         { class: row.kind },
         nameCell(row),
-        ...this.columns.map((column) => element("td", {}, cellText(row.cells[column.key]))),
+        ...this.columns.map((column) => element("td", {}, cellText(row.cells[column.key], column.digits))),
       ),
     );
     fill(byId("board"), element("thead", {}, element("tr", {}, ...headers)), element("tbody", {}, ...rows));
   }
 
-  /** @param {BoardColumn} column */
+  /** @param {Omit<BoardColumn, "digits">} column */
   #header(column) {
     const here = this.sorted === column.key;
     const sort = () => {
@@ -121,12 +112,36 @@ function nameCell(row) {
   return element("th", { scope: "row" }, name, element("span", { class: "note" }, seeds));
 }
 
-/** @param {Cell | undefined} cell */
-function cellText(cell) {
+/**
+ * @param {Cell | undefined} cell
+ * @param {number} digits
+ */
+function cellText(cell, digits) {
   if (cell === undefined) return "";
+  const text = (/** @type {number} */ number) =>
+    number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const [value, low, high] = cell;
-  if (low === null || high === null || (low === value && high === value)) return readable(value);
-  return `${readable(value)} [${readable(low)}, ${readable(high)}]`;
+  if (low === null || high === null || (low === value && high === value)) return text(value);
+  return `${text(value)} [${text(low)}, ${text(high)}]`;
+}
+
+/**
+ * How encoders and references look: references are grey, with thick lines and squares.
+ * @param {Row[]} rows
+ */
+function looks(rows) {
+  const counts = { encoder: 0, reference: 0 };
+  return rows.map((row) => {
+    const reference = row.kind === "reference";
+    const number = counts[reference ? "reference" : "encoder"]++;
+    const colours = reference ? REFERENCE_COLOURS : COLOURS;
+    const turn = reference ? number : Math.floor(number / colours.length);
+    const color = colours[number % colours.length];
+    return {
+      line: { color, width: reference ? 4 : 2, dash: DASHES[turn % DASHES.length] },
+      marker: { color, size: 10, symbol: reference ? "square" : SYMBOLS[turn % SYMBOLS.length] },
+    };
+  });
 }
 
 /**
@@ -136,12 +151,13 @@ function cellText(cell) {
  * @param {string} title
  */
 function drawCurves(rows, key, title) {
+  const styles = looks(rows);
   const traces = rows.map((row, place) => ({
     mode: "lines",
     name: plain(row.name),
     x: row.curve[key],
     y: row.curve.loss,
-    line: { color: LINES[place % LINES.length], width: 2, dash: place < LINES.length ? "solid" : "dot" },
+    line: styles[place].line,
     hovertemplate: `${plain(row.name)}: %{y:.4f}<extra></extra>`,
   }));
   const layout = {
@@ -154,19 +170,19 @@ function drawCurves(rows, key, title) {
 
 /** @param {Row[]} rows */
 function drawQueries(rows) {
+  const styles = looks(rows);
   const traces = rows.map((row, place) => {
     const [value, low, high] = row.cells.test;
     const error =
       low === null || high === null
         ? {}
         : { error_y: { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low] } };
-    const marker = { size: 10, color: LINES[place % LINES.length], symbol: place < LINES.length ? "circle" : "square" };
     return {
       mode: "markers",
       name: plain(row.name),
       x: [row.cells.queries[0]],
       y: [value],
-      marker,
+      marker: styles[place].marker,
       ...error,
       hovertemplate: `${plain(row.name)}: %{x} queries, %{y:.4f}<extra></extra>`,
     };
