@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 
+from rnn_zoos.baselines.downstream.scaling import FeatureScaler
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
@@ -50,7 +51,7 @@ class EarlyStoppedMLP:
         self.classes, self.seed = classes, seed
         model = MLPClassifier if classes else MLPRegressor
         self._model: Any = model(hidden_layer_sizes=_HIDDEN, random_state=seed)
-        self._inputs, self._labels = StandardScaler(), StandardScaler()
+        self._inputs, self._labels = FeatureScaler(), StandardScaler()
 
     def fit(self, features: Array, labels: Array, tasks: Array) -> EarlyStoppedMLP:
         """Fit to features [R, F], labels [R] and names of tasks [R], and return itself."""

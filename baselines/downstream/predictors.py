@@ -11,12 +11,12 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from rnn_zoos.baselines.downstream.intervals import REPEATS, bootstrap_interval
 from rnn_zoos.baselines.downstream.measures import MEASURES, Measure, Predictions
 from rnn_zoos.baselines.downstream.mlp import EarlyStoppedMLP
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
+from rnn_zoos.baselines.downstream.scaling import FeatureScaler
 from rnn_zoos.baselines.downstream.targets import Target
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.errors import UnknownNameError
@@ -51,7 +51,7 @@ class Problem:
 def _linear(problem: Problem) -> Any:  # noqa: ANN401 - scikit-learn has no types
     """Fit ridge or logistic regression."""
     model = LogisticRegression(max_iter=2000) if problem.classes else Ridge(alpha=1.0)
-    return make_pipeline(StandardScaler(), model).fit(problem.features, problem.labels)
+    return make_pipeline(FeatureScaler(), model).fit(problem.features, problem.labels)
 
 
 def _mlp(problem: Problem) -> Any:  # noqa: ANN401

@@ -8,6 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from rnn_zoos.baselines.encoders.outliers import compress, usual_networks, usual_rows
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.weights import flatten
 
@@ -39,9 +40,9 @@ def standardise_outputs(head: nn.Module, outputs: Tensor) -> None:
 
 
 class Standardise(nn.Module):
-    """Standardises features by their mean and standard deviation over the training networks.
+    """Standardises features by their mean and standard deviation over the training networks; see also `outliers`.
 
-    Constant features become 0. Before `fit`, features pass unchanged.
+    Constant features become 0. Before `fit`, means are 0 and deviations 1.
     """
 
     mean: Tensor
@@ -54,12 +55,14 @@ class Standardise(nn.Module):
 
     def fit(self, features: Tensor, least_deviation: float = 0.0) -> None:
         """Compute mean and standard deviation of features [N, F]; add `least_deviation` to all deviations."""
+        usual = usual_rows(features)
+        features = features if bool(usual.all()) else features[usual]
         self.mean.copy_(features.mean(dim=0))
         self.scale.copy_(inverse_or_zero(features.std(dim=0, correction=0) + least_deviation))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [..., F], standardised."""
-        return (features - self.mean) * self.scale
+        return compress((features - self.mean) * self.scale)
 
 
 def split_gates(architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,7 +96,8 @@ class StandardiseGates(nn.Module):
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """Compute means and standard deviations of stacked weights, name -> [N, *shape]."""
-        groups = [gate for tensor in split_gates(self.architecture, weights).values() for gate in tensor.unbind(1)]
+        usual = split_gates(self.architecture, usual_networks(weights))
+        groups = [gate for tensor in usual.values() for gate in tensor.unbind(1)]
         self.means.copy_(torch.stack([group.mean() for group in groups]))
         self.scales.copy_(inverse_or_zero(torch.stack([group.std(correction=0) for group in groups])))
 
@@ -101,17 +105,18 @@ class StandardiseGates(nn.Module):
         """Return standardised weights, with the axis of gates of `split_gates`."""
         tensors = split_gates(self.architecture, weights)
         pairs = zip(self.means.split(self.counts), self.scales.split(self.counts), strict=True)
-        return {
+        standardised = {
             name: (tensor - mean.view(-1, *[1] * (tensor.dim() - 2))) * scale.view(-1, *[1] * (tensor.dim() - 2))
             for (name, tensor), (mean, scale) in zip(tensors.items(), pairs, strict=True)
         }
+        return {name: compress(tensor) for name, tensor in standardised.items()}
 
     def flat(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return standardised flat weights [N, P], with P in the order of the architecture's parameters."""
         flat = flatten(self.architecture, weights)
         sizes = self.group_sizes.to(flat.device)
         mean, scale = (numbers.repeat_interleave(sizes) for numbers in (self.means, self.scales))
-        return flat.sub_(mean).mul_(scale)
+        return compress(flat.sub_(mean).mul_(scale))
 
 
 def _gate_counts(architecture: Architecture) -> dict[str, int]:

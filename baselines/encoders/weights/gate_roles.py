@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.layers import inverse_or_zero, split_gates
+from rnn_zoos.baselines.encoders.outliers import compress, usual_networks
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -44,7 +45,7 @@ class StandardiseRoles(nn.Module):
         counts, sums, squares = torch.zeros(3, *self.means.shape, dtype=torch.float64, device=self.means.device)
         for _, stack in networks.groups:
             places = places_of(stack.architecture)
-            for name, tensor in split_gates(stack.architecture, stack.weights).items():
+            for name, tensor in split_gates(stack.architecture, usual_networks(stack.weights)).items():
                 kind, roles = places[name]
                 values = tensor.flatten(2).double()
                 counts[kind, roles] += len(values)
@@ -67,7 +68,7 @@ class StandardiseRoles(nn.Module):
             mean, scale = (
                 numbers[kind, roles].view(-1, *[1] * (tensor.dim() - 2)) for numbers in (self.means, self.scales)
             )
-            found = (tensor - mean) * scale
+            found = compress((tensor - mean) * scale)
             if not name.startswith("linear"):
                 padded = found.new_zeros(len(found), len(ROLES), *found.shape[2:])
                 found = padded.index_copy(1, torch.tensor(roles, device=found.device), found)

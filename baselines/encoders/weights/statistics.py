@@ -117,8 +117,8 @@ class StatisticsEncoder(FeatureEncoder):
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return statistics [M, F], standardised unless they are to stay as they are."""
-        features: Tensor = self.standardise(self._statistics(weights))  # before a fit, they pass unchanged
-        return features
+        features = self._statistics(weights)
+        return self.standardise(features) if self.standardised else features
 
     def _statistics(self, weights: Weights) -> Tensor:
         return weight_statistics(self.architecture, weights, self.by_gate, self.variance)

@@ -1,0 +1,48 @@
+"""Networks whose weights exploded must not decide how the weights of all others are scaled.
+
+In zoos whose runs draw their hyperparameters (preset `diverse`), the weights of some runs grow by many powers of ten.
+Means and deviations of all training networks would be those of the few largest, and all others would look the same.
+So only usual networks count for them, and what is far outside is compressed. Zoos without such networks get exactly the
+numbers that they would get without this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+UNUSUAL = 10.0
+"""How many times as long as the median a vector is that does not count for means and deviations."""
+LINEAR = 25.0
+"""Size up to which standardised values stay as they are."""
+
+
+def usual_rows(features: Tensor) -> Tensor:
+    """Return which rows of features [N, F] are not much longer than the median, bool [N]."""
+    return _usual(features.square().sum(dim=1).sqrt())
+
+
+def usual_networks(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the stacked weights, name -> [N, *shape], of those networks that are not much larger than the median."""
+    squares = [tensor.flatten(1).square().sum(dim=1) for tensor in weights.values()]
+    usual = _usual(torch.stack(squares).sum(dim=0).sqrt())
+    if bool(usual.all()):
+        return dict(weights)
+    return {name: tensor[usual] for name, tensor in weights.items()}
+
+
+def _usual(lengths: Tensor) -> Tensor:
+    median = lengths.median()
+    return (lengths <= UNUSUAL * median) | (median == 0)
+
+
+def compress(standardised: Tensor) -> Tensor:
+    """Return standardised values; sizes s beyond L = `LINEAR` become L (2 - L / s), which is less than 2 L."""
+    sizes = standardised.abs()
+    far = sizes > LINEAR
+    if not bool(far.any()):
+        return standardised
+    compressed = LINEAR * (2 - LINEAR / sizes.clamp(min=LINEAR))
+    return torch.where(far, standardised.sign() * compressed, standardised)
