@@ -40,9 +40,9 @@ def _usual(lengths: Tensor) -> Tensor:
 
 def compress(standardised: Tensor) -> Tensor:
     """Return standardised values; sizes s beyond L = `LINEAR` become L (2 - L / s), which is less than 2 L."""
-    sizes = standardised.abs()
-    far = sizes > LINEAR
-    if not bool(far.any()):
+    lowest, highest = standardised.aminmax()  # one pass, without a copy: nearly all zoos need no more
+    if bool((lowest >= -LINEAR) & (highest <= LINEAR)):
         return standardised
+    sizes = standardised.abs()
     compressed = LINEAR * (2 - LINEAR / sizes.clamp(min=LINEAR))
-    return torch.where(far, standardised.sign() * compressed, standardised)
+    return torch.where(sizes > LINEAR, standardised.sign() * compressed, standardised)
