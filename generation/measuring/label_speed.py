@@ -36,8 +36,8 @@ def measure_label_costs(
 
     The labels are measured again on all snapshots of the first runs, as at generation: in one process with one thread.
     A row has the labels that one function measures together; the last has all labels, and the rollouts. `ms per
-    snapshot` is a mean over snapshots and a median over repeats. `of training` compares all snapshots of a run with the
-    training of a run, which is extrapolated from `updates` updates.
+    snapshot` is a mean over snapshots and a median over repeats. `of training` compares these snapshots with the
+    training of their runs: with all their updates, each as long as one of the first run.
 
     Args:
         directory: Directory of a finished zoo.
@@ -66,26 +66,25 @@ def measure_label_costs(
         "backend": backend,
         "repeats": repeats,
         "training": {"ms per update": 1e3 * per_run / plan.settings.num_updates, "s per run": per_run},
-        "results": _rows(measured, plan.settings.num_updates),
+        "results": _rows(measured),
     }
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Times of every repeat, and how many snapshots of how many runs were measured."""
+    """Times of every repeat, how many snapshots were measured, and how many updates their runs have."""
 
     times: Sequence[Times]
     snapshots: int
-    runs: int
+    updates: int
 
 
 def _measure(plan: Plan, directory: Path, runs: int, updates: int, repeats: int, backend: str) -> _Measured:
     """Measure labels and training in turn, in the measuring process."""
     job = next(label_jobs(directory, read_manifest(directory), plan))
-    chosen = job.shard.runs[:runs]
-    numbers = {run.run for run in chosen}
-    snapshots = [own for own in stored_snapshots(plan, directory, job) if own.run in numbers]
-    methods, train = _methods(plan.family), _trainer(plan, chosen[0], backend)
+    chosen = replace(job.shard, table=job.shard.table[:runs])
+    snapshots = [own for own in stored_snapshots(plan, directory, job) if own.run in chosen.run_numbers]
+    methods, train = _methods(plan.family), _trainer(plan, chosen.runs[0], backend)
     for method in methods.values():  # the first call also loads code and data
         method(snapshots[0])
     train(_WARM_UP)
@@ -93,7 +92,7 @@ def _measure(plan: Plan, directory: Path, runs: int, updates: int, repeats: int,
     for _ in range(repeats):
         seconds = {name: _seconds(method, snapshots) for name, method in methods.items()}
         times.append({**seconds, _TRAINING: train(updates) / updates})
-    return _Measured(times, len(snapshots), len(chosen))
+    return _Measured(times, len(snapshots), chosen.total_updates(plan.settings))
 
 
 def _methods(family: TaskFamily) -> dict[str, Callable[[Snapshot], object]]:
@@ -129,12 +128,12 @@ def _seconds(method: Callable[[Snapshot], object], snapshots: Sequence[Snapshot]
     return time.perf_counter() - started
 
 
-def _rows(measured: _Measured, updates: int) -> list[dict[str, Any]]:
+def _rows(measured: _Measured) -> list[dict[str, Any]]:
     """Return medians of the times, and medians of their ratios within a repeat."""
     rows = []
     for name in [name for name in measured.times[0] if name != _TRAINING]:
         each = [times[name] / measured.snapshots for times in measured.times]
-        shares = [times[name] / (times[_TRAINING] * updates * measured.runs) for times in measured.times]
+        shares = [times[name] / (times[_TRAINING] * measured.updates) for times in measured.times]
         rows.append(
             {
                 "labels": name,

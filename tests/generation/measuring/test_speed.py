@@ -130,6 +130,19 @@ def test_every_measured_label_has_a_cost_and_the_zoo_does_not_change(zoo, tmp_pa
     assert contents(directory) == before
 
 
+def test_the_share_of_training_counts_the_updates_that_the_runs_have(edited_zoo, tmp_path):
+    """Runs whose lengths differ: their own updates count, not those of the longest."""
+    one = "snapshots: [0, 2, 11]"
+    directory = edited_zoo("formal-languages", {one: f"{one}\n  vary: {{num_updates: [2]}}"})
+    out = tmp_path / "labels.json"
+    options = ("--runs", 2, "--updates", 3, "--repeats", 1, "--backend", "loop", "--json", out)
+    assert run_command("speed", "labels", directory, *options).status == 0
+    measured = json.loads(out.read_text())
+    for row in measured["results"]:  # each run has 2 updates, and the snapshots 0 and 2
+        training = 2 * measured["training"]["ms per update"]
+        assert row["of training"] == pytest.approx(2 * row["ms per snapshot"] / training)
+
+
 def test_encoders_are_compared_with_the_emulator_alone():
     rows = {row["update with"]: row for row in measure_encoders(["statistics", "self-rollout"], 1, "cpu")}
     assert list(rows) == ["matrix products of the emulator", "emulator alone", "statistics", "self-rollout"]
