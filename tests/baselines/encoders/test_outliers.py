@@ -61,10 +61,10 @@ def test_without_such_networks_nothing_changes_by_a_bit():
     assert np.array_equal(FeatureScaler().fit_transform(numbers), StandardScaler().fit_transform(numbers))
 
 
-@pytest.mark.parametrize("name", OF_WEIGHTS)
-def test_exploded_networks_do_not_make_all_others_look_the_same(name):
+@pytest.mark.parametrize(("name", "sizes"), [*((name, {}) for name in OF_WEIGHTS), ("neural-graph", {"shared": True})])
+def test_exploded_networks_do_not_make_all_others_look_the_same(name, sizes):
     torch.manual_seed(0)
-    encoder = make_encoder(name, LSTM)
+    encoder = make_encoder(name, LSTM, **sizes)
     usual, all_networks = networks(12), networks(12, 300.0, 1e27)
     found = []
     for training in (usual, all_networks):
