@@ -40,7 +40,7 @@ def zoos(tmp_path_factory):
 def here(zoos, tmp_path, monkeypatch):
     """An empty working directory with copies of both zoos, and the benchmark's results as `results`."""
     shutil.copytree(zoos / "zoos", tmp_path / "zoos")
-    (tmp_path / "results").symlink_to(ROOT / "baselines" / "results")
+    (tmp_path / "results").symlink_to(ROOT / "baselines" / "results" / "cpu")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
