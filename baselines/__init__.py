@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from rnn_zoos.baselines.emulation.saved_encoder import load_encoder, save_encoder
     from rnn_zoos.baselines.emulation.settings import EmulationSettings
     from rnn_zoos.baselines.emulation.training import EmulationRun
-    from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, embeddings_of
+    from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
+    from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
     from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
 
 __all__ = [
@@ -55,7 +56,8 @@ __getattr__, __dir__ = lazy_names(
         "rnn_zoos.baselines.emulation.saved_encoder": ("load_encoder", "save_encoder"),
         "rnn_zoos.baselines.emulation.settings": ("EmulationSettings",),
         "rnn_zoos.baselines.emulation.training": ("EmulationRun",),
-        "rnn_zoos.baselines.encoders.encoder": ("Encoder", "FeatureEncoder", "embeddings_of"),
+        "rnn_zoos.baselines.encoders.encoder": ("Encoder", "embeddings_of"),
+        "rnn_zoos.baselines.encoders.feature_encoder": ("FeatureEncoder",),
         "rnn_zoos.baselines.encoders.registry": ("ENCODERS", "make_encoder"),
     },
 )

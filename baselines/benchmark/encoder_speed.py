@@ -19,7 +19,8 @@ from rnn_zoos.baselines.emulation.losses import total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import make_emulator
-from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, count_parameters, embeddings_of
+from rnn_zoos.baselines.encoders.encoder import Encoder, count_parameters, embeddings_of
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 from rnn_zoos.baselines.encoders.weights.transformer import TransformerEncoder

@@ -13,7 +13,8 @@ from torch import Tensor
 from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
-from rnn_zoos.baselines.encoders.encoder import Weights, of_each
+from rnn_zoos.baselines.encoders.encoder import Weights
+from rnn_zoos.baselines.encoders.feature_encoder import of_each
 from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.run_table import VARIED

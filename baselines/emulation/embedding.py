@@ -7,7 +7,8 @@ from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData
 from rnn_zoos.baselines.emulation.references import ReferenceEncoder
-from rnn_zoos.baselines.encoders.encoder import Encoder, FeatureEncoder, check_embeddings, embeddings_of
+from rnn_zoos.baselines.encoders.encoder import Encoder, check_embeddings, embeddings_of
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.probes.fixed_probes import CANDIDATES
 from rnn_zoos.networks.stack import NetworkStack

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.benchmark import TargetKind

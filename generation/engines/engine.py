@@ -10,7 +10,8 @@ from rnn_zoos.format.manifest import Manifest, read_manifest
 from rnn_zoos.generation.engines.groups import updates_of
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.engines.progress import Progress
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.store import Store

@@ -12,7 +12,8 @@ import torch
 
 from rnn_zoos.families.family import Measurement
 from rnn_zoos.format.files import Array
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, total_updates
 from rnn_zoos.generation.writing.handover import TrainedShard

@@ -13,7 +13,8 @@ from typing import Any
 from rnn_zoos.errors import WorkerError
 from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together, updates_of
 from rnn_zoos.generation.engines.progress import Progress
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.backends import best_runs_at_once, training_devices
 from rnn_zoos.generation.trainers.memory import bounded_runs_at_once
 from rnn_zoos.generation.writing.handover import has_trained, read_trained, remove_trained, write_trained

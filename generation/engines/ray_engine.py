@@ -9,7 +9,7 @@ from rnn_zoos.generation.engines.groups import group_shards
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_cluster import check_nodes, connected, has_gpus, wait_for_nodes
 from rnn_zoos.generation.engines.ray_scheduler import Scheduler
-from rnn_zoos.generation.plan import ShardPlan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.backends import GPU_BACKENDS
 from rnn_zoos.generation.trainers.groups import RUNS_AT_ONCE
 from rnn_zoos.generation.writing.store import Store

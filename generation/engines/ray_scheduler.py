@@ -25,7 +25,7 @@ from rnn_zoos.generation.engines.ray_tasks import (
     start_heartbeats,
     train_runs_task,
 )
-from rnn_zoos.generation.plan import ShardPlan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.provenance import provenance
 from rnn_zoos.generation.writing.records import ComputedShard
 from rnn_zoos.generation.writing.store import Store

@@ -13,7 +13,8 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnn_zoos.generation.engines.groups import ShardArrays, train_together
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.groups import RUNS_AT_ONCE
 from rnn_zoos.generation.trainers.memory import bounded_runs_at_once
 from rnn_zoos.generation.trainers.trainer import Run

@@ -11,7 +11,8 @@ from rnn_zoos.errors import PlanMismatchError
 from rnn_zoos.generation.engines.groups import RunArrays
 from rnn_zoos.generation.engines.local import raise_failure
 from rnn_zoos.generation.engines.progress import Progress
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import total_updates
 from rnn_zoos.generation.writing.raw_runs import RawRuns, all_runs, read_raw, training_settings
 from rnn_zoos.generation.writing.shards import make_shard

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from rnn_zoos.errors import BusyError, StorageError, ZooError
 from rnn_zoos.format.files import TEMPORARY_NAME, TEMPORARY_SUFFIX
 from rnn_zoos.format.manifest import MANIFEST, UNFINISHED
-from rnn_zoos.generation.plan import ShardPlan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.records import KINDS
 from rnn_zoos.generation.writing.seals import SEALS
 

@@ -18,7 +18,8 @@ from rnn_zoos.families.rotation import PIXELS, SIDE
 from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.provenance import merge_provenance
 from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record
 from rnn_zoos.generation.writing.seals import Seal, modified_at, write_seals

@@ -16,7 +16,8 @@ from rnn_zoos.families.labels import Snapshot, measure_labels
 from rnn_zoos.format.files import FileEntry, check_bytes, map_tensors
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.added_labels import LabelFolder, ShardLabels
 from rnn_zoos.generation.writing.provenance import provenance
 from rnn_zoos.generation.writing.shards import snapshot_of

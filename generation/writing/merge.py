@@ -17,7 +17,8 @@ from rnn_zoos.format.hashing import copy_checked
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
 from rnn_zoos.format.sealed_json import read_sealed_json
-from rnn_zoos.generation.plan import Plan, ShardPlan, plan_of_zoo, rebuild_plan
+from rnn_zoos.generation.plan import Plan, plan_of_zoo, rebuild_plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.finishing import finish
 from rnn_zoos.generation.writing.records import KINDS, ShardRecord, common_columns, read_record

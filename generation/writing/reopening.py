@@ -16,7 +16,8 @@ from rnn_zoos.format.columns import unknown_labels
 from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import Manifest, index_path, read_manifest
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.directory import OutputPaths
 from rnn_zoos.generation.writing.identity import write_identity
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ShardRecord

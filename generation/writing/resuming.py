@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rnn_zoos.format.files import Array, map_tensors
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.directory import OutputPaths
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ShardRecord, read_record

@@ -16,7 +16,8 @@ from rnn_zoos.families.labels import Snapshot, measure
 from rnn_zoos.families.run_labels import with_run_labels
 from rnn_zoos.format.files import DTYPES, Array, tensor_bytes
 from rnn_zoos.format.manifest import FORMAT
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, network_type
 from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun
 from rnn_zoos.generation.writing.provenance import merge_provenance, provenance

@@ -14,7 +14,8 @@ from typing import Any
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.format.files import FileEntry, write_atomically
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.generation.plan import Plan, ShardPlan
+from rnn_zoos.generation.plan import Plan
+from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.directory import OutputPaths, remove_temporary_files
 from rnn_zoos.generation.writing.identity import check_identity, read_identity, with_stored_shards, write_identity

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,11 +23,7 @@ from rnn_zoos.cli.console import (
     print_table,
     resumable,
 )
-from rnn_zoos.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from rnn_zoos.generation.engines.engine import Engine
-    from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.cli.engine_options import EngineOptions, backend_for_engine
 
 _MAX_TABLE_ROWS = 1000  # of a plan that is printed as a table
 
@@ -36,7 +32,10 @@ Zoo = Annotated[
 ]
 Preset = Annotated[
     str,
-    typer.Option(help="Preset: demo, small, medium, paper, or the path of a YAML file like them.", metavar="NAME|FILE"),
+    typer.Option(
+        help="Preset: demo, small, medium, paper, mixed, diverse, or the path of a YAML file like them.",
+        metavar="NAME|FILE",
+    ),
 ]
 Runs = Annotated[
     int | None, typer.Option(help="Number of runs.", metavar="N", min=1, show_default="that of the preset")
@@ -172,12 +171,12 @@ def generate(
     chosen_part = _parse_part(part)
     digits = mnist or default_digits(preset)
     zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, mnist=digits)
-    choices = [_choose_backend(backend, engine, own, device or ()) for own in zoo_plan.architectures]
+    choices = [backend_for_engine(backend, engine, own, device or ()) for own in zoo_plan.architectures]
     chosen, reason = next((choice for choice in choices if choice[0] != "triton"), choices[0])
     zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
-    chosen_engine = _EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
+    chosen_engine = EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
     with resumable():
         manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part, rehash)
     if manifest is None:
@@ -186,16 +185,6 @@ def generate(
     print_summary(out, manifest)
     for line in relabel_hint(out, manifest, zoo_plan.family):
         print(line)
-
-
-def _choose_backend(backend: str, engine: str, architecture: Architecture, devices: Sequence[str]) -> tuple[str, str]:
-    """Return the backend to use, and why."""
-    from rnn_zoos.generation.trainers.backends import BACKENDS, check_architecture, choose_backend
-
-    if engine == "ray" and backend in BACKENDS:
-        check_architecture(backend, architecture)
-        return backend, "as requested"  # the cluster's nodes have to support it, not this machine
-    return choose_backend(backend, architecture, devices if engine == "local" else ())
 
 
 def _parse_part(part: str | None) -> tuple[int, int]:
@@ -209,44 +198,6 @@ def _parse_part(part: str | None) -> tuple[int, int]:
             f"{part!r} is not a part; expected K/N such as 2/3, with K from 1 to N", param_hint="--part"
         )
     return k, n
-
-
-@dataclass(frozen=True)
-class _EngineOptions:
-    """The options of `generate` that select and configure the engine."""
-
-    name: str
-    workers: int | None
-    address: str | None
-    store: str | None
-    device: list[str] | None
-    at_once: int | None
-    timeout: float
-
-    def engine(self) -> Engine:
-        """Return the engine. Raises UnknownNameError, or BadParameter for options that it does not have."""
-        if self.name == "ray":
-            return self._ray()
-        if self.name != "local":
-            raise UnknownNameError.among("engine", self.name, ("local", "ray"))
-        return self._local()
-
-    def _ray(self) -> Engine:
-        from rnn_zoos.generation.engines.ray_engine import RayEngine
-        from rnn_zoos.generation.writing.store import Store
-
-        if self.device:
-            raise typer.BadParameter("Ray assigns GPUs to its workers itself", param_hint="--device")
-        store = None if self.store is None else Store(self.store)
-        return RayEngine(self.address, self.workers, self.at_once, self.timeout, store)
-
-    def _local(self) -> Engine:
-        for option, value in (("--address", self.address), ("--store", self.store)):
-            if value is not None:
-                raise typer.BadParameter("only valid with --engine ray", param_hint=option)
-        from rnn_zoos.generation.engines.local import LocalEngine
-
-        return LocalEngine(self.workers, tuple(self.device) if self.device else None, self.at_once, self.timeout)
 
 
 def merge(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rnn_zoos.cli.console import Workers
+from rnn_zoos.cli.generate import Preset
 from rnn_zoos.cli.release_steps import UPLOAD, Release, option
 
 _ZOOS = ("formal-languages", "sequential-mnist")
@@ -17,12 +18,7 @@ def release(
     namespace: Annotated[
         str, typer.Option(help="User or organisation on the Hub that gets the repositories.", metavar="NAME")
     ],
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="Preset: demo, small, medium, paper, or the path of a YAML file like them.", metavar="NAME|FILE"
-        ),
-    ],
+    preset: Preset,
     out: Annotated[Path, typer.Option(help="Directory for zoos and results.", metavar="DIR")] = Path("zoos"),
     tag: Annotated[str, typer.Option(help="Tag of this version.", metavar="TAG")] = "v1",
     zoo: Annotated[

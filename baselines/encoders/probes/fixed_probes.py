@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, input_kind, read_answers, responses
 from rnn_zoos.errors import EncoderError

@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import FittedToNetworks, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks
 from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
 from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
 from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, input_kind, read_answers
 from rnn_zoos.baselines.encoders.probes.strings import (

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, Information, Weights
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp, split_gates
 from rnn_zoos.baselines.encoders.weights.transformer import UnitTransformer
 from rnn_zoos.networks.architecture import Architecture

@@ -41,7 +41,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import FittedToNetworks, Information, Weights, of_each
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks, of_each
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
 from rnn_zoos.baselines.encoders.weights.gate_roles import ROLES, StandardiseRoles
 from rnn_zoos.baselines.encoders.weights.graph_layers import Update, edge_step

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.baselines.encoders.encoder import FeatureEncoder, FittedToNetworks, Information, Weights, of_each
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, of_each
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp, split_gates
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import GATES, Architecture

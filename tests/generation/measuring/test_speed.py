@@ -14,14 +14,14 @@ from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.generation.measuring import architecture_speed, loading_speed, trainer_speed
 from rnn_zoos.generation.measuring.architecture_speed import measure_architectures
-from rnn_zoos.generation.measuring.loading_speed import (
+from rnn_zoos.generation.measuring.loading_methods import (
     LOADER_METHODS,
     RANDOM_METHODS,
     SPLIT,
     STREAM_METHODS,
     CopiedZoo,
-    measure_loading,
 )
+from rnn_zoos.generation.measuring.loading_speed import measure_loading
 from rnn_zoos.generation.measuring.random_zoo import write_random_zoo
 from rnn_zoos.generation.measuring.trainer_speed import measure_generation
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
