@@ -58,15 +58,19 @@ struct Product {
     }
 };
 
+// Before a loop over the rows or vectors of a block. Unrolled early, GCC keeps the block in registers from its initial
+// value to the end; otherwise it is written to memory and read back around every product.
+#define UNROLL _Pragma("GCC unroll 16")
+
 // sum[R, V vectors] += A B, where A and B point at the block's first row and first column.
 template <int R, int V, bool TRANSPOSED>
 static inline void accumulate(vec (&sum)[R][V], int inner, ConstMatrix A, ConstMatrix B) {
     for (int k = 0; k < inner; k++) {
         vec b[V];
-        for (int v = 0; v < V; v++) b[v] = load(B.data + k * B.stride + v * LANES);
-        for (int r = 0; r < R; r++) {
+        UNROLL for (int v = 0; v < V; v++) b[v] = load(B.data + k * B.stride + v * LANES);
+        UNROLL for (int r = 0; r < R; r++) {
             const vec a = broadcast(TRANSPOSED ? A.data[k * A.stride + r] : A.data[r * A.stride + k]);
-            for (int v = 0; v < V; v++) sum[r][v] += a * b[v];
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] += a * b[v];
         }
     }
 }
@@ -77,19 +81,31 @@ static inline void accumulate(vec (&sum)[R][V], const Factors& factors, int m, i
     accumulate<R, V, TRANSPOSED>(sum, factors.inner, {A, factors.A.stride}, {factors.B.data + n, factors.B.stride});
 }
 
+// sum[R, V vectors] = the same row, old values with a distance of `stride` between rows, or zero without either.
+template <int R, int V>
+static inline void begin(vec (&sum)[R][V], const float* row, const float* old, long stride) {
+    if (row) {
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = load(row + v * LANES);
+    } else if (old) {
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = load(old + r * stride + v * LANES);
+    } else {
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < V; v++) sum[r][v] = vec{};
+    }
+}
+
 // One block of C, held in registers: rows [m, m + R), columns [n, n + V * LANES).
 template <int R, int V, bool TRANSPOSED>
 static inline void block(const Product& p, int m, int n) {
     vec sum[R][V];
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) {
-            const float* old = p.C.data + (m + r) * p.C.stride + n + v * LANES;
-            sum[r][v] = p.row ? load(p.row + n + v * LANES) : p.adds_to_old ? load(old) : vec{};
-        }
+    float* const C = p.C.data + m * p.C.stride + n;
+    begin<R, V>(sum, p.row ? p.row + n : nullptr, p.adds_to_old ? C : nullptr, p.C.stride);
     accumulate<R, V, TRANSPOSED>(sum, p.first, m, n);
     if (p.second.inner) accumulate<R, V, TRANSPOSED>(sum, p.second, m, n);
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) store(p.C.data + (m + r) * p.C.stride + n + v * LANES, sum[r][v]);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < V; v++) store(C + r * p.C.stride + v * LANES, sum[r][v]);
 }
 
 // A block whose height is known at run time only: 1 to ROWS.

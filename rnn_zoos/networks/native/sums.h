@@ -19,12 +19,28 @@ static void add_weight_gradient(ConstMatrix A, int width, ConstMatrix B, int col
     }
 }
 
-static void add_column_sums(const float* A, int columns, long count, float* out) {
-    for (int n = 0; n < columns; n += LANES) {
-        vec sum[4] = {};
-        for (long row = 0; row < count; row++) sum[row % 4] += load(A + row * columns + n);
-        store(out + n, load(out + n) + ((sum[0] + sum[1]) + (sum[2] + sum[3])));
+// The sums of V vectors of columns, of every fourth row in turn: four chains of additions that do not wait for another.
+template <int V>
+static inline void add_column_sums(const float* A, int columns, long count, float* out) {
+    vec sum[4][V] = {};
+    const auto add = [&](int chain) __attribute__((always_inline)) {
+        UNROLL for (int v = 0; v < V; v++) sum[chain][v] += load(A + chain * long(columns) + v * LANES);
+    };
+    for (; count >= 4; count -= 4, A += 4L * columns)
+        UNROLL for (int chain = 0; chain < 4; chain++) add(chain);
+    UNROLL for (int chain = 0; chain < 3; chain++)
+        if (chain < count) add(chain);
+    UNROLL for (int v = 0; v < V; v++) {
+        float* to = out + v * LANES;
+        store(to, load(to) + ((sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v])));
     }
+}
+
+// out[columns] += sums over `count` rows of A[count, columns].
+static void add_column_sums(const float* A, int columns, long count, float* out) {
+    int n = 0;
+    for (; columns - n >= 2 * LANES; n += 2 * LANES) add_column_sums<2>(A + n, columns, count, out + n);
+    if (n < columns) add_column_sums<1>(A + n, columns, count, out + n);
 }
 
 // to[columns, to.stride] = from[rows, columns] transposed; columns of `to` from `rows` on stay as they are.

@@ -3,6 +3,12 @@
 // `stack_kernel.h` explains who defines ISA and LANES, and why this file includes no header.
 #pragma once
 
+// A file of an instruction set may define them.
+#ifndef LESSER
+#define LESSER(a, b) ((a) < (b) ? (a) : (b))
+#define GREATER(a, b) ((a) > (b) ? (a) : (b))
+#endif
+
 namespace ISA {
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -23,8 +29,8 @@ struct Power {
 };
 
 static inline Power power(vec x) {
-    x = x > 87.0f ? broadcast(87.0f) : x;
-    x = x < -87.0f ? broadcast(-87.0f) : x;
+    x = LESSER(broadcast(87.0f), x);
+    x = GREATER(broadcast(-87.0f), x);
     const vec shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum has n in its low bits
     const vec n = shifted - 12582912.0f;
     const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
