@@ -2,7 +2,6 @@
 #pragma once
 
 #include "network.h"
-#include "sums.h"
 
 namespace ISA {
 
@@ -18,7 +17,7 @@ inline double VectorNetwork::readout_backward(const Batch& batch) {
             softmax_gradient(logits_at(t, b), s.outputs, target(batch, t, b), scale, entropy);
     __builtin_memset(state.gradient + p.readout_weights, 0, 4 * (p.size - p.readout_weights));
     const ConstMatrix states = {layers[s.layers - 1].states + long(s.batch) * p.Hp, p.Hp}, d_logits = {logits, p.Op};
-    add_weight_gradient(states, s.hidden, d_logits, p.Op, rows, state.gradient + p.readout_weights);
+    add_weight_gradient(states, s.hidden, d_logits, p.Op, rows, {state.gradient + p.readout_weights, p.Op});
     add_column_sums(logits, p.Op, rows, state.gradient + p.readout_biases);
     transpose({state.weights + p.readout_weights, p.Op}, s.hidden, s.outputs, {wo_transposed, p.Hp});
     multiply(Product(int(rows), p.Hp, {d_output, p.Hp}).plus(d_logits, {wo_transposed, p.Hp}, s.outputs));
@@ -45,7 +44,10 @@ inline void VectorNetwork::layer_backward(int l, const Batch& batch) {
         add_gradients(l, batch, first, last);
     }
     __builtin_memcpy(gradient + layer.biases[STATE], gradient + layer.biases[INPUTS], 4 * p.N);
-    if (s.cell == GRU) clear_unconnected_blocks(l);
+    if (s.cell == GRU) {  // the first bias is not that of block m, the second not that of block n
+        __builtin_memset(gradient + layer.biases[INPUTS] + 3 * p.Hp, 0, 4 * p.Hp);
+        __builtin_memset(gradient + layer.biases[STATE] + 2 * p.Hp, 0, 4 * p.Hp);
+    }
 }
 
 // Turn the gates of step t into the gradients of their sums, and carry the gradient to the step before.
@@ -60,7 +62,7 @@ inline void VectorNetwork::step_backward(int l, int t) {
     } else {
         rnn_backward(one);
     }
-    multiply(product.plus({one.gates, p.N}, {wh_transposed, p.Hp}, p.N));
+    multiply(blocks.plus(product, STATE, {one.gates, p.N}, {wh_transposed, p.Hp}));
 }
 
 // Add the gradients from steps [first, last) of a layer; leave in `d_output` those of the output of the layer below.
@@ -71,13 +73,13 @@ inline void VectorNetwork::add_gradients(int l, const Batch& batch, int first, i
     const ConstMatrix states = {layers[l].states + row(first) * p.Hp, p.Hp};
     const ConstMatrix read = {below.data + row(first) * below.stride, below.stride};
     float* gradient = state.gradient;
-    add_weight_gradient(states, s.hidden, gates, p.N, count, gradient + layer.weights[STATE]);
+    blocks.add_weight_gradients(STATE, states, s.hidden, gates, count, gradient + layer.weights[STATE]);
     if (l == 0 && batch.symbols) add_symbol_gradients(batch, first, last);
-    else add_weight_gradient(read, layer.inputs, gates, p.N, count, gradient + layer.weights[INPUTS]);
+    else blocks.add_weight_gradients(INPUTS, read, layer.inputs, gates, count, gradient + layer.weights[INPUTS]);
     add_column_sums(gates.data, p.N, count, gradient + layer.biases[INPUTS]);
     if (l) {
-        const Matrix d_below = {d_output + row(first) * p.Hp, p.Hp};
-        multiply(Product(count, p.Hp, d_below).plus(gates, {wi_transposed, p.Hp}, p.N));
+        Product product(count, p.Hp, {d_output + row(first) * p.Hp, p.Hp});
+        multiply(blocks.plus(product, INPUTS, gates, {wi_transposed, p.Hp}));
     }
 }
 
@@ -87,21 +89,8 @@ inline void VectorNetwork::add_symbol_gradients(const Batch& batch, int first, i
         for (int b = 0; b < s.batch; b++) {
             float* out = state.gradient + p.layers[0].weights[INPUTS] + long(symbol(batch, t, b)) * p.N;
             const float* gates = layers[0].gates + row(t, b) * p.N;
-            for (int n = 0; n < p.N; n += LANES) store(out + n, load(out + n) + load(gates + n));
+            for (int n = 0; n < blocks.input_columns(); n += LANES) store(out + n, load(out + n) + load(gates + n));
         }
-}
-
-// In a GRU, inputs do not reach block m, and the state does not reach block n: see `parameters.h`.
-inline void VectorNetwork::clear_unconnected_blocks(int l) {
-    const LayerParameters& layer = p.layers[l];
-    const auto clear = [&](long position, int rows, int block) {
-        float* first = state.gradient + position + block * p.Hp;
-        for (int r = 0; r < rows; r++) __builtin_memset(first + long(r) * p.N, 0, 4 * p.Hp);
-    };
-    clear(layer.weights[INPUTS], layer.inputs, 3);
-    clear(layer.biases[INPUTS], 1, 3);
-    clear(layer.weights[STATE], s.hidden, 2);
-    clear(layer.biases[STATE], 1, 2);
 }
 
 }  // namespace ISA

@@ -91,12 +91,12 @@ inline void VectorNetwork::sum_gates(int l, int t, const Batch& batch, float* ga
     if (l == 0 && batch.symbols) {
         for (int b = 0; b < s.batch; b++)
             __builtin_memcpy(gates + long(b) * p.N, embedding + long(symbol(batch, t, b)) * p.N, 4 * p.N);
-        multiply(product.plus_old().plus(states, wh, s.hidden));
+        blocks.sum(product.plus_old().plus(states, wh, s.hidden));
     } else {
         const ConstMatrix below = layer_inputs(l), wi = {weights(l, INPUTS), p.N};
-        multiply(product.plus_row(bias)
-                     .plus(states, wh, s.hidden)
-                     .plus({below.data + row(t) * below.stride, below.stride}, wi, p.layers[l].inputs));
+        blocks.sum(product.plus_row(bias)
+                       .plus(states, wh, s.hidden)
+                       .plus(below.from(row(t), 0), wi, p.layers[l].inputs));
     }
 }
 

@@ -11,9 +11,10 @@
 //
 //   vector.h      vectors, exp, sigmoid, tanh       parameters.h  positions of the parameters
 //   product.h     matrix products                   network.h     the network: buffers, interface
-//   cells.h       lstm, gru, rnn                    forward.h     its forward pass
-//   loss.h        cross-entropy                     backward.h    its backward pass
-//   optimizer.h   AdamW                             memory.h      allocation
+//   sums.h        sums over rows                    forward.h     its forward pass
+//   gates.h       products with gates               backward.h    its backward pass
+//   cells.h       lstm, gru, rnn                    memory.h      allocation
+//   loss.h        cross-entropy                     optimizer.h   AdamW
 #include "native.h"
 #include "network.h"
 

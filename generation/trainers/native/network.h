@@ -4,11 +4,11 @@
 #pragma once
 
 #include "cells.h"
+#include "gates.h"
 #include "loss.h"
 #include "memory.h"
 #include "optimizer.h"
 #include "parameters.h"
-#include "product.h"
 
 namespace ISA {
 
@@ -132,10 +132,10 @@ class VectorNetwork final : public Network {
     void step_backward(int l, int t);
     void add_gradients(int l, const Batch& batch, int first, int last);
     void add_symbol_gradients(const Batch& batch, int first, int last);
-    void clear_unconnected_blocks(int l);
 
     const Shape s;
     const Parameters p;
+    const GateBlocks blocks;
     Layer layers[MAX_LAYERS];
     Buffers buffers;
     OptimizerState state;
@@ -148,7 +148,7 @@ class VectorNetwork final : public Network {
     float *prefix_states, *prefix_cells, *prefix_logits;  // [L, T + 1, Hp], the same, [T, Op]
 };
 
-inline VectorNetwork::VectorNetwork(const Shape& shape) : s(shape), p(shape) {
+inline VectorNetwork::VectorNetwork(const Shape& shape) : s(shape), p(shape), blocks{shape.cell, p.Hp} {
     const long rows = row(s.steps);
     for (float** values : {&state.weights, &state.gradient, &state.first_moment, &state.second_moment})
         *values = buffers.allocate(p.size);

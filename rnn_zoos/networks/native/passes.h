@@ -86,10 +86,10 @@ inline void VectorStack::layer_forward(const Pass& pass, const Scratch& scratch,
         const Step one = step_of(pass, tape, t);
         const ConstMatrix read = l ? ConstMatrix{below + long(t) * pass.batch * Hp, Hp}
                                    : ConstMatrix{inputs + long(t) * s.inputs, long(pass.steps) * s.inputs};
-        multiply(Product(pass.batch, N, {one.gates, N})
-                     .plus_row(layer.bias + long(m) * N)
-                     .plus({one.state, Hp}, layer.weight(m, STATE), s.hidden)
-                     .plus(read, layer.weight(m, INPUTS), layer.sizes.inputs));
+        blocks.sum(Product(pass.batch, N, {one.gates, N})
+                       .plus_row(layer.bias + long(m) * N)
+                       .plus({one.state, Hp}, layer.weight(m, STATE), s.hidden)
+                       .plus(read, layer.weight(m, INPUTS), layer.sizes.inputs));
         if (s.cell == LSTM) lstm_forward(one);
         else if (s.cell == GRU) gru_forward(one);
         else rnn_forward(one);
@@ -149,7 +149,7 @@ inline void VectorStack::outputs_backward(
     const ConstMatrix d_logits = {scratch.rows, Op};
     if (parameters) {
         const ConstMatrix states = {tape_of(pass, nullptr, m, s.layers - 1).states + long(batch) * Hp, Hp};
-        add_weight_gradient(states, s.hidden, d_logits, Op, rows, readout.d_weights + long(m) * s.hidden * Op);
+        add_weight_gradient(states, s.hidden, d_logits, Op, rows, {readout.d_weights + long(m) * s.hidden * Op, Op});
         add_column_sums(scratch.rows, Op, rows, readout.d_bias + long(m) * Op);
     }
     multiply(Product(int(rows), Hp, {scratch.d_rows, Hp})
@@ -170,9 +170,10 @@ inline void VectorStack::layer_backward(
         for (int t = last - 1; t >= first; t--)
             step_backward(pass, scratch, m, l, t, scratch.gates + long(t - first) * batch * N);
         if (parameters) add_gradients(pass, scratch, m, l, first, last);
-        if (below)
-            multiply(Product((last - first) * batch, wide, {below + long(first) * batch * wide, wide})
-                         .plus({scratch.gates, N}, layers[l].backward_weight(m, INPUTS), N));
+        if (below) {
+            Product product((last - first) * batch, wide, {below + long(first) * batch * wide, wide});
+            multiply(blocks.plus(product, INPUTS, {scratch.gates, N}, layers[l].backward_weight(m, INPUTS)));
+        }
     }
     if (!l && d_inputs)
         to_batch_first({below, wide}, batch, pass.steps, s.inputs, d_inputs + m * rows * s.inputs);
@@ -195,7 +196,7 @@ inline void VectorStack::step_backward(const Pass& pass, const Scratch& scratch,
     } else {
         rnn_backward(one);
     }
-    multiply(product.plus({gates, N}, layers[l].backward_weight(m, STATE), N));
+    multiply(blocks.plus(product, STATE, {gates, N}, layers[l].backward_weight(m, STATE)));
 }
 
 // Add the gradients of the parameters of a layer from steps [first, last).
@@ -207,9 +208,12 @@ inline void VectorStack::add_gradients(const Pass& pass, const Scratch& scratch,
     const ConstMatrix read =
         l ? ConstMatrix{tape_of(pass, nullptr, m, l - 1).states + (at + pass.batch) * Hp, Hp}
           : ConstMatrix{scratch.rows + at * s.inputs, s.inputs};
-    add_weight_gradient(states, s.hidden, gates, N, count, layer.d_weights[STATE] + m * layer.weight_size(STATE));
-    add_weight_gradient(
-        read, layer.sizes.inputs, gates, N, count, layer.d_weights[INPUTS] + m * layer.weight_size(INPUTS));
+    const auto add = [&](Source source, ConstMatrix A) {
+        float* out = layer.d_weights[source] + m * layer.weight_size(source);
+        blocks.add_weight_gradients(source, A, layer.sizes.width(source), gates, count, out);
+    };
+    add(STATE, states);
+    add(INPUTS, read);
     add_column_sums(gates.data, N, count, layer.d_bias + long(m) * N);
 }
 

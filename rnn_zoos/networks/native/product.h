@@ -16,6 +16,9 @@ struct Matrix {
 struct ConstMatrix {
     const float* data = nullptr;
     long stride = 0;
+
+    // The part from a row and a column on.
+    ConstMatrix from(long row, long column) const { return {data + row * stride + column, stride}; }
 };
 
 // A[M, inner] B[inner, N]. In `multiply_transposed`, A is stored as [inner, M].
@@ -55,6 +58,17 @@ struct Product {
         Factors& factors = first.inner ? second : first;
         factors = {A, B, inner};
         return *this;
+    }
+
+    // The same for columns [n, n + count) of C.
+    Product columns(int n, int count) const {
+        Product part = *this;
+        part.N = count;
+        part.C.data += n;
+        if (row) part.row += n;
+        for (Factors* factors : {&part.first, &part.second})
+            if (factors->inner) factors->B.data += n;
+        return part;
     }
 };
 

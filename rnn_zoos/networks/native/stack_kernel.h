@@ -13,7 +13,8 @@
 //   vector.h   vectors, exp, sigmoid, tanh        packed.h        parameters of a layer
 //   product.h  matrix products                    vector_stack.h  the networks: buffers, interface
 //   sums.h     sums over rows                     passes.h        their forward and backward passes
-//   cells.h    lstm, gru, rnn                     memory.h        allocation
+//   gates.h    products with gates                memory.h        allocation
+//   cells.h    lstm, gru, rnn
 #include "stack.h"
 #include "vector_stack.h"
 

@@ -10,12 +10,10 @@ namespace ISA {
 constexpr int CHUNK = 128;  // rows whose gradients are put to all uses before they leave the second-level cache
 
 // out[width, columns] += A^T B over `count` rows, in chunks of rows that stay in the first-level cache.
-static void add_weight_gradient(ConstMatrix A, int width, ConstMatrix B, int columns, long count, float* out) {
+static void add_weight_gradient(ConstMatrix A, int width, ConstMatrix B, int columns, long count, Matrix out) {
     for (long row = 0; row < count; row += CHUNK) {
         const int rows = int(count - row < CHUNK ? count - row : CHUNK);
-        multiply_transposed(Product(width, columns, {out, columns})
-                                .plus_old()
-                                .plus({A.data + row * A.stride, A.stride}, {B.data + row * B.stride, B.stride}, rows));
+        multiply_transposed(Product(width, columns, out).plus_old().plus(A.from(row, 0), B.from(row, 0), rows));
     }
 }
 

@@ -4,17 +4,16 @@
 #pragma once
 
 #include "cells.h"
+#include "gates.h"
 #include "memory.h"
 #include "packed.h"
-#include "product.h"
-#include "sums.h"
 
 namespace ISA {
 
 class VectorStack final : public Stack {
   public:
     VectorStack(const StackShape& shape, const ParameterPointers& parameters)
-        : s(shape), Hp(padded(shape.hidden)), Op(padded(shape.outputs)), N(num_blocks(shape.cell) * Hp) {
+        : s(shape), Hp(padded(shape.hidden)), Op(padded(shape.outputs)), blocks{shape.cell, Hp}, N(blocks.columns()) {
         for (int l = 0; l < s.layers; l++) pack_layer(l, parameters.layers[l]);
         if (s.outputs) pack_readout(parameters);
     }
@@ -179,7 +178,9 @@ class VectorStack final : public Stack {
     void add_gradients(const Pass& pass, const Scratch& scratch, int m, int l, int first, int last);
 
     const StackShape s;
-    const int Hp, Op, N;
+    const int Hp, Op;
+    const GateBlocks blocks;
+    const int N;
     Layer layers[MAX_LAYERS];
     Readout readout{};
     Buffers buffers, sums;  // of packed parameters; of their gradients
