@@ -90,6 +90,15 @@ def test_the_training_speeds_are_those_of_the_results(name):
     assert f"medians of {results['repeats']}" in PROSE
 
 
+def test_the_training_speeds_with_avx2_are_those_of_the_results():
+    results = measured("amd-epyc-avx2.json")
+    rows = {(row["zoo"], row["way"]): row for row in results["results"]}
+    for zoo in ALL_ZOOS:
+        shown = (rows[zoo, way] for way in ("bare, one process a core", "native"))
+        assert_row(f"{zoo}, AVX2", *(f"{row['updates/s']:,.0f} ({row['of matmul']:.0%})" for row in shown))
+    assert results["machine"]["instruction set"] == "avx2" and f"AVX2 only, medians of {results['repeats']}" in PROSE
+
+
 def test_the_loading_speeds_are_those_of_the_results():
     rows = {row["way"]: row for row in measured("loading-amd-epyc.json")["results"]}
     for way, first_cell in LOADERS.items():
