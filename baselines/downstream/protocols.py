@@ -17,7 +17,7 @@ Features: TypeAlias = Mapping[str, Array]
 """Split -> the features [R, F] of its rows that predictors read."""
 
 PROTOCOLS = ("strict", "paper")
-"""strict: trained on `train` alone. paper: half of the `ood` tasks are added to training, the other half is tested."""
+"""strict: trained on `train` alone. paper: half of the `ood` tasks are added to training, and no split tests them."""
 
 EVALUATED_SPLITS = ("validation", "test", "ood")
 """The splits on which encoders and predictors are evaluated."""
@@ -54,9 +54,11 @@ def row_numbers(
     every = {split: np.flatnonzero(rows.labels("step") >= from_step) for split, rows in data.splits.items()}
     trained, tested = {"train": every["train"]}, {split: every[split] for split in EVALUATED_SPLITS}
     if protocol == "paper":
-        tasks = data.splits["ood"].labels("task").astype(str)
-        known = np.isin(tasks, np.unique(tasks)[::2])[every["ood"]]
-        trained["ood"], tested["ood"] = every["ood"][known], every["ood"][~known]
+        tasks = {split: data.splits[split].labels("task").astype(str)[rows] for split, rows in tested.items()}
+        known = np.unique(data.splits["ood"].labels("task").astype(str))[::2]
+        trained["ood"] = tested["ood"][np.isin(tasks["ood"], known)]
+        # In a transfer across architectures, `test` has the tasks of `ood`.
+        tested = {split: rows[~np.isin(tasks[split], known)] for split, rows in tested.items()}
     return trained, tested
 
 

@@ -87,7 +87,7 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
     return DatasetCardData(
         pretty_name=f"rnn-zoos: {zoo.manifest.zoo}",
         license=licenses(zoo.manifest),
-        tags=[*TAGS, zoo.manifest.zoo],
+        tags=list(dict.fromkeys([*TAGS, *(own.cell for own in zoo.manifest.architectures), zoo.manifest.zoo])),
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         configs=[
             {
@@ -119,7 +119,7 @@ def _numbers(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> st
     command = regenerate_command(zoo.manifest)
     origin = _IMPORTED if zoo.manifest.imported else _GENERATED.format(command=command, seconds=made)
     origin += "\n\n" + (_MANIFEST if published else _EXPORT)
-    tables = (_table(rows) for rows in (facts, splits, info["steps"]))
+    tables = (_table(rows) for rows in (facts, splits, info["steps"], info["architectures"]) if rows)
     return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, origin])
 
 

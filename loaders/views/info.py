@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,8 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
 
     Returns:
         A dict of plain data: `zoo` (property -> value), and lists of dicts `splits` (numbers of runs, rows and shards
-        per split), `steps` (mean labels per step) and `labels` (range, unit and description per label).
+        per split), `steps` (mean labels per step), `architectures` (parameters, runs and the mean of the first label at
+        every step, per architecture; empty if there is one) and `labels` (range, unit and description per label).
 
     Raises:
         FormatError: if the index does not match the manifest.
@@ -37,10 +38,12 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
     manifest, index = zoo.manifest, zoo.index()
     labels = _numeric_labels(manifest)
     columns = manifest.columns
+    measured = [name for name in task_family(manifest.zoo).measured_labels if name in labels]
     return {
         "zoo": _properties(zoo, index),
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
-        "steps": _means(index, [name for name in task_family(manifest.zoo).measured_labels if name in labels]),
+        "steps": _means(index, measured),
+        "architectures": _architectures(manifest, index, measured[0]) if len(manifest.architectures) > 1 else [],
         "labels": [
             {"label": name, **pc.min_max(index[name]).as_py(), **{k: columns[name][k] for k in ("unit", "description")}}
             for name in labels
@@ -63,7 +66,8 @@ def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
         "zoo": manifest.zoo,
         "preset": manifest.preset,
         **origin,
-        "network": "; ".join(_described(architecture) for architecture in manifest.architectures),
+        "format": manifest.format,
+        "network": _described(manifest.architectures),
         "runs": manifest.runs,
         "tasks": len(pc.unique(index["task"])),
         "snapshots": len(index),
@@ -74,7 +78,10 @@ def _properties(zoo: Zoo, index: pa.Table) -> dict[str, Any]:
     }
 
 
-def _described(architecture: Architecture) -> str:
+def _described(architectures: Sequence[Architecture]) -> str:
+    if len(architectures) > 1:
+        return f"{len(architectures)} architectures"
+    [architecture] = architectures
     layers = architecture.num_layers
     return (
         f"{architecture.cell}, {layers} layer{'s' * (layers > 1)} of {architecture.hidden_size} units, "
@@ -94,4 +101,15 @@ def _means(index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = means.rename_columns(
         [name.removesuffix("_mean") for name in means.column_names]
     ).to_pylist()
+    return rows
+
+
+def _architectures(manifest: Manifest, index: pa.Table, label: str) -> list[dict[str, Any]]:
+    """Return a row per architecture: parameters, runs, and the mean of a label at each step."""
+    rows = []
+    for architecture in manifest.architectures:
+        own = index.filter(pc.equal(index["architecture"], architecture.name))
+        row = {"architecture": architecture.name, "parameters": architecture.num_parameters}
+        means = {f"{label} at {mean['step']}": mean[label] for mean in _means(own, [label])}
+        rows.append({**row, "runs": len(pc.unique(own["run"])), **means})
     return rows

@@ -81,8 +81,9 @@ def info(zoo: DirectoryOrName, revision: Revision = None, as_json: AsJson = Fals
         print_json(summary)
         return
     print_properties(zoo, summary["zoo"])
-    for title in ("splits", "steps", "labels"):
-        print_table(title, summary[title])
+    for title in ("splits", "steps", "architectures", "labels"):
+        if summary[title]:
+            print_table(title, summary[title])
 
 
 def sample(

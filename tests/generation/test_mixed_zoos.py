@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -213,7 +214,18 @@ def test_a_network_of_every_architecture_can_be_sampled(cell, mixed):
     run = open_zoo(mixed).index(where=[("cell", "==", cell)])["run"][0].as_py()
     _, rows = sample_network(mixed, run=run, step=None, count=3)
     assert len(rows) == 3
-    assert "; gru, 1 layer of 5 units, " in zoo_info(open_zoo(mixed))["zoo"]["network"]
+
+
+def test_the_summary_of_a_zoo_says_how_well_each_architecture_does(mixed):
+    zoo, info = open_zoo(mixed), zoo_info(open_zoo(mixed))
+    assert info["zoo"]["format"] == 2 and info["zoo"]["network"] == f"{len(ARCHITECTURES)} architectures"
+    assert [row["architecture"] for row in info["architectures"]] == [own.name for own in ARCHITECTURES]
+    last = zoo.manifest.snapshots[-1]
+    for row, own in zip(info["architectures"], ARCHITECTURES, strict=True):
+        rows = zoo.index(where=[("architecture", "==", own.name), ("step", "==", last)])
+        assert (row["runs"], row["parameters"]) == (len(rows), own.num_parameters)
+        assert row[f"accuracy at {last}"] == pytest.approx(np.mean(rows["accuracy"].to_pylist()))
+    assert sum(row["runs"] for row in info["architectures"]) == zoo.manifest.runs
 
 
 def test_plain_parquet_files_describe_and_hold_all_weights(mixed, tmp_path):

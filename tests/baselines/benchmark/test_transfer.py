@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions
 from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
+from rnn_zoos.baselines.downstream.protocols import row_numbers
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.emulation.data import load_data
 from rnn_zoos.baselines.emulation.saved_encoder import read_encoder, save_encoder
@@ -83,6 +85,24 @@ def test_the_splits_of_a_transfer_have_the_architectures_that_it_says(mixed):
         assert found[0].isdisjoint(found[1]) and found[0] | found[1] == test
         tasks = [set(splits[split].index["task"].to_pylist()) for split in ("train", "ood")]
         assert tasks[0].isdisjoint(tasks[1]), "neither the task nor the architecture is known"
+
+
+@pytest.mark.parametrize("transfer", ["cells", None])
+def test_the_papers_protocol_tests_no_task_that_it_trains_on(transfer):
+    """In a transfer, `ood` has the tasks of `test`, on other architectures."""
+    tasks = {"train": "fghif", "validation": "klk", "test": "abcda", "ood": "dabcdb" if transfer else "uvwxux"}
+    splits = {
+        split: SimpleNamespace(labels=lambda name, of=names: np.array(list(of) if name == "task" else [9] * len(of)))
+        for split, names in tasks.items()
+    }
+    trained, tested = row_numbers(SimpleNamespace(splits=splits, transfer=transfer), "paper")
+    named = {split: [tasks[split][row] for row in rows] for split, rows in tested.items()}
+    if transfer:
+        assert trained["ood"].tolist() == [1, 3] and "".join(tasks["ood"][row] for row in trained["ood"]) == "ac"
+        assert named == {"validation": ["k", "l", "k"], "test": ["b", "d"], "ood": ["d", "b", "d", "b"]}
+    else:
+        assert trained["ood"].tolist() == [0, 2, 4]
+        assert named == {"validation": ["k", "l", "k"], "test": list("abcda"), "ood": ["v", "x", "x"]}
 
 
 def test_a_transfer_that_cannot_be_is_refused(mixed, zoo):
