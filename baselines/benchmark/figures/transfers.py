@@ -30,7 +30,7 @@ _LOWEST = -0.5  # of scores that have no lower bound: how bad a predictor is bey
 def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     """Draw a panel per score, with a line per encoder, reference and control; None for results without a transfer.
 
-    Blue: architectures that it was trained on; red: others, on the same tasks.
+    Blue: architectures that it was trained on; red: others, on the same tasks. A triangle is a score beyond the axis.
     """
     name = transfer_of(groups)
     if name is None:
@@ -44,9 +44,9 @@ def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
             for line, group in enumerate(groups.values()):
                 score = transferred_score(group, own, Selection(split=split))
                 if score is not None:
-                    _dot(axes, line + shift, score, colour)
+                    _mark(axes, line + shift, score, colour, own)
                     drawn.append(score)
-        axes.set_title(textwrap.fill(own.title, 18), fontsize=9)
+        axes.set_title(textwrap.fill(own.title.replace(">= ", ">=\N{NO-BREAK SPACE}"), 18), fontsize=9)
         _score_axis(axes, own, drawn)
     name_lines(panels, groups)
     for colour, condition in zip((TEST, OOD), transfer_conditions(name), strict=True):
@@ -57,10 +57,16 @@ def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     return figure
 
 
-def _dot(axes: Axes, place: float, score: Interval, colour: str) -> None:
+def _mark(axes: Axes, place: float, score: Interval, colour: str, shown: Transferred) -> None:
     value, low, high = score
+    beyond = value < _LOWEST and not _lower_is_better(shown)
     axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
-    axes.scatter([value], [place], color=colour, s=22, zorder=3)
+    style = {"marker": "<", "clip_on": False} if beyond else {}
+    axes.scatter([max(value, _LOWEST)], [place], color=colour, s=22, zorder=3, **style)
+
+
+def _lower_is_better(shown: Transferred) -> bool:
+    return shown.measure in ("total_variation", "degrees")
 
 
 def _score_axis(axes: Axes, shown: Transferred, drawn: Sequence[Interval]) -> None:
@@ -72,7 +78,7 @@ def _score_axis(axes: Axes, shown: Transferred, drawn: Sequence[Interval]) -> No
         axes.tick_params(axis="x", labelrotation=45)
     elif shown.measure != "degrees":
         axes.set_xlim(max(_LOWEST, min(axes.get_xlim()[0], 0)), 1.02)
-    lower = shown.measure in ("total_variation", "degrees")
-    axes.set_xlabel(f"({'lower' if lower else 'higher'} is better)")
+        axes.locator_params(axis="x", nbins=3)
+    axes.set_xlabel(f"({'lower' if _lower_is_better(shown) else 'higher'} is better)")
     axes.tick_params(axis="x", labelsize=8)
     finish_axes(axes)
