@@ -61,8 +61,8 @@ def _mark(axes: Axes, place: float, score: Interval, colour: str, shown: Transfe
     value, low, high = score
     beyond = value < _LOWEST and not _lower_is_better(shown)
     axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
-    style = {"marker": "<", "clip_on": False} if beyond else {}
-    axes.scatter([max(value, _LOWEST)], [place], color=colour, s=22, zorder=3, **style)
+    marker = "<" if beyond else "o"
+    axes.scatter([max(value, _LOWEST)], [place], color=colour, s=22, zorder=3, marker=marker, clip_on=not beyond)
 
 
 def _lower_is_better(shown: Transferred) -> bool:
