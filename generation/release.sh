@@ -12,7 +12,7 @@ all of that is done, uploads to private repositories, tags them, and makes them 
 everything is complete. You can stop it at any time: the same command resumes where it was.
 
   --namespace NAME   user or organisation on the Hub; log in first: hf auth login
-  --preset P         as of rnn-zoos generate; other presets than paper are part of repository names
+  --preset P         a preset of rnn-zoos generate, or a YAML file; all but paper become part of repository names
   --out DIR          write zoos to DIR/ZOO and results to DIR/benchmark              [zoos]
   --tag TAG          tag of this version                                             [v1]
   --dry-run          show every command and what it would do; no network, no files

@@ -54,11 +54,12 @@ def row_numbers(
     every = {split: np.flatnonzero(rows.labels("step") >= from_step) for split, rows in data.splits.items()}
     trained, tested = {"train": every["train"]}, {split: every[split] for split in EVALUATED_SPLITS}
     if protocol == "paper":
-        tasks = {split: data.splits[split].labels("task").astype(str)[rows] for split, rows in tested.items()}
-        known = np.unique(data.splits["ood"].labels("task").astype(str))[::2]
-        trained["ood"] = tested["ood"][np.isin(tasks["ood"], known)]
-        # In a transfer across architectures, `test` has the tasks of `ood`.
-        tested = {split: rows[~np.isin(tasks[split], known)] for split, rows in tested.items()}
+        tasks = {split: data.splits[split].labels("task").astype(str) for split in tested}
+        half = np.unique(tasks["ood"])[::2]
+        known = {split: np.isin(tasks[split], half)[rows] for split, rows in tested.items()}
+        trained["ood"] = every["ood"][known["ood"]]
+        # Of all splits: in a transfer across architectures, `test` has the tasks of `ood`.
+        tested = {split: rows[~known[split]] for split, rows in tested.items()}
     return trained, tested
 
 

@@ -43,7 +43,7 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
         "zoo": _properties(zoo, index),
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
         "steps": _means(index, measured),
-        "architectures": _architectures(manifest, index, measured[0]) if len(manifest.architectures) > 1 else [],
+        "architectures": _architectures(manifest, index, measured[:1]) if len(manifest.architectures) > 1 else [],
         "labels": [
             {"label": name, **pc.min_max(index[name]).as_py(), **{k: columns[name][k] for k in ("unit", "description")}}
             for name in labels
@@ -104,12 +104,12 @@ def _means(index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _architectures(manifest: Manifest, index: pa.Table, label: str) -> list[dict[str, Any]]:
-    """Return a row per architecture: parameters, runs, and the mean of a label at each step."""
+def _architectures(manifest: Manifest, index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
+    """Return a row per architecture: parameters, runs, and the mean of each label at each step."""
     rows = []
     for architecture in manifest.architectures:
         own = index.filter(pc.equal(index["architecture"], architecture.name))
         row = {"architecture": architecture.name, "parameters": architecture.num_parameters}
-        means = {f"{label} at {mean['step']}": mean[label] for mean in _means(own, [label])}
+        means = {f"{label} at {mean['step']}": mean[label] for mean in _means(own, labels) for label in labels}
         rows.append({**row, "runs": len(pc.unique(own["run"])), **means})
     return rows

@@ -228,6 +228,12 @@ def test_the_summary_of_a_zoo_says_how_well_each_architecture_does(mixed):
     assert sum(row["runs"] for row in info["architectures"]) == zoo.manifest.runs
 
 
+def test_a_zoo_of_several_architectures_without_labels_has_a_summary(mixed, monkeypatch):
+    monkeypatch.setattr("rnn_zoos.families.formal_languages.FormalLanguages.measured_labels", {})
+    rows = zoo_info(open_zoo(mixed))["architectures"]
+    assert [set(row) for row in rows] == [{"architecture", "parameters", "runs"}] * len(ARCHITECTURES)
+
+
 def test_plain_parquet_files_describe_and_hold_all_weights(mixed, tmp_path):
     export_parquet(mixed, tmp_path / "export")
     zoo, found = open_zoo(mixed), {}

@@ -1,7 +1,7 @@
 // How the parameters of a network are arranged in memory, and their order in PyTorch.
 //
 // Weights are stored transposed, [inputs, N], so that a row of gates is a sum of rows of weights. The N columns are
-// `blocks` blocks of Hp columns, one per gate; Hp is H rounded up to whole vectors. Padded weights are zero, so padded
+// blocks of Hp columns, mostly one per gate; Hp is H rounded up to whole vectors. Padded weights are zero, so padded
 // states, gradients and moments of AdamW are zero as well, and stay so.
 // `architecture.h` lists the blocks.
 #pragma once
@@ -18,16 +18,15 @@ struct LayerParameters {
 
 struct Parameters {
     Shape shape;
-    int blocks, Hp, Op, N;
+    int Hp, Op, N;
     LayerParameters layers[MAX_LAYERS];
     long readout_weights, readout_biases;  // positions: [H, Op], [Op]
     long size = 0;                         // floats of all parameters, a whole number of vectors
 
     explicit Parameters(const Shape& s) : shape(s) {
-        blocks = num_blocks(s.cell);
         Hp = padded(s.hidden);
         Op = padded(s.outputs);
-        N = blocks * Hp;
+        N = num_blocks(s.cell) * Hp;
         for (int l = 0; l < s.layers; l++) {
             LayerParameters& layer = layers[l];
             layer.inputs = l ? s.hidden : s.inputs;

@@ -17,7 +17,7 @@ static void add_weight_gradient(ConstMatrix A, int width, ConstMatrix B, int col
     }
 }
 
-// The sums of V vectors of columns, of every fourth row in turn: four chains of additions that do not wait for another.
+// The sums of V vectors of columns, of every fourth row in turn: four chains of additions that do not wait for one another.
 template <int V>
 static inline void add_column_sums(const float* A, int columns, long count, float* out) {
     vec sum[4][V] = {};

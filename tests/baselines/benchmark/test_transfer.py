@@ -12,8 +12,9 @@ from conftest import generate_in_process
 
 from rnn_zoos.baselines.benchmark import measurements, presets, runner
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
+from rnn_zoos.baselines.benchmark.figures.transfers import transfers
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-from rnn_zoos.baselines.benchmark.result_files import read_results
+from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions
 from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
@@ -226,6 +227,22 @@ def test_results_of_a_transfer_cannot_be_mixed_with_others(mixed, tmp_path, monk
     assert "transfer-formal-languages.png" in names["cells"] - names["plain"]
     with pytest.raises(FormatError, match="is of another transfer than"):
         read_results(tmp_path)
+    assert_score_beyond_the_axis_is_drawn_at_its_edge(read_results(tmp_path / "cells"))
+
+
+def assert_score_beyond_the_axis_is_drawn_at_its_edge(results: list) -> None:
+    [groups] = group_by_zoo(results).values()
+    name = "control: weight statistics"
+    scores = groups[name][0]["downstream"]["strict"]["linear"]["accuracy"]
+    scores["test"]["r_squared"]["value"], scores["ood"]["r_squared"]["value"] = -0.4, -3.0
+    panels = {axes.get_title().replace("\n", " "): axes for axes in transfers("formal-languages", groups).axes}
+    line = list(groups).index(name)
+    marks = {}  # distance from the line -> place, and whether the mark may leave the panel
+    for mark in panels["accuracy R²"].collections:
+        for place, height in mark.get_offsets().tolist():
+            if abs(height - line) < 0.4:
+                marks[round(height - line, 2)] = place, not mark.get_clip_on()
+    assert marks == {-0.16: (-0.4, False), 0.16: (-0.5, True)}
 
 
 def assert_table_of_transfer(text: str, result: dict) -> None:
