@@ -142,7 +142,8 @@ class _Training:
         for split, rows in self.rows.items():
             local = drawn[(drawn >= first) & (drawn < first + len(rows))] - first
             if len(local):
-                yield self.embedder.embed(split, rows[local], generator)
+                permutation = self.embedder.draw_permutation(len(local), generator)
+                yield self.embedder.embed(split, rows[local], permutation)
             first += len(rows)
 
     def scores(self, repeats: int) -> dict[str, Scores]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Biases: TypeAlias = Literal["apart", "merged"]
 """apart: the two bias vectors of PyTorch's layers; merged: their sum as bias_ih, and zeros as bias_hh."""
 
+_DECODED = 256  # rows whose rollouts are decoded at once
 
 TRANSFERS: Mapping[str, tuple[tuple[str, str, Any], tuple[str, str, Any]]] = MappingProxyType(
     {
@@ -107,10 +108,28 @@ class SplitData:
 
     def behaviour(self, rows: Tensor, sequences: Tensor) -> Behaviour:
         """Return the behaviour of the networks of rows [M] on stored sequences, numbers [M, B] below `num_rollouts`."""
+        if self.device != "cpu":
+            return self._on_device.select(rows, sequences)
+        return self._read_behaviour(rows, sequences)
+
+    @cached_property
+    def _on_device(self) -> Behaviour:
+        """The behaviour of all rows on all stored sequences, on a device that is not the CPU: it has memory for it."""
+        every = torch.arange(self.num_rollouts)
+        whole: Behaviour | None = None
+        for rows in torch.arange(len(self)).split(_DECODED):
+            part = self._read_behaviour(rows, every.expand(len(rows), -1))
+            whole = whole or part.room_for(len(self), self.device)
+            whole.put(rows, part)
+        assert whole is not None, "a split has rows"
+        return whole
+
+    def _read_behaviour(self, rows: Tensor, sequences: Tensor) -> Behaviour:
+        """Return what `behaviour` does, decoded on the CPU."""
         stored = {name: array[rows[:, None].numpy(), sequences.numpy()] for name, array in self._stored.items()}
         read = {name: torch.from_numpy(array) for name, array in self._decode(stored, rows).items()}
         numbers = rows.numpy()
-        return self._benchmark.behaviour(read, lambda name: self.labels(name)[numbers]).to(self.device)
+        return self._benchmark.behaviour(read, lambda name: self.labels(name)[numbers])
 
     @cached_property
     def _benchmark(self) -> Benchmark:

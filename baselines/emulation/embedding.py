@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData
 from rnn_zoos.baselines.emulation.references import ReferenceEncoder
-from rnn_zoos.baselines.encoders.encoder import Encoder, check_embeddings, embeddings_of
+from rnn_zoos.baselines.encoders.encoder import Encoder, check_embeddings, embeddings_of, unchecked_embeddings
 from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.probes.fixed_probes import CANDIDATES
@@ -39,21 +39,31 @@ class Embedder:
         networks = train.networks if len(rows) == len(train) else train.stack(rows)
         encoder.fit_networks(networks, self._training_sequences(rows, seed))
 
-    def embed(self, split: str, rows: Tensor, augment: torch.Generator | None = None) -> Tensor:
+    def draw_permutation(self, networks: int, generator: torch.Generator) -> SignedPermutation | None:
+        """Draw a signed permutation of each of M networks if the encoder is `augmented`, for `embed`; else None."""
+        if isinstance(self.encoder, FeatureEncoder) or not self.encoder.augmented:
+            return None
+        permutation = SignedPermutation.sample(self.data.architecture, networks, generator=generator)
+        return permutation.to(self.data.device)
+
+    def embed(
+        self, split: str, rows: Tensor, permutation: SignedPermutation | None = None, checked: bool = True
+    ) -> Tensor:
         """Return the embeddings [M, Z] of rows [M] of a split.
 
-        If `augment` is given and the encoder is `augmented`, every network is replaced by a signed permutation of it,
-        drawn from this generator.
+        Args:
+            split: The split.
+            rows: Numbers of its rows.
+            permutation: Replaces every network by this signed permutation of it.
+            checked: Whether to check what the encoder returns, which waits for a GPU.
         """
         if isinstance(self.encoder, FeatureEncoder):
             embeddings = self.encoder.read(self._features_of(split)[rows])
-            return unit_length(check_embeddings(self.encoder, embeddings, len(rows)))
+            return unit_length(check_embeddings(self.encoder, embeddings, len(rows)) if checked else embeddings)
         stack = self.data.splits[split].stack(rows)
-        if augment is not None and self.encoder.augmented:
-            permutation = SignedPermutation.sample(stack.architecture, len(rows), generator=augment)
-            weights = permutation.to(self.data.device).apply(stack.architecture, stack.weights)
-            stack = NetworkStack(stack.architecture, weights)
-        return embeddings_of(self.encoder, stack.weights, stack)
+        if permutation is not None:
+            stack = NetworkStack(stack.architecture, permutation.apply(stack.architecture, stack.weights))
+        return (embeddings_of if checked else unchecked_embeddings)(self.encoder, stack.weights, stack)
 
     @torch.no_grad()
     def embeddings(self, split: str) -> Tensor:

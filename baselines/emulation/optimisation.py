@@ -44,24 +44,46 @@ class Optimisation:
             name: Which training this is, for error messages.
         """
         self.parts, self.settings, self.name = parts, settings, name
-        parameters = chain.from_iterable(part.parameters() for part in parts)
-        self.optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
+        parameters = list(chain.from_iterable(part.parameters() for part in parts))
+        on_gpu = any(parameter.is_cuda for parameter in parameters)
+        # A CUDA graph reads the rate from a tensor; on a CPU a number is faster.
+        rate = torch.tensor(settings.rate(0), device=parameters[0].device) if on_gpu else settings.rate(0)
+        self.optimizer = torch.optim.AdamW(
+            parameters, rate, weight_decay=settings.weight_decay, fused=True, capturable=on_gpu
+        )
 
     def step(self, loss: Tensor, update: int) -> float:
         """Minimise a loss by one update, counted from 0; return the loss. Raises EncoderError if it is not finite."""
-        if not bool(loss.isfinite()):
-            raise EncoderError(
-                f"The loss of {self.name} is {loss.item()} at update {update}. "
-                "Lower the learning rate, or bound the encoder's activations."
-            )
+        value = self.finite(loss.item(), update)
+        self.set_rate(update)
+        self.minimise(loss)
+        return value
+
+    def minimise(self, loss: Tensor) -> None:
+        """Do an update of all parameters, without waiting for a GPU."""
         self.optimizer.zero_grad()
         loss.backward()
         for part in self.parts:
             nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.rate(update)
         self.optimizer.step()
-        return loss.item()
+
+    def set_rate(self, update: int) -> None:
+        """Set the learning rate to that of an update."""
+        rate = self.settings.rate(update)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def finite(self, loss: float, update: int) -> float:
+        """Return the loss of an update. Raises EncoderError if it is not finite."""
+        if not math.isfinite(loss):
+            raise EncoderError(
+                f"The loss of {self.name} is {loss} at update {update}. "
+                "Lower the learning rate, or bound the encoder's activations."
+            )
+        return loss
 
 
 def one_cycle(highest: float, updates: int, update: int) -> float:

@@ -242,9 +242,14 @@ def embeddings_of(encoder: Encoder, weights: Weights, stack: NetworkStack | None
         >>> stack = zoo.stack(zoo.index("train"))
         >>> embeddings = embeddings_of(make_encoder("dws", stack.architecture), stack.weights)
     """
+    return check_embeddings(encoder, unchecked_embeddings(encoder, weights, stack), len(next(iter(weights.values()))))
+
+
+def unchecked_embeddings(encoder: Encoder, weights: Weights, stack: NetworkStack | None) -> Tensor:
+    """Call an encoder with what it takes, and return what it returns."""
     takes_stack = encoder.information != "weights" or encoder.mixed
-    embeddings = encoder(weights, stack) if takes_stack else encoder(weights)
-    return check_embeddings(encoder, embeddings, len(next(iter(weights.values()))))
+    embeddings: Tensor = encoder(weights, stack) if takes_stack else encoder(weights)
+    return embeddings
 
 
 def check_embeddings(encoder: Encoder, embeddings: object, networks: int) -> Tensor:

@@ -83,6 +83,7 @@ class StandardiseGates(nn.Module):
 
     means: Tensor
     scales: Tensor
+    group_sizes: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -90,7 +91,8 @@ class StandardiseGates(nn.Module):
         self.counts = list(_gate_counts(architecture).values())
         shapes = architecture.parameter_shapes.values()
         sizes = [prod(shape) // count for shape, count in zip(shapes, self.counts, strict=True) for _ in range(count)]
-        self.group_sizes = torch.tensor(sizes)  # parameters per tensor and gate
+        self.num_parameters = sum(sizes)
+        self.register_buffer("group_sizes", torch.tensor(sizes), persistent=False)  # parameters per tensor and gate
         self.register_buffer("means", torch.zeros(sum(self.counts)))
         self.register_buffer("scales", torch.ones(sum(self.counts)))
 
@@ -114,8 +116,10 @@ class StandardiseGates(nn.Module):
     def flat(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return standardised flat weights [N, P], with P in the order of the architecture's parameters."""
         flat = flatten(self.architecture, weights)
-        sizes = self.group_sizes.to(flat.device)
-        mean, scale = (numbers.repeat_interleave(sizes) for numbers in (self.means, self.scales))
+        mean, scale = (
+            numbers.repeat_interleave(self.group_sizes, output_size=self.num_parameters)
+            for numbers in (self.means, self.scales)
+        )
         return compress(flat.sub_(mean).mul_(scale))
 
 

@@ -40,9 +40,10 @@ def _usual(lengths: Tensor) -> Tensor:
 
 def compress(standardised: Tensor) -> Tensor:
     """Return standardised values; sizes s beyond L = `LINEAR` become L (2 - L / s), which is less than 2 L."""
-    lowest, highest = standardised.aminmax()  # one pass, without a copy: nearly all zoos need no more
-    if bool((lowest >= -LINEAR) & (highest <= LINEAR)):
-        return standardised
+    if standardised.is_cpu:  # one pass, without a copy: nearly all zoos need no more; asking a GPU would wait for it
+        lowest, highest = standardised.aminmax()
+        if bool((lowest >= -LINEAR) & (highest <= LINEAR)):
+            return standardised
     sizes = standardised.abs()
     compressed = LINEAR * (2 - LINEAR / sizes.clamp(min=LINEAR))
     return torch.where(sizes > LINEAR, standardised.sign() * compressed, standardised)

@@ -27,7 +27,14 @@ Methods = Mapping[str, Callable[[], Trainer]]
 """Name of a training method -> function that makes its trainer."""
 
 FAMILIES: tuple[TaskFamily, ...] = (FormalLanguages(), SequentialMnist())
-_GRADIENT_TOLERANCE, _WEIGHT_TOLERANCE = 1e-5, 1e-3  # relative to the largest element
+_GRADIENT_TOLERANCE = 1e-5  # relative to the largest element
+_WEIGHT_TOLERANCE = 1e-3  # relative, in the Euclidean norm
+TRAINED_UPDATES = 20
+"""AdamW turns rounding errors of vanishing gradients into steps, and two right trainers separate exponentially.
+
+`native` and `loop` differ by 3e-5 of the weights' norm after 20 and 30 updates of digits, by 8e-3 after 50, and by 0.5
+after 100.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Sizes:
     num_layers: int = 2
     hidden_size: int = 32
     batch_size: int = 32
-    snapshots: tuple[int, ...] = (50,)
+    snapshots: tuple[int, ...] = (TRAINED_UPDATES,)
     learning_rate: Mapping[int, float] = field(default_factory=lambda: {0: 0.01, 10_000: 0.003, 20_000: 0.0003})
     seed: int = 0
 
@@ -161,11 +168,15 @@ def _compare_training(method: str, make: Callable[[], Trainer], case: _Case) -> 
     together = final_weights(trainer, case.family, case.sizes, case.runs)
     trainer.runs_at_once = 2
     grouped = final_weights(trainer, case.family, case.sizes, case.runs[::-1])[::-1]
-    error = max(_relative_error(weights, reference) for weights, reference in zip(together, case.trained, strict=True))
+    error = max(_distance(weights, reference) for weights, reference in zip(together, case.trained, strict=True))
     same_bits = all(torch.equal(first, second) for first, second in zip(together, grouped, strict=True))
     row = {**case.describe(method), "updates": case.sizes.num_updates, "weights": error, "same bits": same_bits}
-    return [row | {"right": same_bits and error < _WEIGHT_TOLERANCE}]
+    return [row | {"right": (same_bits or not trainer.same_bits) and error < _WEIGHT_TOLERANCE}]
 
 
 def _relative_error(found: Tensor, expected: Tensor) -> float:
     return ((found.cpu() - expected).abs().max() / expected.abs().max()).item()
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    return ((found.cpu() - expected).norm() / expected.norm()).item()

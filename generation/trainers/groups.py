@@ -64,11 +64,13 @@ class RunGroup(ABC):
         """Record that the runs of the mask `diverged` [M] diverged at this step, unless they had before."""
         self.diverged_at.copy_(torch.minimum(self.diverged_at, torch.where(diverged, step, self.never)))
 
-    def updates_drawn_together(self, update_bytes: int) -> Iterator[range]:
-        """Yield consecutive ranges of updates to draw at once; one update takes `update_bytes` for all runs."""
-        count = max(1, min(_DRAWN_AHEAD, DRAWN_BYTES // update_bytes))
-        for first in range(0, self.settings.num_updates, count):
-            yield range(first, min(first + count, self.settings.num_updates))
+    def updates_drawn_together(self, update_bytes: int) -> list[range]:
+        """Return consecutive ranges of updates to draw at once; one update takes `update_bytes` for all runs.
+
+        Not a generator: one that a group keeps would keep the group, with its memory on a GPU, after its last use.
+        """
+        count, updates = max(1, min(_DRAWN_AHEAD, DRAWN_BYTES // update_bytes)), range(self.settings.num_updates)
+        return [updates[first : first + count] for first in updates[::count]]
 
     @abstractmethod
     def advance(self, updates: int) -> None:

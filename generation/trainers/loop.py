@@ -35,6 +35,7 @@ class LoopTrainer:
     """Trains one run after the other with autograd."""
 
     runs_at_once: int | None = None
+    same_bits = True
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report

@@ -13,13 +13,13 @@ of 8: the additional sequences are left out of the loss; the additional units ha
 gradients of exactly zero. Multiples of 8 (the sizes of all presets) cost nothing extra. Several threads would split
 long sums according to their number, so one thread is used on a CPU.
 
-Not yet run on a GPU: this was written and tested without one, so `_captured` never ran, and it is not known whether
-cuBLAS gives a run the same bits in a stack of another size.
+On a GPU, the bits of a run do depend on how many runs are stacked: cuBLAS chooses among its products by that number
+(found on an H100). There results are reproduced up to rounding only, which `verify` takes into account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -28,7 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
 from rnn_zoos.families.family import TaskFamily
+from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.generation.trainers.groups import (
     RunGroup,
     default_runs_at_once,
@@ -43,7 +45,6 @@ from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten
 
 _ALIGNED = 8  # sequences and units: a product of two such sizes fills whole vectors
-_WARM_UP = 3  # updates before a capture, so that cuBLAS and the allocator have reserved their memory
 
 
 class StackedTrainer:
@@ -63,6 +64,7 @@ class StackedTrainer:
     def __init__(self, device: str | None = None, runs_at_once: int | None = None) -> None:
         self.device = existing_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.runs_at_once = runs_at_once or default_runs_at_once(self.device)
+        self.same_bits = self.device.type == "cpu"
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
@@ -115,14 +117,12 @@ class StackedRunGroup(RunGroup):
         self.drawn = self.sampler.draw(0, 1)[:, 0].contiguous()
         self.rates = adamw_rates(settings, [0], self.rate_scales).to(device)[:, 0].contiguous()
         self._remaining = self.batches()
-        self._update = _captured(self) if device.type == "cuda" else self.update
+        self._graph = _captured(self) if device.type == "cuda" else None
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `drawn` and `rates` of every update, in order; many updates are drawn at a time."""
-        for updates in self.updates_drawn_together(self.drawn.numel() * self.drawn.element_size()):
-            drawn = self.sampler.draw(updates.start, len(updates))
-            rates = adamw_rates(self.settings, updates, self.rate_scales).to(self.rates.device)
-            yield from zip(drawn.unbind(dim=1), rates.unbind(dim=1), strict=True)
+        """Return `drawn` and `rates` of every update, in order; many updates are drawn at a time."""
+        ranges = self.updates_drawn_together(self.drawn.numel() * self.drawn.element_size())
+        return _batches(self.sampler, self.settings, self.rate_scales, ranges)
 
     def load(self, drawn: Tensor, rates: Tensor) -> None:
         """Copy the data of the next update to where the update reads it."""
@@ -133,7 +133,10 @@ class StackedRunGroup(RunGroup):
         """Do the next updates of all runs."""
         for drawn, rates in islice(self._remaining, updates):
             self.load(drawn, rates)
-            self._update()
+            if self._graph is None:
+                self.update()
+            else:
+                self._graph.replay()
 
     @property
     def state(self) -> tuple[Tensor, ...]:
@@ -173,6 +176,16 @@ class StackedRunGroup(RunGroup):
         return self.parameters[:, self.parameter_indices]
 
 
+def _batches(
+    sampler: Sampler, settings: TrainingSettings, rate_scales: Sequence[float], ranges: Sequence[range]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield drawn batches [M, B, ...] and rates [M, 3] of ranges of updates. It does not keep a group in memory."""
+    for updates in ranges:
+        drawn = sampler.draw(updates.start, len(updates))
+        rates = adamw_rates(settings, updates, rate_scales).to(drawn.device)
+        yield from zip(drawn.unbind(dim=1), rates.unbind(dim=1), strict=True)
+
+
 def padding(size: int) -> int:
     """Return how much is missing to a multiple of `_ALIGNED`."""
     return -size % _ALIGNED
@@ -190,19 +203,14 @@ def _parameter_indices(architecture: Architecture, padded: Architecture) -> Tens
     return torch.cat(indices)
 
 
-def _captured(group: StackedRunGroup) -> Callable[[], None]:
-    """Return `group.update` as a CUDA graph: forward, loss, backward and AdamW in one launch. Not yet run on a GPU."""
+def _captured(group: StackedRunGroup) -> torch.cuda.CUDAGraph:
+    """Return `group.update` as a CUDA graph: forward, loss, backward and AdamW in one launch."""
+    device = group.parameters.device
     before = [tensor.clone() for tensor in group.state]
-    with torch.cuda.device(group.parameters.device):
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                group.update()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+    with side_stream(device):
+        for _ in range(WARM_UP):
             group.update()
+    graph = captured(group.update, device)
     for tensor, value in zip(group.state, before, strict=True):
         tensor.copy_(value)
-    return graph.replay
+    return graph

@@ -158,6 +158,8 @@ class Trainer(Protocol):
     Attributes:
         runs_at_once: How many runs it trains best together, in one process for the whole device. None if it trains
             best with one process per core.
+        same_bits: Whether that holds for every bit of a result. Otherwise its rounding depends on the runs trained with
+            it, as that of `stacked` on a GPU.
 
     Example:
         >>> from rnn_zoos.generation import make_plan, make_trainer
@@ -171,6 +173,7 @@ class Trainer(Protocol):
     """
 
     runs_at_once: int | None
+    same_bits: bool
 
     def train(
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report

@@ -53,7 +53,7 @@ class GpuDay:
                 "loss and gradients compared with autograd",
                 lambda: check_gradients(methods, paper, families),
             ),
-            Step("training", "50 updates compared with `loop`", lambda: check_training(methods, paper, families)),
+            Step("training", "20 updates compared with `loop`", lambda: check_training(methods, paper, families)),
             Step("speed", f"updates/s of {runs:,} runs", lambda: measure_speed(methods, families, (runs,))),
             Step("profile", "where the time goes", lambda: profile(methods, families, runs)),
             Step("zoos", "the runs of both zoos, in groups", partial(self._each_zoo, "zoos")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 InputKind: TypeAlias = Literal["written", "symbols", "numbers"]
@@ -36,10 +37,24 @@ class Behaviour:
     unpadded: Tensor
     classes: Tensor | None
 
-    def to(self, device: str) -> Behaviour:
-        """Return the same on a device."""
-        classes = None if self.classes is None else self.classes.to(device)
-        return Behaviour(self.inputs.to(device), self.log_probs.to(device), self.unpadded.to(device), classes)
+    def select(self, networks: Tensor, sequences: Tensor) -> Behaviour:
+        """Return the behaviour of some networks [M'] on sequences [M', B'] of each."""
+        return self._each(lambda tensor: tensor[networks[:, None], sequences])
+
+    def room_for(self, networks: int, device: str) -> Behaviour:
+        """Return uninitialised tensors for the behaviour of more networks, on a device."""
+        return self._each(lambda tensor: torch.empty(networks, *tensor.shape[1:], dtype=tensor.dtype, device=device))
+
+    def put(self, networks: Tensor, behaviour: Behaviour) -> None:
+        """Replace the behaviour of some networks [M']."""
+        for own, other in zip(vars(self).values(), vars(behaviour).values(), strict=True):
+            if own is not None:
+                own[networks] = other.to(own.device)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Behaviour:
+        """Return the same with changed tensors."""
+        classes = None if self.classes is None else change(self.classes)
+        return Behaviour(change(self.inputs), change(self.log_probs), change(self.unpadded), classes)
 
 
 @dataclass(frozen=True)

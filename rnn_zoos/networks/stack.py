@@ -14,6 +14,7 @@ from torch import Tensor
 from rnn_zoos.errors import FormatError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.cells import CELL_FUNCTIONS, LayerState, zero_state
+from rnn_zoos.networks.fused_cells import cell_function
 from rnn_zoos.networks.native.recurrence import NativeState, Recurrence, is_usable
 from rnn_zoos.networks.weights import check_weights
 
@@ -24,8 +25,9 @@ class NetworkStack:
     Args:
         architecture: Architecture of all networks.
         weights: Stacked weights, name -> [M, *shape]; they are not copied.
-        native: Run float32 on a CPU by native code, which gives the same outputs and gradients up to rounding. Its
-            gradients cannot be differentiated again. False: batched matrix products on every device.
+        native: Run float32 on a CPU by native code, and the pointwise functions of a step on a GPU as one kernel, which
+            gives the same outputs and gradients up to rounding. The gradients cannot be differentiated again. False:
+            elementary operations and batched matrix products on every device.
 
     Attributes:
         architecture: Architecture of all networks.
@@ -165,7 +167,8 @@ class NetworkStack:
         weight_ih, weight_hh, bias_ih, bias_hh = (self.weights[name] for name in self.architecture.layer_shapes(layer))
         _, sequences, steps, _ = inputs.shape
         from_inputs = _linear(inputs.flatten(1, 2), weight_ih, bias_ih).unflatten(1, (sequences, steps))
-        cell, outputs = CELL_FUNCTIONS[self.architecture.cell], []
+        name = self.architecture.cell
+        cell, outputs = cell_function(name, inputs.device) if self.native else CELL_FUNCTIONS[name], []
         for from_input in from_inputs.unbind(dim=2):
             state = cell(from_input, _linear(state[0], weight_hh, bias_hh), state)
             outputs.append(state[0])

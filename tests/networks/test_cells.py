@@ -95,3 +95,22 @@ def test_a_stack_rejects_weights_and_inputs_that_do_not_fit():
         stack(torch.zeros(5, B, T, 3))
     with pytest.raises(FormatError, match=r"Inputs have shape \(2, 5, 7, 4\)"):
         stack(torch.zeros(5, 7, 4))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("cell", CELLS)
+def test_fused_cells_of_a_gpu_match_elementary_operations(cell):
+    shape = architecture(cell, 2)
+    weights = stack_weights([initial_weights(shape, 0, run) for run in range(M)])
+    read, results = inputs(M, B).cuda(), []
+    for native in (True, False):
+        on_gpu = leaves({name: tensor.cuda() for name, tensor in weights.items()})
+        stack = NetworkStack(shape, on_gpu, native=native)
+        first, state = stack(read[:, :, :3])
+        second, state = stack(read[:, :, 3:], state)
+        outputs = torch.cat([first, second], dim=2).cpu()
+        results.append(
+            [outputs, *(part.cpu() for layer in state for part in layer), *gradients(outputs, on_gpu).values()]
+        )
+    for fused, expected in zip(*results, strict=True):
+        torch.testing.assert_close(fused, expected, rtol=1e-4, atol=1e-5)

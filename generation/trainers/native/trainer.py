@@ -48,6 +48,7 @@ class NativeTrainer:
     """Trains one run after the other. `instruction_set` is one of `instruction_sets()`, by default the best."""
 
     runs_at_once: int | None = None
+    same_bits = True
 
     def __init__(self, instruction_set: str | None = None) -> None:
         self.instruction_set = instruction_set or instruction_sets()[0]

@@ -50,6 +50,8 @@ INTERPRETED = not isinstance(train_runs, JITFunction)
 class TritonTrainer:
     """Trains all given runs at once, or `runs_at_once` of them at a time (by default 1,000 on a GPU).
 
+    A run has the same bits in every group.
+
     Args:
         device: A CUDA device, by default the first; in Triton's interpreter, the CPU.
         runs_at_once: See above.
@@ -60,6 +62,8 @@ class TritonTrainer:
         DeviceError: If this machine does not have the device.
         BackendError: If the precision is unknown.
     """
+
+    same_bits = True
 
     def __init__(
         self,
@@ -195,7 +199,7 @@ class TritonRunGroup(RunGroup):
         self.weight_decay = torch.tensor([run.weight_decay for run in runs], device=device)
         self._done = 0
         update_bytes = first.drawn.nbytes + (first.targets.nbytes if first.mode == DENSE else 0)
-        self._remaining = self.updates_drawn_together(update_bytes)
+        self._remaining = iter(self.updates_drawn_together(update_bytes))
         self._drawn = range(0)  # updates whose data is in self._data and self._rates
 
     def advance(self, updates: int) -> None:

@@ -27,6 +27,7 @@ import triton
 import triton.language as tl
 
 from rnn_zoos.errors import BackendError, DeviceError
+from rnn_zoos.generation.measuring.gpu_checks import TRAINED_UPDATES
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.trainers.backends import choose_backend, make_trainer
 from rnn_zoos.generation.trainers.loop import LoopTrainer
@@ -240,7 +241,7 @@ def test_triton_is_used_only_on_request_and_where_it_is_available(monkeypatch):
 @pytest.mark.parametrize("zoo", ZOOS)
 def test_training_on_a_gpu_equals_loop_on_the_cpu(zoo, cell, precision):
     plan = make_plan(zoo, "demo")
-    settings = plan.settings.model_copy(update={"cell": cell, "snapshots": (0, 1, 50)})
+    settings = plan.settings.model_copy(update={"cell": cell, "snapshots": (0, 1, TRAINED_UPDATES)})
     runs = [run for run, _ in plan.runs()][:5]
     together = train(TritonTrainer(precision=precision), settings, runs, plan.family)
     assert_equal_to_loop(together[:2], train(LoopTrainer(), settings, runs[:2], plan.family))

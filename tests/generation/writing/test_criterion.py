@@ -97,6 +97,12 @@ def test_the_driver_does_not_decide_and_triton_only_for_its_own_backend():
     assert str(criterion_of(made(**H100), made(**H100))) == "same backend and machine: every bit must be equal."
 
 
+def test_stacks_on_a_gpu_are_reproduced_up_to_rounding():
+    """cuBLAS chooses products by the number of networks, and verify trains a few runs."""
+    assert not criterion_of(made("stacked", **H100), made("stacked", **H100)).weights
+    assert criterion_of(made("stacked"), made("stacked")).labels
+
+
 def test_what_a_gpu_measured_may_differ_by_rounding_and_weights_may_not():
     criterion = criterion_of(made(**H100, **MEASURED), made(**H100))
     assert (criterion.weights, criterion.labels) == (True, False)
