@@ -166,4 +166,11 @@ def is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
 
 def _provenance(data: ZooData) -> dict[str, Any]:
     """Return software, device and machine that a result was made with."""
-    return {"rnn-zoos": __version__, "device": data.device, "threads": torch.get_num_threads(), **describe_machine()}
+    gpu = {} if data.device == "cpu" else {"gpu": torch.cuda.get_device_name(data.device)}
+    return {
+        "rnn-zoos": __version__,
+        "device": data.device,
+        **gpu,
+        "threads": torch.get_num_threads(),
+        **describe_machine(),
+    }

@@ -112,6 +112,11 @@ class SplitData:
             return self._on_device.select(rows, sequences)
         return self._read_behaviour(rows, sequences)
 
+    def load(self) -> None:
+        """Copy all behaviour to the device, if that is not the CPU; otherwise the first call of `behaviour` does."""
+        if self.device != "cpu":
+            _ = self._on_device
+
     @cached_property
     def _on_device(self) -> Behaviour:
         """The behaviour of all rows on all stored sequences, on a device that is not the CPU: it has memory for it."""

@@ -148,6 +148,7 @@ class EmulationRun:
             See the class.
         """
         self.modules.train()
+        self.data.splits["train"].load()
         clock = work_clock(self.data.device)
         started, before, evaluating = clock(), self.seconds, 0.0
         while self.update < self.settings.updates:

@@ -13,10 +13,7 @@ _SECONDS = 30.0  # to wait for nvidia-smi
 
 
 def gpu_details(device: torch.device) -> dict[str, str]:
-    """Return the name of a GPU, and the versions of its driver, of CUDA and of Triton; nothing for other devices.
-
-    Not yet run on a GPU.
-    """
+    """Return the name of a GPU, and the versions of its driver, of CUDA and of Triton; nothing for other devices."""
     if device.type != "cuda":
         return {}
     cuda = torch.version.cuda or f"hip {torch.version.hip}"
@@ -41,5 +38,5 @@ def _triton() -> dict[str, str]:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the bytes that are free on a GPU; None for other devices. Not yet run on a GPU."""
+    """Return the bytes that are free on a GPU; None for other devices."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

@@ -15,6 +15,9 @@ The GPU's driver is recorded, but does not decide: the machine code comes from t
 from Triton. Triton decides for its own backend only.
 """
 
+WITHOUT_BITS = ("stacked",)
+"""Backends for which, on a GPU, the rounding of a run depends on the number of runs that are trained with it."""
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -52,7 +55,7 @@ def criterion_of(zoo: Mapping[str, Any], here: Mapping[str, Any]) -> Criterion:
     """
     if differences := list(_differences(zoo, here)):
         return Criterion(False, False, f"not made as it would be here ({'; '.join(differences)})")
-    if zoo["backend"] == "stacked" and "gpu" in zoo["versions"]:
+    if zoo["backend"] in WITHOUT_BITS and "gpu" in zoo["versions"]:
         return Criterion(False, False, "made by stacks of networks on a GPU, whose size decides about rounding")
     if MEASURED_ON in zoo["versions"]:
         measured = f"same backend, GPU and versions; measured by stacks of networks on {zoo['versions'][MEASURED_ON]}"

@@ -84,7 +84,7 @@ def benchmark(
             help="Number of results computed in parallel.", metavar="N", min=1, show_default="one per core; 1 on a GPU"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Device; cuda has not been tested yet.", metavar="cpu|cuda")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where encoders are trained.", metavar="cpu|cuda")] = "cpu",
     revision: Revision = None,
 ) -> None:
     """Train encoders by emulation, and evaluate what their embeddings reveal.

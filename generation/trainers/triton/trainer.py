@@ -3,8 +3,8 @@
 A program does whole updates by itself (`kernel.py`): forward, loss, backward through time and AdamW. It reads batches
 that the family's sampler drew ahead on the same device, so Python is called only once per 50 updates of all runs.
 
-Not yet run on a GPU: this was written and tested without one, in Triton's interpreter, which runs kernels with numpy
-and is far too slow for anything but tests. Its speed, and the accuracy of tf32x3 on the tensor cores, are not known.
+It was run on an H100, see docs/performance.md. Without a GPU it is tested in Triton's interpreter, which runs kernels with
+numpy and is far too slow for anything but tests.
 
 Memory on the device per run of the paper's size: 2.1 MiB (formal-languages) or 2.5 MiB (sequential-mnist) for the
 scratch buffer (`KernelShape.scratch`), and 0.2 MiB for parameters, moments and gradients.
@@ -119,7 +119,7 @@ def _device(name: str | None) -> torch.device:
 
 
 def _properties(device: torch.device) -> Device:
-    """Return the properties of a CUDA device. Not yet run on a GPU."""
+    """Return the properties of a CUDA device."""
     index = torch.cuda.current_device() if device.index is None else device.index
     of_torch = torch.cuda.get_device_properties(index)
     of_triton = driver.active.utils.get_device_properties(index)
