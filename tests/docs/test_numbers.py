@@ -199,6 +199,23 @@ def test_the_kernel_facts_are_those_of_the_compiler_report():
     assert f"triton {table['triton']}" in PROSE
 
 
+def test_the_speeds_of_a_gpu_are_those_of_the_results():
+    results, ways = measured("h100.json"), {}
+    for row in results["speed"]:
+        ways.setdefault(row["way"], {})[row["zoo"]] = f"{row['updates/s']:,.0f} ({row['TFLOP/s']:.1f} TFLOP/s)"
+    shown = {"triton tf32x3": "`triton`, tf32x3 (default)", "triton ieee": "`triton`, ieee", "stacked": "`stacked`"}
+    for way, cells in ways.items():
+        assert_row(f"{shown[way]}, H100", *(cells.get(zoo, "") for zoo in ZOOS))
+    encoders = {}
+    for row in results["encoders"]:
+        before, graph = row["ms, one operation after the other"], row["ms of the graph, beside others"]
+        encoders.setdefault(row["encoder"], {})[row["zoo"]] = f"{before:.1f}", f"{graph:.1f}"
+    for name, cells in encoders.items():
+        assert_row(f"`{name}`, H100", *(cell for zoo in ZOOS for cell in cells.get(zoo, ("", ""))))
+    best = [row["extrapolated seconds for 20,000 updates"] for row in results["speed"] if row["way"] == "triton tf32x3"]
+    assert "in {:.0f} and {:.0f} seconds".format(*best) in PROSE
+
+
 def test_the_full_leaderboard_is_that_of_the_results():
     assert leaderboard(read_results(BENCHMARK)) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
 

@@ -3,8 +3,8 @@
 A program does whole updates by itself (`kernel.py`): forward, loss, backward through time and AdamW. It reads batches
 that the family's sampler drew ahead on the same device, so Python is called only once per 50 updates of all runs.
 
-It was run on an H100, see docs/performance.md. Without a GPU it is tested in Triton's interpreter, which runs kernels with
-numpy and is far too slow for anything but tests.
+It was run on an H100, see docs/performance.md. Without a GPU it is tested in Triton's interpreter, which runs kernels
+with numpy and is far too slow for anything but tests.
 
 Memory on the device per run of the paper's size: 2.1 MiB (formal-languages) or 2.5 MiB (sequential-mnist) for the
 scratch buffer (`KernelShape.scratch`), and 0.2 MiB for parameters, moments and gradients.
