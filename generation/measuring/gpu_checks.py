@@ -179,4 +179,4 @@ def _relative_error(found: Tensor, expected: Tensor) -> float:
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:
-    return ((found.cpu() - expected).norm() / expected.norm()).item()
+    return float((found.cpu() - expected).norm() / expected.norm())
