@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from rnn_zoos.families.family import Measurement, TaskFamily
+from rnn_zoos.families.labels import SnapshotStack, measure_stack
 from rnn_zoos.families.stacks import networks_at_once
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.trainers.trainer import Report, TrainedRun
@@ -41,7 +42,7 @@ def measure_runs(plan: Plan, trained: Sequence[TrainedRun], device: torch.device
 def _measurements(
     plan: Plan, trained: Sequence[TrainedRun], device: torch.device, report: Report
 ) -> Iterator[Measurement]:
-    """Yield what `TaskFamily.evaluate` returns for all snapshots of some runs."""
+    """Yield what `measure_stack` returns for all snapshots of some runs."""
     snapshots = [(run, number) for run in trained for number in range(len(run.steps))]
     if not snapshots:
         return
@@ -51,7 +52,7 @@ def _measurements(
         some = snapshots[first : first + count]
         names = architecture.parameter_shapes
         weights = {name: torch.stack([run.weights[name][n] for run, n in some]).to(device) for name in names}
-        yield from plan.family.evaluate_stack(
+        of = SnapshotStack(
             NetworkStack(architecture, weights),
             plan.settings.seed,
             [run.run.run for run, _ in some],
@@ -59,4 +60,5 @@ def _measurements(
             [run.steps[n] for run, n in some],
             sizes,
         )
+        yield from measure_stack(plan.family, of)
         report(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from rnn_zoos.families.labels import Label
 from rnn_zoos.families.rotation import rotation_table
 
 if TYPE_CHECKING:
-    from rnn_zoos.families.labels import Snapshot
+    from rnn_zoos.families.labels import Snapshot, SnapshotStack
     from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 
 TURNS = (15, 30, 60)
@@ -47,8 +47,29 @@ def digit_calibration(family: SequentialMnist, of: Snapshot) -> float:
     return calibration_error(logits[:, -1], digits.labels[shown])
 
 
-def _turned(turn: int) -> Callable[[SequentialMnist, Snapshot], float]:
-    return partial(turned_accuracy, turn=turn)
+@torch.no_grad()
+def turned_accuracies(family: SequentialMnist, of: SnapshotStack, turn: int) -> list[float]:
+    """Do what `turned_accuracy` does for M snapshots."""
+    from rnn_zoos.families.digit_stacks import DigitStack
+
+    shown = family.digits.validation[: turned_digits(of.evaluation)]
+    sums = [0.0] * of.stack.num_networks
+    for sign in (1, -1):
+        tables = [rotation_table(task / MICRODEGREES + sign * turn) for task in of.tasks]
+        _, accuracies = DigitStack(family, of.stack, tables).on(shown)
+        sums = [total + accuracy for total, accuracy in zip(sums, accuracies, strict=True)]
+    return [total / 2 for total in sums]
+
+
+@torch.no_grad()
+def digit_calibrations(family: SequentialMnist, of: SnapshotStack) -> list[float]:
+    """Do what `digit_calibration` does for M snapshots."""
+    from rnn_zoos.families.digit_stacks import DigitStack
+
+    shown = family.digits.validation[: turned_digits(of.evaluation)]
+    stack = DigitStack(family, of.stack, [family.table(task) for task in of.tasks])
+    last = stack.last_logits(shown).cpu()
+    return [calibration_error(logits, family.digits.labels[shown]) for logits in last]
 
 
 DIGIT_LABELS: Mapping[str, Label] = MappingProxyType(
@@ -56,8 +77,9 @@ DIGIT_LABELS: Mapping[str, Label] = MappingProxyType(
         **{
             f"accuracy_{turn}": Label(
                 Column("float32", f"fraction of held-out digits named right that are turned {turn} degrees away"),
-                _turned(turn),
+                partial(turned_accuracy, turn=turn),
                 fraction=True,
+                measure_stack=partial(turned_accuracies, turn=turn),
             )
             for turn in TURNS
         },
@@ -65,6 +87,7 @@ DIGIT_LABELS: Mapping[str, Label] = MappingProxyType(
             Column("float32", "expected calibration error after the last tile on held-out digits"),
             digit_calibration,
             rounding=0.02,
+            measure_stack=digit_calibrations,
         ),
     }
 )

@@ -30,7 +30,7 @@ def evaluate_digits(
     evaluation: DigitEvaluation,
 ) -> list[Measurement]:
     """Return what `SequentialMnist.evaluate_stack` returns."""
-    digits, measured = family.digits, _DigitStack(family, stack, tasks)
+    digits, measured = family.digits, DigitStack(family, stack, [family.table(task) for task in tasks])
     eval_loss, accuracy = measured.on(digits.validation[: evaluation.held_out_digits])
     train_loss, _ = measured.on(digits.fixed_train[: evaluation.fit_digits])
     _, test_accuracy = measured.on(digits.test[: evaluation.test_digits])
@@ -58,14 +58,14 @@ def evaluate_digits(
     ]
 
 
-class _DigitStack:
+class DigitStack:
     """A stack with what it reads: the digits, and a rotation table for each network, on its device."""
 
-    def __init__(self, family: SequentialMnist, stack: NetworkStack, tasks: Sequence[int]) -> None:
-        device, tables = device_of(stack), {task: family.table(task) for task in tasks}
+    def __init__(self, family: SequentialMnist, stack: NetworkStack, tables: Sequence[Tensor]) -> None:
+        device = device_of(stack)
         self.stack = stack
         self.images, self.labels = family.digits.images.to(device), family.digits.labels.to(device)
-        self.tables = torch.stack([tables[task] for task in tasks]).to(device)
+        self.tables = torch.stack(list(tables)).to(device)
         self.at_once = sequences_at_once(stack.architecture, stack.num_networks, NUM_TILES + 1)
 
     def on(self, positions: Tensor) -> tuple[list[float], list[float]]:
@@ -85,6 +85,12 @@ class _DigitStack:
         """Return the logits [M, B, 50, 10] of each network on digits of its own, given by positions [M, B]."""
         some = positions.to(self.images.device).split(self.at_once, dim=1)
         return torch.cat([self._run(self.images[part]) for part in some], dim=1)
+
+    def last_logits(self, positions: Tensor) -> Tensor:
+        """Return the logits [M, B, 10] of each network after the last tile, on the same digits [B]."""
+        networks = self.stack.num_networks
+        chunks = positions.to(self.images.device).split(self.at_once)
+        return torch.cat([self._run(self.images[some].expand(networks, -1, -1))[:, :, -1] for some in chunks], dim=1)
 
     def _run(self, images: Tensor) -> Tensor:
         """Return the logits [M, B, 50, 10] of images [M, B, 785]."""

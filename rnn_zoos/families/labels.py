@@ -6,13 +6,14 @@ A family measures its first labels together, in `TaskFamily.evaluate`. Every lab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.stack import NetworkStack
 
 _FRACTIONS = {
     *("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy"),
@@ -34,6 +35,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class SnapshotStack:
+    """M snapshots to be measured at once, on the device of their weights.
+
+    The attributes are the arguments of `TaskFamily.evaluate_stack`.
+    """
+
+    stack: NetworkStack
+    seed: int
+    runs: Sequence[int]
+    tasks: Sequence[int]
+    steps: Sequence[int]
+    evaluation: Any
+
+
+@dataclass(frozen=True)
 class Label:
     """A label that a function of its own measures.
 
@@ -43,6 +59,8 @@ class Label:
             measured later for a zoo that lacks the label. It leaves the network as it is. Labels that are measured
             together have the same function, which returns a mapping with the values of all of them.
         fraction: Whether its values are fractions of whole numbers, see `TaskFamily.counted`.
+        measure_stack: Function (family, snapshots) -> what `measure` returns for each of them, up to rounding; for
+            snapshots that a GPU trained. None if `measure` takes no time to speak of.
         rounding: How far rounding on another machine moves a value that is no fraction, relative to 1 + its size.
     """
 
@@ -50,6 +68,7 @@ class Label:
     measure: Callable[[Any, Snapshot], float | Mapping[str, float]]
     fraction: bool = False
     rounding: float = 1e-3
+    measure_stack: Callable[[Any, SnapshotStack], Sequence[float | Mapping[str, float]]] | None = None
 
 
 def evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
@@ -58,9 +77,33 @@ def evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
 
 
 def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | None = None) -> Measurement:
-    """Return what `family.evaluate` returns for a snapshot, or has returned before, with the further labels."""
+    """Return what `family.evaluate` or `measure_stack` returns for a snapshot, with all further labels."""
     measured = evaluated or evaluate(family, snapshot)
-    return Measurement({**measured.labels, **_further(family, snapshot, family.further_labels)}, measured.rollouts)
+    missing = [name for name in family.further_labels if name not in measured.labels]
+    values = {**measured.labels, **_further(family, snapshot, missing)}
+    return Measurement({name: values[name] for name in family.measured_labels}, measured.rollouts)
+
+
+def measure_stack(family: TaskFamily, of: SnapshotStack) -> list[Measurement]:
+    """Return what `family.evaluate_stack` returns, with the further labels that have a `measure_stack`.
+
+    `measure` adds the others.
+    """
+    evaluated = family.evaluate_stack(of.stack, of.seed, of.runs, of.tasks, of.steps, of.evaluation)
+    functions = {name: label.measure_stack for name, label in family.further_labels.items() if label.measure_stack}
+    results = {function: function(family, of) for function in dict.fromkeys(functions.values())}
+    return [
+        Measurement(
+            {**measured.labels, **{name: _value(results[function][n], name) for name, function in functions.items()}},
+            measured.rollouts,
+        )
+        for n, measured in enumerate(evaluated)
+    ]
+
+
+def _value(found: float | Mapping[str, float], name: str) -> float:
+    """Return the value of one label, of a function that measures one or several."""
+    return found[name] if isinstance(found, Mapping) else found
 
 
 def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str]) -> dict[str, float]:
@@ -99,6 +142,5 @@ def _further(family: TaskFamily, snapshot: Snapshot, names: Iterable[str]) -> di
         found = together[label.measure] if label.measure in together else label.measure(family, snapshot)
         if isinstance(found, Mapping):
             together[label.measure] = found
-            found = found[name]
-        values[name] = found
+        values[name] = _value(found, name)
     return values

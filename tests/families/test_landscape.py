@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from rnn_zoos.families import landscape as module
 from rnn_zoos.families.labels import Snapshot, measure_labels
-from rnn_zoos.families.landscape import LANDSCAPE, curvature, landscape, stacked_gradients
+from rnn_zoos.families.landscape import LANDSCAPE, Gradients, curvature, landscape, stacked_gradients
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.generation.trainers.native.trainer import NativeNetwork
 from rnn_zoos.networks.architecture import Architecture
@@ -31,6 +31,10 @@ def weights_of(architecture: Architecture, scale: float = 1.0, run: int = 0) -> 
     return scale * flatten(architecture, initial_weights(architecture, 0, run))
 
 
+def gradients_on(batch: tuple[torch.Tensor, torch.Tensor]) -> Gradients:
+    return lambda moved: stacked_gradients(TINY, moved[0], *batch)[None]
+
+
 def exact_hessian(weights: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the Hessian [P, P] in float64, by torch's own transform of another implementation of the loss."""
     network = RecurrentNetwork(TINY).double()
@@ -48,7 +52,7 @@ def test_eigenvalue_and_trace_are_those_of_the_exact_hessian(batch, scale):
     expected = exact_hessian(weights, *batch)
     count, generator = len(weights), torch.Generator().manual_seed(5)
     signs = torch.randint(2, (2 * 40, count), generator=generator).double() * 2 - 1
-    eigenvalue, trace = curvature(lambda some: stacked_gradients(TINY, some, *batch), weights, signs)
+    eigenvalue, trace = (found.item() for found in curvature(gradients_on(batch), weights[None], signs[None]))
     eigenvalues = torch.linalg.eigvalsh(expected)
     assert eigenvalue == pytest.approx(eigenvalues[-1].item(), rel=1e-2)
     # Outside the subspace of 40 directions is little, and it is estimated.
@@ -62,7 +66,7 @@ def test_the_trace_is_exact_on_average_with_few_directions(batch):
     traces = []
     for _ in range(60):
         signs = torch.randint(2, (2, len(weights)), generator=generator).double() * 2 - 1
-        traces.append(curvature(lambda some: stacked_gradients(TINY, some, *batch), weights, signs)[1])
+        traces.append(curvature(gradients_on(batch), weights[None], signs[None])[1].item())
     found = torch.tensor(traces)
     assert abs(found.mean() - expected.trace()) < 3 * found.std() / 60**0.5
     assert found.std() < abs(expected.trace()), "otherwise the comparison would prove little"

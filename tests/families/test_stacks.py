@@ -1,12 +1,15 @@
 """Measuring a stack of networks gives what measuring one network after the other gives, up to rounding."""
 
+import math
+
 import pytest
 import torch
 from conftest import CELLS
 
-from rnn_zoos.families import stacks
+from rnn_zoos.families import landscape, stacks
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
+from rnn_zoos.families.labels import Snapshot, SnapshotStack, measure, measure_stack, rounding
 from rnn_zoos.families.language_stacks import sample_strings
 from rnn_zoos.families.language_strings import EOS, NUM_SYMBOLS, judge, task_number, task_offsets
 from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
@@ -152,3 +155,45 @@ def test_memory_is_as_estimated(cell):
             peak = max(peak, current)
     estimate = stacks.STACK_BYTES * sequences / sequences_at_once(architecture, networks, 50)
     assert 0.3 * estimate < peak < estimate
+
+
+@pytest.mark.parametrize(
+    ("family", "tasks", "evaluation"), [(FormalLanguages(), LANGUAGES, STRINGS), (SequentialMnist(), ANGLES, DIGITS)]
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_further_labels_of_a_stack_are_those_of_single_snapshots(cell, family, tasks, evaluation):
+    of = SnapshotStack(stack_of(family, cell), SEED, RUNS, tasks, STEPS, evaluation)
+    measured = measure_stack(family, of)
+    networks = [RecurrentNetwork(of.stack.architecture, weights) for weights in unstack_weights(of.stack.weights)]
+    for network, run, task, step, found in zip(networks, RUNS, tasks, STEPS, measured, strict=True):
+        snapshot = Snapshot(network, SEED, run, task, step, evaluation)
+        alone = measure(family, snapshot)
+        stacked = [name for name, label in family.further_labels.items() if label.measure_stack]
+        assert stacked and list(found.labels) == [*family.label_columns, *stacked]
+        for name in stacked:
+            allowed = rounding(family, name) * (1 + abs(alone.labels[name]))
+            assert found.labels[name] == pytest.approx(alone.labels[name], abs=allowed), name
+        completed = measure(family, snapshot, found)
+        assert list(completed.labels) == list(alone.labels) == list(family.measured_labels)
+        assert all(completed.labels[name] == found.labels[name] for name in stacked)
+
+
+@pytest.mark.parametrize("at_once", [1, 2**30])
+def test_the_landscape_of_a_stack_does_not_depend_on_how_many_are_computed_at_once(at_once, monkeypatch):
+    family = FormalLanguages()
+    of = SnapshotStack(stack_of(family, "gru"), SEED, RUNS, LANGUAGES, STEPS, STRINGS)
+    expected = landscape.landscapes(family, of)
+    monkeypatch.setattr(landscape, "_STACKED_PARAMETERS", at_once)
+    for one, other in zip(landscape.landscapes(family, of), expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-3)
+    assert len({tuple(labels.values()) for labels in expected}) == len(RUNS)
+
+
+def test_a_network_whose_gradients_are_not_finite_leaves_those_beside_it_alone():
+    family = FormalLanguages()
+    stack = stack_of(family, "lstm")
+    expected = landscape.landscapes(family, SnapshotStack(stack, SEED, RUNS, LANGUAGES, STEPS, STRINGS))
+    stack.weights["linear.bias"][1, 0] = torch.nan
+    found = landscape.landscapes(family, SnapshotStack(stack, SEED, RUNS, LANGUAGES, STEPS, STRINGS))
+    assert not all(math.isfinite(value) for value in found[1].values())
+    assert [found[n] for n in (0, 2, 3, 4)] == [pytest.approx(expected[n], rel=1e-3, abs=1e-3) for n in (0, 2, 3, 4)]
