@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.optimisation import Optimisation
-from rnn_zoos.cuda_graph import captured
+from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
 from rnn_zoos.symmetry.signed import SignedPermutation
 
 
@@ -39,30 +40,63 @@ class Batch:
         return Batch(self.rows.to(device), self.sequences.to(device), permutation)
 
 
+Loss: TypeAlias = Callable[[Batch, bool], Tensor]
+"""(batch, whether to check what the encoder returns, which waits for a GPU) -> the loss, with gradients."""
+
+
+class Updates:
+    """Does the updates of a training: on a GPU, all but the first as a CUDA graph.
+
+    It keeps no reference to the training, whose memory on a GPU would otherwise stay until the next garbage collection.
+
+    Attributes:
+        captured: The graph, once there is one.
+
+    Args:
+        optimisation: Minimises the loss.
+        device: The device of the training.
+        capturable: Whether computing the loss never waits for a GPU, but for the check.
+    """
+
+    def __init__(self, optimisation: Optimisation, device: str, capturable: bool) -> None:
+        self._optimisation, self._device, self._capturable = optimisation, device, capturable
+        self._warm, self.captured = 0, cast("CapturedUpdate | None", None)
+
+    def do(self, loss: Loss, batch: Batch, update: int) -> float:
+        """Do an update, counted from 0, with a batch; return its loss. Raises EncoderError if that is not finite."""
+        if self._device == "cpu" or not self._capturable:
+            return self._optimisation.step(loss(batch, True), update)
+        if self._warm < WARM_UP:
+            self._warm += 1
+            with side_stream(self._device):
+                return self._optimisation.step(loss(batch.to(self._device), True), update)
+        if self.captured is None:
+            self.captured = CapturedUpdate(loss, self._optimisation, batch, self._device)
+        return self.captured.replay(batch, update)
+
+
 class CapturedUpdate:
     """An update as a CUDA graph.
 
-    The first updates of a training are done without it, on a side stream, see `rnn_zoos.cuda_graph`.
-
     Args:
-        loss: Returns the loss of a batch, without waiting for the GPU.
+        loss: Returns the loss of a batch.
         optimisation: Minimises it.
         batch: A batch of the size of all.
         device: The GPU.
     """
 
-    def __init__(self, loss: Callable[[Batch], Tensor], optimisation: Optimisation, batch: Batch, device: str) -> None:
+    def __init__(self, loss: Loss, optimisation: Optimisation, batch: Batch, device: str) -> None:
         self._optimisation, self._batch = optimisation, batch.to(device)
         self._loss = torch.zeros((), device=device)
 
         def update() -> None:
-            value = loss(self._batch)
+            value = loss(self._batch, False)
             self._loss.copy_(value.detach())
             optimisation.minimise(value)
 
         self._graph = captured(update, device)
 
-    def __call__(self, batch: Batch, update: int) -> float:
+    def replay(self, batch: Batch, update: int) -> float:
         """Do an update, counted from 0, with a batch; return its loss. Raises EncoderError if that is not finite."""
         for place, tensor in zip(self._batch.tensors, batch.tensors, strict=True):
             place.copy_(tensor)

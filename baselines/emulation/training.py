@@ -10,14 +10,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.emulation.captured import Batch, CapturedUpdate
+from rnn_zoos.baselines.emulation.captured import Batch, Updates
 from rnn_zoos.baselines.emulation.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
@@ -28,7 +27,6 @@ from rnn_zoos.baselines.emulation.references import REFERENCES, make_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.encoder import Encoder
 from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
-from rnn_zoos.cuda_graph import WARM_UP, side_stream
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import Architecture
 
@@ -44,6 +42,7 @@ class EmulationRun:
         encoder: The encoder.
         emulator: The emulator.
         embedder: Embeds rows of the zoo by the encoder.
+        updates: Does the updates.
         modules: Encoder and emulator as one module.
         identity: What the run is, as stored in the checkpoint: encoder, sizes, seed, zoo, biases, settings.
         update: Number of updates done.
@@ -107,7 +106,9 @@ class EmulationRun:
         self.optimisation = Optimisation([self.encoder, self.emulator], settings, f"{encoder} with seed {seed}")
         self.update, self.best_loss, self.history = 0, math.inf, list[dict[str, float]]()
         self.seconds = 0.0
-        self._warm, self._captured = 0, cast("CapturedUpdate | None", None)
+        # Nothing is known of own encoders; stacks of several architectures are put together anew for every batch.
+        known = encoder in ENCODERS or encoder in REFERENCES
+        self.updates = Updates(self.optimisation, data.device, known and len(data.architectures) == 1)
         self._best_state = self._copy_state()
         if self.checkpoint.is_file():
             self._load()
@@ -190,34 +191,15 @@ class EmulationRun:
         gpus = [] if self.data.device == "cpu" else [torch.device(self.data.device)]
         with torch.random.fork_rng(devices=gpus):  # dropout draws from torch's global generators
             torch.manual_seed(generator.initial_seed())
-            value = self._do(batch)
+            value = self.updates.do(self._loss, batch, self.update)
         self.update += 1
         return value
 
-    def _do(self, batch: Batch) -> float:
-        """Do an update with a batch, and return its loss: on a GPU as a CUDA graph where that is possible."""
-        if self.data.device == "cpu" or not self._can_be_captured:
-            return self.optimisation.step(self._loss(batch), self.update)
-        if self._warm < WARM_UP:
-            self._warm += 1
-            with side_stream(self.data.device):
-                return self.optimisation.step(self._loss(batch.to(self.data.device)), self.update)
-        if self._captured is None:
-            loss = partial(self._loss, checked=False)
-            self._captured = CapturedUpdate(loss, self.optimisation, batch, self.data.device)
-        return self._captured(batch, self.update)
-
-    def _loss(self, batch: Batch, checked: bool = True) -> Tensor:
+    def _loss(self, batch: Batch, checked: bool) -> Tensor:
         """Return the total variation per step of a batch, with gradients."""
         behaviour = self.data.splits["train"].behaviour(batch.rows, batch.sequences)
         embeddings = self.embedder.embed("train", batch.rows, batch.permutation, checked)
         return total_variation(self.emulator(embeddings, behaviour.inputs), behaviour.log_probs).mean()
-
-    @property
-    def _can_be_captured(self) -> bool:
-        """Whether updates never wait for a GPU: not for own encoders, of which nothing is known, nor for mixed zoos."""
-        name = self.identity["encoder"]
-        return len(self.data.architectures) == 1 and (name in ENCODERS or name in REFERENCES)
 
     def losses(self, split: str) -> dict[str, float]:
         """Evaluate encoder and emulator on all networks of a split.

@@ -1,5 +1,10 @@
 """Updates as CUDA graphs: they must not wait for a GPU, nor copy from the host; on a GPU they equal updates without."""
 
+import gc
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,6 +12,7 @@ import torch
 from conftest import ZOOS
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnn_zoos.baselines.emulation import captured
 from rnn_zoos.baselines.emulation.captured import Batch
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
@@ -67,7 +73,7 @@ def test_an_update_neither_waits_for_a_device_nor_copies_to_it(encoder, zoo, fol
     to_meta(run)
     batch = draw(run).to("meta")
     with CopiesFromHost():
-        run._loss(batch, checked=False).backward()
+        run._loss(batch, False).backward()
     assert all(parameter.grad is not None for parameter in run.emulator.parameters())
 
 
@@ -102,9 +108,44 @@ def test_behaviour_kept_on_a_device_is_what_is_read(zoo, folder):
 
 def test_own_encoders_and_mixed_zoos_are_not_captured(folder, tmp_path):
     data = load_data(folder("formal-languages"))
-    assert make_run(data, "flat", tmp_path)._can_be_captured
+    assert make_run(data, "flat", tmp_path).updates._capturable
     own = "rnn_zoos.baselines.encoders.template:MyModule"
-    assert not EmulationRun(data, own, 0, SETTINGS, tmp_path)._can_be_captured
+    assert not EmulationRun(data, own, 0, SETTINGS, tmp_path).updates._capturable
+
+
+@dataclass
+class RepeatedWork:
+    """What stands in for a CUDA graph without a GPU: it does the same work again, on the tensors that it was given."""
+
+    replay: Callable[[], None]
+
+
+@pytest.mark.parametrize("encoder", ["statistics", "flat", "interactive"])
+def test_repeated_work_gives_the_updates_of_a_training(encoder, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(captured, "captured", lambda work, device: RepeatedWork(work))
+    monkeypatch.setattr(captured, "side_stream", lambda device: nullcontext())
+    one, other = (
+        make_run(load_data(folder("formal-languages")), encoder, tmp_path / name) for name in ("one", "other")
+    )
+    one.updates = captured.Updates(one.optimisation, "cpu:0", capturable=True)
+    losses = [(one.step(), other.step()) for _ in range(8)]
+    assert one.updates.captured is not None and len({loss for loss, _ in losses}) == 8
+    assert [loss for loss, _ in losses] == [loss for _, loss in losses]
+    for name, tensor in one.modules.state_dict().items():
+        assert torch.equal(tensor, other.modules.state_dict()[name]), name
+
+
+def test_a_training_is_freed_at_once(folder, tmp_path):
+    """One that is kept by a reference cycle keeps its memory on the GPU."""
+    run = make_run(load_data(folder("formal-languages")), "statistics", tmp_path)
+    run.step()
+    gc.disable()
+    try:
+        alive = weakref.ref(run)
+        del run
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @GPU
@@ -114,7 +155,7 @@ def test_updates_on_a_gpu_equal_those_of_a_cpu(encoder, zoo, folder, tmp_path):
     on_gpu = make_run(load_data(folder(zoo), device="cuda"), encoder, tmp_path / "gpu")
     on_cpu = make_run(load_data(folder(zoo)), encoder, tmp_path / "cpu")
     losses = [(on_gpu.step(), on_cpu.step()) for _ in range(10)]
-    assert on_gpu._captured is not None
+    assert on_gpu.updates.captured is not None
     assert max(abs(one - other) for one, other in losses) < 1e-4
     embeddings = embeddings_of(on_gpu.encoder, on_gpu.data.splits["test"].weights, on_gpu.data.splits["test"].networks)
     assert embeddings.is_cuda
