@@ -81,7 +81,9 @@ def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | Non
     measured = evaluated or evaluate(family, snapshot)
     missing = [name for name in family.further_labels if name not in measured.labels]
     values = {**measured.labels, **_further(family, snapshot, missing)}
-    return Measurement({name: values[name] for name in family.measured_labels}, measured.rollouts)
+    order = {name: place for place, name in enumerate(family.measured_labels)}  # that of the index
+    names = sorted(values, key=lambda name: order.get(name, len(order)))
+    return Measurement({name: values[name] for name in names}, measured.rollouts)
 
 
 def measure_stack(family: TaskFamily, of: SnapshotStack) -> list[Measurement]:
