@@ -24,6 +24,8 @@ from rnn_zoos.networks.stack import NetworkStack
 
 EDITS = {"runs: 7": "runs: 16", "runs: 5": "runs: 12"}
 SETTINGS = EmulationSettings(updates=12, evaluate_every=7, networks=5, sequences=2, hidden=12, layers=1)
+SMALL = {"sequences": 2, "steps": 7, "hidden": 24}
+SIZES = {"interactive": SMALL, "non-interactive": SMALL, "probegen": SMALL}
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -35,7 +37,7 @@ def folder(edited_zoo):
 def make_run(data: ZooData, encoder: str, path: Path) -> EmulationRun:
     if encoder in ENCODERS and not encoder_class(encoder).supports(data.architecture):
         pytest.skip("the encoder does not support this architecture")
-    return EmulationRun(data, encoder, 3, SETTINGS, path)
+    return EmulationRun(data, encoder, 3, SETTINGS, path, SIZES.get(encoder))
 
 
 class CopiesFromHost(TorchDispatchMode):
