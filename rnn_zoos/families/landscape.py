@@ -52,7 +52,7 @@ def stacked_gradients(architecture: Architecture, weights: Tensor, inputs: Tenso
     Args:
         architecture: Architecture of the networks.
         weights: Flat weights [M, P].
-        inputs: [B, T, I], of which only some networks read at once; or [M, B, T, I].
+        inputs: [B, T, I], which a bounded number of networks read at a time; or [M, B, T, I], which all read at once.
         targets: Classes, [B, T] or [M, B, T].
 
     Returns:

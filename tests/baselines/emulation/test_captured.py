@@ -4,7 +4,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +113,9 @@ def test_own_encoders_and_mixed_zoos_are_not_captured(folder, tmp_path):
     assert make_run(data, "flat", tmp_path).updates._capturable
     own = "rnn_zoos.baselines.encoders.template:MyModule"
     assert not EmulationRun(data, own, 0, SETTINGS, tmp_path).updates._capturable
+    assert make_run(data, "self-rollout", tmp_path).updates._capturable
+    vars(data)["architectures"] = (data.architecture, replace(data.architecture, hidden_size=5))
+    assert not make_run(data, "self-rollout", tmp_path).updates._capturable
 
 
 @dataclass
