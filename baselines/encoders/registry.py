@@ -36,6 +36,7 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "data-bank": "rnn_zoos.baselines.encoders.probes.fixed_probes:DataBank",
         "rotation-bank": "rnn_zoos.baselines.encoders.probes.rotation_bank:RotationBank",
         "telling-probes": "rnn_zoos.baselines.encoders.probes.fixed_probes:SelectedProbes",
+        "hankel": "rnn_zoos.baselines.encoders.probes.hankel:HankelProbing",
         "self-rollout": "rnn_zoos.baselines.encoders.probes.self_rollout:SelfRollout",
         "self-rollout-by-step": "rnn_zoos.baselines.encoders.probes.self_rollout:StepwiseSelfRollout",
         "self-rollout-branching": "rnn_zoos.baselines.encoders.probes.self_rollout:BranchingSelfRollout",

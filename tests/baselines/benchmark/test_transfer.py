@@ -55,7 +55,8 @@ formal-languages:
   weight_decay: [0.0001]
   evaluation: {strings: 3, rollouts: 4}
 """
-MIXED = [name for name in ENCODERS if encoder_class(name).mixed and name != "rotation-bank"]
+OF_OTHERS = ("rotation-bank", "hankel")  # encoders that do not read languages
+MIXED = [name for name in ENCODERS if encoder_class(name).mixed and name not in OF_OTHERS]
 SMALL = {"interactive": {"hidden": 8, "sequences": 2, "steps": 3}}
 
 

@@ -14,6 +14,7 @@ from rnn_zoos.baselines.encoders.weights.dws import DWSEncoder
 from rnn_zoos.baselines.encoders.weights.statistics import PAPER_FORM as PAPER_STATISTICS
 from rnn_zoos.baselines.encoders.weights.statistics import QUANTILES, weight_statistics
 from rnn_zoos.errors import EncoderError, UnknownNameError
+from rnn_zoos.families.automaton import SYMBOLS
 from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.families.rotation import NUM_TILES, TILE
 from rnn_zoos.networks.architecture import Architecture
@@ -40,6 +41,7 @@ SMALL = {  # sizes that keep the tests fast
     "data-bank": {"sequences": 3, "steps": 4, "hidden": 37},
     "telling-probes": {"sequences": 3, "steps": 4, "hidden": 37},
     "rotation-bank": {"digits": 2, "angles": 5, "read_steps": (17, 49), "hidden": 37, "channels": 23},
+    "hankel": {"strings": 2, "steps": 7, "continuations": 6, "beginnings": 14, "hidden": 37},
 }
 
 
@@ -48,9 +50,10 @@ def architecture(cell: str = "lstm", layers: int = 3, inputs: int = NUM_SYMBOLS)
 
 
 def architecture_of(name: str, cell: str = "lstm", layers: int = 3) -> Architecture:
-    """Return an architecture that the encoder supports: one for strings, else one for digits."""
-    strings = architecture(cell, layers)
-    return strings if encoder_class(name).supports(strings) else Architecture(cell, layers, TILE**2, H, CLASSES)
+    """Return an architecture that the encoder supports: one for strings, else one for digits or for automata."""
+    others = ((TILE**2, CLASSES), (SYMBOLS[-1], 2))
+    known = [architecture(cell, layers), *(Architecture(cell, layers, i, H, o) for i, o in others)]
+    return next(found for found in known if encoder_class(name).supports(found))
 
 
 def networks(arch: Architecture, count: int, scale: float = 3.0) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import stack_weights
 
 LSTM = Architecture("lstm", 2, 6, 7, 6)
-OF_WEIGHTS = [name for name in ENCODERS if encoder_class(name).information == "weights" and name != "rotation-bank"]
+OF_WEIGHTS = [name for name in ENCODERS if encoder_class(name).information == "weights"]
 
 
 def networks(count: int, *factors: float) -> dict[str, torch.Tensor]:

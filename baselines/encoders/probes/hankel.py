@@ -1,0 +1,221 @@
+"""Hankel probing, a method of this project: reads how many states a network tells apart, and what each answers.
+
+For networks that say after every symbol whether they accept what they have read. A row of the Hankel matrix is a
+beginning, a column a continuation of up to a few symbols, an entry the probability that the network accepts the one
+followed by the other. Of a network that has learned an automaton, rows are equal where the beginnings lead to the same
+state (Myhill and Nerode), so an automaton of n states has n different rows, and the rank of the matrix is at most n
+(Carlyle and Paz, "Realizations by stochastic finite automata", 1971; as an observation table: Angluin, "Learning
+regular sets from queries and counterexamples", 1987).
+
+Beginnings are the prefixes of random strings over the first 2, 3, ... symbols, since a network need not have seen all
+symbols in training: one matrix each. The features, computed once per network, are those of the matrices
+
+    mean and deviation of every column        what a continuation leads to, and how much that depends on the state
+    logarithms of the singular values         of the centred matrix, divided by the square root of its number of rows
+    number of different rows, its logarithm   the sum over rows of 1 / (sum over all rows of their similarity to it)
+
+with similarity exp(-|difference|^2 / 0.5) (Leinster and Cobbold, "Measuring diversity", 2012, order 0), and the answers
+to all short strings from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rnn_zoos.baselines.encoders.encoder import Information, Weights
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, of_each
+from rnn_zoos.baselines.encoders.layers import Standardise, mlp
+from rnn_zoos.baselines.encoders.probes.queries import evenly_spaced
+from rnn_zoos.errors import EncoderError
+from rnn_zoos.families.benchmark import Benchmark
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.cells import LayerState
+from rnn_zoos.networks.stack import NetworkStack
+
+MOST_SYMBOLS = 8
+"""Networks that read more symbols are not supported: there are too many continuations."""
+_FIT_NETWORKS = 2048
+_LEAST_DEVIATION = 0.03  # added to deviations: features that hardly vary stay small
+_SIMILAR = 0.5  # squared distance at which two rows count as different states, mostly
+_SMALLEST = 0.03  # singular values that are much smaller count as none
+
+
+class HankelProbing(FittedToNetworks, FeatureEncoder):
+    """An MLP on features of Hankel matrices: 80 beginnings per number of symbols, by default; 4,500 queries.
+
+    Args:
+        architecture: Architecture of the networks.
+        embedding_size: Z, the number of entries of an embedding.
+        strings: N, random strings per matrix.
+        steps: T, symbols of a string.
+        every: Every so many symbols of a string, a beginning ends.
+        continuations: At most so many continuations: all that are not longer than some number of symbols.
+        beginnings: At most so many short strings from the start.
+        hidden: Units per hidden layer of the MLP.
+        layers: Hidden layers of the MLP.
+
+    Raises:
+        EncoderError: The networks do not have two outputs, or the inputs of 2 to 8 symbols.
+    """
+
+    information: ClassVar[Information] = "queries"
+    prefixes: Tensor
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        embedding_size: int = 16,
+        *,
+        strings: int = 4,
+        steps: int = 40,
+        every: int = 2,
+        continuations: int = 20,
+        beginnings: int = 340,
+        hidden: int = 256,
+        layers: int = 2,
+    ) -> None:
+        super().__init__(architecture, embedding_size)
+        if not self.supports(architecture):
+            raise EncoderError(
+                f"Hankel probing is for networks that read 2 to {MOST_SYMBOLS} symbols and accept or reject; this "
+                f"architecture has {architecture.input_size} inputs and {architecture.output_size} outputs. Choose "
+                "another encoder."
+            )
+        self.every, size = every, architecture.input_size
+        self.alphabets = range(2, size + 1)
+        self.depths = [longest(symbols, continuations) for symbols in self.alphabets]
+        self.short = longest(size, beginnings)
+        drawn = [torch.randint(symbols, (strings, steps)) for symbols in self.alphabets]
+        self.register_buffer("prefixes", torch.stack(drawn))  # [V - 1, N, T]
+        rows = strings * (steps // every)
+        columns = [1 + count(symbols, depth) for symbols, depth in zip(self.alphabets, self.depths, strict=True)]
+        features = count(size, self.short) + sum(2 * number + min(rows, number) + 2 for number in columns)
+        self.standardise = Standardise(features)
+        self.head = mlp(features, hidden, layers, embedding_size)
+
+    @classmethod
+    def supports(cls, architecture: Architecture) -> bool:
+        """Return whether networks have two outputs and few inputs."""
+        return 2 <= architecture.input_size <= MOST_SYMBOLS and architecture.output_size == 2
+
+    @classmethod
+    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+        """Return the length of the strings of a zoo."""
+        return {"steps": benchmark.steps}
+
+    @property
+    def num_queries(self) -> int:
+        """Number of steps that a network is run for to embed it."""
+        alphabets, strings, steps = self.prefixes.shape
+        lengths = steps // self.every  # of the beginnings
+        continued = sum(count(symbols, depth) for symbols, depth in zip(self.alphabets, self.depths, strict=True))
+        read = strings * lengths * (alphabets * self.every + continued)
+        return count(self.architecture.input_size, self.short) + read
+
+    @torch.no_grad()
+    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
+        """Compute means and standard deviations of the features of training networks."""
+        self.standardise.fit(of_each(evenly_spaced(networks, _FIT_NETWORKS), self.measure), _LEAST_DEVIATION)
+
+    def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
+        """Return standardised features [M, F]."""
+        assert stack is not None, "checked by Encoder.forward"
+        standardised: Tensor = self.standardise(of_each(stack, self.measure))
+        return standardised
+
+    def measure(self, architecture: Architecture, weights: Weights) -> Tensor:
+        """Return the features [M, F] of networks of one architecture, not standardised."""
+        stack = NetworkStack(architecture, weights)
+        parts = [answers_after(stack, None, 1, architecture.input_size, self.short).flatten(1)]
+        for symbols, depth, prefixes in zip(self.alphabets, self.depths, self.prefixes, strict=True):
+            parts.append(matrix_features(hankel_matrix(stack, prefixes, self.every, symbols, depth)))
+        return torch.cat(parts, dim=1)
+
+
+def hankel_matrix(stack: NetworkStack, strings: Tensor, every: int, symbols: int, depth: int) -> Tensor:
+    """Return the Hankel matrices of M networks, [M, P, S]: probabilities that they accept.
+
+    Args:
+        stack: The networks.
+        strings: int64 [N, T]. Beginnings are their prefixes of `every`, 2 `every`, ... symbols: P = N (T // every),
+            those of one length beside each other.
+        every: See `strings`.
+        symbols: V, the continuations consist of the first so many symbols.
+        depth: The columns are the empty continuation, and all of 1 to `depth` symbols as `answers_after` orders them.
+    """
+    inputs = F.one_hot(strings, stack.architecture.input_size).to(stack.weights["linear.bias"].dtype)
+    state, empty, states = None, list[Tensor](), list[Sequence[LayerState]]()
+    for piece in inputs.split(every, dim=1):
+        if piece.shape[1] == every:
+            outputs, state = stack(piece, state)
+            empty.append(_accepted(outputs))
+            states.append(list(state))
+    layers = zip(*states, strict=True)
+    rows = [tuple(torch.cat(tensors, dim=1) for tensors in zip(*layer, strict=True)) for layer in layers]
+    beginnings = torch.cat(empty, dim=1)
+    return torch.cat([beginnings[..., None], answers_after(stack, rows, beginnings.shape[1], symbols, depth)], dim=-1)
+
+
+def answers_after(
+    stack: NetworkStack, state: Sequence[LayerState] | None, rows: int, symbols: int, depth: int
+) -> Tensor:
+    """Return the probabilities that M networks accept, after all continuations of up to `depth` symbols.
+
+    Args:
+        stack: The networks.
+        state: Their states after P beginnings, or None: nothing was read.
+        rows: P.
+        symbols: V, how many symbols there are to read.
+        depth: Symbols of the longest continuation.
+
+    Returns:
+        [M, P, V + V^2 + ...]: shorter continuations first, those of one length in lexicographic order. One step each:
+        what continuations have in common is read once.
+    """
+    one_hot = torch.eye(stack.architecture.input_size).to(stack.weights["linear.bias"])[:symbols, None]  # [V, 1, I]
+    reached, answers = rows, []
+    for _ in range(depth):
+        if state is not None:
+            state = [tuple(tensor.repeat_interleave(symbols, dim=1) for tensor in layer) for layer in state]
+        outputs, state = stack(one_hot.repeat(reached, 1, 1), state)
+        reached *= symbols
+        answers.append(_accepted(outputs).unflatten(1, (rows, -1)))
+    return torch.cat(answers, dim=-1)
+
+
+def matrix_features(matrices: Tensor) -> Tensor:
+    """Return means and deviations of columns, log singular values, numbers of different rows.
+
+    From [M, P, S] to [M, 2 S + min(P, S) + 2].
+    """
+    deviations, means = torch.std_mean(matrices, dim=1, correction=0)
+    singular = torch.linalg.svdvals(matrices - means[:, None])
+    logarithms = (singular.square() / matrices.shape[1] + _SMALLEST**2).log() / 2
+    lengths = matrices.square().sum(dim=-1)
+    distances = lengths[:, :, None] + lengths[:, None] - 2 * matrices @ matrices.transpose(1, 2)
+    similar = torch.exp(-distances / _SIMILAR)
+    different = (1 / similar.sum(dim=-1)).sum(dim=-1, keepdim=True)
+    return torch.cat([means, deviations, logarithms, different, different.log()], dim=-1)
+
+
+def count(symbols: int, depth: int) -> int:
+    """Return the number of strings of 1 to `depth` symbols."""
+    return sum(symbols**length for length in range(1, depth + 1))
+
+
+def longest(symbols: int, most: int) -> int:
+    """Return the greatest length, 1 or more, up to which there are at most `most` strings."""
+    depth = 1
+    while count(symbols, depth + 1) <= most:
+        depth += 1
+    return depth
+
+
+def _accepted(outputs: Tensor) -> Tensor:
+    """Return the probability of the second output at the last step, [M, B] from logits [M, B, T, 2]."""
+    return outputs[:, :, -1].softmax(dim=-1)[..., 1]
