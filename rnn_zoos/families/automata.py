@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families import automata_labels, behaviours
-from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, num_states_of, random_strings
+from rnn_zoos.families.automaton import LENGTH, STATES, SYMBOLS, AutomatonStack, num_states_of, random_strings
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
@@ -60,16 +60,14 @@ class AutomataSampler(SymbolSampler):
     """Random strings of M runs, each with the answers of the run's automaton behind it.
 
     Attributes:
-        transitions: int64 [M, S * V]: the state that follows state s on symbol v is at s * V + v.
-        accepting: uint8 [M, S].
+        automata: The automata of the runs.
         counts: Number of symbols of each run's automaton, [M].
         seed: Seed of the zoo.
         runs: Numbers of the runs, [M].
         batch_size: B, strings per update.
     """
 
-    transitions: Tensor
-    accepting: Tensor
+    automata: AutomatonStack
     counts: Tensor
     seed: int
     runs: Tensor
@@ -83,11 +81,7 @@ class AutomataSampler(SymbolSampler):
         words = self.batch_size * LENGTH
         bits = random_bits(self.seed, self.runs, Purpose.DATA, updates, words, self.runs.device)
         strings = to_integers(bits, self.counts[:, None, None]).view(count, -1, LENGTH)
-        state, answers = torch.zeros_like(strings[..., 0]), []
-        for symbols in strings.unbind(dim=-1):
-            state = self.transitions.gather(1, state * self.num_symbols + symbols)
-            answers.append(self.accepting.gather(1, state))
-        drawn = torch.cat([strings.to(torch.uint8), torch.stack(answers, dim=-1)], dim=-1)
+        drawn = torch.cat([strings, self.automata.answers(strings)], dim=-1).to(torch.uint8)
         return drawn.view(count, num_updates, self.batch_size, 2 * LENGTH)
 
 
@@ -193,15 +187,8 @@ class Automata(TaskFamily):
     ) -> AutomataSampler:
         """Return a sampler of random strings with the answers of the automata of M runs."""
         automata = [automaton_of(task) for task in tasks]
-        transitions = torch.zeros(len(tasks), STATES[-1], SYMBOLS[-1], dtype=torch.int64)
-        accepting = torch.zeros(len(tasks), STATES[-1], dtype=torch.uint8)
-        for m, automaton in enumerate(automata):
-            transitions[m, : automaton.num_states, : automaton.num_symbols], accepting[m, : automaton.num_states] = (
-                automaton.tables
-            )
         return AutomataSampler(
-            transitions.flatten(1).to(device),
-            accepting.to(device),
+            AutomatonStack.of(automata, device),
             torch.tensor([automaton.num_symbols for automaton in automata], device=device),
             seed,
             torch.tensor(runs, device=device),

@@ -80,6 +80,37 @@ class Automaton:
         return np.array(fractions)
 
 
+@dataclass(frozen=True)
+class AutomatonStack:
+    """M automata that read at once; those with fewer states or symbols are padded.
+
+    Attributes:
+        transitions: int64 [M, S * V]: the state that follows state s on symbol v is at s * V + v.
+        accepting: bool [M, S].
+    """
+
+    transitions: Tensor
+    accepting: Tensor
+
+    @classmethod
+    def of(cls, automata: Sequence[Automaton], device: str = "cpu") -> AutomatonStack:
+        """Return the stack of automata with at most 24 states and 4 symbols."""
+        transitions = torch.zeros(len(automata), STATES[-1], SYMBOLS[-1], dtype=torch.int64)
+        accepting = torch.zeros(len(automata), STATES[-1], dtype=torch.bool)
+        for m, automaton in enumerate(automata):
+            states, symbols = automaton.num_states, automaton.num_symbols
+            transitions[m, :states, :symbols], accepting[m, :states] = automaton.tables
+        return cls(transitions.flatten(1).to(device), accepting.to(device))
+
+    def answers(self, strings: Tensor) -> Tensor:
+        """Return whether automaton m accepts each prefix of strings [m], int64 [M, N, T]: bool [M, N, T]."""
+        state, answers = torch.zeros_like(strings[..., 0]), []
+        for symbols in strings.unbind(dim=-1):
+            state = self.transitions.gather(1, state * SYMBOLS[-1] + symbols)
+            answers.append(self.accepting.gather(1, state))
+        return torch.stack(answers, dim=-1)
+
+
 def minimise(automaton: Automaton) -> Automaton:
     """Return the minimal automaton of the same language, with its states in breadth-first order.
 

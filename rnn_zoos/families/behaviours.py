@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
-from rnn_zoos.families.automaton import SYMBOLS
+from rnn_zoos.families.automaton import SYMBOLS, AutomatonStack
 from rnn_zoos.families.benchmark import SHARED_TARGETS, Behaviour, Benchmark, Labels, TargetColumns
 from rnn_zoos.families.language_strings import LENGTH, LETTERS, before_padding, one_hot_inputs
 from rnn_zoos.families.named_automata import automaton_of
@@ -44,10 +44,9 @@ def _classified_digits(rollouts: Mapping[str, Tensor], _labels: Labels) -> Behav
 def _judged_strings(rollouts: Mapping[str, Tensor], labels: Labels) -> Behaviour:
     """Return the behaviour of networks that judge strings; every answer counts."""
     sequences, log_probs = rollouts["sequences"], rollouts["log_probs"].float()
-    automata = [automaton_of(number) for number in labels("automaton").tolist()]
-    answers = [automaton.answers(strings) for automaton, strings in zip(automata, sequences, strict=True)]
+    automata = AutomatonStack.of([automaton_of(number) for number in labels("automaton").tolist()])
     unpadded = torch.ones(log_probs.shape[:-1], dtype=torch.bool)
-    return Behaviour(one_hot(sequences, SYMBOLS[-1]), log_probs, unpadded, torch.stack(answers).long())
+    return Behaviour(one_hot(sequences, SYMBOLS[-1]), log_probs, unpadded, automata.answers(sequences.long()).long())
 
 
 def _answer(string: str, labels: Labels) -> npt.NDArray[Any]:

@@ -12,13 +12,14 @@ from rnn_zoos.families.automaton import (
     STATES,
     SYMBOLS,
     Automaton,
+    AutomatonStack,
     draw_automaton,
     is_varied,
     minimise,
     num_states_of,
     num_symbols_of,
 )
-from rnn_zoos.families.named_automata import NAMED, bounded_dyck, count_modulo
+from rnn_zoos.families.named_automata import NAMED, automaton_of, bounded_dyck, count_modulo
 
 # Three states of four are reachable from state 0, and states 1 and 2 are equivalent.
 REDUNDANT = Automaton(((1, 2, 0), (0, 1, 1), (0, 2, 1), (3, 0, 2)), (False, True, True, True))
@@ -94,6 +95,15 @@ def test_answers_are_those_of_walking_symbol_by_symbol(number):
             state = automaton.transitions[state][symbol]
             expected.append(automaton.accepting[state])
         assert automaton.answers(string).tolist() == expected
+
+
+def test_a_stack_of_automata_answers_as_each_of_them_does():
+    automata = [automaton_of(number) for number in (1, 3300, 3348, 77, 10)]  # of different sizes
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([torch.randint(one.num_symbols, (3, 11), generator=generator) for one in automata])
+    answers = AutomatonStack.of(automata).answers(drawn)
+    assert answers.shape == (5, 3, 11) and answers.dtype == torch.bool and 0.1 < answers.float().mean() < 0.9
+    assert torch.equal(answers, torch.stack([one.answers(own) for one, own in zip(automata, drawn, strict=True)]))
 
 
 @pytest.mark.parametrize("number", NUMBERS[:3])
