@@ -14,8 +14,8 @@ symbols in training: one matrix each. The features, computed once per network, a
     logarithms of the singular values         of the centred matrix, divided by the square root of its number of rows
     number of different rows, its logarithm   the sum over rows of 1 / (sum over all rows of their similarity to it)
 
-with similarity exp(-|difference|^2 / 0.5) (Leinster and Cobbold, "Measuring diversity", 2012, order 0), and the answers
-to all short strings from the start.
+with similarity exp(-|difference|^2 / 0.5) (Leinster and Cobbold, "Measuring diversity", 2012, order 0). Answers to
+single strings are not among them: an MLP learns those of the training automata by heart (docs/results.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SMALLEST = 0.03  # singular values that are much smaller count as none
 
 
 class HankelProbing(FittedToNetworks, FeatureEncoder):
-    """An MLP on features of Hankel matrices: 80 beginnings per number of symbols, by default; 4,500 queries.
+    """An MLP on features of Hankel matrices: 80 beginnings per number of symbols, by default; 4,160 queries.
 
     Args:
         architecture: Architecture of the networks.
@@ -55,7 +55,6 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         steps: T, symbols of a string.
         every: Every so many symbols of a string, a beginning ends.
         continuations: At most so many continuations: all that are not longer than some number of symbols.
-        beginnings: At most so many short strings from the start.
         hidden: Units per hidden layer of the MLP.
         layers: Hidden layers of the MLP.
 
@@ -75,7 +74,6 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         steps: int = 40,
         every: int = 2,
         continuations: int = 20,
-        beginnings: int = 340,
         hidden: int = 256,
         layers: int = 2,
     ) -> None:
@@ -86,15 +84,14 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
                 f"architecture has {architecture.input_size} inputs and {architecture.output_size} outputs. Choose "
                 "another encoder."
             )
-        self.every, size = every, architecture.input_size
-        self.alphabets = range(2, size + 1)
+        self.every = every
+        self.alphabets = range(2, architecture.input_size + 1)
         self.depths = [longest(symbols, continuations) for symbols in self.alphabets]
-        self.short = longest(size, beginnings)
         drawn = [torch.randint(symbols, (strings, steps)) for symbols in self.alphabets]
         self.register_buffer("prefixes", torch.stack(drawn))  # [V - 1, N, T]
         rows = strings * (steps // every)
         columns = [1 + count(symbols, depth) for symbols, depth in zip(self.alphabets, self.depths, strict=True)]
-        features = count(size, self.short) + sum(2 * number + min(rows, number) + 2 for number in columns)
+        features = sum(2 * number + min(rows, number) + 2 for number in columns)
         self.standardise = Standardise(features)
         self.head = mlp(features, hidden, layers, embedding_size)
 
@@ -114,8 +111,7 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         alphabets, strings, steps = self.prefixes.shape
         lengths = steps // self.every  # of the beginnings
         continued = sum(count(symbols, depth) for symbols, depth in zip(self.alphabets, self.depths, strict=True))
-        read = strings * lengths * (alphabets * self.every + continued)
-        return count(self.architecture.input_size, self.short) + read
+        return strings * lengths * (alphabets * self.every + continued)
 
     @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
@@ -131,9 +127,8 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
     def measure(self, architecture: Architecture, weights: Weights) -> Tensor:
         """Return the features [M, F] of networks of one architecture, not standardised."""
         stack = NetworkStack(architecture, weights)
-        parts = [answers_after(stack, None, 1, architecture.input_size, self.short).flatten(1)]
-        for symbols, depth, prefixes in zip(self.alphabets, self.depths, self.prefixes, strict=True):
-            parts.append(matrix_features(hankel_matrix(stack, prefixes, self.every, symbols, depth)))
+        matrices = zip(self.alphabets, self.depths, self.prefixes, strict=True)
+        parts = [matrix_features(hankel_matrix(stack, strings, self.every, *sizes)) for *sizes, strings in matrices]
         return torch.cat(parts, dim=1)
 
 
@@ -155,21 +150,16 @@ def hankel_matrix(stack: NetworkStack, strings: Tensor, every: int, symbols: int
             outputs, state = stack(piece, state)
             empty.append(_accepted(outputs))
             states.append(list(state))
-    layers = zip(*states, strict=True)
-    rows = [tuple(torch.cat(tensors, dim=1) for tensors in zip(*layer, strict=True)) for layer in layers]
-    beginnings = torch.cat(empty, dim=1)
-    return torch.cat([beginnings[..., None], answers_after(stack, rows, beginnings.shape[1], symbols, depth)], dim=-1)
+    rows = [tuple(torch.cat(parts, dim=1) for parts in zip(*layer, strict=True)) for layer in zip(*states, strict=True)]
+    return torch.cat([torch.cat(empty, dim=1)[..., None], answers_after(stack, rows, symbols, depth)], dim=-1)
 
 
-def answers_after(
-    stack: NetworkStack, state: Sequence[LayerState] | None, rows: int, symbols: int, depth: int
-) -> Tensor:
+def answers_after(stack: NetworkStack, state: Sequence[LayerState], symbols: int, depth: int) -> Tensor:
     """Return the probabilities that M networks accept, after all continuations of up to `depth` symbols.
 
     Args:
         stack: The networks.
-        state: Their states after P beginnings, or None: nothing was read.
-        rows: P.
+        state: Their states after P beginnings.
         symbols: V, how many symbols there are to read.
         depth: Symbols of the longest continuation.
 
@@ -178,12 +168,10 @@ def answers_after(
         what continuations have in common is read once.
     """
     one_hot = torch.eye(stack.architecture.input_size).to(stack.weights["linear.bias"])[:symbols, None]  # [V, 1, I]
-    reached, answers = rows, []
-    for _ in range(depth):
-        if state is not None:
-            state = [tuple(tensor.repeat_interleave(symbols, dim=1) for tensor in layer) for layer in state]
-        outputs, state = stack(one_hot.repeat(reached, 1, 1), state)
-        reached *= symbols
+    rows, answers = state[0][0].shape[1], list[Tensor]()
+    for length in range(depth):
+        state = [tuple(tensor.repeat_interleave(symbols, dim=1) for tensor in layer) for layer in state]
+        outputs, state = stack(one_hot.repeat(rows * symbols**length, 1, 1), state)
         answers.append(_accepted(outputs).unflatten(1, (rows, -1)))
     return torch.cat(answers, dim=-1)
 
