@@ -97,8 +97,8 @@ def probes(zoo: str, result: Result) -> Figure:
         task = f"{_degrees(example['task']):.0f} degrees" if digits else example["task"]
         axes.set_title(f"task {task}\n{trained}", fontsize=9)
         axes.set_xlabel("time step")
-    if languages:
-        symbols = [*LETTERS, "BOS", "EOS"]
+    if not digits:
+        symbols = [*LETTERS, "BOS", "EOS"] if languages else [str(symbol) for symbol in range(len(questions))]
         panels[0, 0].set_yticks(range(len(symbols)), symbols)
     panels[0, 0].set_ylabel("pixel of the tile" if digits else "symbol")
     figure.colorbar(image, ax=panels, label="pixel value" if digits else "probability", fraction=0.03)

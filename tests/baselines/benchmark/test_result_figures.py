@@ -10,6 +10,7 @@ from PIL import Image
 from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic, synthetic_control
 
 from rnn_zoos.baselines.benchmark.figures.draw import _figures_of, draw_results
+from rnn_zoos.baselines.benchmark.figures.embeddings import probes
 from rnn_zoos.baselines.benchmark.figures.style import looks, spread
 from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, sort_by_loss
 from rnn_zoos.baselines.downstream.controls import CONTROLS
@@ -42,6 +43,15 @@ def test_every_encoder_and_reference_is_named_in_every_figure(many):
     for kind in ("downstream", "trajectories"):
         assert all(f"control: {name}" in texts(many[kind]) for name in CONTROLS)
     assert "encoder interactive, seed 0" in texts(many["asked"])
+
+
+def test_symbols_of_any_family_are_whole_numbers_on_the_axis_of_questions():
+    result = synthetic(LANGUAGES, Fake("interactive", 0.02, 88, "queries"))
+    labels = {
+        zoo: [text.get_text() for text in probes(zoo, result).axes[0].get_yticklabels()]
+        for zoo in (LANGUAGES, "automata")
+    }
+    assert labels == {LANGUAGES: ["a", "b", "c", "d", "BOS", "EOS"], "automata": [*"012345"]}
 
 
 @pytest.mark.parametrize("kind", ["emulation", "downstream", "retrieval", "queries", "clones", "trajectories"])
