@@ -1,4 +1,4 @@
-"""Hankel probing, a method of this project: reads how many states a network tells apart, and what each answers.
+"""Hankel probing, a method of this project: how many states a network tells apart, and how answers depend on them.
 
 For networks that say after every symbol whether they accept what they have read. A row of the Hankel matrix is a
 beginning, a column a continuation of up to a few symbols, an entry the probability that the network accepts the one
@@ -15,7 +15,7 @@ symbols in training: one matrix each. The features, computed once per network, a
     number of different rows, its logarithm   the sum over rows of 1 / (sum over all rows of their similarity to it)
 
 with similarity exp(-|difference|^2 / 0.5) (Leinster and Cobbold, "Measuring diversity", 2012, order 0). Answers to
-single strings are not among them: an MLP learns those of the training automata by heart (docs/results.md).
+single strings are not among them: with them, embeddings of unseen automata were worse (docs/results.md).
 """
 
 from __future__ import annotations
