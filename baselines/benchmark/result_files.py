@@ -164,9 +164,12 @@ def is_reference(result: Result) -> bool:
     return result.get("information") == REFERENCE
 
 
-def total_variation(group: Group, split: str = "test") -> float:
-    """Return the emulation loss of an encoder on a split, the mean over its seeds."""
-    return float(statistics.mean(result["emulation"][split]["total_variation"] for result in group))
+def total_variation(group: Group) -> float:
+    """Return the emulation loss of an encoder on unseen tasks that tables show: the mean over its seeds and runs.
+
+    The mean over snapshots, `emulation` in a result, is another one where runs have different numbers of snapshots.
+    """
+    return statistics.fmean(loss for result in group for loss in result["by_run"]["test"]["total_variation"])
 
 
 def clone_correlation(group: Group, split: str) -> float:

@@ -7,7 +7,15 @@ import pytest
 from synthetic_results import DIGITS, LANGUAGES, Fake, many_results, stored, synthetic, synthetic_control, write_results
 
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
-from rnn_zoos.baselines.benchmark.result_files import Selection, read_results, score_of, used_predictor, write_result
+from rnn_zoos.baselines.benchmark.result_files import (
+    Selection,
+    group_by_zoo,
+    read_results,
+    score_of,
+    sort_by_loss,
+    used_predictor,
+    write_result,
+)
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.cli import app as cli
@@ -24,6 +32,13 @@ def results(tmp_path):
     made = [synthetic(LANGUAGES, fake, seed) for fake in fakes for seed in range(2)]
     made += [synthetic_control(LANGUAGES, name) for name in ("mean", BOOSTED_CONTROL)]
     return write_results(made, tmp_path) / LANGUAGES
+
+
+def test_the_order_is_that_of_the_losses_that_are_shown():
+    """They are means over runs; runs that diverge have fewer snapshots, so means over snapshots are others."""
+    better, worse = synthetic(LANGUAGES, Fake("flat", 0.03)), synthetic(LANGUAGES, Fake("dws", 0.05))
+    better["emulation"]["test"]["total_variation"], worse["emulation"]["test"]["total_variation"] = 0.06, 0.02
+    assert list(sort_by_loss(group_by_zoo([worse, better])[LANGUAGES])) == ["flat", "dws"]
 
 
 BATCH_SIZE = {"columns": ["batch_size"], "kind": "classes", "shown": ["accuracy"]}
