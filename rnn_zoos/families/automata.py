@@ -81,8 +81,8 @@ class AutomataSampler(SymbolSampler):
         words = self.batch_size * LENGTH
         bits = random_bits(self.seed, self.runs, Purpose.DATA, updates, words, self.runs.device)
         strings = to_integers(bits, self.counts[:, None, None]).view(count, -1, LENGTH)
-        drawn = torch.cat([strings, self.automata.answers(strings)], dim=-1).to(torch.uint8)
-        return drawn.view(count, num_updates, self.batch_size, 2 * LENGTH)
+        read_and_answered = [strings.to(torch.uint8), self.automata.answers(strings).to(torch.uint8)]
+        return torch.cat(read_and_answered, dim=-1).view(count, num_updates, self.batch_size, 2 * LENGTH)
 
 
 class Automata(TaskFamily):

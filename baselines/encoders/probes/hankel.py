@@ -30,7 +30,7 @@ from torch import Tensor
 from rnn_zoos.baselines.encoders.encoder import Information, Weights
 from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, of_each
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
-from rnn_zoos.baselines.encoders.probes.queries import evenly_spaced
+from rnn_zoos.baselines.encoders.probes.queries import FIT_NETWORKS, LEAST_DEVIATION, evenly_spaced
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.families.benchmark import Benchmark
 from rnn_zoos.networks.architecture import Architecture
@@ -39,8 +39,6 @@ from rnn_zoos.networks.stack import NetworkStack
 
 MOST_SYMBOLS = 8
 """Networks that read more symbols are not supported: there are too many continuations."""
-_FIT_NETWORKS = 2048
-_LEAST_DEVIATION = 0.03  # added to deviations: features that hardly vary stay small
 _SIMILAR = 0.5  # squared distance at which two rows count as different states, mostly
 _SMALLEST = 0.03  # singular values that are much smaller count as none
 
@@ -54,12 +52,13 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         strings: N, random strings per matrix.
         steps: T, symbols of a string.
         every: Every so many symbols of a string, a beginning ends.
-        continuations: At most so many continuations: all that are not longer than some number of symbols.
+        continuations: At most so many continuations: all up to some length, and always all of one symbol.
         hidden: Units per hidden layer of the MLP.
         layers: Hidden layers of the MLP.
 
     Raises:
-        EncoderError: The networks do not have two outputs, or the inputs of 2 to 8 symbols.
+        EncoderError: The networks do not have two outputs, or the inputs of 2 to 8 symbols; or no beginning ends in a
+            string.
     """
 
     information: ClassVar[Information] = "queries"
@@ -83,6 +82,11 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
                 f"Hankel probing is for networks that read 2 to {MOST_SYMBOLS} symbols and accept or reject; this "
                 f"architecture has {architecture.input_size} inputs and {architecture.output_size} outputs. Choose "
                 "another encoder."
+            )
+        if strings < 1 or not 1 <= every <= steps:
+            raise EncoderError(
+                f"Hankel probing has {strings} strings of {steps} symbols, and a beginning every {every} symbols; "
+                "expected at least one string, and `every` from 1 to `steps`."
             )
         self.every = every
         self.alphabets = range(2, architecture.input_size + 1)
@@ -116,7 +120,7 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
     @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the features of training networks."""
-        self.standardise.fit(of_each(evenly_spaced(networks, _FIT_NETWORKS), self.measure), _LEAST_DEVIATION)
+        self.standardise.fit(of_each(evenly_spaced(networks, FIT_NETWORKS), self.measure), LEAST_DEVIATION)
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return standardised features [M, F]."""

@@ -21,6 +21,10 @@ Answers: TypeAlias = Literal["log", "probabilities", "both"]
 
 SHARPNESS = 4.0
 """Factor of the logits of a question before their softmax, whose gradient `straight_through_symbols` uses."""
+FIT_NETWORKS = 2048
+"""Training networks that features which never change are standardised on."""
+LEAST_DEVIATION = 0.03
+"""Added to the deviations of such features: those that hardly vary stay small."""
 _LOWEST = -8.0  # log-probabilities below it are read as this: the networks are not trained to tell them apart
 
 

@@ -26,7 +26,15 @@ from torch import Tensor, nn
 from rnn_zoos.baselines.encoders.encoder import Information, Weights
 from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
-from rnn_zoos.baselines.encoders.probes.queries import Answers, answer_size, evenly_spaced, input_kind, read_answers
+from rnn_zoos.baselines.encoders.probes.queries import (
+    FIT_NETWORKS,
+    LEAST_DEVIATION,
+    Answers,
+    answer_size,
+    evenly_spaced,
+    input_kind,
+    read_answers,
+)
 from rnn_zoos.baselines.encoders.probes.strings import (
     by_runs,
     continue_prefixes,
@@ -43,8 +51,6 @@ Arrangement: TypeAlias = Literal["runs", "steps"]
 
 LONGEST_RUN = 12
 """Places per symbol: at most 9 times a, up to 2 more of the other letters, and one of what follows."""
-_FIT_NETWORKS = 2048
-_LEAST_DEVIATION = 0.03  # added to deviations: features that hardly vary stay small
 
 
 class SymbolwiseHead(nn.Module):
@@ -131,7 +137,7 @@ class _WritesStrings(FittedToNetworks, FeatureEncoder):
     @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the features of training networks."""
-        self.standardise.fit(self.arrange(evenly_spaced(networks, _FIT_NETWORKS)), _LEAST_DEVIATION)
+        self.standardise.fit(self.arrange(evenly_spaced(networks, FIT_NETWORKS)), LEAST_DEVIATION)
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return standardised features [M, F]."""

@@ -112,3 +112,6 @@ def test_it_is_for_networks_that_accept_or_reject():
     for sizes in ((6, 6), (1, 2), (9, 2)):
         with pytest.raises(EncoderError, match=f"architecture has {sizes[0]} inputs and {sizes[1]} outputs. Choose"):
             HankelProbing(Architecture("lstm", 1, sizes[0], 5, sizes[1]))
+    for wrong in ({"steps": 1}, {"every": 0}, {"strings": 0}):
+        with pytest.raises(EncoderError, match="expected at least one string, and `every` from 1"):
+            HankelProbing(ARCHITECTURE, **wrong)
