@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnn_zoos.denormals import denormals_as_zero
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.trainer import (
     BETAS,
@@ -45,6 +46,7 @@ class LoopTrainer:
             yield _train_run(family, settings, run, report)
 
 
+@denormals_as_zero()
 def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
     settings, architecture = settings_of_run(settings, run), settings.architecture(family)
     initial = initial_weights(architecture, settings.seed, run.run, run.initial_scale)

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
+from rnn_zoos.denormals import denormals_as_zero
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.generation.trainers.groups import (
@@ -72,7 +73,7 @@ class StackedTrainer:
         """Yield the trained runs, in order; see `Trainer.train`."""
 
         def train(own: TrainingSettings, group: Sequence[Run]) -> list[TrainedRun]:
-            with _one_thread():
+            with _one_thread(), denormals_as_zero():
                 return train_group(StackedRunGroup(family, own, group, self.device), group, report)
 
         yield from train_in_groups(settings, runs, self.runs_at_once, train)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnn_zoos.denormals import denormals_as_zero
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -76,6 +77,7 @@ def evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
     return family.evaluate(of.network, of.seed, of.run, of.task, of.step, of.evaluation)
 
 
+@denormals_as_zero()
 def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | None = None) -> Measurement:
     """Return what `family.evaluate` or `measure_stack` returns for a snapshot, with all further labels."""
     measured = evaluated or evaluate(family, snapshot)
@@ -86,6 +88,7 @@ def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | Non
     return Measurement({name: values[name] for name in names}, measured.rollouts)
 
 
+@denormals_as_zero()
 def measure_stack(family: TaskFamily, of: SnapshotStack) -> list[Measurement]:
     """Return what `family.evaluate_stack` returns, with the further labels that have a `measure_stack`.
 
@@ -108,6 +111,7 @@ def _value(found: float | Mapping[str, float], name: str) -> float:
     return found[name] if isinstance(found, Mapping) else found
 
 
+@denormals_as_zero()
 def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str]) -> dict[str, float]:
     """Measure some labels of a snapshot, with the bits that `measure` returns.
 

@@ -3,6 +3,7 @@
 #include "native.h"
 
 #include "binding.h"
+#include "denormals.h"
 #include "instruction_sets.h"
 
 #include <pybind11/numpy.h>
@@ -167,7 +168,7 @@ class TrainableNetwork {
         Batch batch;
         batch.dense = inputs.data();
         float* to = outputs.mutable_data();
-        py::gil_scoped_release release;
+        const Computing computing;
         network->predict(batch, to);
         return outputs;
     }
@@ -178,7 +179,7 @@ class TrainableNetwork {
     std::pair<double, long> evaluate_images(const Array<long>& chosen, const Images& images) {
         expect(chosen.ndim() == 1, "chosen: [N]");
         Batch batch = images.batch(shape, chosen);
-        py::gil_scoped_release release;
+        const Computing computing;
         std::vector<std::pair<int, long>> order;
         for (long k = 0; k < chosen.size(); k++)
             order.emplace_back(black_steps(batch, chosen.data()[k]), chosen.data()[k]);
@@ -226,7 +227,7 @@ class TrainableNetwork {
     py::list train(const Rates& rates, AdamW adamw, BatchOf batch_of) {
         std::vector<double> losses;
         {
-            py::gil_scoped_release release;
+            const Computing computing;
             for (size_t k = 0; k < rates.size(); k++) {
                 updates++;
                 adamw.rate = rates[k];

@@ -3,6 +3,7 @@
 #include "stack.h"
 
 #include "binding.h"
+#include "denormals.h"
 #include "instruction_sets.h"
 
 #include <pybind11/numpy.h>
@@ -77,7 +78,7 @@ class PyStack {
         const StatePointers initial = state(hidden, cell, pass), last = {
             checked(last_hidden, state_shape(pass), "last hidden state: [M, L, B, H]"),
             checked(last_cell, state_shape(pass), "last cell: [M, L, B, H]")};
-        const py::gil_scoped_release unlocked;
+        const Computing computing;
         stack->forward(pass, initial, to, last);
     }
 
@@ -90,7 +91,7 @@ class PyStack {
         float* to = checked(
             d_inputs, {shape.networks, pass.batch, pass.steps, shape.inputs}, "gradient of inputs: [M, B, T, I]");
         const StatePointers last = state(d_hidden, d_cell, pass), first = state(d_initial_hidden, d_initial_cell, pass);
-        const py::gil_scoped_release unlocked;
+        const Computing computing;
         std::unique_lock<std::mutex> alone(summing, std::defer_lock);
         if (parameters) alone.lock();
         stack->backward(pass, from, last, to, first, parameters);
@@ -100,7 +101,7 @@ class PyStack {
     void take_gradients(std::vector<Floats> gradients) {
         expect(gradients.size() == 4 * size_t(shape.layers) + (shape.outputs ? 2 : 0), "gradients: as parameters");
         const ParameterPointers to = pointers(gradients);
-        const py::gil_scoped_release unlocked;
+        const Computing computing;
         const std::lock_guard<std::mutex> alone(summing);
         stack->take_gradients(to);
     }
