@@ -19,13 +19,14 @@ from rnn_zoos.families.registry import ZOOS
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.trainers.backends import backend_details, make_trainer
 from rnn_zoos.machine import describe_machine, update_flop
-from rnn_zoos.networks.model import RecurrentNetwork
+from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.processes import available_cores
 
 Measured = TypeVar("Measured")
 
 _WARM_UP = 50  # updates
 _MATMUL = 2048  # size of the multiplied matrices
+_SATURATING = 100.0  # initial weights that are so many times as large have gradients full of denormal numbers
 
 
 def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> dict[str, Any]:
@@ -37,7 +38,9 @@ def measure_generation(backends: Sequence[str], updates: int, repeats: int) -> d
       does not count;
     - `bare, one process a core`: the same in one process per core with one thread each;
     - the name of a backend: its trainer, including the drawing of batches, in one process per core; `1 of` it: in one
-      such process. A backend that trains many runs at once is measured in one process only, with that many runs.
+      such process. A backend that trains many runs at once is measured in one process only, with that many runs;
+    - `bare, saturated` and `saturated` after a backend: the same, on networks whose initial weights are 100 times as
+      large.
 
     `updates/s` is the sum over all processes. `GFLOP/s` counts 6 operations for every multiply-add of the forward pass
     (`machine.update_flop`). `of matmul` is the fraction of what float32 products of 2048 x 2048 matrices reach in as
@@ -60,6 +63,7 @@ def _methods(zoo: str, backends: Sequence[str], updates: int, pool: MeasurementP
         "matmul": partial(pool.sum_over_processes, matmul_rate, plan),
         "bare": partial(bare_rate, plan),
         "bare, one process a core": partial(pool.sum_over_processes, bare_rate, plan),
+        "bare, saturated": partial(bare_rate, plan, _SATURATING),
     }
     for backend in backends:
         runs_at_once = make_trainer(backend).runs_at_once
@@ -67,6 +71,8 @@ def _methods(zoo: str, backends: Sequence[str], updates: int, pool: MeasurementP
         if runs_at_once is None:
             methods[f"1 of {backend}"] = partial(pool.in_one_process, trainer_rate, backend_plan)
             methods[backend] = partial(pool.sum_over_processes, trainer_rate, backend_plan)
+            saturated = partial(trainer_rate, initial_scale=_SATURATING)
+            methods[f"{backend}, saturated"] = partial(pool.sum_over_processes, saturated, backend_plan)
         else:
             name = f"{backend}, {runs_at_once:,} runs at once"
             methods[name] = partial(pool.in_one_process, trainer_rate, backend_plan)
@@ -113,10 +119,11 @@ def _batches(plan: Plan, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [sampler.batch(drawn) for drawn in sampler.draw(0, count).unbind(dim=1)]
 
 
-def bare_rate(plan: Plan) -> float:
-    """Return the updates/s of a plain torch loop on the plan's first run."""
+def bare_rate(plan: Plan, initial_scale: float = 1.0) -> float:
+    """Return the updates/s of a plain torch loop on the plan's first run; its initial weights are multiplied."""
     batches = _batches(plan, plan.settings.num_updates + _WARM_UP)
-    network = RecurrentNetwork(plan.architecture)
+    initial = initial_weights(plan.architecture, plan.settings.seed, 0, initial_scale)
+    network = RecurrentNetwork(plan.architecture, initial)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
     started = time.perf_counter()
     for number, (inputs, targets) in enumerate(batches):
@@ -129,9 +136,12 @@ def bare_rate(plan: Plan) -> float:
     return plan.settings.num_updates / (time.perf_counter() - started)
 
 
-def trainer_rate(plan: Plan) -> float:
-    """Return the updates/s of the plan's backend on all runs of the plan, including the drawing of batches."""
-    runs = [run for run, _ in plan.runs()]
+def trainer_rate(plan: Plan, initial_scale: float = 1.0) -> float:
+    """Return the updates/s of the plan's backend on all runs of the plan, including the drawing of batches.
+
+    The initial weights are multiplied by `initial_scale`.
+    """
+    runs = [replace(run, initial_scale=initial_scale) for run, _ in plan.runs()]
     trainer, warm_up = make_trainer(plan.backend), _plan(plan.zoo, _WARM_UP)
     list(trainer.train(warm_up.family, warm_up.settings, runs, lambda updates: None))
     started = time.perf_counter()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
+from rnn_zoos.denormals import are_zero
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.native.recurrence import NATIVE_LAYERS, Recurrence, instruction_sets
 from rnn_zoos.networks.stack import NativeStates
@@ -88,6 +89,18 @@ def test_a_stack_runs_natively_and_in_torch_with_equal_results_and_continues_fro
         assert torch.allclose(torch.cat(outputs, dim=2), whole, atol=1e-5)
         for layer, expected in zip(state, last, strict=True):
             assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(layer, expected, strict=True))
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_denormal_numbers_count_as_zero_and_the_thread_is_left_as_it_was(instruction_set):
+    """One operation on them takes as long as a hundred others."""
+    arch = Architecture("gru", 2, 3, 5, 4)
+    weights = {name: torch.full_like(tensor, 1e-40) for name, tensor in parameters(arch, 2).items()}
+    inputs = torch.ones(2, 3, 7, 3, requires_grad=True)
+    outputs, _ = recurrence_of(arch, weights, instruction_set)(inputs)
+    outputs.backward(torch.full_like(outputs, 1e30))
+    assert not outputs.numpy(force=True).any() and not inputs.grad.numpy().any()
+    assert not are_zero()
 
 
 def test_a_cell_that_the_native_code_lacks_runs_in_torch(monkeypatch):

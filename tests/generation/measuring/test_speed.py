@@ -39,7 +39,8 @@ def test_every_training_method_has_a_row_with_consistent_numbers(monkeypatch):
         trainer_speed, "make_trainer", lambda name: StackedTrainer("cpu", 3) if name == "stacked" else make(name)
     )
     measured = measure_generation(["loop", "stacked"], 2, 1)
-    methods = ["matmul", "bare", "bare, one process a core", "1 of loop", "loop", "stacked, 3 runs at once"]
+    methods = ["matmul", "bare", "bare, one process a core", "bare, saturated"]
+    methods += ["1 of loop", "loop", "loop, saturated", "stacked, 3 runs at once"]
     assert [(row["zoo"], row["way"]) for row in measured["results"]] == [
         (zoo, method) for zoo in ALL_ZOOS for method in methods
     ]

@@ -12,6 +12,7 @@ from checkout import copy_tracked_files
 from conftest import ALL_ZOOS, CELLS
 from test_loop import plan, train
 
+from rnn_zoos.denormals import are_zero
 from rnn_zoos.errors import BackendError, UnknownNameError
 from rnn_zoos.families.digit_inputs import measure_digits
 from rnn_zoos.families.sequential_mnist import SequentialMnist
@@ -183,6 +184,21 @@ def test_importing_the_extension_does_not_switch_off_denormal_numbers():
         "print(float(np.float32(1e-40) * np.float32(1)) > 0)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_denormal_numbers_count_as_zero_and_the_thread_is_left_as_it_was(cell, instruction_set):
+    """One operation on them takes as long as a hundred others."""
+    shape = Architecture(cell, 2, I, H, O)
+    network = native_network(shape, instruction_set)
+    network.set_weights(np.full(shape.num_parameters, 1e-40, np.float32))
+    inputs, targets = data(1)
+    assert not network.predict(inputs.numpy()).any()
+    network.train_dense(inputs.numpy(), targets.numpy(), [0.0], _native.AdamW(*ADAMW))
+    gradients = np.abs(network.gradients())
+    assert gradients.max() > 0.01 and not ((gradients > 0) & (gradients < np.finfo(np.float32).tiny)).any()
+    assert not are_zero()
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
