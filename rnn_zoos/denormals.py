@@ -22,7 +22,8 @@ def are_zero() -> bool:
 def denormals_as_zero() -> Iterator[None]:
     """Let denormal numbers count as zero in this thread; afterwards they count as before.
 
-    Other threads are not affected, but those that are started inside begin with it. Native code does the same by itself (`networks/native/denormals.h`).
+    Other threads are not affected, but those that are started inside begin with it. Native code does the same by itself
+    (`networks/native/denormals.h`).
     """
     before = are_zero()
     torch.set_flush_denormal(True)

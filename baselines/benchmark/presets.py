@@ -16,7 +16,7 @@ from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.probes import probing
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class
 from rnn_zoos.baselines.encoders.weights import statistics, transformer
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 
@@ -47,7 +47,13 @@ class Preset:
         return self.settings.get(zoo, self.settings[_LANGUAGES])
 
     def sizes_of(self, encoder: str, zoo: str) -> dict[str, Any]:
-        """Return the keyword arguments of an encoder on a zoo. Raises UnknownNameError if there is no such zoo."""
+        """Return the keyword arguments of an encoder on a zoo.
+
+        Raises UnknownNameError if there is no such zoo, EncoderError if the encoder does not support its family.
+        """
+        if encoder in ENCODERS and not encoder_class(encoder).supports_family(benchmark_of(zoo)):
+            able = ", ".join(name for name in ENCODERS if encoder_class(name).supports_family(benchmark_of(zoo)))
+            raise EncoderError(f"The encoder {encoder} cannot query networks of {zoo}. Choose one of {able}.")
         chosen = {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
         if zoo in self.settings or encoder not in ENCODERS:
             return chosen

@@ -88,7 +88,8 @@ class Encoder(nn.Module, ABC):
     def supports(cls, architecture: Architecture) -> bool:
         """Return whether the encoder can read networks of an architecture. The default is True.
 
-        `rnn-zoos benchmark` without `--encoder` trains the encoders that support the zoo's architecture.
+        `rnn-zoos benchmark` without `--encoder` trains the encoders that support the zoo's architecture and
+        family.
 
         Args:
             architecture: Architecture of the networks.
@@ -100,6 +101,26 @@ class Encoder(nn.Module, ABC):
             >>> from rnn_zoos import open_zoo
             >>> from rnn_zoos.baselines import Encoder
             >>> Encoder.supports(open_zoo("zoos/formal-languages").manifest.architecture)
+            True
+        """
+        return True
+
+    @classmethod
+    def supports_family(cls, benchmark: Benchmark) -> bool:
+        """Return whether the encoder can query networks of a family. The default is True.
+
+        An architecture does not tell symbols from numbers: this decides beside `supports`.
+
+        Args:
+            benchmark: What the family says of its networks.
+
+        Returns:
+            True if the inputs of the family's networks are of the kind that the encoder asks with.
+
+        Example:
+            >>> from rnn_zoos.baselines import Encoder
+            >>> from rnn_zoos.families.registry import task_family
+            >>> Encoder.supports_family(task_family("automata").benchmark)
             True
         """
         return True

@@ -15,6 +15,7 @@ from torch import nn
 from rnn_zoos.baselines.encoders.encoder import Encoder
 from rnn_zoos.baselines.encoders.own_module import make_module_encoder
 from rnn_zoos.errors import EncoderError, UnknownNameError
+from rnn_zoos.families.benchmark import Benchmark
 from rnn_zoos.networks.architecture import Architecture
 
 ENCODERS: Mapping[str, str] = MappingProxyType(
@@ -135,10 +136,15 @@ def encoder_class(name: str) -> type[Encoder]:
     return found
 
 
-def usable_encoders(architecture: Architectures) -> list[str]:
-    """Return the names of the encoders that support an architecture, or all of several, in the order of `ENCODERS`."""
+def usable_encoders(architecture: Architectures, benchmark: Benchmark | None = None) -> list[str]:
+    """Return the names of the encoders that support an architecture, or all of several, in the order of `ENCODERS`.
+
+    With `benchmark`, only those that support networks of this family.
+    """
     known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
     names = [name for name in ENCODERS if all(encoder_class(name).supports(own) for own in known)]
+    if benchmark is not None:
+        names = [name for name in names if encoder_class(name).supports_family(benchmark)]
     if len(known) > 1:
         return [name for name in names if _is_mixed(encoder_class(name))]
     return [name for name in names if name not in _FOR_SEVERAL]

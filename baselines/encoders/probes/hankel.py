@@ -105,6 +105,11 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         return 2 <= architecture.input_size <= MOST_SYMBOLS and architecture.output_size == 2
 
     @classmethod
+    def supports_family(cls, benchmark: Benchmark) -> bool:
+        """Return whether networks read symbols, and answer to them."""
+        return benchmark.input_kind == "symbols"
+
+    @classmethod
     def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return the length of the strings of a zoo."""
         return {"steps": benchmark.steps}

@@ -27,6 +27,7 @@ from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.errors import EncoderError
+from rnn_zoos.families.benchmark import Benchmark
 from rnn_zoos.families.rotation import NUM_TILES, TILE, from_tiles, rotation_table, to_tiles
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -112,6 +113,11 @@ class RotationBank(FeatureEncoder):
     def supports(cls, architecture: Architecture) -> bool:
         """Return whether the networks read tiles of digits."""
         return (architecture.input_size, architecture.output_size) == (TILE**2, CLASSES)
+
+    @classmethod
+    def supports_family(cls, benchmark: Benchmark) -> bool:
+        """Return whether networks read numbers, such as pixels."""
+        return benchmark.input_kind == "numbers"
 
     @property
     def num_queries(self) -> int:

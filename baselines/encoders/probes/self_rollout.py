@@ -42,6 +42,7 @@ from rnn_zoos.baselines.encoders.probes.strings import (
     read_by_continuing,
 )
 from rnn_zoos.errors import EncoderError, UnknownNameError
+from rnn_zoos.families.benchmark import Benchmark
 from rnn_zoos.families.language_strings import LENGTH, NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -124,6 +125,11 @@ class _WritesStrings(FittedToNetworks, FeatureEncoder):
     def supports(cls, architecture: Architecture) -> bool:
         """Return whether the networks read and write the symbols of the formal languages."""
         return input_kind(architecture) == "written" and architecture.output_size == NUM_SYMBOLS
+
+    @classmethod
+    def supports_family(cls, benchmark: Benchmark) -> bool:
+        """Return whether networks write symbols."""
+        return benchmark.input_kind == "written"
 
     @property
     def num_queries(self) -> int:

@@ -16,6 +16,7 @@ from conftest import ROOT, ZOOS
 from rnn_zoos.baselines.benchmark import measurements, presets, runner
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
+from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import read_results, result_path
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.controls import CONTROLS, controls_of
@@ -25,7 +26,10 @@ from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.baselines.encoders.registry import ENCODERS, usable_encoders
 from rnn_zoos.cli import app as cli
-from rnn_zoos.errors import PlanMismatchError
+from rnn_zoos.errors import EncoderError, PlanMismatchError
+from rnn_zoos.families.language_strings import NUM_SYMBOLS
+from rnn_zoos.families.registry import task_family
+from rnn_zoos.networks.architecture import Architecture
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
 TEMPLATE = ROOT / "baselines" / "encoders" / "template.py"
@@ -237,3 +241,18 @@ def test_encoders_that_do_not_support_an_architecture_are_not_run_by_default(zoo
     rollouts = {name for name in ENCODERS if name.startswith("self-rollout")}
     assert rollouts <= set(languages) and not rollouts & set(digits)
     assert {"interactive", "flat", "dws"} <= set(languages) & set(digits)
+
+
+def test_encoders_that_ask_what_a_family_does_not_read_are_not_run_by_default_and_refused(monkeypatch):
+    """Numbers of two classes have the sizes of symbols that are accepted, or not: the family tells them apart."""
+    two, written = Architecture("lstm", 1, 2, 5, 2), Architecture("lstm", 1, NUM_SYMBOLS, 5, NUM_SYMBOLS)
+    numbers = replace(task_family("automata").benchmark, input_kind="numbers")
+    assert "hankel" in usable_encoders(two, task_family("automata").benchmark)
+    assert "hankel" not in usable_encoders(two, numbers) and "interactive" in usable_encoders(two, numbers)
+    assert not {name for name in usable_encoders(written, numbers) if name.startswith("self-rollout")}
+    assert "rotation-bank" in usable_encoders(Architecture("lstm", 1, 16, 5, 10), numbers)
+    monkeypatch.setattr(presets, "benchmark_of", lambda zoo: numbers)
+    with pytest.raises(
+        EncoderError, match=r"hankel cannot query networks of automata\. Choose one of statistics, .*, interactive, "
+    ):
+        preset_of("cpu").sizes_of("hankel", "automata")
