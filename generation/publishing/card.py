@@ -26,6 +26,7 @@ _PLACE = "<!-- `rnn-zoos publish` puts the numbers of the zoo here -->"
 _SPACE_PLACE = "<!-- `rnn-zoos publish --space` puts the link to the explorer here -->\n\n"
 _SPACE_LINK = "**[Explore this zoo in the browser]({}): pictures, maps, and networks that run live.**"
 _SPACE_URL = "https://huggingface.co/spaces/"
+_STEPS = "Labels per step: means of fractions such as accuracies, medians of the others."
 TAGS = ["weight-space-learning", "model-zoo", "recurrent-neural-networks", "rnn", "lstm"]
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -119,7 +120,8 @@ def _numbers(zoo: Zoo, name: str, figures: Sequence[str], published: bool) -> st
     command = regenerate_command(zoo.manifest)
     origin = _IMPORTED if zoo.manifest.imported else _GENERATED.format(command=command, seconds=made)
     origin += "\n\n" + (_MANIFEST if published else _EXPORT)
-    tables = (_table(rows) for rows in (facts, splits, info["steps"], info["architectures"]) if rows)
+    tables = [_table(rows) for rows in (facts, splits, info["steps"], info["architectures"]) if rows]
+    tables.insert(2, _STEPS)
     return "\n\n".join([f"## {zoo.manifest.zoo}: {name}", example, *tables, pictures, origin])
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rnn_zoos.families.labels import is_fraction
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.manifest import Manifest
 from rnn_zoos.loaders.zoo import Zoo
@@ -22,7 +24,8 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
 
     Returns:
         A dict of plain data: `zoo` (property -> value), and lists of dicts `splits` (numbers of runs, rows and shards
-        per split), `steps` (mean labels per step), `architectures` (parameters, runs and the mean of the first label at
+        per split), `steps` (labels per step: means of fractions, medians of others, since runs that are about to
+        diverge have any size), `architectures` (parameters, runs and the mean of the first label at
         every step, per architecture; empty if there is one) and `labels` (range, unit and description per label).
 
     Raises:
@@ -42,7 +45,7 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
     return {
         "zoo": _properties(zoo, index),
         "splits": [{"split": split, **counts} for split, counts in manifest.splits.items()],
-        "steps": _means(index, measured),
+        "steps": _typical(manifest, index, measured),
         "architectures": _architectures(manifest, index, measured[:1]) if len(manifest.architectures) > 1 else [],
         "labels": [
             {"label": name, **pc.min_max(index[name]).as_py(), **{k: columns[name][k] for k in ("unit", "description")}}
@@ -95,21 +98,23 @@ def _made(made: Mapping[str, Any]) -> str:
     return f"with {made['backend']}, {versions}, on {made['machine']}, in {made['seconds']:,.0f} core-seconds"
 
 
-def _means(index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
-    """Return the mean of each label at each step."""
-    means = index.group_by("step").aggregate([(name, "mean") for name in labels]).sort_by("step")
-    rows: list[dict[str, Any]] = means.rename_columns(
-        [name.removesuffix("_mean") for name in means.column_names]
-    ).to_pylist()
+def _typical(manifest: Manifest, index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
+    """Return the mean of each label that is a fraction, and the median of each other label, at each step."""
+    family, rows = task_family(manifest.zoo), []
+    for step in sorted(pc.unique(index["step"]).to_pylist()):
+        own = index.filter(pc.equal(index["step"], step))
+        of = {name: np.mean if is_fraction(family, name) else np.median for name in labels}
+        rows.append({"step": step, **{name: float(function(own[name])) for name, function in of.items()}})
     return rows
 
 
 def _architectures(manifest: Manifest, index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
-    """Return a row per architecture: parameters, runs, and the mean of each label at each step."""
+    """Return a row per architecture: parameters, runs, and what `_typical` returns for each label at each step."""
     rows = []
     for architecture in manifest.architectures:
         own = index.filter(pc.equal(index["architecture"], architecture.name))
         row = {"architecture": architecture.name, "parameters": architecture.num_parameters}
-        means = {f"{label} at {mean['step']}": mean[label] for mean in _means(own, labels) for label in labels}
-        rows.append({**row, "runs": len(pc.unique(own["run"])), **means})
+        steps = _typical(manifest, own, labels)
+        typical = {f"{label} at {found['step']}": found[label] for found in steps for label in labels}
+        rows.append({**row, "runs": len(pc.unique(own["run"])), **typical})
     return rows

@@ -81,9 +81,10 @@ def info(zoo: DirectoryOrName, revision: Revision = None, as_json: AsJson = Fals
         print_json(summary)
         return
     print_properties(zoo, summary["zoo"])
-    for title in ("splits", "steps", "architectures", "labels"):
-        if summary[title]:
-            print_table(title, summary[title])
+    titles = {"steps": "steps: means of fractions, medians of other labels"}
+    for part in ("splits", "steps", "architectures", "labels"):
+        if summary[part]:
+            print_table(titles.get(part, part), summary[part])
 
 
 def sample(

@@ -99,6 +99,17 @@ def test_the_training_speeds_with_avx2_are_those_of_the_results():
     assert results["machine"]["instruction set"] == "avx2" and f"AVX2 only, medians of {results['repeats']}" in PROSE
 
 
+def test_the_training_speeds_of_the_third_machine_are_those_of_the_results():
+    results = measured("intel-xeon-avx512.json")
+    rows = {(row["zoo"], row["way"]): row for row in results["results"]}
+    for zoo in ALL_ZOOS:
+        shown = (rows[zoo, way] for way in ("bare, one process a core", "native"))
+        assert_row(f"{zoo}, Intel", *(f"{row['updates/s']:,.0f} ({row['of matmul']:.0%})" for row in shown))
+        ways = ("bare", "bare, saturated", "native", "native, saturated")
+        assert_row(f"{zoo}, saturated", *(f"{rows[zoo, way]['updates/s']:,.0f}" for way in ways))
+    assert results["machine"]["instruction set"] == "avx512" and results["repeats"] == 5
+
+
 def test_the_loading_speeds_are_those_of_the_results():
     rows = {row["way"]: row for row in measured("loading-amd-epyc.json")["results"]}
     for way, first_cell in LOADERS.items():

@@ -3,6 +3,7 @@
 import gc
 import pickle
 import shutil
+import statistics
 
 import datasets
 import numpy as np
@@ -375,8 +376,9 @@ def test_info_summarises_the_zoo(name, zoo):
     accuracy = next(row for row in info["labels"] if row["label"] == "accuracy")
     assert accuracy["min"] == min(r["accuracy"] for r in index) and accuracy["max"] == max(r["accuracy"] for r in index)
     for row in info["steps"]:
-        expected = [r["accuracy"] for r in index if r["step"] == row["step"]]
-        assert row["accuracy"] == pytest.approx(sum(expected) / len(expected), rel=1e-6)
+        own = [r for r in index if r["step"] == row["step"]]
+        assert row["accuracy"] == pytest.approx(statistics.mean(r["accuracy"] for r in own), rel=1e-6)
+        assert row["weight_norm"] == pytest.approx(statistics.median(r["weight_norm"] for r in own), rel=1e-6)
 
 
 def test_sample_shows_the_strings_on_which_a_snapshot_was_evaluated(zoo):
