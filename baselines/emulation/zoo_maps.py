@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, as_one_stack
+from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
 from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.weights.statistics import MAX_LAYERS, padded_statistics
@@ -67,12 +68,16 @@ def _statistics(stack: NetworkStack) -> Array:
 
 
 def _standardised(values: Array) -> Array:
-    """Return columns with mean 0 and standard deviation 1, or all 0: statistics of biases are smaller than others."""
-    mean = values.mean(axis=0)
-    centred = values - mean
-    spread = centred.std(axis=0)
+    """Return columns with mean 0 and standard deviation 1, or all 0: statistics of biases are smaller than others.
+
+    Means and deviations are those of usual rows, and what is far outside is compressed; see `outliers`.
+    """
+    values = values.astype(np.float64)
+    usual = values[usual_rows(torch.from_numpy(values)).numpy()]
+    mean, spread = usual.mean(axis=0), usual.std(axis=0)
     varies = spread > _ROUNDING * (1 + np.abs(mean))
-    return np.asarray(np.where(varies, centred / np.where(varies, spread, 1), 0))
+    standardised = np.where(varies, (values - mean) / np.where(varies, spread, 1), 0)
+    return np.asarray(compress(torch.from_numpy(standardised)).float().numpy())
 
 
 def _questions(zoo: Zoo) -> Callable[[NetworkStack], Tensor] | None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from rnn_zoos.baselines.emulation import zoo_maps as zoo_maps_module
 from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
+from rnn_zoos.baselines.encoders.outliers import LINEAR
 from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics
 from rnn_zoos.loaders.zoo import open_zoo
@@ -31,6 +33,25 @@ def test_rows_are_in_the_order_of_the_index(name, zoo):
     alone = zoo_maps_of_row(opened, index, 5)
     np.testing.assert_allclose(answers.values[5], alone, atol=1e-4)
     assert np.abs(answers.values[4] - alone).max() > 1e-3  # another network answers otherwise
+
+
+def test_networks_whose_weights_exploded_do_not_hide_the_differences_between_all_others(zoo, monkeypatch):
+    opened = open_zoo(zoo("automata"))
+    before = zoo_maps(opened)[1].values
+    statistics = zoo_maps_module._statistics
+
+    def exploded(stack):
+        values = statistics(stack)
+        values[3] = 1e25
+        return values
+
+    monkeypatch.setattr(zoo_maps_module, "_statistics", exploded)
+    after = zoo_maps(opened)[1].values
+    others = np.arange(len(before)) != 3
+    assert LINEAR < np.abs(after[3]).max() <= 2 * LINEAR
+    spread = before[others].std(axis=0)
+    expected = (before[others] - before[others].mean(axis=0))[:, spread > 1e-4] / spread[spread > 1e-4]
+    np.testing.assert_allclose(after[others][:, spread > 1e-4], expected, atol=1e-3)
 
 
 def zoo_maps_of_row(opened, index, row):
