@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from selenium.webdriver.common.keys import Keys
@@ -130,6 +131,27 @@ def test_what_is_brushed_in_one_picture_is_highlighted_in_all(browser, page_of, 
     browser.drag("#map", (-0.4, -0.4), (0.4, 0.4))  # a lasso along a line holds nothing, or what lies on it
     browser.drag("#tasks", (-0.4, -0.4), (0.4, 0.4))
     browser.wait(lambda: "selected" in browser.text("#count"))
+    assert browser.messages() == []
+
+
+def test_labels_of_very_different_sizes_are_shown_and_brushed_on_a_logarithmic_scale(
+    browser, zoo, tmp_path, monkeypatch
+):
+    opened = open_zoo(zoo("formal-languages"))
+    table = opened.index()
+    norms = 10.0 ** (3.0 * table["run"].to_numpy() - 3)
+    place = table.schema.get_field_index("weight_norm")
+    monkeypatch.setattr(opened, "index", lambda: table.set_column(place, "weight_norm", pa.array(norms)))
+    build_page(opened, 2).write(tmp_path / "page")
+    browser.open(url_of(tmp_path / "page"))
+    browser.choose("#history-controls select", "weight_norm")
+    ticks = browser.run("return [...document.querySelectorAll('#history .ytick text')].map((own) => own.textContent)")
+    powers = [f"10\u200b{power}\u200b" for power in (6, 9, 12, 15)]
+    assert ticks == ["0.001", "1", "1,000", *powers], "one run at each"
+    browser.drag("#history", (-0.38, -0.36), (0.4, -0.08))  # the upper half, with 10^9, 10^12 and 10^15
+    chosen = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
+    assert int(chosen[1]) == 3
+    browser.choose("#colour", "weight_norm")
     assert browser.messages() == []
 
 

@@ -15,6 +15,24 @@ from rnn_zoos.families.rotation import PIXELS, rotation_table
 ANGLES = [0.0, 30.0, 45.0, 60.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0, 359.999999, 1e-6, -0.25, -90.0, 450.0, 721.5]
 
 
+def test_positive_numbers_of_very_different_sizes_have_a_logarithmic_scale():
+    body = """
+        const found = input.map((values) => scales.scaleOf(values.map((value) => value ?? NaN)));
+        return found.map(({ place, ticks }) => [place(100), ticks.tickvals ?? [], ticks.ticktext ?? []]);
+    """
+    wide, just, narrow, zero, negative, none, huge = javascript(
+        body, [[3, None, 0.0002, 2], [0.5, 500], [0.5, 499], [0, 1e9], [-1, 1e9], [None], [0.05, 7e32]]
+    )
+    assert wide == [2, [-3, -2, -1, 0], ["0.001", "0.01", "0.1", "1"]]
+    assert just == [2, [0, 1, 2], ["1", "10", "100"]]
+    assert narrow == zero == negative == none == [100, [], []]
+    assert huge == [
+        2,
+        [-1, 4, 9, 14, 19, 24, 29],
+        ["0.1", "10,000", *(f"10<sup>{k}</sup>" for k in (9, 14, 19, 24, 29))],
+    ]
+
+
 def test_rotation_tables_are_those_of_the_package():
     drawn = random.Random(3)
     angles = [*ANGLES, *(drawn.randrange(360 * MICRODEGREES) / MICRODEGREES for _ in range(600))]

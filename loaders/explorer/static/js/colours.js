@@ -103,11 +103,12 @@ export const MOST_TEXTS = 24;
 export function colourGroups(data, name, rows) {
   const column = data.column(name);
   if (column.kind === "number") {
+    const { place, ticks } = column.scale;
     const marker = {
-      color: rows.map((row) => column.values[row]),
+      color: rows.map((row) => place(column.values[row])),
       colorscale: plotlyScale,
       showscale: true,
-      colorbar: { title: { text: plain(column.name), side: "right" }, thickness: 12, outlinewidth: 0 },
+      colorbar: { title: { text: plain(column.name), side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
     };
     return [{ title: column.name, rows, marker }];
   }

@@ -2,6 +2,8 @@
  * The data of a page: scripts have stored JSON heads and gzipped arrays in one global object.
  */
 
+import { scaleOf } from "explorer/scales";
+
 /**
  * @typedef {{dtype: string, offset: number, length: number}} Place
  * @typedef {"number" | "truth" | "text"} Kind
@@ -75,6 +77,8 @@ export class Column {
     this.texts = head.kind === "truth" ? ["no", "yes"] : (head.values ?? []);
     /** @type {ArrayLike<number>} */
     this.values = arrayAt(block, head);
+    /** Where its numbers are in pictures. */
+    this.scale = scaleOf(head.kind === "number" ? this.values : []);
   }
 
   /**

@@ -89,15 +89,30 @@ export function buildHistory(state) {
   redraw();
   onBrush(node, (_points, range) => {
     if (range === null) return state.select(null);
-    const { values } = data.column(label);
-    selectInside(
-      state,
-      range,
-      (row) => data.steps.indexOf(data.step[row]),
-      (row) => values[row],
-    );
+    selectInside(state, range, (row) => data.steps.indexOf(data.step[row]), placeOf(data, label));
   });
   state.listen((change) => change !== "step" && change !== "networks" && redraw());
+}
+
+/**
+ * Where the number of a row is along the axis of its column.
+ * @param {Dataset} data
+ * @param {string} name
+ * @returns {(row: number) => number}
+ */
+function placeOf(data, name) {
+  const { values, scale } = data.column(name);
+  return (row) => scale.place(values[row]);
+}
+
+/**
+ * The axis of a column.
+ * @param {Dataset} data
+ * @param {string} name
+ */
+function axisOf(data, name) {
+  const { title, scale } = data.column(name);
+  return axis(title, scale.ticks);
 }
 
 /**
@@ -134,7 +149,7 @@ function selectInside(state, range, across, up) {
  */
 function historyTraces(state, label) {
   const { data } = state;
-  const column = data.column(label);
+  const [column, up] = [data.column(label), placeOf(data, label)];
   const coloured = data.column(data.column(state.colour).kind === "number" ? "split" : state.colour);
   /** @type {Map<string, {x: Array<number | null>, y: Array<number | null>, text: string[], count: number}>} */
   const lines = new Map();
@@ -145,8 +160,8 @@ function historyTraces(state, label) {
     const line = lines.get(title) ?? { x: [], y: [], text: [], count: 0 };
     for (const row of shown) {
       line.x.push(data.steps.indexOf(data.step[row]));
-      line.y.push(column.values[row]);
-      line.text.push(`run ${run}, ${plain(data.column("task").text(row, readable))}`);
+      line.y.push(up(row));
+      line.text.push(`run ${run}, ${plain(data.column("task").text(row, readable))}: ${readable(column.values[row])}`);
     }
     line.x.push(null);
     line.y.push(null);
@@ -163,7 +178,7 @@ function historyTraces(state, label) {
       name: title === "" ? `not selected (${count})` : `${plain(title)} (${count})`,
       line: { width: 1, color: title === "" ? FADED : textColour(coloured.name, title, coloured.texts) },
       opacity: title === "" || count > 30 ? 0.5 : 0.9,
-      hovertemplate: "%{text}: %{y:.4g}<extra></extra>",
+      hovertemplate: "%{text}<extra></extra>",
     }));
 }
 
@@ -177,7 +192,7 @@ function historyLayout(data, label) {
     tickvals: data.steps.map((_, place) => place),
     ticktext: data.steps.map((step) => step.toLocaleString("en")),
   };
-  return { xaxis: axis("training step (updates)", ticks), yaxis: axis(data.column(label).title), dragmode: "select" };
+  return { xaxis: axis("training step (updates)", ticks), yaxis: axisOf(data, label), dragmode: "select" };
 }
 
 /**
@@ -218,13 +233,7 @@ export function buildLabels(state) {
   redraw();
   onBrush(node, (_points, range) => {
     if (range === null) return state.select(null);
-    const [across, up] = [data.column(x).values, data.column(y).values];
-    selectInside(
-      state,
-      range,
-      (row) => across[row],
-      (row) => up[row],
-    );
+    selectInside(state, range, placeOf(data, x), placeOf(data, y));
   });
   state.listen((change) => change !== "step" && change !== "networks" && redraw());
 }
@@ -236,12 +245,14 @@ export function buildLabels(state) {
  */
 function labelTraces(state, x, y) {
   const { data } = state;
-  const [across, up] = [data.column(x).values, data.column(y).values];
+  const [across, up] = [placeOf(data, x), placeOf(data, y)];
   const rows = rowsWhere(data, (row) => state.visible[row]);
+  const linear = [x, y].every((name) => data.column(name).scale.ticks.tickvals === undefined);
+  const where = linear ? `${plain(x)} %{x}<br>${plain(y)} %{y}<br>` : ""; // else these are logarithms
   const density = {
     type: "histogram2d",
-    x: rows.map((row) => across[row]),
-    y: rows.map((row) => up[row]),
+    x: rows.map(across),
+    y: rows.map(up),
     nbinsx: 40,
     nbinsy: 40,
     colorscale: [
@@ -251,7 +262,7 @@ function labelTraces(state, x, y) {
       [1, "#08306b"],
     ],
     colorbar: { title: { text: "snapshots", side: "right" }, thickness: 12, outlinewidth: 0 },
-    hovertemplate: `${plain(x)} %{x}<br>${plain(y)} %{y}<br>%{z} snapshots<extra></extra>`,
+    hovertemplate: `${where}%{z} snapshots<extra></extra>`,
     showlegend: false,
   };
   const chosen = state.selected === null ? [] : rows.filter((row) => state.isSelected(row));
@@ -259,10 +270,11 @@ function labelTraces(state, x, y) {
   const points = groups.map((group) => ({
     mode: "markers",
     name: plain(group.title),
-    x: group.rows.map((row) => across[row]),
-    y: group.rows.map((row) => up[row]),
+    x: group.rows.map(across),
+    y: group.rows.map(up),
+    text: group.rows.map((row) => [x, y].map((name) => readable(data.column(name).values[row])).join(", ")),
     marker: { ...group.marker, size: 6, line: { width: 0.5, color: "#ffffff" } },
-    hovertemplate: "%{x:.4g}, %{y:.4g}<extra></extra>",
+    hovertemplate: "%{text}<extra></extra>",
   }));
   // Points that are always there, because a picture without any cannot be brushed.
   return [density, { mode: "markers", x: [null], y: [null], showlegend: false }, ...points];
@@ -274,5 +286,5 @@ function labelTraces(state, x, y) {
  * @param {string} y
  */
 function labelLayout(data, x, y) {
-  return { xaxis: axis(data.column(x).title), yaxis: axis(data.column(y).title), dragmode: "select" };
+  return { xaxis: axisOf(data, x), yaxis: axisOf(data, y), dragmode: "select" };
 }
