@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from rnn_zoos.baselines.downstream.measures import Kind
 from rnn_zoos.baselines.downstream.predictors import Scores, score_predictions
-from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, protocol_rows, row_numbers
+from rnn_zoos.baselines.downstream.protocols import (
+    EVALUATED_SPLITS,
+    PROTOCOLS,
+    largest_usual,
+    protocol_rows,
+    row_numbers,
+)
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import ZooData
@@ -25,6 +31,9 @@ from rnn_zoos.baselines.emulation.optimisation import Optimisation
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.format.files import Array
+
+MISSING = float("inf")
+"""Stands for a number that is unusually large; see `largest_usual`."""
 
 
 class Head(nn.Module):
@@ -36,7 +45,8 @@ class Head(nn.Module):
     def __init__(self, kind: Kind, labels: Array, embedding_size: int, hidden: int) -> None:
         super().__init__()
         self.kind, self.classes = kind, np.unique(labels)
-        self.mean, self.scale = float(labels.mean()), float(labels.std()) or 1.0
+        known = labels[labels != MISSING]
+        self.mean, self.scale = float(known.mean()), float(known.std()) or 1.0
         outputs = {"number": 1, "classes": len(self.classes), "angle": 2}[kind]
         self.mlp = mlp(embedding_size, hidden, 1, outputs)
 
@@ -50,10 +60,13 @@ class Head(nn.Module):
         return torch.from_numpy((labels - self.mean) / self.scale).float()[:, None]
 
     def loss(self, embeddings: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch, scaled to about 1 for uninformed predictions."""
+        """Return the mean loss of a batch, scaled to about 1 for uninformed predictions, without missing targets."""
         if self.kind == "classes":
             return F.cross_entropy(self.mlp(embeddings), targets) / max(1.0, math.log(len(self.classes)))
-        return F.mse_loss(self.mlp(embeddings), targets)
+        known = targets != MISSING
+        if bool(known.all()):
+            return F.mse_loss(self.mlp(embeddings), targets)
+        return ((self.mlp(embeddings) - targets.where(known, 0)) * known).square().sum() / known.sum().clamp(min=1)
 
     @torch.no_grad()
     def predict(self, embeddings: Tensor) -> Array:
@@ -116,6 +129,7 @@ class _Training:
         kinds, labels = dict[str, Kind](), dict[str, Array]()
         for target in self.zoo_targets.values():
             values = np.concatenate([target.values(data.splits[split])[rows] for split, rows in trained.items()])
+            values[np.abs(values) > largest_usual(target, values)] = MISSING
             kinds |= dict.fromkeys(target.columns, target.kind)
             labels |= dict(zip(target.columns, values.T, strict=True))
         with torch.random.fork_rng():
@@ -154,13 +168,13 @@ class _Training:
         for split in EVALUATED_SPLITS:
             embeddings = self.embedder.embeddings(split)
             labels[split] = {column: head.predict(embeddings) for column, head in self.heads.items()}
-        features = {split: np.empty((len(rows), 0)) for split, rows in data.splits.items()}  # heads have read them
+        # Heads have read the embeddings: the numbers of the rows stand for them.
+        features = {split: np.arange(len(rows))[:, None] for split, rows in data.splits.items()}
         for name, target in self.zoo_targets.items():
             _, tested = protocol_rows(data, features, target, self.protocol)
-            _, numbers = row_numbers(data, self.protocol, target.from_step)
             predicted = [
-                np.stack([labels[split][column][numbers[split]] for column in target.columns], axis=1)
-                for split in tested
+                np.stack([labels[split][column][rows.features[:, 0].astype(int)] for column in target.columns], axis=1)
+                for split, rows in tested.items()
             ]
             scores[name] = score_predictions(target, tested, predicted, repeats)
         return scores

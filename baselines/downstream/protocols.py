@@ -23,6 +23,10 @@ EVALUATED_SPLITS = ("validation", "test", "ood")
 """The splits on which encoders and predictors are evaluated."""
 
 
+UNUSUAL = 1000.0
+"""How many times as large as the median of training labels a number is that counts as missing; see `largest_usual`."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """R rows that predictors are trained or tested on.
@@ -68,14 +72,29 @@ def protocol_rows(
 ) -> tuple[Rows, dict[str, Rows]]:
     """Return the training rows of a protocol, and the tested rows of every evaluated split.
 
+    Rows whose labels are larger than `largest_usual` are left out of both.
+
     Raises UnknownNameError for an unknown protocol, LeakError if training and tested rows share a run or a task.
     """
     trained, tested = row_numbers(data, protocol, target.from_step)
     train = _joined([_rows(data.splits[split], features[split], target, rows) for split, rows in trained.items()])
     test = {split: _rows(data.splits[split], features[split], target, rows) for split, rows in tested.items()}
+    largest = largest_usual(target, train.labels)
+    train, test = _up_to(train, largest), {split: _up_to(rows, largest) for split, rows in test.items()}
     for name, rows in test.items():
         guard_against_leaks(train, rows, name)
     return train, test
+
+
+def largest_usual(target: Target, labels: Array) -> float:
+    """Return the size beyond which a number counts as missing, given the training labels [R, columns].
+
+    The losses of networks whose weights exploded are many powers of ten larger than others. A few would decide what
+    predictors learn, and any score. Logarithms, angles and classes have no such size, nor have numbers that are mostly
+    zero.
+    """
+    median = float(np.median(np.abs(labels))) if len(labels) else 0.0
+    return UNUSUAL * median if target.kind == "number" and not target.log and median > 0 else np.inf
 
 
 def guard_against_leaks(train: Rows, test: Rows, name: str) -> None:
@@ -102,6 +121,12 @@ def _rows(split: SplitData, features: Array, target: Target, rows: Array) -> Row
         split.labels("step"),
     )
     return Rows(*(column[rows] for column in every))
+
+
+def _up_to(rows: Rows, largest: float) -> Rows:
+    """Return those rows whose labels are not larger."""
+    usual = (np.abs(rows.labels) <= largest).all(axis=1)
+    return rows if usual.all() else Rows(*(column[usual] for column in vars(rows).values()))
 
 
 def _joined(parts: list[Rows]) -> Rows:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, train_end_to_end
-from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, row_numbers
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.predictors import evaluate
+from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, largest_usual, protocol_rows, row_numbers
+from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import EncoderError
@@ -84,6 +85,43 @@ def test_planted_labels_are_learned_and_labels_of_other_splits_are_not_used(name
     for protocol in PROTOCOLS:
         assert relabelled[protocol]["accuracy"]["ood"] == by_protocol[protocol]["accuracy"]["ood"]
         assert relabelled[protocol]["accuracy"]["test"]["r_squared"]["value"] < 0.2
+
+
+def test_labels_of_networks_that_exploded_count_as_missing(edited_zoo):
+    """In training and in tests: a few labels of 1e30 would decide what is learned, and the score."""
+    data = planted(edited_zoo, "sequential-mnist")
+    features = {
+        split: np.stack([rows.labels("accuracy"), np.arange(len(rows)) % 3], axis=1)
+        for split, rows in data.splits.items()
+    }
+    for split in ("train", "test"):
+        labels = data.splits[split].labels("accuracy").copy()
+        labels[[2, 5]] = 1e30, -1e9
+        relabel(data.splits[split], labels)
+    target = TARGETS["sequential-mnist"]["accuracy"]
+    train, tested = protocol_rows(data, features, target)
+    assert [len(data.splits[split]) - 2 for split in ("train", "test")] == [
+        len(train.labels),
+        len(tested["test"].labels),
+    ]
+    assert train.labels.max() <= 2 and (train.features[:, 0] == train.labels[:, 0]).all()
+    assert evaluate(data, features, target)["test"]["r_squared"]["value"] > 0.99
+    losses, scores = trained(data)
+    assert max(losses) < 3 and scores["strict"]["accuracy"]["test"]["r_squared"]["value"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("target", "labels", "largest"),
+    [
+        (Target(("x",), "number", ()), [[0.2], [-0.1], [1e9]], 200),
+        (Target(("x",), "number", ()), [[0], [0], [1e9]], np.inf),
+        (Target(("x",), "number", (), log=True), [[1e9], [1.0]], np.inf),
+        (Target(("x",), "angle", ()), [[300], [0.001], [0.001]], np.inf),
+        (Target(("x",), "number", ()), np.zeros((0, 1)), np.inf),
+    ],
+)
+def test_how_large_a_label_may_be(target, labels, largest):
+    assert largest_usual(target, np.array(labels, float)) == pytest.approx(largest)
 
 
 def test_under_the_paper_protocol_half_of_the_ood_tasks_are_trained_on_and_the_other_half_is_tested(edited_zoo):
