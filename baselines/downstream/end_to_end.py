@@ -66,7 +66,8 @@ class Head(nn.Module):
         known = targets != MISSING
         if bool(known.all()):
             return F.mse_loss(self.mlp(embeddings), targets)
-        return ((self.mlp(embeddings) - targets.where(known, 0)) * known).square().sum() / known.sum().clamp(min=1)
+        errors: Tensor = (self.mlp(embeddings) - targets.where(known, 0)) * known
+        return errors.square().sum() / known.sum().clamp(min=1)
 
     @torch.no_grad()
     def predict(self, embeddings: Tensor) -> Array:
