@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines, set_title
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection, clone_correlation, score_of, shown_targets
 from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
@@ -35,9 +35,11 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
         axes.set_title(f"{target_title(name)}:\n{title}", fontsize=9)
         _score_axis(axes, target)
     name_lines(panels, groups)
-    figure.suptitle(
+    set_title(
+        figure,
         f"{zoo}, split test: labels read linearly from frozen embeddings (by boosted trees where named so), with 95% "
-        "intervals\nblue: encoders; yellow: references that read labels in place of weights; grey: controls"
+        "intervals",
+        "blue: encoders; yellow: references that read labels in place of weights; grey: controls",
     )
     return figure
 

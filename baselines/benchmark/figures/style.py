@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from rnn_zoos.format.files import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Distinguishable with colour-vision deficiencies.
 TEST, OOD, CONTROL, REFERENCE = "#4477aa", "#ee6677", "#999999", "#ccbb44"
@@ -21,6 +23,7 @@ _ENCODERS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "
 _REFERENCES = ("#888888", "#aaaaaa", "#cccccc")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _LEGEND_SIZE = 8
+_LETTER = 0.11  # inches: how wide a letter of a figure's title is, on average
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ def looks(groups: Mapping[str, Group]) -> dict[str, Look]:
             turn, number = divmod(len(found) - references, len(_ENCODERS))
             found[name] = Look(_ENCODERS[number], _DASHES[turn % len(_DASHES)], 1.4)
     return found
+
+
+def set_title(figure: Figure, *lines: str) -> None:
+    """Set the title of a whole figure; lines that are wider than the figure are broken."""
+    letters = int(figure.get_figwidth() / _LETTER)
+    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines))
 
 
 def bar_colour(group: Group) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rnn_zoos.baselines.benchmark.figures.scores import bar
-from rnn_zoos.baselines.benchmark.figures.style import bar_colour, name_lines
+from rnn_zoos.baselines.benchmark.figures.style import bar_colour, name_lines, set_title
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection
 from rnn_zoos.baselines.benchmark.trajectory_table import defined_scores, shown_trajectories
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure
@@ -39,8 +39,9 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     name_lines(panels, groups)
     steps = next(iter(groups.values()))[0]["trajectories"]["early_steps"]
     early = f" from snapshots at step {steps[0]}" if steps else ""
-    figure.suptitle(
-        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted: chance\n"
-        "blue: encoders; yellow: references that read labels in place of weights; grey: controls"
+    set_title(
+        figure,
+        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted: chance",
+        "blue: encoders; yellow: references that read labels in place of weights; grey: controls",
     )
     return figure

@@ -5,13 +5,14 @@ import re
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synthetic, synthetic_control
 
 from rnn_zoos.baselines.benchmark.figures.draw import _figures_of, draw_results
 from rnn_zoos.baselines.benchmark.figures.embeddings import probes
-from rnn_zoos.baselines.benchmark.figures.style import looks, spread
+from rnn_zoos.baselines.benchmark.figures.style import looks, set_title, spread
 from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, sort_by_loss
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 
@@ -71,6 +72,18 @@ def test_no_text_of_a_panel_overlaps_other_text_or_is_cut(many, kind):
     for number, box in enumerate(boxes):
         shrunk = box.padded(-1)
         assert not any(shrunk.overlaps(other.padded(-1)) for other in boxes[:number])
+
+
+@pytest.mark.parametrize("width", [4.1, 7.3, 15])
+def test_a_title_is_broken_where_it_is_wider_than_its_figure(width):
+    figure = Figure(figsize=(width, 5), layout="constrained")
+    set_title(figure, "sequential-mnist, split test: trajectories from early snapshots WITH 95% INTERVALS " * 2, "blue")
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    (title,) = figure.findobj(Text)
+    box = title.get_window_extent(figure.canvas.get_renderer())
+    assert 0 <= box.x0 and box.x1 <= figure.canvas.get_width_height()[0]
+    assert title.get_text().endswith("\nblue") and title.get_text().count("\n") == {4.1: 5, 7.3: 3, 15: 2}[width]
 
 
 def test_figures_are_drawn_into_small_files(tmp_path):
