@@ -152,7 +152,10 @@ def test_labels_of_very_different_sizes_are_shown_and_brushed_on_a_logarithmic_s
     chosen = browser.wait(lambda: re.search(r"(\d+) selected", browser.text("#count")))
     assert int(chosen[1]) == 3
     browser.choose("#colour", "weight_norm")
-    assert browser.messages() == []
+    marker = browser.run("return document.getElementById('tasks').data[0].marker")
+    assert [marker["cmin"], marker["cmax"]] == pytest.approx([-3, 15]), "the ends do not follow the selection"
+    assert sorted(marker["color"]) == pytest.approx([*range(-3, 16, 3)])
+    assert marker["colorbar"]["ticktext"][:3] == ["0.001", "1", "1,000"] and browser.messages() == []
 
 
 def test_angles_are_selected_on_their_wheel(browser, page_of, zoo):

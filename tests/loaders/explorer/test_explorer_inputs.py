@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from explorer import javascript
@@ -18,19 +19,17 @@ ANGLES = [0.0, 30.0, 45.0, 60.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0, 359.99
 def test_positive_numbers_of_very_different_sizes_have_a_logarithmic_scale():
     body = """
         const found = input.map((values) => scales.scaleOf(values.map((value) => value ?? NaN)));
-        return found.map(({ place, ticks }) => [place(100), ticks.tickvals ?? [], ticks.ticktext ?? []]);
+        return found.map(({ place, ends, ticks }) => [place(100), ...ends, ticks.tickvals ?? [], ticks.ticktext ?? []]);
     """
     wide, just, narrow, zero, negative, none, huge = javascript(
         body, [[3, None, 0.0002, 2], [0.5, 500], [0.5, 499], [0, 1e9], [-1, 1e9], [None], [0.05, 7e32]]
     )
-    assert wide == [2, [-3, -2, -1, 0], ["0.001", "0.01", "0.1", "1"]]
-    assert just == [2, [0, 1, 2], ["1", "10", "100"]]
-    assert narrow == zero == negative == none == [100, [], []]
-    assert huge == [
-        2,
-        [-1, 4, 9, 14, 19, 24, 29],
-        ["0.1", "10,000", *(f"10<sup>{k}</sup>" for k in (9, 14, 19, 24, 29))],
-    ]
+    ends = [pytest.approx(np.log10(number)) for number in (0.0002, 3, 0.5, 500, 0.05, 7e32)]
+    assert wide == [2, *ends[:2], [-3, -2, -1, 0], ["0.001", "0.01", "0.1", "1"]]
+    assert just == [2, *ends[2:4], [0, 1, 2], ["1", "10", "100"]]
+    assert [narrow, zero, negative, none] == [[100, *e, [], []] for e in ((0.5, 499), (0, 1e9), (-1, 1e9), (0, 1))]
+    powers = [f"10<sup>{power}</sup>" for power in (9, 14, 19, 24, 29)]
+    assert huge == [2, *ends[4:], [-1, 4, 9, 14, 19, 24, 29], ["0.1", "10,000", *powers]]
 
 
 def test_rotation_tables_are_those_of_the_package():

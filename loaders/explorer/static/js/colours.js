@@ -75,10 +75,7 @@ export const diverging = (value) => along(DIVERGING, (value + 1) / 2);
 export const css = (colour) => `rgb(${colour.join(",")})`;
 
 /** The sequential scale as plotly takes it. */
-export const plotlyScale = VIRIDIS.map((colour, place) => [
-  place / (VIRIDIS.length - 1),
-  css(/** @type {any} */ (colour)),
-]);
+const plotlyScale = VIRIDIS.map((colour, place) => [place / (VIRIDIS.length - 1), css(/** @type {any} */ (colour))]);
 
 /**
  * The colour of one text among those of a column.
@@ -94,6 +91,25 @@ export function textColour(column, text, texts) {
 export const MOST_TEXTS = 24;
 
 /**
+ * How points with numbers of a column are coloured, with a colour bar. A colour means the same at every step, and for
+ * every selection.
+ * @param {import("explorer/dataset").Column} column
+ * @param {number[]} values
+ * @returns {Record<string, any>}
+ */
+export function numberColours(column, values) {
+  const { place, ends, ticks } = column.scale;
+  return {
+    color: values.map(place),
+    cmin: ends[0],
+    cmax: ends[1],
+    colorscale: plotlyScale,
+    showscale: true,
+    colorbar: { title: { text: plain(column.name), side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
+  };
+}
+
+/**
  * Groups of rows by the column that colours pictures: one per text, or one with a colour bar for numbers.
  * @param {import("explorer/dataset").Dataset} data
  * @param {string} name
@@ -103,13 +119,10 @@ export const MOST_TEXTS = 24;
 export function colourGroups(data, name, rows) {
   const column = data.column(name);
   if (column.kind === "number") {
-    const { place, ticks } = column.scale;
-    const marker = {
-      color: rows.map((row) => place(column.values[row])),
-      colorscale: plotlyScale,
-      showscale: true,
-      colorbar: { title: { text: plain(column.name), side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
-    };
+    const marker = numberColours(
+      column,
+      rows.map((row) => column.values[row]),
+    );
     return [{ title: column.name, rows, marker }];
   }
   return column.texts

@@ -11,8 +11,10 @@ const MOST_TICKS = 7;
 const ROUNDING = 1e-6; // of the logarithms of float32 numbers
 
 /**
- * Where numbers are along an axis or a colour bar, and its ticks; none on a linear scale.
- * @typedef {{place: (value: number) => number, ticks: {tickvals?: number[], ticktext?: string[]}}} Scale
+ * Where numbers are along an axis or a colour bar, where the first and the last of them are, and ticks; none on a linear
+ * scale.
+ * @typedef {{tickvals?: number[], ticktext?: string[]}} Ticks
+ * @typedef {{place: (value: number) => number, ends: [number, number], ticks: Ticks}} Scale
  */
 
 /**
@@ -26,8 +28,9 @@ export function scaleOf(values) {
     low = Math.min(low, Number.isNaN(values[place]) ? Infinity : values[place]);
     high = Math.max(high, Number.isNaN(values[place]) ? -Infinity : values[place]);
   }
-  const linear = !(low > 0 && high >= FACTOR * low);
-  return linear ? { place: (value) => value, ticks: {} } : { place: Math.log10, ticks: powersOfTen(low, high) };
+  if (low > 0 && high >= FACTOR * low)
+    return { place: Math.log10, ends: [Math.log10(low), Math.log10(high)], ticks: powersOfTen(low, high) };
+  return { place: (value) => value, ends: low <= high ? [low, high] : [0, 1], ticks: {} };
 }
 
 /**

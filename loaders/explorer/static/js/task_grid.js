@@ -3,7 +3,7 @@
  */
 
 import { plain, readable } from "explorer/dom";
-import { plotlyScale } from "explorer/colours";
+import { numberColours } from "explorer/colours";
 import { axis } from "explorer/plots";
 
 /** @typedef {import("explorer/state").State} State */
@@ -44,10 +44,10 @@ export function taskGrid(state, node) {
     marker: {
       symbol: "square",
       size: cellSize(frame, node),
-      color: cells.map((cell) => cell.mean),
-      colorscale: plotlyScale,
-      showscale: true,
-      colorbar: { title: { text: plain(name), side: "right" }, thickness: 12, outlinewidth: 0 },
+      ...numberColours(
+        data.column(name),
+        cells.map((cell) => cell.mean),
+      ),
       line: { width: cells.map(({ rows }) => (isMarked(state, rows) ? 3 : 0)), color: "#d62728" },
     },
   };
