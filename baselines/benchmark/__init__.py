@@ -13,6 +13,7 @@ May import: the rest of `rnn_zoos.baselines`.
     comparison.py      losses with intervals, paired differences, where a new encoder stands
     leaderboard.py     the tables of results; tables.py: columns and cells;
                        trajectory_table.py: the table of trajectory tasks
+    overview.py        one table of many folders of results
     figures/           the figures of results
     studies.py         searches and ablations; study_list.py, which there are
     encoder_speed.py   the time of a training update with every encoder

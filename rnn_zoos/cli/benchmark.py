@@ -169,6 +169,10 @@ def leaderboard(
     ] = "linear",
     split: Annotated[str, typer.Option(help="Split that is evaluated.", metavar="validation|test|ood")] = "test",
     brief: Annotated[bool, typer.Option("--brief", help="Print fewer columns.")] = False,
+    overview: Annotated[
+        bool,
+        typer.Option("--overview", help="Print one table for all folders of results below DIR: encoders by folders."),
+    ] = False,
     figures: Annotated[
         Path | None,
         typer.Option(help="Also draw figures into this directory.", metavar="OUT", show_default="no figures"),
@@ -180,9 +184,11 @@ def leaderboard(
     Examples:
       rnn-zoos leaderboard results --figures results/figures
       rnn-zoos leaderboard results --predictor mlp --split ood
+      rnn-zoos leaderboard results --overview
       rnn-zoos leaderboard results --check
     """
     from rnn_zoos.baselines.benchmark import leaderboard as tables
+    from rnn_zoos.baselines.benchmark import overview as overviews
     from rnn_zoos.baselines.benchmark.result_files import PREDICTOR_CHOICES, read_results
     from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
 
@@ -196,6 +202,9 @@ def leaderboard(
     ):
         if value not in known:
             raise UnknownNameError.among(option, value, known)
+    if overview:
+        print(overviews.overview(overviews.result_folders(directory), split), end="")
+        return
     results = read_results(directory)
     print(tables.leaderboard(results, protocol, predictor, split, brief), end="")
     if figures is not None:
