@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 
 import pytest
 from conftest import ALL_ZOOS, ROOT, ZOOS
@@ -9,7 +10,6 @@ from documents import CARD, DOCUMENTS, PROSE, TEXT, table_rows
 from typer.testing import CliRunner
 
 from rnn_zoos import Architecture
-from rnn_zoos.baselines import leaderboard, read_results
 from rnn_zoos.baselines.encoders.registry import usable_encoders
 from rnn_zoos.cli.app import app
 from rnn_zoos.families.columns import PLAN_COLUMNS
@@ -228,36 +228,23 @@ def test_the_speeds_of_a_gpu_are_those_of_the_results():
     assert "in {:.0f} and {:.0f} seconds".format(*best) in PROSE
 
 
-def test_the_full_leaderboard_is_that_of_the_results():
-    assert leaderboard(read_results(BENCHMARK)) == (ROOT / "baselines" / "results" / "leaderboard.md").read_text()
-
-
 def test_every_table_made_by_a_command_is_what_the_command_prints(monkeypatch):
-    """Between a comment with the command and `<!-- end -->`; only the level of headings may differ."""
+    """`python docs/tables.py` writes them."""
     monkeypatch.chdir(ROOT)
-    blocks = re.findall(r"<!-- rnn-zoos ((?:leaderboard|study) [^\n]*) -->\n(.*?)<!-- end -->", TEXT, re.S)
-    shown = set(dict(blocks))
+    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+    shown = set(tables["COMMAND"].findall(TEXT))
     for folder in BENCHMARKED:  # in a table of its own, or together with others of a kind
         commands = {f"leaderboard {one.relative_to(ROOT)}" for one in (folder, folder.parent)}
         assert len(commands & shown) == 1, folder
     assert {f"study {study.name}" for study in STUDIES} == {name for name in shown if name.startswith("study")}
-    for command, table in blocks:
-        printed = CliRunner().invoke(app, command.split())
-        assert printed.exit_code == 0
-        assert without_levels(table) == without_levels(printed.stdout)
+    for path, text in DOCUMENTS.items():
+        assert text == tables["filled"](text, printed), path
 
 
-def test_the_short_leaderboard_of_the_readme_is_the_top_of_the_full_one():
-    """Between `<!-- leaderboard -->` and `<!-- end -->`: the best encoders on formal-languages, in order."""
-    block = re.search(r"<!-- leaderboard -->\n(.*?)<!-- end -->", DOCUMENTS["README.md"], re.S)
-    assert block
-    shown = block[1].splitlines()
-    table = [line for line in leaderboard(read_results(BENCHMARK), brief=True).splitlines() if line.startswith("|")]
-    assert len(shown) > 3 and shown == table[: len(shown)]
-
-
-def without_levels(markdown):
-    return re.sub(r"^#+ ", "# ", markdown, flags=re.M).strip()
+def printed(command):
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 0
+    return result.stdout
 
 
 def test_the_card_names_every_column():

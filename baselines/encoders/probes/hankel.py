@@ -15,7 +15,7 @@ symbols in training: one matrix each. The features, computed once per network, a
     number of different rows, its logarithm   the sum over rows of 1 / (sum over all rows of their similarity to it)
 
 with similarity exp(-|difference|^2 / 0.5) (Leinster and Cobbold, "Measuring diversity", 2012, order 0). Answers to
-single strings are not among them: with them, embeddings of unseen automata were worse (docs/results.md).
+single strings are not among them: with them, embeddings of unseen automata were worse (docs/results/automata.md).
 """
 
 from __future__ import annotations
