@@ -47,7 +47,7 @@ def overview(folders: Mapping[str, Sequence[Result]], split: str = "test") -> st
     """
     columns = {name: _trained(results) for name, results in folders.items()}
     best = {name: _level_with_best(groups, split) for name, groups in columns.items()}
-    lines = [["encoder", *columns]]
+    lines = [["encoder", *(name.replace("/", " / ") for name in columns)]]  # wide tables break lines at spaces
     for encoder in _in_order(columns):
         cells = [encoder]
         for name, groups in columns.items():

@@ -30,7 +30,7 @@ def cells(text):
 
 def test_every_folder_is_a_column_and_every_encoder_a_row(folders):
     table = cells(overview(result_folders(folders)))
-    assert table["encoder"] == [f"cpu/{LANGUAGES}", f"quick/{DIGITS}"]
+    assert table["encoder"] == [f"cpu / {LANGUAGES}", f"quick / {DIGITS}"]
     mean_places = {"transformer": 0.0, "flat": 0.25, "dws": 0.5, "statistics": 1.0}
     assert list(table)[1:] == [*mean_places, "reference: constant"]
     assert table["dws"][1] == table["transformer"][0] == table["reference: constant"][1] == ""
