@@ -73,14 +73,15 @@ def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mappin
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Print rows as a table whose headers are the keys of the first row; without rows, the title alone.
 
-    Floats get 4 significant digits.
+    Floats get 4 significant digits; cells of None are empty.
     """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for name in rows[0] if rows else []:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], (int, float)) else "left")
+        known = next((row[name] for row in rows if row[name] is not None), None)
+        table.add_column(name, justify="right" if isinstance(known, (int, float)) else "left")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table if rows else title)
@@ -94,4 +95,6 @@ def print_properties(title: str, properties: Mapping[str, object], header: str =
 def _cell(value: object) -> Text:
     from rich.text import Text
 
+    if value is None:
+        return Text("")
     return Text(f"{value:.4g}" if isinstance(value, float) else str(value))

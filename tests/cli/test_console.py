@@ -1,0 +1,15 @@
+"""What commands share: tables for people."""
+
+from rnn_zoos.cli.console import print_table
+
+
+def test_cells_without_a_value_are_empty_and_numbers_stand_on_the_right(capsys):
+    rows = [{"what": "bare", "parameters": None, "ms": 7.60312}, {"what": "x", "parameters": 5, "ms": 12.0}]
+    print_table("speeds", rows)
+    cells = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert cells == [[" bare ", "            ", " 7.603 "], [" x    ", "          5 ", "    12 "]]
+
+
+def test_without_rows_there_is_the_title_alone(capsys):
+    print_table("nothing", [])
+    assert capsys.readouterr().out == "nothing\n"
