@@ -7,7 +7,7 @@ import numpy as np
 from rnn_zoos.baselines.downstream.measures import Predictions
 from rnn_zoos.baselines.downstream.predictors import scores_of
 from rnn_zoos.baselines.downstream.protocols import Features, Rows, protocol_rows
-from rnn_zoos.baselines.downstream.retrieval import unit_rows
+from rnn_zoos.baselines.downstream.retrieval import SAME, unit_rows
 from rnn_zoos.baselines.downstream.trajectories import TrajectoryScores
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
     LEFT_OUT,
@@ -20,8 +20,6 @@ from rnn_zoos.baselines.downstream.trajectory_tasks import (
 )
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.format.files import Array
-
-_SAME = 1e-9  # cosines that differ by less are equal: the same features may differ in their last bits
 
 
 def ranked(cosines: Array, own: Array, allowed: Array) -> Array:
@@ -37,8 +35,8 @@ def ranked(cosines: Array, own: Array, allowed: Array) -> Array:
         allowed: Which candidates count, bool [Q, C]; the own one does.
     """
     of_own = cosines[np.arange(len(own)), own][:, None]
-    above = (allowed & (cosines > of_own + _SAME)).sum(axis=1)
-    equal = (allowed & (np.abs(cosines - of_own) <= _SAME)).sum(axis=1)
+    above = (allowed & (cosines > of_own + SAME)).sum(axis=1)
+    equal = (allowed & (np.abs(cosines - of_own) <= SAME)).sum(axis=1)
     number = allowed.sum(axis=1)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, cosines.shape[1] + 1))])
     first = np.where(above == 0, 1 / equal, 0.0)

@@ -20,12 +20,13 @@ def data(edited_zoo):
 def test_the_nearest_row_is_of_another_run_and_nearest_by_angle():
     features = np.array([[1.0, 0], [2, 0.01], [100, 30], [0, 1], [0, 0]])
     runs = np.array([1, 1, 2, 3, 4])
-    assert nearest_of_other_runs(features, runs)[:4].tolist() == [2, 2, 1, 2]
+    found = [rows.tolist() for rows in nearest_of_other_runs(features, runs)]
+    assert found == [[2], [2], [1], [2], [0, 1, 2, 3]]  # the last has no direction: all are equally near
     reference = [
         max((i for i in range(4) if runs[i] != runs[row]), key=lambda i, row=row: _cosine(features[i], features[row]))
         for row in range(4)
     ]
-    assert nearest_of_other_runs(features[:4], runs[:4]).tolist() == reference
+    assert np.concatenate(nearest_of_other_runs(features[:4], runs[:4])).tolist() == reference
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -56,6 +57,23 @@ def test_angles_are_compared_along_the_shorter_arc(data):
     apart = np.abs(angles[:, None] - angles) % 360
     apart = np.minimum(apart, 360 - apart) + 720 * np.eye(len(angles))
     assert found["value"] == pytest.approx(apart.min(axis=1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist"])
+def test_equal_embeddings_are_at_chance(name, data):
+    zoo = data(name)
+    equal = {split: np.ones((len(rows), 3)) for split, rows in zoo.splits.items()}
+    (found,) = retrieval_scores(zoo, equal, 50)["task"]["ood"].values()
+    rows = zoo.splits["ood"]
+    others = rows.labels("run")[:, None] != rows.labels("run")
+    if name == "formal-languages":
+        value = rows.labels("task").astype(str)[:, None] == rows.labels("task").astype(str)
+        counted = (value & others).any(axis=1)
+    else:
+        angles = rows.labels("angle").astype(float)
+        value, counted = np.abs((angles[:, None] - angles + 180) % 360 - 180), np.full(len(angles), True)
+    chance = (value * others).sum(axis=1) / others.sum(axis=1)
+    assert found["value"] == pytest.approx(chance[counted].mean()) and found["value"] > 0
 
 
 def _one_hot_tasks(tasks: np.ndarray) -> np.ndarray:
