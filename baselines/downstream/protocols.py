@@ -91,10 +91,10 @@ def largest_usual(target: Target, labels: Array) -> float:
 
     The losses of networks whose weights exploded are many powers of ten larger than others. A few would decide what
     predictors learn, and any score. Logarithms, angles and classes have no such size, nor have numbers that are mostly
-    zero.
+    zero. It is at least 1: accuracies and other fractions always count.
     """
     median = float(np.median(np.abs(labels))) if len(labels) else 0.0
-    return UNUSUAL * median if target.kind == "number" and not target.log and median > 0 else np.inf
+    return max(1.0, UNUSUAL * median) if target.kind == "number" and not target.log and median > 0 else np.inf
 
 
 def guard_against_leaks(train: Rows, test: Rows, name: str) -> None:

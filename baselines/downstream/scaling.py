@@ -9,6 +9,10 @@ from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
 from rnn_zoos.format.files import Array
 
 
+_QUANTILE = 0.9
+"""Rows much longer than this quantile are unusual. The median of a feature such as the accuracy may be almost 0."""
+
+
 class FeatureScaler:
     """A `StandardScaler` that is fitted to usual rows, and compresses what is far outside; see `outliers`.
 
@@ -20,7 +24,7 @@ class FeatureScaler:
 
     def fit(self, features: Array, labels: Array | None = None) -> FeatureScaler:
         """Compute means and deviations of features [R, F]."""
-        usual = usual_rows(torch.from_numpy(features).double()).numpy()
+        usual = usual_rows(torch.from_numpy(features).double(), _QUANTILE).numpy()
         self._scaler.fit(features if usual.all() else features[usual])
         return self
 

@@ -19,9 +19,9 @@ LINEAR = 25.0
 """Size up to which standardised values stay as they are."""
 
 
-def usual_rows(features: Tensor) -> Tensor:
-    """Return which rows of features [N, F] are not much longer than the median, bool [N]."""
-    return _usual(features.square().sum(dim=1).sqrt())
+def usual_rows(features: Tensor, quantile: float = 0.5) -> Tensor:
+    """Return which rows of features [N, F] are not much longer than the median, or another quantile, bool [N]."""
+    return _usual(features.square().sum(dim=1).sqrt(), quantile)
 
 
 def usual_networks(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -33,9 +33,10 @@ def usual_networks(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor[usual] for name, tensor in weights.items()}
 
 
-def _usual(lengths: Tensor) -> Tensor:
-    median = lengths.median()
-    return (lengths <= UNUSUAL * median) | (median == 0)
+def _usual(lengths: Tensor, quantile: float = 0.5) -> Tensor:
+    """Return which lengths [N] are at most 10 times a quantile: of those that occur, the next smaller one."""
+    usual = lengths.kthvalue(1 + int(quantile * (len(lengths) - 1))).values  # with 0.5, as `median`
+    return (lengths <= UNUSUAL * usual) | (usual == 0)
 
 
 def compress(standardised: Tensor) -> Tensor:

@@ -115,6 +115,7 @@ def test_labels_of_networks_that_exploded_count_as_missing(edited_zoo):
     [
         (Target(("x",), "number", ()), [[0.2], [-0.1], [1e9]], 200),
         (Target(("x",), "number", ()), [[0], [0], [1e9]], np.inf),
+        (Target(("accuracy", "diverged"), "number", ()), [[0.0001, 0], [0.0001, 1], [0.9, 0]], 1),
         (Target(("x",), "number", (), log=True), [[1e9], [1.0]], np.inf),
         (Target(("x",), "angle", ()), [[300], [0.001], [0.001]], np.inf),
         (Target(("x",), "number", ()), np.zeros((0, 1)), np.inf),

@@ -61,6 +61,14 @@ def test_without_such_networks_nothing_changes_by_a_bit():
     assert np.array_equal(FeatureScaler().fit_transform(numbers), StandardScaler().fit_transform(numbers))
 
 
+def test_features_of_predictors_may_be_near_zero_for_most_networks():
+    accuracies = np.array([0.001] * 60 + [0.3, 0.6, 0.9] * 13)[:, None]
+    assert np.array_equal(FeatureScaler().fit_transform(accuracies), StandardScaler().fit_transform(accuracies))
+    exploded = np.concatenate([accuracies, np.full((9, 1), 1e30)])
+    scaled = FeatureScaler().fit_transform(exploded)
+    assert np.array_equal(scaled[:99], StandardScaler().fit_transform(accuracies)) and scaled.max() <= 2 * LINEAR
+
+
 @pytest.mark.parametrize(("name", "sizes"), [*((name, {}) for name in OF_WEIGHTS), ("neural-graph", {"shared": True})])
 def test_exploded_networks_do_not_make_all_others_look_the_same(name, sizes):
     torch.manual_seed(0)
