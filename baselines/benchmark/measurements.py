@@ -131,14 +131,14 @@ def _clones(run: EmulationRun) -> dict[str, Any]:
 
 def _invariance(run: EmulationRun) -> dict[str, float]:
     """Return symmetry -> how much it changes the embeddings of some test networks."""
-    weights = run.data.splits["test"].some_of(run.encoder.architecture, _INVARIANCE_NETWORKS).weights
+    networks = run.data.splits["test"].some_networks(_INVARIANCE_NETWORKS)
     generators = {name: torch.Generator().manual_seed(run.seed) for name in SYMMETRIES}
-    return {name: invariance_error(run.encoder, weights, name, generators[name]) for name in SYMMETRIES}
+    return {name: invariance_error(run.encoder, networks, name, generators[name]) for name in SYMMETRIES}
 
 
 def _flop_per_network(run: EmulationRun) -> float:
     """Return the floating-point operations of embedding one network, including those of running it on probes."""
-    stack = run.data.splits["train"].some_of(run.encoder.architecture, _FLOP_NETWORKS)
+    stack = run.data.splits["train"].some_networks(_FLOP_NETWORKS)
     with without_native_code(), FlopCounterMode(display=False) as counter, torch.no_grad():
         run.encoder(stack.weights, stack)
     return float(counter.get_total_flops()) / stack.num_networks

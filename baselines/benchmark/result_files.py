@@ -62,6 +62,17 @@ def write_result(path: Path, identity: Result, measured: Result) -> None:
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
+def read_entries(path: Path) -> dict[str, Any]:
+    """Return the JSON object in an existing result file, unchecked. Raises FormatError if it is not readable."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise FormatError(f"{path} is not a readable result ({error}). Delete it to make it again.") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path} is not a result, but {type(content).__name__}. Delete it to make it again.")
+    return content
+
+
 def _rounded(content: Any) -> Any:  # noqa: ANN401 - JSON
     """Return JSON whose numbers have at most five significant digits."""
     if isinstance(content, Mapping):

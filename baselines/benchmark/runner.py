@@ -19,8 +19,9 @@ from rnn_zoos.baselines.benchmark.measurements import (
     measure_encoder,
 )
 from rnn_zoos.baselines.benchmark.presets import preset_of
-from rnn_zoos.baselines.benchmark.result_files import result_path, write_result
+from rnn_zoos.baselines.benchmark.result_files import read_entries, result_path, write_result
 from rnn_zoos.baselines.benchmark.result_format import FORMAT
+from rnn_zoos.baselines.downstream.clones import check_judged
 from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
 from rnn_zoos.baselines.downstream.targets import targets_of
@@ -61,7 +62,8 @@ def run_encoder(
         EncoderError: The encoder cannot be imported or created, or returns unsuitable embeddings, or the loss is not
             finite.
         PlanMismatchError: `out` has a result or a checkpoint of this encoder and seed with other settings.
-        FormatError: The checkpoint is not readable.
+        FormatError: The checkpoint or an existing result file is not readable, or nothing says which answers of the
+            networks are right.
         LeakError: Splits of the zoo share a run or a task.
 
     Example:
@@ -75,6 +77,7 @@ def run_encoder(
     path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
     if is_finished(path, identity):
         return path
+    check_judged(data)
     settings, sizes = chosen.settings_of(data.zoo.manifest.zoo), chosen.sizes_of(encoder, data.zoo.manifest.zoo)
     run = EmulationRun(data, encoder, seed, settings, path.with_suffix(""), sizes)
     run.train(report)
@@ -108,6 +111,7 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
     Raises:
         UnknownNameError: There is no such control.
         PlanMismatchError: `out` has a result of this control for another zoo.
+        FormatError: An existing result file is not readable.
         LeakError: Splits of the zoo share a run or a task.
 
     Example:
@@ -154,10 +158,13 @@ def _targets(data: ZooData) -> dict[str, Any]:
 
 
 def is_finished(path: Path, identity: Mapping[str, Any]) -> bool:
-    """Return whether `path` is a result of this identity. Raises PlanMismatchError if it is one of another identity."""
+    """Return whether `path` is a result of this identity.
+
+    Raises PlanMismatchError if it is one of another identity, FormatError if it is not readable.
+    """
     if not path.is_file():
         return False
-    stored = json.loads(path.read_text())
+    stored = read_entries(path)
     differing = [key for key, value in json.loads(json.dumps(identity)).items() if stored.get(key) != value]
     if differing:
         raise PlanMismatchError(f"{path} is a result with different {', '.join(differing)}. Use another --out.")

@@ -6,7 +6,6 @@ Searches evaluate on `validation` only, so that nothing is chosen on `test` or `
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.baselines.benchmark.presets import preset_of
+from rnn_zoos.baselines.benchmark.result_files import read_entries
 from rnn_zoos.baselines.benchmark.runner import is_finished
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
@@ -145,8 +145,8 @@ def study_table(folder: Path) -> str:
 
     Raises FormatError if the folder has none.
     """
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    if not results or not all(isinstance(result, dict) and "study" in result for result in results):
+    results = [read_entries(path) for path in sorted(folder.glob("*.json"))]
+    if not results or not all("study" in result for result in results):
         raise FormatError(
             f"{folder} has no results of a study, or other files. Expected what this command makes: "
             f"rnn-zoos study {folder.name} --zoo DIR --out {folder.parent}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rnn_zoos.baselines.benchmark.result_files import END_TO_END, Group, Result, Selection, used_predictor
 from rnn_zoos.baselines.benchmark.tables import Column, over_seeds, table
+from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
     LEFT_OUT,
     RANK_MEASURES,
@@ -99,7 +100,13 @@ def trajectory_tables(groups: Mapping[str, Group], selection: Selection) -> list
 
 
 def _scores(result: Result, task: str, selection: Selection) -> Mapping[str, Mapping[str, float | None]]:
-    """Return measure -> score of a task for the selected split; empty if it is left out."""
+    """Return measure -> score of a task for the selected split; empty if it is left out.
+
+    What is retrieved depends on features alone: controls that differ by their predictor or labels do not have it.
+    """
+    control = CONTROLS.get(result.get("control", ""))
+    if control is not None and task in result["trajectories"]["retrieved"] and control.shares_features:
+        return {}
     of_split = _of_split(result, task, selection)
     return {} if LEFT_OUT in of_split else of_split
 

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.downstream.measures import kendall_tau
-from rnn_zoos.baselines.emulation.data import SplitData
+from rnn_zoos.baselines.emulation.data import ZooData, benchmark_of
 from rnn_zoos.baselines.emulation.embedding import chunks
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.formal_languages import FormalLanguages
-from rnn_zoos.families.language_strings import LENGTH, judge
+from rnn_zoos.families.benchmark import Labels
+from rnn_zoos.families.language_strings import LENGTH
 from rnn_zoos.format.files import Array
 
 STRINGS = 40
-"""Strings that are sampled from every clone of a language network."""
+"""Strings that are sampled from every clone of a network that writes."""
 
 
 @torch.no_grad()
 def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Array]:
     """Return the mean accuracies of a split's networks and of their clones, how they correlate, and each clone's [R].
 
-    Languages: 40 strings are sampled from a clone; its accuracy is the fraction in its network's language. Other zoos:
-    a clone answers to stored sequences (digits: at the last step); its accuracy is the fraction of right answers, and
-    `agreement` the fraction that are its network's. `correlation` is Pearson's, 0 if one side does not vary.
+    Networks that write: 40 strings are sampled from a clone; its accuracy is the fraction that its family accepts.
+    Other zoos: a clone answers to stored sequences (digits: at the last step); its accuracy is the fraction of right
+    answers, and `agreement` the fraction that are its network's. `correlation` is Pearson's, 0 if one side does not
+    vary. The accuracy of a network is its label, of other strings or sequences.
+
+    Raises:
+        FormatError: See `check_judged`.
     """
-    data = run.data.splits[split]
+    check_judged(run.data)
+    data, accepts = run.data.splits[split], benchmark_of(run.data.zoo.manifest.zoo).accepts
     agreement = {}
-    if run.data.zoo.manifest.zoo == FormalLanguages.name:
-        accuracies = [_string_accuracies(run, split, rows) for rows in chunks(data)]
+    if accepts is not None:
+        accuracies = [_string_accuracies(run, split, rows, accepts) for rows in chunks(data)]
     else:
         answered = [_answer_accuracies(run, split, rows) for rows in chunks(data)]
         accuracies, agreed = map(list, zip(*answered, strict=True))
@@ -47,20 +54,31 @@ def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Arr
     return fidelity, clones
 
 
-def _string_accuracies(run: EmulationRun, split: str, rows: Tensor) -> Tensor:
-    """Return for rows [M] the fraction [M] of a clone's strings that are in its network's language."""
+def check_judged(data: ZooData) -> None:
+    """Raise FormatError if clones of a zoo's networks cannot be judged: nothing says which of their answers are right.
+
+    It takes milliseconds, and is worth asking before encoders are trained.
+    """
+    if benchmark_of(data.zoo.manifest.zoo).accepts is not None:
+        return
+    classes = data.splits["test"].behaviour(torch.tensor([0]), torch.tensor([[0]])).classes
+    if classes is None or not (classes >= 0).any():
+        raise FormatError(
+            f"The rollouts of this {data.zoo.manifest.zoo} zoo have no right answers, which clones are judged by. Use "
+            "a zoo whose rollouts have them, or give its family's benchmark `accepts` or `Behaviour.classes`."
+        )
+
+
+def _string_accuracies(
+    run: EmulationRun, split: str, rows: Tensor, accepts: Callable[[Tensor, Labels], Tensor]
+) -> Tensor:
+    """Return for rows [M] the fraction [M] of a clone's strings that are right."""
     data = run.data.splits[split]
     generator = torch.Generator().manual_seed(int(rows[0]))  # the same random numbers for all encoders
     uniforms = torch.rand(len(rows), STRINGS, LENGTH - 1, generator=generator)
     embeddings = run.embedder.embed(split, rows)
     written = run.emulator.sample_strings(embeddings, uniforms.to(run.data.device)).cpu()
-    pairs = zip(written, _offsets(data, rows), strict=True)
-    return torch.stack([judge(strings, offsets).accepted for strings, offsets in pairs]).double().mean(dim=1)
-
-
-def _offsets(data: SplitData, rows: Tensor) -> list[tuple[int, int, int]]:
-    columns = [data.labels(name)[rows.numpy()].tolist() for name in ("m_b", "m_c", "m_d")]
-    return list(zip(*columns, strict=True))
+    return accepts(written, lambda name: data.labels(name)[rows.numpy()]).double().mean(dim=1)
 
 
 def _answer_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,11 +86,7 @@ def _answer_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Ten
     data = run.data.splits[split]
     count = min(run.settings.evaluated_sequences, data.num_rollouts)
     behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))
-    if behaviour.classes is None or not (behaviour.classes >= 0).any():
-        raise FormatError(
-            f"The rollouts of this {run.data.zoo.manifest.zoo} zoo have no right answers, which clones are judged by. "
-            "Use a zoo that has them, such as one that was not imported."
-        )
+    assert behaviour.classes is not None, "checked by check_judged"
     counted = behaviour.classes >= 0
     answers = run.emulator(run.embedder.embed(split, rows), behaviour.inputs).argmax(dim=-1)
     right = (answers == behaviour.classes) & counted

@@ -109,6 +109,11 @@ class Control:
     permuted: bool = False
     merged_too: bool = False
 
+    @property
+    def shares_features(self) -> bool:
+        """Whether another control has the same features: this one has another predictor, or permuted labels."""
+        return self.permuted or len(self.predictors) == 1
+
 
 CONTROLS: Mapping[str, Control] = MappingProxyType(
     {

@@ -27,7 +27,7 @@ from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
-from rnn_zoos.baselines.emulation.optimisation import Optimisation
+from rnn_zoos.baselines.emulation.optimisation import Optimisation, seeded
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.format.files import Array
@@ -147,7 +147,8 @@ class _Training:
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + update)
         number = sum(len(rows) for rows in self.rows.values())
         drawn = torch.randint(number, (self.settings.networks,), generator=generator).sort().values
-        embeddings = torch.cat(list(self._embed(drawn, generator)))
+        with seeded(generator.initial_seed(), self.embedder.data.device):
+            embeddings = torch.cat(list(self._embed(drawn, generator)))
         losses = [head.loss(embeddings, self.targets[column][drawn]) for column, head in self.heads.items()]
         return self.optimisation.step(torch.stack(losses).mean(), update)
 

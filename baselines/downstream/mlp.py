@@ -50,7 +50,8 @@ class EarlyStoppedMLP:
     def __init__(self, classes: bool, seed: int) -> None:
         self.classes, self.seed = classes, seed
         model = MLPClassifier if classes else MLPRegressor
-        self._model: Any = model(hidden_layer_sizes=_HIDDEN, random_state=seed)
+        # A generator, which goes on from epoch to epoch: by a number, every epoch would have the same order of rows.
+        self._model: Any = model(hidden_layer_sizes=_HIDDEN, random_state=np.random.RandomState(seed))
         self._inputs, self._labels = FeatureScaler(), StandardScaler()
 
     def fit(self, features: Array, labels: Array, tasks: Array) -> EarlyStoppedMLP:

@@ -8,7 +8,6 @@ from sklearn.preprocessing import StandardScaler
 from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
 from rnn_zoos.format.files import Array
 
-
 _QUANTILE = 0.9
 """Rows much longer than this quantile are unusual. The median of a feature such as the accuracy may be almost 0."""
 

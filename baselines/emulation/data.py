@@ -76,9 +76,9 @@ class SplitData:
         """Return the networks of rows [M], ready to run."""
         return self.networks.select(rows)
 
-    def some_of(self, architecture: Architecture, count: int) -> NetworkStack:
-        """Return the first networks of an architecture, at most `count`; at least one row must have it."""
-        (stack,) = (stack for _, stack in self.networks.groups if stack.architecture == architecture)
+    def some_networks(self, count: int) -> NetworkStack:
+        """Return the first networks, at most `count`, of the first architecture that any row has."""
+        (_, stack), *_ = self.networks.groups
         return stack.select(torch.arange(min(count, stack.num_networks)))
 
     def labels(self, name: str) -> Any:  # noqa: ANN401 - an array of numbers or of strings

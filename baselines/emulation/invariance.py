@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rnn_zoos.baselines.encoders.encoder import Encoder, Weights, embeddings_of
+from rnn_zoos.baselines.encoders.encoder import Encoder, embeddings_of
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.biases import merge_biases
@@ -15,20 +15,20 @@ SYMMETRIES = ("permutations", "signs", "biases")
 
 
 @torch.no_grad()
-def invariance_error(encoder: Encoder, weights: Weights, symmetry: str, generator: torch.Generator) -> float:
+def invariance_error(encoder: Encoder, networks: NetworkStack, symmetry: str, generator: torch.Generator) -> float:
     """Return the largest distance between the embeddings of M networks before and after a symmetry is applied.
 
     Embeddings have length 1, so it is between 0 (invariant) and 2. Raises EncoderError for an unknown symmetry.
 
     Args:
         encoder: The encoder.
-        weights: Stacked weights, name -> [M, *shape].
+        networks: The networks, of one architecture.
         symmetry: One of `SYMMETRIES`.
         generator: Source of the random orders and signs, drawn per network.
     """
-    architecture, networks = encoder.architecture, len(next(iter(weights.values())))
-    drawn = SignedPermutation.sample(architecture, networks, generator=generator)
-    identity = SignedPermutation.identity(architecture, networks)
+    architecture, weights = networks.architecture, networks.weights
+    drawn = SignedPermutation.sample(architecture, networks.num_networks, generator=generator)
+    identity = SignedPermutation.identity(architecture, networks.num_networks)
     if symmetry == "permutations":
         changed = SignedPermutation(drawn.orders, identity.signs).apply(architecture, weights)
     elif symmetry == "signs":

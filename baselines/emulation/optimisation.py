@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Protocol
 
@@ -11,6 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.errors import EncoderError
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Start torch's global generators from a seed, and restore them at the end: dropout draws from them."""
+    gpus = [] if device == "cpu" else [torch.device(device)]
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield
 
 
 class UpdateSettings(Protocol):

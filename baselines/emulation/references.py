@@ -28,6 +28,13 @@ REFERENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Name -> what it knows."""
 
+
+def references_of(zoo: str) -> list[str]:
+    """Return the references that a zoo can have: a family without the target `task` has no labels of it."""
+    known = {"step", *(("task",) if "task" in benchmark_of(zoo).targets else ())}
+    return [name for name, labels in REFERENCES.items() if known.issuperset(labels)]
+
+
 _HARMONICS = (1, 2, 3)  # of an angle
 
 
@@ -64,7 +71,13 @@ class ReferenceEncoder(FeatureEncoder):
 
 
 def make_reference(data: ZooData, name: str, embedding_size: int) -> ReferenceEncoder:
-    """Return a reference of `REFERENCES` with random parameters, drawn from torch's global random generator."""
+    """Return a reference of `REFERENCES` with random parameters, drawn from torch's global random generator.
+
+    Raises EncoderError if the zoo has no labels of what it knows.
+    """
+    zoo = data.zoo.manifest.zoo
+    if name not in (able := references_of(zoo)):
+        raise EncoderError(f"The family {zoo} has no target `task`, which {name} knows. Use {', '.join(able)}.")
     return ReferenceEncoder(data, REFERENCES[name], embedding_size)
 
 

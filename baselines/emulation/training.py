@@ -22,7 +22,7 @@ from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
 from rnn_zoos.baselines.emulation.embedding import SEED_STRIDE, Embedder
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.losses import emulation_losses, total_variation
-from rnn_zoos.baselines.emulation.optimisation import Optimisation
+from rnn_zoos.baselines.emulation.optimisation import Optimisation, seeded
 from rnn_zoos.baselines.emulation.references import REFERENCES, make_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.encoder import Encoder
@@ -188,9 +188,7 @@ class EmulationRun:
         rows = self.training_rows[torch.randint(len(self.training_rows), (networks,), generator=generator)]
         sequences = torch.randint(train.num_rollouts, (networks, self.settings.sequences), generator=generator)
         batch = Batch(rows, sequences, self.embedder.draw_permutation(networks, generator))
-        gpus = [] if self.data.device == "cpu" else [torch.device(self.data.device)]
-        with torch.random.fork_rng(devices=gpus):  # dropout draws from torch's global generators
-            torch.manual_seed(generator.initial_seed())
+        with seeded(generator.initial_seed(), self.data.device):
             value = self.updates.do(self._loss, batch, self.update)
         self.update += 1
         return value

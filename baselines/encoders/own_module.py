@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from rnn_zoos.baselines.encoders.encoder import Encoder, Weights, embeddings_of
 from rnn_zoos.errors import EncoderError
@@ -38,15 +39,20 @@ class ModuleEncoder(Encoder):
         return type(self.module).__name__
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
-        """Return what the module returns. Raises EncoderError if it is not a tensor [M, Z]."""
-        embeddings = self.module(weights)
-        expected = (len(next(iter(weights.values()))), self.embedding_size)
+        """Return what the module returns. Raises EncoderError if it is not a tensor [M, Z] of the weights' type."""
+        embeddings, first = self.module(weights), next(iter(weights.values()))
+        expected = (len(first), self.embedding_size)
         if not isinstance(embeddings, Tensor) or tuple(embeddings.shape) != expected:
             found = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
             raise EncoderError(
                 f"{self._get_name()} returned {found} for {expected[0]} networks; expected a tensor {expected}: one "
                 f"embedding of Z={self.embedding_size} numbers per network. Give its __init__ a parameter "
                 "`embedding_size`, which is passed Z, and end with a layer of that size."
+            )
+        if embeddings.dtype != first.dtype:
+            raise EncoderError(
+                f"{self._get_name()} returned {embeddings.dtype} for weights of {first.dtype}. Return that type: call "
+                "float() at its end."
             )
         return embeddings
 
@@ -57,8 +63,8 @@ def make_module_encoder(
     """Create a module of a class that was given as `name`, and wrap it.
 
     `architecture` and `embedding_size` are passed to those classes whose `__init__` has parameters of these names;
-    `sizes` are passed in any case. Raises EncoderError if `__init__` needs other arguments, or if `forward` does not
-    take the weights alone.
+    `sizes` are passed in any case. Lazy layers get their sizes here. Raises EncoderError if `__init__` needs other
+    arguments, or if `forward` does not take the weights alone.
     """
     offered = {"architecture": architecture, "embedding_size": embedding_size}
     signature = inspect.signature(kind)
@@ -71,7 +77,15 @@ def make_module_encoder(
             "parameters `architecture` and `embedding_size`; give all others default values."
         ) from error
     _check_forward(kind, name)
-    return ModuleEncoder(architecture, embedding_size, kind(**arguments))
+    module = kind(**arguments)
+    if any(isinstance(parameter, UninitializedParameter) for parameter in module.parameters()):
+        with torch.no_grad():
+            module(_trial_networks(architecture))
+    return ModuleEncoder(architecture, embedding_size, module)
+
+
+def _trial_networks(architecture: Architecture) -> Weights:
+    return stack_weights([initial_weights(architecture, 0, run) for run in range(_TRIAL_NETWORKS)])
 
 
 def _check_forward(kind: type[nn.Module], name: str) -> None:
@@ -96,6 +110,5 @@ def try_module(encoder: Encoder) -> None:
     Does nothing for other encoders: they may have to be fitted first. Raises EncoderError as `embeddings_of`.
     """
     if isinstance(encoder, ModuleEncoder):
-        networks = [initial_weights(encoder.architecture, 0, run) for run in range(_TRIAL_NETWORKS)]
         with torch.random.fork_rng():
-            embeddings_of(encoder, stack_weights(networks))
+            embeddings_of(encoder, _trial_networks(encoder.architecture))

@@ -116,6 +116,10 @@ def _class_of(name: str) -> type[nn.Module]:
     if ":" not in name and name not in ENCODERS:
         raise UnknownNameError.among("encoder", name, [*ENCODERS, "module:Class"])
     module, _, attribute = ENCODERS.get(name, name).partition(":")
+    if not module or module.startswith("."):
+        raise EncoderError(
+            f"The encoder {name} has no module before its colon. Expected a name such as my_module:MyModule."
+        )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -108,7 +108,7 @@ def benchmark(
     from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
     from rnn_zoos.baselines.downstream.controls import controls_of
     from rnn_zoos.baselines.emulation.data import benchmark_of, check_device, to_biases
-    from rnn_zoos.baselines.emulation.references import REFERENCES
+    from rnn_zoos.baselines.emulation.references import REFERENCES, references_of
     from rnn_zoos.baselines.encoders.own_module import try_module
     from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 
@@ -122,7 +122,8 @@ def benchmark(
     others = comparable_results(shared, encoders, against)
     quick = preset == "quick"
     with_controls = not quick if controls is None else controls
-    names = [*encoders, *(REFERENCES if with_controls and biases == "apart" else ())]  # references read no biases
+    references = references_of(data.zoo.manifest.zoo) if biases == "apart" else []  # they read no biases
+    names = [*encoders, *(references if with_controls else ())]
     jobs = [Job(name, seed) for seed in range(seeds or (1 if quick else 3)) for name in names]
     jobs += [Job(control, None) for control in controls_of(plan.biases) if with_controls]
     made: dict[Job, Path] = {}

@@ -17,7 +17,7 @@ from torch import Tensor
 from rnn_zoos.families.automaton import LENGTH as AUTOMATON_LENGTH
 from rnn_zoos.families.automaton import SYMBOLS, AutomatonStack
 from rnn_zoos.families.benchmark import SHARED_TARGETS, Behaviour, Benchmark, Labels, TargetColumns
-from rnn_zoos.families.language_strings import LENGTH, LETTERS, before_padding, one_hot_inputs
+from rnn_zoos.families.language_strings import LENGTH, LETTERS, before_padding, judge, one_hot_inputs
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.families.rotation import NUM_TILES
 from rnn_zoos.families.sampler import one_hot
@@ -59,6 +59,12 @@ def _answer(string: str, labels: Labels) -> npt.NDArray[Any]:
 
 _OFFSETS = tuple(f"m_{letter}" for letter in LETTERS[1:])
 
+
+def _in_language(strings: Tensor, labels: Labels) -> Tensor:
+    """Return which strings are in the language of the network that wrote them, bool [M, B]."""
+    return judge(strings, [torch.from_numpy(labels(name).astype(np.int64))[:, None] for name in _OFFSETS]).accepted
+
+
 LANGUAGES = Benchmark(
     _written_strings,
     MappingProxyType(
@@ -71,6 +77,7 @@ LANGUAGES = Benchmark(
     "written",
     LENGTH - 1,
     starts_with_bos=True,
+    accepts=_in_language,
 )
 
 DIGITS = Benchmark(

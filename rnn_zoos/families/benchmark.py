@@ -77,6 +77,8 @@ class Benchmark:
         steps: T, steps of a sequence.
         starts_with_bos: Whether the first input is the same for all sequences and says nothing.
         derived: Name of a column -> function that computes it from columns of the index.
+        accepts: Function (strings of M networks, uint8 [M, B, T], BOS first; labels of these rows) -> which of them are
+            right, bool [M, B]; for networks that write. Clones are judged by it; without it, by `Behaviour.classes`.
     """
 
     behaviour: Callable[[Mapping[str, Tensor], Labels], Behaviour]
@@ -85,6 +87,7 @@ class Benchmark:
     steps: int
     starts_with_bos: bool = False
     derived: Mapping[str, Callable[[Labels], npt.NDArray[Any]]] = field(default_factory=dict)
+    accepts: Callable[[Tensor, Labels], Tensor] | None = None
 
 
 SHARED_TARGETS: Mapping[str, TargetColumns] = {

@@ -26,7 +26,7 @@ from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.baselines.encoders.registry import ENCODERS, usable_encoders
 from rnn_zoos.cli import app as cli
-from rnn_zoos.errors import EncoderError, PlanMismatchError
+from rnn_zoos.errors import EncoderError, FormatError, PlanMismatchError
 from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.networks.architecture import Architecture
@@ -205,6 +205,16 @@ def test_results_of_other_settings_are_neither_replaced_nor_mixed(zoo, out, monk
     finished = command(*benchmark_arguments(zoo, out))
     assert finished.status == 1 and "is a result with different settings" in finished.err
     assert "leaderboard" not in finished.out and contents(out) == before
+
+
+@pytest.mark.parametrize(("content", "problem"), [('{"a":', "not a readable result"), ("[]", "not a result, but list")])
+def test_a_damaged_result_is_named_and_not_replaced(content, problem, zoo, tmp_path):
+    path = result_path(tmp_path, "formal-languages", "step only", None)
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(FormatError, match=f"control.step-only.json is {problem}.* Delete it to make it again"):
+        run_control(load_data(zoo), "step only", tmp_path)
+    assert path.read_text() == content
 
 
 def test_results_on_merged_biases_are_kept_apart_from_the_others(zoo, tmp_path):

@@ -82,6 +82,15 @@ def test_what_is_left_out_of_trajectories_has_no_column_but_a_reason(results):
     assert text.count("- own snapshot within the task: left out. test: there is none.") == 1
 
 
+def test_what_is_retrieved_by_features_is_shown_once_per_features(results):
+    _, _, runs, *_ = tables(leaderboard(results))
+    places = [place for place, header in enumerate(runs[0]) if header.startswith("own snapshot")]
+    shown = {line[0]: {line[place] == "-" for place in places} for line in runs[1:]}
+    assert places and shown.pop("control: weight statistics, permuted labels") == {True}
+    assert shown.pop("control: weight statistics, boosted trees") == {True}
+    assert set().union(*shown.values()) == {False}
+
+
 def test_an_order_is_supported_if_the_paired_interval_excludes_zero():
     fakes = (Fake("a", 0.02), Fake("b", 0.0201), Fake("c", 0.03))
     text = leaderboard([synthetic(LANGUAGES, fake, seed) for fake in fakes for seed in range(3)])

@@ -18,10 +18,11 @@ from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import TARGETS, target_of, task_targets
+from rnn_zoos.baselines.emulation import references
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.training import EmulationRun
-from rnn_zoos.errors import FormatError
+from rnn_zoos.errors import EncoderError, FormatError
 from rnn_zoos.families.automata import Automata
 from rnn_zoos.families.behaviours import SHORT_STRINGS
 from rnn_zoos.families.named_automata import automaton_of
@@ -96,14 +97,27 @@ def test_clones_are_judged_by_right_answers_and_by_agreement(automata, tmp_path,
     assert fidelity["agreement"] == pytest.approx(agreed)
 
 
-def test_clones_without_right_answers_are_refused(automata, tmp_path, short, monkeypatch):
-    run = EmulationRun(load_data(automata), "statistics", 0, short.settings_of("automata"), tmp_path / "run")
-    behaviour = run.data.splits["test"].behaviour
+def test_networks_without_right_answers_are_refused_before_anything_is_trained(automata, tmp_path, monkeypatch):
+    data = load_data(automata)
+    behaviour = data.splits["test"].behaviour
     for classes in (None, torch.full((1, 1, 1), -1)):
         changed = lambda *rows, classes=classes: replace(behaviour(*rows), classes=classes)  # noqa: E731
-        monkeypatch.setattr(run.data.splits["test"], "behaviour", changed)
+        monkeypatch.setattr(data.splits["test"], "behaviour", changed)
         with pytest.raises(FormatError, match="of this automata zoo have no right answers"):
-            clone_fidelity(run, "test")
+            run_encoder(data, "statistics", 0, "cpu", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_family_without_a_task_has_no_reference_that_knows_it(automata, tmp_path, short, monkeypatch):
+    benchmark = Automata.benchmark
+    monkeypatch.setattr(references, "benchmark_of", lambda zoo: replace(benchmark, targets={"step": 1}))
+    assert references.references_of("automata") == ["constant", "step-known"]
+    data, settings = load_data(automata), short.settings_of("automata")
+    assert (
+        EmulationRun(data, "step-known", 0, settings, tmp_path / "known").embedder.embeddings("test").isfinite().all()
+    )
+    with pytest.raises(EncoderError, match="automata has no target `task`, .* Use constant, step-known"):
+        EmulationRun(data, "step-and-task-known", 0, settings, tmp_path / "run")
 
 
 @pytest.mark.long

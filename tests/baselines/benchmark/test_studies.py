@@ -63,6 +63,10 @@ def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work,
 def test_a_study_needs_its_zoo_its_name_and_results(work, edited_zoo, tmp_path):
     with pytest.raises(UnknownNameError, match="Unknown study 'tin'; known: tiny"):
         study_of("tin")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "base.0.json").write_text("{")
+    with pytest.raises(FormatError, match="base.0.json is not a readable result"):
+        study_table(tmp_path / "damaged")
     with pytest.raises(FormatError, match="has no results of a study"):
         study_table(tmp_path / "nothing")
     (tmp_path / "other").mkdir()

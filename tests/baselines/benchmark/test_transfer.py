@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from conftest import generate_in_process
@@ -90,6 +91,14 @@ def test_the_splits_of_a_transfer_have_the_architectures_that_it_says(mixed):
 
 
 @pytest.mark.parametrize("transfer", ["cells", None])
+def test_some_networks_of_a_split_are_of_an_architecture_that_it_has(mixed):
+    split = load_data(mixed).splits["test"]
+    first, *others = sorted(set(split.index["architecture"].to_pylist()))
+    split.index = split.index.filter(pc.not_equal(split.index["architecture"], first))
+    networks = split.some_networks(2)
+    assert networks.architecture.name in others and 1 <= networks.num_networks <= 2
+
+
 def test_the_papers_protocol_tests_no_task_that_it_trains_on(transfer):
     """In a transfer, `ood` has the tasks of `test`, on other architectures."""
     tasks = {"train": "fghif", "validation": "klk", "test": "abcda", "ood": "dabcdb" if transfer else "uvwxux"}

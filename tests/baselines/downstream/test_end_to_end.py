@@ -1,5 +1,7 @@
 """End-to-end training: heads predict the labels that they were trained on; labels of other splits are not used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -108,6 +110,25 @@ def test_labels_of_networks_that_exploded_count_as_missing(edited_zoo):
     assert evaluate(data, features, target)["test"]["r_squared"]["value"] > 0.99
     losses, scores = trained(data)
     assert max(losses) < 3 and scores["strict"]["accuracy"]["test"]["r_squared"]["value"] > 0.3
+
+
+class Dropping(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = torch.nn.Sequential(torch.nn.LazyLinear(16), torch.nn.Dropout(0.5))
+
+    def forward(self, weights):
+        return self.map(weights["linear.bias"])
+
+
+def test_dropout_follows_from_the_seed(edited_zoo):
+    data, found = planted(edited_zoo, "sequential-mnist"), []
+    for seed in range(2):
+        torch.manual_seed(seed)  # what was drawn before
+        found.append([])
+        report = lambda _, loss, losses=found[-1]: losses.append(loss)  # noqa: E731
+        train_end_to_end(data, f"{__name__}:Dropping", 1, replace(SETTINGS, updates=3), {}, 5, report)
+    assert len(found[0]) == 6 and found[0] == found[1]
 
 
 @pytest.mark.parametrize(

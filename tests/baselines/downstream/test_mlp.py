@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.neural_network
 
 from rnn_zoos.baselines.downstream.mlp import EarlyStoppedMLP, held_out_rows
 from rnn_zoos.errors import FormatError
@@ -48,6 +49,16 @@ def test_the_weights_of_the_best_epoch_are_kept_and_seeds_decide_everything(clas
     assert error < (0.1 if classes else 1)
     again = EarlyStoppedMLP(classes, 2).fit(features, labels, tasks)
     assert np.array_equal(again.predict(features), model.predict(features))
+
+
+def test_every_epoch_has_its_own_order_of_rows(monkeypatch):
+    orders = []
+    shuffle = sklearn.neural_network._multilayer_perceptron.shuffle
+    recorded = lambda rows, random_state: orders.append(shuffle(rows, random_state=random_state)) or orders[-1]  # noqa: E731
+    monkeypatch.setattr(sklearn.neural_network._multilayer_perceptron, "shuffle", recorded)
+    features = np.random.default_rng(0).normal(size=(300, 3))
+    EarlyStoppedMLP(False, 2).fit(features, features[:, 0], np.repeat(np.arange(30), 10))
+    assert len({order.tobytes() for order in orders}) == len(orders) > 10
 
 
 def test_a_class_without_training_rows_has_a_finite_loss():

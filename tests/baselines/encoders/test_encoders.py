@@ -101,8 +101,8 @@ def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_other
     arch = architecture_of(name, cell)
     weights = networks(arch, 8)
     encoder = encoder_of(name, arch, weights)
-    generator = torch.Generator().manual_seed(1)
-    errors = {s: invariance_error(encoder, weights, s, generator) for s in ("permutations", "signs", "biases")}
+    generator, stack = torch.Generator().manual_seed(1), NetworkStack(arch, weights)
+    errors = {s: invariance_error(encoder, stack, s, generator) for s in ("permutations", "signs", "biases")}
     invariant = {"permutations"} if name.startswith(("statistics", "dws", "neural-graph")) else set()
     if name.startswith("canonical"):
         invariant = {"permutations", "signs"}
@@ -112,7 +112,7 @@ def test_an_encoder_is_invariant_to_the_symmetries_of_its_method_and_to_no_other
         assert (error < 1e-4) == (symmetry in invariant), (symmetry, error)
     assert encoder.augmented == (name in ("flat", "transformer"))
     with pytest.raises(EncoderError, match="Unknown symmetry 'rotations'; known: permutations"):
-        invariance_error(encoder, weights, "rotations", generator)
+        invariance_error(encoder, stack, "rotations", generator)
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODERS if n not in ("flat", "transformer")])

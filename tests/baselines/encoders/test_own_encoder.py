@@ -79,6 +79,20 @@ class Infinite(Plain):
         return super().forward(weights) / 0
 
 
+class Double(Plain):
+    def forward(self, weights):
+        return super().forward(weights).double()
+
+
+class Lazy(nn.Module):
+    def __init__(self, embedding_size: int) -> None:
+        super().__init__()
+        self.map = nn.LazyLinear(embedding_size)
+
+    def forward(self, weights):
+        return self.map(weights["linear.weight"].flatten(1))
+
+
 class Broken(ReturnsList):
     def __init__(self) -> None:
         super().__init__()
@@ -143,6 +157,22 @@ def test_sizes_of_a_preset_that_a_module_does_not_have_are_explained():
         make("Plain", wings=2)
 
 
+@pytest.mark.parametrize("name", [":MyModule", ".relative:MyModule", ":"])
+def test_a_name_without_a_module_is_explained(name):
+    with pytest.raises(EncoderError, match="has no module before its colon. Expected a name such as my_module"):
+        make_encoder(name, ARCHITECTURE)
+
+
+def test_lazy_layers_have_their_sizes_when_a_module_is_made_and_follow_from_the_seed():
+    made = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        made.append(make("Lazy"))
+    assert made[0].module.map.weight.shape == (16, 5 * 7)
+    assert torch.equal(made[0].module.map.weight, made[1].module.map.weight)
+    torch.optim.AdamW(made[0].parameters())
+
+
 def test_an_error_inside_the_users_own_constructor_is_not_disguised():
     with pytest.raises(TypeError, match="unsupported operand"):
         make("Broken")
@@ -155,6 +185,7 @@ def test_an_error_inside_the_users_own_constructor_is_not_disguised():
         ("ReturnsList", r"ReturnsList returned list for 2 networks"),
         ("Detached", "Detached returned embeddings without gradients"),
         ("Infinite", "Infinite returned values that are not finite"),
+        ("Double", r"Double returned torch.float64 for weights of torch.float32.* call float\(\)"),
     ],
 )
 def test_wrong_embeddings_of_a_plain_module_are_reported_before_training(name, message):
