@@ -165,7 +165,7 @@ def _score_column(name: str, target: Target, measure: str, selection: Selection,
 
     def cell(group: Group) -> str:
         scores = [score_of(result, name, selection, measure) for result in group]
-        return over_seeds([score for score in scores if score is not None], _digits(target), intervals)
+        return over_seeds([score for score in scores if score is not None], measure, _digits(target), intervals)
 
     return Column(header, cell, encoders_only=False)
 
@@ -180,7 +180,7 @@ def _clone_correlation(split: str, group: Group) -> str:
 
 def _retrieval(target: Target, split: str, group: Group) -> str:
     scores = [result["retrieval"]["task_trained"][split][target.shown[0]] for result in group]
-    return over_seeds(scores, _digits(target))
+    return over_seeds(scores, target.shown[0], _digits(target))
 
 
 def _digits(target: Target) -> int:

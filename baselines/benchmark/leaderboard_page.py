@@ -85,7 +85,7 @@ def _target_column(name: str, target: Target) -> _Column:
 
     def value(group: Group) -> Value | None:
         scores = [score_of(result, name, selection, measure) for result in group]
-        return mean_score([score for score in scores if score is not None])
+        return mean_score([score for score in scores if score is not None], measure)
 
     title = f"{target_title(name)} {measure_title(target, measure)}, test"
     angle = target.kind == "angle"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rnn_zoos.baselines.benchmark.comparison import with_interval
 from rnn_zoos.baselines.benchmark.result_files import Group, is_control
+from rnn_zoos.baselines.downstream.measures import limits_of
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,21 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *others))
 
 
-def over_seeds(scores: Sequence[Mapping[str, float | None]], digits: int = 3, interval: bool = True) -> str:
+def over_seeds(
+    scores: Sequence[Mapping[str, float | None]], measure: str, digits: int = 3, interval: bool = True
+) -> str:
     """Return the text of the mean over seeds of a score, where it is defined, with so many digits after the point."""
-    summary = mean_score(scores)
+    summary = mean_score(scores, measure)
     if summary is None:
         return "-"
     return with_interval(*summary, digits=digits) if interval else f"{summary[0]:.{digits}f}"
 
 
-def mean_score(scores: Sequence[Mapping[str, float | None]]) -> tuple[float, float, float] | None:
+def mean_score(scores: Sequence[Mapping[str, float | None]], measure: str) -> tuple[float, float, float] | None:
     """Return the mean over seeds of a score with its 95% interval; None if it is undefined.
 
     The interval adds up the variance over tasks, by the mean of the intervals of single seeds, and the variance of the
-    mean over seeds. The bounds are nan if those of a seed are undefined.
+    mean over seeds. It ends where the measure does. The bounds are nan if those of a seed are undefined.
     """
     defined = [score for score in scores if score["value"] is not None]
     if not defined:
@@ -64,4 +67,5 @@ def mean_score(scores: Sequence[Mapping[str, float | None]]) -> tuple[float, flo
         known = [bound for bound in found if bound is not None]
         over_tasks = abs(statistics.mean(known) - mean) if len(known) == len(found) else math.nan
         bounds.append(mean + sign * math.hypot(over_tasks, spread))
-    return mean, bounds[0], bounds[1]
+    least, most = limits_of(measure)
+    return mean, max(bounds[0], least), min(bounds[1], most)  # nan stays nan: it is the first argument

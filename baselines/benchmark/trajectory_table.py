@@ -131,7 +131,7 @@ def _column(shown: Shown, selection: Selection) -> Column:
     chance = "" if shown.chance is None else f" (chance {shown.chance:.3g})"
     return Column(
         f"{shown.title}{chance}",
-        lambda group: over_seeds(defined_scores(group, shown.task, shown.measure, selection)),
+        lambda group: over_seeds(defined_scores(group, shown.task, shown.measure, selection), shown.measure),
         encoders_only=False,
     )
 

@@ -83,7 +83,7 @@ def transferred_score(group: Group, shown: Transferred, selection: Selection) ->
     """Return the mean over seeds of a score on the split of the selection, with its interval; None if undefined."""
     if shown.target is not None:
         found = [score_of(result, shown.target, selection, shown.measure) for result in group]
-        return mean_score([score for score in found if score is not None])
+        return mean_score([score for score in found if score is not None], shown.measure)
     if is_control(group[0]):
         return None
     if shown.measure == "total_variation":

@@ -5,6 +5,7 @@ A new measure is an entry of `MEASURES`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -212,3 +213,15 @@ MEASURES: Mapping[Kind, Mapping[str, Measure]] = MappingProxyType(
     }
 )
 """Kind of target -> name -> measure."""
+
+_LIMITS = {
+    "r_squared": (-math.inf, 1.0),
+    "r_squared_within_steps": (-math.inf, 1.0),
+    "kendall_tau": (-1.0, 1.0),
+    "degrees": (0.0, 180.0),
+}
+
+
+def limits_of(measure: str) -> tuple[float, float]:
+    """Return the lowest and the highest value that a measure can have, given its name; all others are fractions."""
+    return _LIMITS.get(measure, (0.0, 1.0))

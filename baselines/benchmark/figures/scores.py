@@ -30,7 +30,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
         target = targets[name]
         for line, group in enumerate(groups.values()):
             found = [score_of(result, name, Selection(), measure) for result in group]
-            bar(axes, line, [score for score in found if score is not None], bar_colour(group))
+            bar(axes, line, [score for score in found if score is not None], measure, bar_colour(group))
         title = measure_title(target, measure).replace(", ", ",\n")
         axes.set_title(f"{target_title(name)}:\n{title}", fontsize=9)
         _score_axis(axes, target)
@@ -44,9 +44,9 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     return figure
 
 
-def bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], colour: str) -> None:
+def bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], measure: str, colour: str) -> None:
     """Draw the mean over seeds of a score, with its interval."""
-    summary = mean_score(found)
+    summary = mean_score(found, measure)
     if summary is not None:
         value, low, high = summary
         axes.barh(line, value, color=colour, height=0.7)
@@ -68,7 +68,9 @@ def retrieval(zoo: str, trained: Mapping[str, Group]) -> Figure:
     for axes, (name, target) in zip(panels, tasks.items(), strict=True):
         for split, colour, shift in (("test", TEST, -0.16), ("ood", OOD, 0.16)):
             for line, group in enumerate(trained.values()):
-                summary = mean_score([result["retrieval"][name][split][target.shown[0]] for result in group])
+                summary = mean_score(
+                    [result["retrieval"][name][split][target.shown[0]] for result in group], target.shown[0]
+                )
                 if summary is not None:
                     place, (value, low, high) = line + shift, summary
                     axes.plot([low, high], [place, place], color=colour, linewidth=1.4)

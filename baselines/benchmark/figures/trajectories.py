@@ -28,7 +28,8 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
     for axes, score in zip(panels, shown, strict=True):
         for line, group in enumerate(groups.values()):
-            bar(axes, line, defined_scores(group, score.task, score.measure, selection), bar_colour(group))
+            found = defined_scores(group, score.task, score.measure, selection)
+            bar(axes, line, found, score.measure, bar_colour(group))
         if score.chance is not None:
             axes.axvline(score.chance, color="black", linestyle=":", linewidth=1)
         axes.set_title(score.title.replace(", ", ",\n").replace("within the", "\nwithin the"), fontsize=9)

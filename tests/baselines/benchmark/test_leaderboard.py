@@ -127,12 +127,28 @@ def test_controls_alone_have_a_table_of_labels():
 
 def test_the_interval_of_a_mean_over_seeds_adds_up_both_variances():
     same = [{"value": 0.5, "low": 0.4, "high": 0.7}] * 3
-    assert mean_score(same) == pytest.approx((0.5, 0.4, 0.7))
+    assert mean_score(same, "r_squared") == pytest.approx((0.5, 0.4, 0.7))
     apart = [{"value": value, "low": value - 0.1, "high": value + 0.2} for value in (0.3, 0.5, 0.7)]
     over_seeds = 1.96 * 0.2 / math.sqrt(3)
     expected = (0.5, 0.5 - math.hypot(0.1, over_seeds), 0.5 + math.hypot(0.2, over_seeds))
-    assert mean_score(apart) == pytest.approx(expected)
+    assert mean_score(apart, "r_squared") == pytest.approx(expected)
     undefined = {"value": None, "low": None, "high": None}
-    assert mean_score([undefined]) is None and mean_score([undefined, *same]) == pytest.approx((0.5, 0.4, 0.7))
-    value, low, high = mean_score([{"value": 0.5, "low": None, "high": None}])
+    assert mean_score([undefined], "r_squared") is None
+    assert mean_score([undefined, *same], "r_squared") == pytest.approx((0.5, 0.4, 0.7))
+    value, low, high = mean_score([{"value": 0.5, "low": None, "high": None}], "accuracy")
     assert value == 0.5 and math.isnan(low) and math.isnan(high)
+
+
+@pytest.mark.parametrize(
+    ("measure", "low", "high"),
+    [
+        ("accuracy", 0, 1),
+        ("mean_reciprocal_rank", 0, 1),
+        ("r_squared", -0.0648, 1),
+        ("kendall_tau", -0.0648, 1),
+        ("degrees", 0, 1.0448),
+    ],
+)
+def test_an_interval_ends_where_its_measure_does(measure, low, high):
+    seeds = [{"value": value, "low": value, "high": value} for value in (0.01, 0.47, 0.99)]
+    assert mean_score(seeds, measure) == pytest.approx((0.49, low, high), abs=1e-4)
