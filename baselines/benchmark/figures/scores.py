@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, bar_colour, name_lines, set_title
+from rnn_zoos.baselines.benchmark.figures.style import (
+    OOD,
+    TEST,
+    bar_colour,
+    name_lines,
+    panels_of_lines,
+    set_title,
+)
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection, clone_correlation, score_of, shown_targets
 from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
@@ -18,14 +25,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CLONE_COLUMNS = 6
+LOWEST = -0.2
+"""Lower end of axes of R²; what is below is a triangle at the edge."""
 
 
 def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     """Draw a panel per measure of a target that is shown in tables, with a bar per encoder, reference and control."""
     targets = shown_targets(groups)
     shown = [(name, measure) for name, target in targets.items() for measure in target.shown]
-    size = {"width": 2.8 + 1.75 * len(shown), "height": 1.9 + 0.26 * len(groups)}
-    figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
+    figure, panels = panels_of_lines(len(shown), len(groups), 1.75)
     for axes, (name, measure) in zip(panels, shown, strict=True):
         target = targets[name]
         for line, group in enumerate(groups.values()):
@@ -39,22 +47,27 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
         figure,
         f"{zoo}, split test: labels read linearly from frozen embeddings (by boosted trees where named so), with 95% "
         "intervals",
-        "blue: encoders; yellow: references that read labels in place of weights; grey: controls",
+        "blue: encoders; yellow: references that read labels in place of weights; grey: controls; "
+        "triangles: beyond the axis",
     )
     return figure
 
 
 def bar(axes: Axes, line: int, found: Sequence[Mapping[str, float | None]], measure: str, colour: str) -> None:
-    """Draw the mean over seeds of a score, with its interval."""
+    """Draw the mean over seeds of a score, with its interval; a triangle if it is beyond the axis."""
     summary = mean_score(found, measure)
-    if summary is not None:
-        value, low, high = summary
-        axes.barh(line, value, color=colour, height=0.7)
-        axes.plot([low, high], [line, line], color="black", linewidth=1)
+    if summary is None:
+        return
+    value, low, high = summary
+    if value < LOWEST:
+        axes.scatter([LOWEST], [line], color=colour, s=22, marker="<", clip_on=False, zorder=3)
+        return
+    axes.barh(line, value, color=colour, height=0.7)
+    axes.plot([max(low, LOWEST), high], [line, line], color="black", linewidth=1)
 
 
 def _score_axis(axes: Axes, target: Target) -> None:
-    limits: Mapping[str, Any] = {"number": (-0.2, 1), "classes": (0, 1), "angle": (0, None)}
+    limits: Mapping[str, Any] = {"number": (LOWEST, 1), "classes": (0, 1), "angle": (0, None)}
     axes.set(xlim=limits[target.kind], xlabel=f"({'lower' if target.kind == 'angle' else 'higher'} is better)")
     axes.tick_params(axis="x", labelsize=8)
     axes.set_axisbelow(True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rnn_zoos.baselines.benchmark.result_files import Group, is_control, is_reference
 from rnn_zoos.format.files import Array
+from rnn_zoos.loaders.views.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,9 @@ _ENCODERS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "
 _REFERENCES = ("#888888", "#aaaaaa", "#cccccc")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _LEGEND_SIZE = 8
+MOST_PANELS = 8
+"""Panels in a row: with more, their text is too small on a page."""
+_FEWEST_TICKS = 4
 _LETTER = 0.11  # inches: how wide a letter of a figure's title is, on average
 
 
@@ -81,6 +85,17 @@ def legend_beside(axes: Axes, entries: int) -> None:
     )  # fmt: skip
 
 
+def panels_of_lines(number: int, lines: int, width: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with panels of horizontal charts, in rows of at most `MOST_PANELS`, each with so many lines."""
+    rows = -(-number // MOST_PANELS)
+    columns = -(-number // rows)
+    size = {"width": 2.8 + width * columns, "height": 1.2 + (0.9 + 0.26 * lines) * rows}
+    figure, grid = new_figure(**size, nrows=rows, ncols=columns, sharey=True, squeeze=False)
+    for axes in grid.flat[number:]:
+        axes.set_visible(False)
+    return figure, list(grid.flat[:number])
+
+
 def name_lines(panels: Sequence[Axes], groups: Mapping[str, Group]) -> None:
     """Name the lines of horizontal charts that share them, the first at the top; a rule ends those of encoders."""
     encoders = sum(not (is_control(group[0]) or is_reference(group[0])) for group in groups.values())
@@ -121,9 +136,14 @@ def _overlapping(blocks: Sequence[Sequence[float]], lows: Sequence[float], gap: 
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two positive ones, for the ticks of a logarithmic axis."""
-    numbers = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 3, 5, 7)]
-    return [number for number in numbers if low <= number <= high]
+    """Return round numbers between two positive ones, for the ticks of a logarithmic axis; at least 4 if it can be."""
+    ticks: list[float] = []
+    for digits in ((1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        numbers = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
+        ticks = [number for number in numbers if low <= number <= high]
+        if len(ticks) >= _FEWEST_TICKS:
+            break
+    return ticks
 
 
 def round_log_axis(axis: Any, low: float, high: float) -> None:  # noqa: ANN401 - matplotlib's axis

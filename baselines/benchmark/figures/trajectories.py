@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rnn_zoos.baselines.benchmark.figures.scores import bar
-from rnn_zoos.baselines.benchmark.figures.style import bar_colour, name_lines, set_title
+from rnn_zoos.baselines.benchmark.figures.scores import LOWEST, bar
+from rnn_zoos.baselines.benchmark.figures.style import bar_colour, name_lines, panels_of_lines, set_title
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection
 from rnn_zoos.baselines.benchmark.trajectory_table import defined_scores, shown_trajectories
-from rnn_zoos.loaders.views.figures import finish_axes, new_figure
+from rnn_zoos.loaders.views.figures import finish_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +24,7 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     shown = shown_trajectories(groups, selection)
     if not shown:
         return None
-    size = {"width": 2.8 + 1.9 * len(shown), "height": 2.1 + 0.26 * len(groups)}
-    figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
+    figure, panels = panels_of_lines(len(shown), len(groups), 1.9)
     for axes, score in zip(panels, shown, strict=True):
         for line, group in enumerate(groups.values()):
             found = defined_scores(group, score.task, score.measure, selection)
@@ -33,7 +32,7 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
         if score.chance is not None:
             axes.axvline(score.chance, color="black", linestyle=":", linewidth=1)
         axes.set_title(score.title.replace(", ", ",\n").replace("within the", "\nwithin the"), fontsize=9)
-        axes.set(xlim=(-0.2 if score.measure == "r_squared" else 0, 1), xlabel="(higher is better)")
+        axes.set(xlim=(LOWEST if score.measure == "r_squared" else 0, 1), xlabel="(higher is better)")
         axes.tick_params(axis="x", labelsize=8)
         axes.set_axisbelow(True)
         finish_axes(axes)
@@ -42,7 +41,8 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     early = f" from snapshots at step {steps[0]}" if steps else ""
     set_title(
         figure,
-        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted: chance",
-        "blue: encoders; yellow: references that read labels in place of weights; grey: controls",
+        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted lines: chance",
+        "blue: encoders; yellow: references that read labels in place of weights; grey: controls; "
+        "triangles: beyond the axis",
     )
     return figure

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, name_lines, round_log_axis
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, name_lines, panels_of_lines, round_log_axis
 from rnn_zoos.baselines.benchmark.result_files import Group, Selection
 from rnn_zoos.baselines.benchmark.transfer_table import (
     KNOWN,
@@ -18,7 +18,7 @@ from rnn_zoos.baselines.benchmark.transfer_table import (
     transfer_of,
     transferred_score,
 )
-from rnn_zoos.loaders.views.figures import finish_axes, new_figure
+from rnn_zoos.loaders.views.figures import finish_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,7 @@ def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     if name is None:
         return None
     shown = shown_transfers(groups)
-    size = {"width": 2.8 + 1.9 * len(shown), "height": 2.1 + 0.3 * len(groups)}
-    figure, (panels,) = new_figure(**size, ncols=len(shown), sharey=True, squeeze=False)
+    figure, panels = panels_of_lines(len(shown), len(groups), 1.9)
     for axes, own in zip(panels, shown, strict=True):
         drawn = []
         for split, colour, shift in ((KNOWN, TEST, -0.16), (OTHERS, OOD, 0.16)):
