@@ -30,7 +30,7 @@ def _constant(split: SplitData) -> Array:
 
 def _step(split: SplitData) -> Array:
     """The training step of the snapshot, one-hot."""
-    return _one_hot(split, "step")
+    return split.one_hot("step")
 
 
 def _hyperparameters(split: SplitData) -> Array:
@@ -41,18 +41,12 @@ def _hyperparameters(split: SplitData) -> Array:
     classes = [name for name, target in drawn.items() if target.kind == "classes"]
     if "weight_decay" not in drawn:
         classes.append("weight_decay")
-    return np.concatenate([*numbers, *(_one_hot(split, name) for name in classes)], axis=1)
+    return np.concatenate([*numbers, *(split.one_hot(name) for name in classes)], axis=1)
 
 
 def _task(split: SplitData) -> Array:
     """The task, one-hot: predictors can return the mean of each training task, and one constant for unseen tasks."""
-    return _one_hot(split, "task")
-
-
-def _one_hot(split: SplitData, column: str) -> Array:
-    """Return a feature for every value of a column in the whole zoo."""
-    values = np.unique(split.zoo.index()[column].to_numpy(zero_copy_only=False).astype(str))
-    return np.asarray(split.labels(column).astype(str)[:, None] == values, np.float64)
+    return split.one_hot("task")
 
 
 def _bias_differences(split: SplitData) -> Array:

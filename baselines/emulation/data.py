@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,6 +94,11 @@ class SplitData:
             return self._benchmark.derived[name](self.labels)
         require_labels(self.zoo.manifest, [name])
         return self.index[name].to_numpy()
+
+    def one_hot(self, column: str) -> Array:
+        """Return a feature for every value that a column of the index has in the whole zoo, float64 [R, values]."""
+        values = np.unique(self.zoo.index()[column].to_numpy())
+        return np.asarray(self.labels(column)[:, None] == values, np.float64)
 
     @cached_property
     def _stored(self) -> dict[str, Array]:

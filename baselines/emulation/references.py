@@ -59,7 +59,7 @@ class ReferenceEncoder(FeatureEncoder):
         """Return features [R, F] of the rows of a split, from their labels."""
         features = [np.ones((len(split), 1))]
         if "step" in self.known:
-            features.append(_one_hot(split, "step"))
+            features.append(split.one_hot("step"))
         if "task" in self.known:
             task = benchmark_of(split.zoo.manifest.zoo).targets["task"]
             features += [part for name in task.columns for part in _features(split, name, task.kind)]
@@ -87,10 +87,4 @@ def _features(split: SplitData, column: str, kind: TargetKind) -> list[Array]:
         radians = np.deg2rad(split.labels(column))[:, None] * np.array(_HARMONICS)
         return [np.sin(radians), np.cos(radians)]
     derived = column in benchmark_of(split.zoo.manifest.zoo).derived
-    return [split.labels(column)[:, None].astype(np.float64) if derived else _one_hot(split, column)]
-
-
-def _one_hot(split: SplitData, column: str) -> Array:
-    """Return a feature for every value of a column in the whole zoo, float64 [R, values]."""
-    values = np.unique(split.zoo.index()[column].to_numpy())
-    return np.asarray(split.labels(column)[:, None] == values, np.float64)
+    return [split.labels(column)[:, None].astype(np.float64) if derived else split.one_hot(column)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.data import SplitData, as_one_stack
+from rnn_zoos.baselines.encoders.feature_encoder import of_each
 from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
 from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
@@ -47,7 +48,7 @@ def zoo_maps(zoo: Zoo, progress: Callable[[float], None] = lambda fraction: None
             if questions is not None:
                 answers.append(questions(stack).numpy())
             if fits:
-                statistics.append(_statistics(stack))
+                statistics.append(of_each(stack, padded_statistics).numpy())
         progress(min(1.0, (first + _BATCH) / len(index)))
     found = [
         Features("answers", "answers of the networks", np.concatenate(answers)) if answers else None,
@@ -56,15 +57,6 @@ def zoo_maps(zoo: Zoo, progress: Callable[[float], None] = lambda fraction: None
         else None,
     ]
     return [features for features in found if features is not None]
-
-
-def _statistics(stack: NetworkStack) -> Array:
-    rows = torch.empty(stack.num_networks, 0)
-    for positions, group in stack.groups:
-        values = padded_statistics(group.architecture, group.weights)
-        rows = rows if rows.shape[1] else torch.empty(stack.num_networks, values.shape[1])
-        rows[positions] = values
-    return np.asarray(rows.numpy())
 
 
 def _standardised(values: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnn_zoos.baselines.benchmark.figures.style import broken
 from rnn_zoos.baselines.benchmark.result_files import Group, Result
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.language_strings import LETTERS
@@ -56,7 +57,7 @@ def _draw_maps(
         axes.set_visible(False)
     for axes, (name, content) in zip(panels.flat, maps.items(), strict=False):
         dots = axes.scatter(*np.array(content["places"]).T, **colours(content), s=6)
-        axes.set_title(name.replace(": ", ":\n", 1).replace(", ", ",\n"), fontsize=8)
+        axes.set_title(broken(name), fontsize=8)
         axes.set(xticks=[], yticks=[])
         first, second = content["explained"]
         axes.set_xlabel(f"PC 1 ({first:.0%}), PC 2 ({second:.0%})", fontsize=7)

@@ -105,7 +105,10 @@ def queries(zoo: str, trained: Mapping[str, Group]) -> Figure:
         xlabel="queries: time steps that a network is run for to embed it (not to scale)",
         ylabel=f"{_LOSS}, test, logarithmic",
     )
-    axes.set_title(f"{zoo}: emulation loss on unseen tasks and queries\n(lines: 95% intervals; squares: references; points with equal queries are side by side)")
+    axes.set_title(
+        f"{zoo}: emulation loss on unseen tasks and queries\n"
+        "(lines: 95% intervals; squares: references; points with equal queries are side by side)"
+    )
     finish_axes(axes)
     return figure
 

@@ -11,6 +11,7 @@ from rnn_zoos.baselines.benchmark.figures.style import (
     OOD,
     TEST,
     bar_colour,
+    broken,
     name_lines,
     panels_of_lines,
     set_title,
@@ -118,7 +119,7 @@ def clones(zoo: str, trained: Mapping[str, Group]) -> Figure:
         dots = axes.scatter(points["accuracy"], points["clone"], s=7, alpha=0.7, **colours)
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.6)
         correlation = clone_correlation(group, "test")
-        axes.set_title(f"{_two_lines(name)}\ncorrelation {correlation:.2f}", fontsize=8)
+        axes.set_title(f"{broken(name)}\ncorrelation {correlation:.2f}", fontsize=8)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
         finish_axes(axes)
     figure.supxlabel("accuracy of the network")
@@ -131,8 +132,3 @@ def clones(zoo: str, trained: Mapping[str, Group]) -> Figure:
         fontsize=10,
     )
     return figure
-
-
-def _two_lines(name: str) -> str:
-    """Return a name of a panel, broken after its prefix so that it fits."""
-    return name.replace(": ", ":\n", 1).replace(", ", ",\n")

@@ -69,6 +69,11 @@ def set_title(figure: Figure, *lines: str) -> None:
     figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines))
 
 
+def broken(name: str) -> str:
+    """Return the name of a panel, broken after its prefix and its commas so that it fits."""
+    return name.replace(": ", ":\n", 1).replace(", ", ",\n")
+
+
 def bar_colour(group: Group) -> str:
     """Return the colour of the bar of an encoder, a reference or a control."""
     if is_control(group[0]):

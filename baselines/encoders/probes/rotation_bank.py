@@ -5,7 +5,7 @@ steps, are features [K F, A] that shift along the circle when the network was tr
 this symmetry (Cohen and Welling, 2016, "Group Equivariant Convolutional Networks", here for A rotations):
 
     x_a = answers to all digits at angle a                                    [K F]
-    u   = circular convolution over all angles of ReLU(W x_a + w)             equivariant, [C, A]
+    u   = ReLU of the circular convolution over all angles of ReLU(W x_a + w) equivariant, [C, A]
     v   = mean over angles of u, and first and second Fourier coefficients    C + 4 C numbers
     embedding = MLP(v) + linear map of v
 

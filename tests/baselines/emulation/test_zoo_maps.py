@@ -38,14 +38,14 @@ def test_rows_are_in_the_order_of_the_index(name, zoo):
 def test_networks_whose_weights_exploded_do_not_hide_the_differences_between_all_others(zoo, monkeypatch):
     opened = open_zoo(zoo("automata"))
     before = zoo_maps(opened)[1].values
-    statistics = zoo_maps_module._statistics
+    statistics = zoo_maps_module.padded_statistics
 
-    def exploded(stack):
-        values = statistics(stack)
+    def exploded(architecture, weights):
+        values = statistics(architecture, weights)
         values[3] = 1e25
         return values
 
-    monkeypatch.setattr(zoo_maps_module, "_statistics", exploded)
+    monkeypatch.setattr(zoo_maps_module, "padded_statistics", exploded)
     after = zoo_maps(opened)[1].values
     others = np.arange(len(before)) != 3
     assert LINEAR < np.abs(after[3]).max() <= 2 * LINEAR
