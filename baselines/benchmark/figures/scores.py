@@ -48,8 +48,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
         figure,
         f"{zoo}, split test: labels read linearly from frozen embeddings (by boosted trees where named so), with 95% "
         "intervals",
-        "blue: encoders; yellow: references that read labels in place of weights; grey: controls; "
-        "triangles: beyond the axis",
+        "blue: encoders; yellow: references, which read labels; grey: controls; triangles: off the axis",
     )
     return figure
 

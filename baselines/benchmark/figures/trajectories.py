@@ -42,7 +42,6 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     set_title(
         figure,
         f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted lines: chance",
-        "blue: encoders; yellow: references that read labels in place of weights; grey: controls; "
-        "triangles: beyond the axis",
+        "blue: encoders; yellow: references, which read labels; grey: controls; triangles: off the axis",
     )
     return figure
