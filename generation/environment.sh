@@ -21,9 +21,15 @@ digits_path() {  # hub, embedded, or the absolute path of a directory
     esac
 }
 
+installed_sources() {  # without git, which the archive of a release does not have
+    printf '%s\n' pyproject.toml constraints.txt setup.py
+    find rnn_zoos generation loaders -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.inc' \) | LC_ALL=C sort
+}
+
 # prepare_environment EXTRAS, called in the root of the checkout, uses the active virtual environment, or creates .venv.
-# It installs only if pyproject.toml, constraints.txt or the path of the checkout have changed since these extras were
-# installed; the extra `test` includes all others.
+# It installs only if what decides the installation has changed since these extras were installed: the settings, the
+# sources of native code, which an editable install does not follow, or the path of the checkout. The extra `test`
+# includes all others.
 
 prepare_environment() {
     local extras=$1
@@ -44,7 +50,7 @@ prepare_environment() {
         . .venv/bin/activate
     fi
     local stamp="$VIRTUAL_ENV/rnn-zoos-installed" wanted
-    wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
+    wanted="$PWD $(installed_sources | xargs cksum | cksum)"
     if ! grep -qsxF "$wanted" "$stamp-$extras" "$stamp-test"; then
         echo "Installing rnn-zoos[$extras] with the versions in constraints.txt"
         python -m pip install --quiet --disable-pip-version-check -e ".[$extras]" -c constraints.txt || return 1

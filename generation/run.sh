@@ -7,7 +7,8 @@ usage() {
 Usage: generation/run.sh [--preset NAME] [--out DIR] [OPTIONS OF rnn-zoos generate]
 
 Creates a virtual environment in .venv if none is active, installs rnn-zoos in it, generates two zoos of the preset,
-checks them, and plots them. You can stop it at any time: the same command resumes where it was.
+checks them, and plots them. You can stop it at any time: the same command resumes where it was. With --part or --store,
+it only generates: the directory holds no whole zoo then.
 
   --preset NAME    demo (minutes on 2 cores), small, medium, paper, or a YAML file   [demo]
   --out DIR        write zoos to DIR/formal-languages and DIR/sequential-mnist       [zoos]
@@ -56,11 +57,18 @@ extras=generation,report,baselines,explore
 case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
 prepare_environment "$extras"
 
+whole=yes
+case " ${options[*]-} " in *" --part "* | *" --store "*) whole="" ;; esac
 for zoo in "${zoos[@]}"; do
     echo "== $zoo, preset $preset, in $out/$zoo"
     rnn-zoos generate "$zoo" --preset "$preset" --out "$out/$zoo" ${options[@]+"${options[@]}"}
-    rnn-zoos check "$out/$zoo"
+    if [ -n "$whole" ]; then rnn-zoos check "$out/$zoo"; fi
 done
+if [ -z "$whole" ]; then
+    echo "Neither checked nor plotted, because of --part or --store. Join parts with rnn-zoos merge, or download the zoo"
+    echo "from the store; then: rnn-zoos check DIR"
+    exit 0
+fi
 for zoo in "${zoos[@]}"; do
     rnn-zoos info "$out/$zoo"
 done

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from rnn_zoos.errors import PresetError
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.families.run_table import MAX_WEIGHT
+from rnn_zoos.families.run_table import MAX_WEIGHT, peak_rate
 from rnn_zoos.networks.architecture import Architecture
 
 _EXAMPLE = Path(__file__).with_name("presets") / "demo.yaml"
@@ -74,7 +74,7 @@ class Variation(BaseModel):
     """What every run of a zoo draws for itself: from a list of values, or log-uniformly between `low` and `high`.
 
     Attributes:
-        learning_rate: the highest learning rate of the run; the others of the schedule follow in proportion.
+        learning_rate: the highest rate of the schedule for this run; the others follow in proportion.
         batch_size: sequences per update.
         weight_decay: weight decay of AdamW, instead of the list in `Settings`.
         initial_scale: factor of the initial weights.
@@ -157,8 +157,9 @@ class Settings(BaseModel):
         vary = self.vary or Variation()
         if unknown := sorted(set(vary.num_updates or ()) - set(self.snapshots)):
             raise ValueError(f"vary.num_updates has {unknown}, which are not among the snapshots {self.snapshots}")
-        if vary.learning_rate is not None and not max(self.learning_rate.values()) > 0:
-            raise ValueError("vary.learning_rate needs a schedule with a rate above 0")
+        shortest = min(vary.num_updates or (self.num_updates,))
+        if vary.learning_rate is not None and not peak_rate({"learning_rate": self.learning_rate}, shortest) > 0:
+            raise ValueError(f"vary.learning_rate needs a schedule with a rate above 0 in its first {shortest} updates")
         return self
 
     @property

@@ -16,7 +16,8 @@ port=${RAY_PORT:-6379}
 random_token=$(od -An -tx1 -N32 /dev/urandom | tr -d " \n")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=${RAY_AUTH_TOKEN:-$random_token}
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-on_node() { srun --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"; }
+# Since Slurm 22.05, a step gets one core unless it asks for more: it does not inherit --cpus-per-task of the job.
+on_node() { srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"; }
 resources=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" --disable-usage-stats --block)
 
 address=$(on_node "${nodes[0]}" hostname --ip-address | awk '{print $1}')

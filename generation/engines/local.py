@@ -15,7 +15,7 @@ from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_t
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
-from rnn_zoos.generation.trainers.backends import best_runs_at_once, training_devices
+from rnn_zoos.generation.trainers.backends import best_runs_at_once, check_devices, training_devices
 from rnn_zoos.generation.trainers.memory import bounded_runs_at_once
 from rnn_zoos.generation.writing.handover import has_trained, read_trained, remove_trained, write_trained
 from rnn_zoos.generation.writing.shards import make_shard
@@ -63,9 +63,11 @@ class LocalEngine:
 
         Raises:
             WorkerError: a shard could not be made, or lost its worker three times.
+            BackendError: there are devices, and the backend trains on the CPU.
             DeviceError: a device does not exist.
             StorageError: a file could not be written.
         """
+        check_devices(workspace.plan.backend, self.devices or ())
         workers = min(self.workers or available_cores(), len(pending))
         devices = training_devices(workspace.plan.backend) if self.devices is None else self.devices
 
@@ -219,10 +221,11 @@ class _TrainedJobs:
 
 
 def divide(workspace: Workspace, shards: Sequence[ShardPlan]) -> tuple[list[ShardPlan], list[ShardPlan]]:
-    """Return the shards whose missing runs a device has trained and left in files, and the others."""
+    """Return the shards that need no training, as a device has left their missing runs in files, and the others."""
     parts: tuple[list[ShardPlan], list[ShardPlan]] = [], []
     for shard in shards:
-        parts[not has_trained(workspace, shard)].append(shard)
+        is_trained = not workspace.missing_runs(shard) or has_trained(workspace, shard)
+        parts[not is_trained].append(shard)
     return parts
 
 

@@ -11,9 +11,10 @@ from rnn_zoos.errors import BackendError, DeviceError, UnknownNameError
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.gpu import gpu_details
 from rnn_zoos.generation.trainers.loop import LoopTrainer
+from rnn_zoos.generation.trainers.native.limits import unsupported as unsupported_by_native
 from rnn_zoos.generation.trainers.stacked import StackedTrainer
 from rnn_zoos.generation.trainers.trainer import Trainer, TrainingSettings
-from rnn_zoos.generation.trainers.triton.shape import unsupported
+from rnn_zoos.generation.trainers.triton.shape import unsupported as unsupported_by_triton
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 
@@ -84,9 +85,9 @@ def choose_backend(
     """Resolve the name of a backend, which may be "auto", and check that this machine can use it.
 
     Args:
-        backend: A backend (see `make_trainer`), or "auto": "native", or "loop" where "native" was not built. With
-            `devices`, "auto" is "triton", or "stacked" where "triton" cannot be used.
-        architecture: The architecture of the networks, if known: "triton" does not support all sizes.
+        backend: A backend (see `make_trainer`), or "auto": "native", or "loop" where "native" was not built or does not
+            support the architecture. With `devices`, "auto" is "triton", or "stacked" where "triton" cannot be used.
+        architecture: The architecture of the networks, if known: "native" and "triton" do not support all sizes.
         devices: The GPUs that the user asked for, such as "cuda:0".
 
     Returns:
@@ -94,8 +95,9 @@ def choose_backend(
 
     Raises:
         UnknownNameError: If there is no backend of this name.
-        BackendError: If the backend was not installed with rnn-zoos, or does not support the architecture.
-        DeviceError: If the backend needs a GPU and this machine has none.
+        BackendError: If the backend was not installed with rnn-zoos, does not support the architecture, or trains on
+            the CPU although there are `devices`.
+        DeviceError: If the backend needs a GPU and this machine has none, or not one of the `devices`.
 
     Example:
         >>> from rnn_zoos.generation import choose_backend
@@ -104,9 +106,13 @@ def choose_backend(
     if backend != "auto":
         check_architecture(backend, architecture)
         make_trainer(backend)
+        check_devices(backend, devices)
         return backend, "as requested"
     if devices:
         return _choose_for_devices(architecture, devices)
+    problem = None if architecture is None else unsupported_by_native(architecture)
+    if problem is not None:
+        return "loop", f"native {problem}"
     try:
         make_trainer("native")
     except BackendError:
@@ -116,7 +122,7 @@ def choose_backend(
 
 def _choose_for_devices(architecture: Architecture | None, devices: Sequence[str]) -> tuple[str, str]:
     """Return "triton", or "stacked" and why not "triton". Raises DeviceError if a device does not exist."""
-    reason = None if architecture is None else unsupported(architecture)
+    reason = None if architecture is None else unsupported_by_triton(architecture)
     problem = _problem_of_triton(devices) if reason is None else f"triton {reason}"
     if problem is None:
         return "triton", f"whole updates in one launch on {', '.join(devices)}"
@@ -137,10 +143,23 @@ def _problem_of_triton(devices: Sequence[str]) -> str | None:
 
 def check_architecture(backend: str, architecture: Architecture | None) -> None:
     """Raise BackendError if a backend does not support an architecture; None is one that is not known yet."""
-    if backend != "triton" or architecture is None:
+    limits = {"native": (unsupported_by_native, "loop"), "triton": (unsupported_by_triton, "stacked")}
+    if backend not in limits or architecture is None:
         return
+    unsupported, other = limits[backend]
     if (problem := unsupported(architecture)) is not None:
-        raise BackendError(f"Backend 'triton' {problem}. Use a smaller size, or --backend stacked.")
+        raise BackendError(f"Backend {backend!r} {problem}. Use smaller networks, or --backend {other}.")
+
+
+def check_devices(backend: str, devices: Sequence[str]) -> None:
+    """Raise BackendError if there are devices and a backend cannot use any, DeviceError if one does not exist."""
+    if devices and backend not in GPU_BACKENDS:
+        raise BackendError(
+            f"Backend {backend!r} trains on the CPU and cannot use {', '.join(devices)}. Leave out --device, or use "
+            f"--backend {' or '.join(GPU_BACKENDS)}."
+        )
+    for device in devices:
+        make_trainer(backend, device)
 
 
 def best_runs_at_once(

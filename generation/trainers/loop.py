@@ -23,6 +23,7 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainedRun,
     TrainingSettings,
     learning_rate,
+    one_thread,
     settings_of_run,
     trained_run,
 )
@@ -46,6 +47,7 @@ class LoopTrainer:
             yield _train_run(family, settings, run, report)
 
 
+@one_thread()
 @denormals_as_zero()
 def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report: Report) -> TrainedRun:
     settings, architecture = settings_of_run(settings, run), settings.architecture(family)
@@ -62,7 +64,8 @@ def _train_run(family: TaskFamily, settings: TrainingSettings, run: Run, report:
             snapshots[step] = flatten(architecture, network.weights())
         if not math.isfinite(loss) or (step in snapshots and not snapshots[step].isfinite().all()):
             snapshots.pop(step, None)
-            report(settings.num_updates - step // REPORT_EVERY * REPORT_EVERY)
+            reported = (step - 1) // REPORT_EVERY * REPORT_EVERY
+            report(settings.num_updates - reported)
             return trained_run(architecture, run, snapshots, diverged=True)
         if step % REPORT_EVERY == 0:
             report(REPORT_EVERY)

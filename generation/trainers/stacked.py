@@ -20,7 +20,6 @@ On a GPU, the bits of a run do depend on how many runs are stacked: cuBLAS choos
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 
@@ -40,7 +39,16 @@ from rnn_zoos.generation.trainers.groups import (
     train_group,
     train_in_groups,
 )
-from rnn_zoos.generation.trainers.trainer import BETAS, EPSILON, Report, Run, TrainedRun, TrainingSettings, adamw_rates
+from rnn_zoos.generation.trainers.trainer import (
+    BETAS,
+    EPSILON,
+    Report,
+    Run,
+    TrainedRun,
+    TrainingSettings,
+    adamw_rates,
+    one_thread,
+)
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten
@@ -73,21 +81,10 @@ class StackedTrainer:
         """Yield the trained runs, in order; see `Trainer.train`."""
 
         def train(own: TrainingSettings, group: Sequence[Run]) -> list[TrainedRun]:
-            with _one_thread(), denormals_as_zero():
+            with one_thread(), denormals_as_zero():
                 return train_group(StackedRunGroup(family, own, group, self.device), group, report)
 
         yield from train_in_groups(settings, runs, self.runs_at_once, train)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one CPU thread, so that the order of additions depends neither on the machine nor on the caller."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class StackedRunGroup(RunGroup):

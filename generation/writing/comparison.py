@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,8 @@ def _snapshots(stored: StoredRun, retrained: RetrainedRun) -> Iterator[_Snapshot
 
 def _flat(tensors: Mapping[str, Array]) -> Array:
     """Return named weights [S, ...] as [S, P]."""
-    return np.concatenate([tensor.reshape(len(tensor), -1) for tensor in tensors.values()], axis=1)
+    rows = [tensor.reshape(len(tensor), prod(tensor.shape[1:])) for tensor in tensors.values()]  # also for no snapshot
+    return np.concatenate(rows, axis=1)
 
 
 def _same_bytes(first: Array, second: Array) -> bool:

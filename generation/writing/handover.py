@@ -49,6 +49,7 @@ class TrainedShard:
 def write_trained(workspace: Workspace, shard: ShardPlan, trained: TrainedShard) -> None:
     """Write the trained runs of a shard. Raises StorageError."""
     record, tensors = _paths(workspace, shard)
+    record.unlink(missing_ok=True)  # that of another plan, whose tensors are replaced
     entry = write_tensors(tensors, _tensors(workspace.plan, shard.architecture, trained.runs), {})
     runs = [
         {

@@ -163,11 +163,12 @@ def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -
     for other in others:
         _check_agreement(shard, (largest, record), other)
     complete, modified = record.runs == shard.run_numbers, dict[str, int]()
+    record_path = workspace.paths.record(shard) if complete else workspace.paths.partial(shard, "record")
+    record_path.unlink(missing_ok=True)  # that of an earlier merge: its files are replaced one by one
     for kind in KINDS:
         target = workspace.directory / shard.path(kind) if complete else workspace.paths.partial(shard, kind)
         copy_checked(largest.file(shard, kind), record.files[kind], target, _REMEDY)
         modified[kind] = modified_at(target)
-    record_path = workspace.paths.record(shard) if complete else workspace.paths.partial(shard, "record")
     replace(record, modified=modified).write(record_path)
     return complete
 

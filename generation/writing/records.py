@@ -14,7 +14,7 @@ from rnn_zoos.generation.plan import Plan
 
 KINDS = ("shards", "rollouts")
 """The two files of a shard: weights, rollouts."""
-REMEDY = "Delete it and run the same command again: its runs are trained again."
+REMEDY = "Delete it and run the same command again: what it held is made again."
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ShardRecord:
         runs: the numbers of the shard's runs.
         files: kind -> size and hash of the shard's files.
         seconds: how long the shard took.
-        rows: the shard's rows of the index.
+        rows: the shard's rows of the index. Where the index of a finished zoo is lost, they are only run, step and
+            diverged, until the shard is measured again.
         made: the provenance of the shard (`provenance.provenance`).
         modified: kind -> time of modification of the shard's file when its hash was right, in nanoseconds. Records of
             earlier versions, and of shards in a store, have none.
@@ -39,6 +40,11 @@ class ShardRecord:
     rows: list[dict[str, Any]]
     made: dict[str, Any]
     modified: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the rows have labels and all else that the index needs."""
+        return not self.rows or "shard" in self.rows[0]
 
     def write(self, path: Path) -> None:
         """Write the record. Inverse of `read_record`."""

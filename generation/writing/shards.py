@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,23 @@ def compute_shard(
 ) -> ComputedShard:
     """Return a shard of the plan without writing it.
 
-    The runs of a partial shard (of a zoo that is being extended) are copied, not trained again. The other arguments are
-    those of `make_shard`.
+    The runs of a partial shard (of a zoo that is being extended, or has lost its index) are not trained again: they are
+    copied, or measured again if they have no labels. The other arguments are those of `make_shard`.
     """
     started = time.monotonic()
-    parts, rows, missing = [_empty(plan, shard.architecture)], [], shard.runs
+    parts, rows, missing, unmeasured = [_empty(plan, shard.architecture)], [], shard.runs, list[TrainedRun]()
     made = dict(made or provenance(plan.backend))
     if partial is not None:
-        rows, missing = with_run_labels(plan.family, list(partial.record.rows)), partial.missing_runs(shard)
-        seconds += partial.record.seconds
-        parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
+        missing, seconds = partial.missing_runs(shard), seconds + partial.record.seconds
         made = merge_provenance([partial.record.made, made])
+        if partial.record.is_measured:
+            rows = with_run_labels(plan.family, list(partial.record.rows))
+            parts.append({kind: dict(tensors) for kind, tensors in partial.tensors.items()})
+        else:
+            unmeasured = partial.as_trained_runs(shard)
     if trained is None:
-        settings = plan.settings.of_architecture(shard.architecture)
-        trained = make_trainer(plan.backend).train(plan.family, settings, missing, report)
-    for trained_run in trained:
+        trained = _train(plan, shard, missing, report)
+    for trained_run in chain(unmeasured, trained):
         run_rows, tensors = evaluate_run(plan, shard.split, trained_run, report)
         for row in run_rows:
             rows.append(row | {"shard": shard.number, "row": len(rows)})
@@ -91,6 +94,11 @@ def compute_shard(
     seconds += time.monotonic() - started
     record = ShardRecord(plan.identity(), shard.run_numbers, entries, seconds, rows, made)
     return ComputedShard(record, {kind: data for kind, (data, _) in content.items()})
+
+
+def _train(plan: Plan, shard: ShardPlan, runs: Sequence[Run], report: Report) -> Iterable[TrainedRun]:
+    settings = plan.settings.of_architecture(shard.architecture)
+    return make_trainer(plan.backend).train(plan.family, settings, runs, report) if runs else ()
 
 
 def evaluate_run(

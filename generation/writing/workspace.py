@@ -21,7 +21,13 @@ from rnn_zoos.generation.writing.directory import OutputPaths, remove_temporary_
 from rnn_zoos.generation.writing.identity import check_identity, read_identity, with_stored_shards, write_identity
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ComputedShard
 from rnn_zoos.generation.writing.reopening import reopen_zoo
-from rnn_zoos.generation.writing.resuming import PartialShard, read_partial_shard, reconcile_shards
+from rnn_zoos.generation.writing.resuming import (
+    PartialShard,
+    missing_runs,
+    read_partial_record,
+    read_partial_shard,
+    reconcile_shards,
+)
 from rnn_zoos.generation.writing.seals import Seal, SealedFile, modified_at, read_seals, verify, write_seals
 from rnn_zoos.generation.writing.store import Store
 
@@ -106,13 +112,15 @@ class Workspace:
         return [path for path in files if path.partition("/")[0] in KINDS] if self.store else []
 
     def partial_shard(self, shard: ShardPlan) -> PartialShard | None:
-        """Return the finished runs of a shard that has to grow, None if there are none."""
+        """Return the runs of an unfinished shard that need no training, None if there are none.
+
+        Raises IntegrityError if their files are damaged.
+        """
         return read_partial_shard(self.paths, shard)
 
     def missing_runs(self, shard: ShardPlan) -> tuple[Run, ...]:
         """Return the runs of an unfinished shard that have to be trained: those that no partial shard holds."""
-        partial = self.partial_shard(shard)
-        return shard.runs if partial is None else partial.missing_runs(shard)
+        return missing_runs(read_partial_record(self.paths, shard), shard)
 
     def write(self, shard: ShardPlan, computed: ComputedShard) -> None:
         """Write a shard's files, unless they are in the store; the record is written last: it makes the shard count."""

@@ -65,14 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _work(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from rnn_zoos.baselines.benchmark.on_device import PAPER_ENCODERS
-    from rnn_zoos.cli.gpu_day import GpuDay, read_sizes
+    from rnn_zoos.cli.gpu_day import METHODS, GpuDay, read_sizes
     from rnn_zoos.generation.measuring.gpu_work import Clock, State, work_through
     from rnn_zoos.generation.measuring.gpu_zoos import PAPER
 
     options.encoder = options.encoder or list(PAPER_ENCODERS)
     options.zoo = options.zoo or list(PAPER)
-    options.methods = [name.strip() for name in options.methods.split(",")] if options.methods else []
-    options.methods = options.methods or (["stacked"] if options.device == "cpu" else [])
+    _refuse_unknown(parser, "zoo", options.zoo, list(PAPER))
+    options.methods = _names(options.methods) or (["stacked"] if options.device == "cpu" else [])
+    _refuse_unknown(parser, "method", options.methods, METHODS)
     clock = Clock(60 * options.minutes)
     sizes, _ = read_sizes(options.settings)
     about = {
@@ -88,9 +89,8 @@ def _work(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         _list(steps, state)
         return 0
     names = [step.name for step in steps]
-    chosen = options.steps.split(",") if options.steps else names
-    if unknown := [name for name in chosen if name not in names]:
-        parser.error(f"there is no step {', '.join(unknown)}; steps: {', '.join(names)}")
+    chosen = _names(options.steps) or names
+    _refuse_unknown(parser, "step", chosen, names)
     next(iter(day.methods.values()))()  # raises DeviceError without a GPU
     if options.retry:
         state.forget_failures()
@@ -98,14 +98,26 @@ def _work(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     return _report(steps, state, left)
 
 
+def _names(option: str | None) -> list[str]:
+    return [name.strip() for name in option.split(",")] if option else []
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """End with a message and the status of invalid options unless all given names are known."""
+    if unknown := [name for name in given if name not in known]:
+        parser.error(f"there is no {what} {', '.join(unknown)}; {what}s: {', '.join(known)}")
+
+
 def _machine(device: str) -> dict[str, Any]:
     """Return what the results depend on: processor, GPU, versions, commit."""
     import torch
 
+    from rnn_zoos.generation.trainers.groups import existing_device
     from rnn_zoos.machine import describe_machine
 
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device != "cpu" and torch.cuda.is_available() else {}
-    return {**describe_machine(), **gpu}
+    if device == "cpu" or not torch.cuda.is_available():
+        return describe_machine()
+    return {**describe_machine(), "gpu": torch.cuda.get_device_name(existing_device(device))}
 
 
 def _list(steps: Sequence[Step], state: State) -> None:

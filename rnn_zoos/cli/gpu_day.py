@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from rnn_zoos.generation.measuring.gpu_checks import Methods
     from rnn_zoos.generation.measuring.gpu_work import Clock, Rows, State, Step, Unit
     from rnn_zoos.generation.measuring.gpu_zoos import GpuZoo, ZooSizes
+    from rnn_zoos.generation.trainers.trainer import Trainer
 
+METHODS = ("triton tf32x3", "triton ieee", "stacked")
+"""The training methods that are checked and measured."""
 _DEFAULT_METHODS = {"triton": "triton tf32x3", "stacked": "stacked"}
 """Backend -> the method that trains as the backend does by default: zoos are made by these."""
 
@@ -77,13 +80,13 @@ class GpuDay:
         from rnn_zoos.generation.trainers.triton.trainer import TritonTrainer
 
         device = self.options.device
-        all_methods: Methods = {
-            "triton tf32x3": partial(TritonTrainer, device),
-            "triton ieee": partial(TritonTrainer, device, precision="ieee"),
-            "stacked": partial(StackedTrainer, device),
-        }
-        chosen = self.options.methods or list(all_methods)
-        return {name: make for name, make in all_methods.items() if name in chosen}
+        trainers: list[Callable[[], Trainer]] = [
+            partial(TritonTrainer, device),
+            partial(TritonTrainer, device, precision="ieee"),
+            partial(StackedTrainer, device),
+        ]
+        chosen = self.options.methods or METHODS
+        return {name: make for name, make in zip(METHODS, trainers, strict=True) if name in chosen}
 
     @cached_property
     def families(self) -> list[TaskFamily]:
@@ -159,10 +162,12 @@ class GpuDay:
 
     def _train(self, loaded: _Loaded, zoo: GpuZoo, encoder: str) -> Rows | None:
         """Train an encoder, or go on with it until the time is over."""
-        from rnn_zoos.baselines.benchmark.on_device import train_on_device
+        from rnn_zoos.baselines.benchmark.on_device import PRESET, train_on_device
+        from rnn_zoos.baselines.benchmark.presets import preset_of
 
         out = self.options.out / "benchmark" / zoo.family.name
         changes = _content(self.options.settings).get("benchmark", {})
+        _check_names("benchmark", changes, fields(preset_of(PRESET).settings_of(zoo.family.name)))
         row = train_on_device(loaded.data, encoder, 0, out, lambda: self.clock.left, changes)
         return None if row is None else [row]
 
@@ -191,32 +196,62 @@ def _refuse() -> Rows:
 
 
 def _content(path: Path | None) -> dict[str, Any]:
-    """Return the content of --settings. Raises PresetError if it is not a JSON object."""
+    """Return the content of --settings. Raises PresetError unless it is a JSON object of such objects."""
     from rnn_zoos.format.files import file_blocks
 
     if path is None:
         return {}
     try:
-        return dict(json.loads(b"".join(file_blocks(path))))
+        content = dict(json.loads(b"".join(file_blocks(path))))
     except (ValueError, TypeError) as error:
         raise PresetError(f"--settings: {path} is not a JSON object with `zoos` or `benchmark` ({error}).") from error
+    for name, value in content.items():
+        if name not in ("zoos", "benchmark") or not isinstance(value, dict):
+            raise PresetError(
+                f"--settings: {path} has {name!r}: {json.dumps(value)}; expected `zoos` or `benchmark`, a JSON object."
+            )
+    return content
 
 
 def read_sizes(path: Path | None) -> tuple[dict[str, ZooSizes], str]:
-    """Return the settings of every zoo, and the name of the preset."""
-    from rnn_zoos.generation.measuring.gpu_zoos import PAPER, ZooSizes
+    """Return the settings of every zoo, and the name of the preset. Raises PresetError if they cannot be used."""
+    from rnn_zoos.generation.measuring.gpu_zoos import PAPER
 
     given = _content(path).get("zoos", {})
     sizes = dict(PAPER)
     for zoo, values in given.items():
         if zoo not in PAPER:
             raise PresetError(f"--settings: {path} has settings of {zoo!r}; zoos: {', '.join(PAPER)}.")
-        if unknown := set(values) - {field.name for field in fields(ZooSizes)}:
-            raise PresetError(f"--settings: {zoo} has no setting {', '.join(sorted(unknown))}.")
-        changes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
+        if not isinstance(values, dict):
+            raise PresetError(f"--settings: {zoo} is {json.dumps(values)}; expected a JSON object with its settings.")
+        _check_names(zoo, values, fields(PAPER[zoo]))
+        changes: dict[str, Any] = {}
+        for name, value in values.items():
+            like = getattr(PAPER[zoo], name)
+            if not _is_like(value, like) or (name == "evaluation" and value.keys() != like.keys()):
+                raise PresetError(f"--settings: {zoo}: {name} is {json.dumps(value)}; expected the form of {like!r}.")
+            changes[name] = tuple(value) if isinstance(value, list) else value
         if "learning_rate" in changes:
             changes["learning_rate"] = {int(update): rate for update, rate in changes["learning_rate"].items()}
         sizes[zoo] = replace(PAPER[zoo], **changes)
     return sizes, "paper" if path is None else path.stem
+
+
+def _check_names(where: str, values: Mapping[str, Any], settings: Iterable[Field[Any]]) -> None:
+    """Raise PresetError if some values are no settings."""
+    if unknown := values.keys() - {field.name for field in settings}:
+        raise PresetError(f"--settings: {where} has no setting {', '.join(sorted(unknown))}.")
+
+
+def _is_like(value: object, like: object) -> bool:
+    """Return whether a value of a JSON file can take the place of a setting."""
+    if isinstance(like, Mapping):
+        whole = all(str(key).isdecimal() for key in value) if isinstance(value, dict) and 0 in like else True
+        return isinstance(value, dict) and bool(value) and whole and all(map(_is_number, value.values()))
+    if isinstance(like, tuple):
+        return isinstance(value, list) and bool(value) and all(map(_is_number, value))
+    return type(value) is type(like)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0

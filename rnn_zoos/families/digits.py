@@ -13,6 +13,7 @@ import hashlib
 import zlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -187,8 +188,9 @@ def _read_idx(path: Path) -> Bytes:
     except OSError as error:
         raise DigitsError(f"{path} cannot be read: {error.strerror}. Fix its permissions, or the disk.") from error
     ndim = data[3] if len(data) >= 4 and data[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(data[4 : 4 + 4 * ndim], dtype=">u4").astype(int)
-    if not 1 <= ndim <= 3 or len(shape) != ndim or len(data) != 4 + 4 * ndim + shape.prod():
+    sizes = data[4 : 4 + 4 * ndim]
+    shape = [int.from_bytes(sizes[at : at + 4], "big") for at in range(0, len(sizes), 4)]
+    if not 1 <= ndim <= 3 or len(sizes) != 4 * ndim or len(data) != 4 + 4 * ndim + prod(shape):
         raise DigitsError(
             f"{path} is not an IDX file of unsigned bytes, or is truncated ({len(data)} bytes). Download it again."
         )

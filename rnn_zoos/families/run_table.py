@@ -72,18 +72,38 @@ def run_table(family: TaskFamily, settings: Mapping[str, Any], runs: npt.NDArray
     return table
 
 
-def peak_rate(settings: Mapping[str, Any]) -> float:
-    """Return the highest learning rate of a zoo's schedule: what a run that draws its learning rate replaces."""
-    return float(max(settings["learning_rate"].values()))
+def peak_rate(settings: Mapping[str, Any], num_updates: int = 0) -> float:
+    """Return the highest learning rate of a zoo's schedule: what a run that draws its learning rate replaces.
+
+    Args:
+        settings: The settings of the zoo.
+        num_updates: Only the first updates of the schedule count, those of a run; 0 for the whole schedule, even if no
+            run is that long.
+    """
+    rates = {int(update): float(rate) for update, rate in settings["learning_rate"].items()}
+    if not num_updates:
+        return max(rates.values())
+    last, points = num_updates - 1, sorted(rates)
+    used = [rate for update, rate in rates.items() if update <= last]
+    ends = np.interp([0, last], points, [rates[point] for point in points])  # a line between two points peaks at an end
+    return float(max([*used, *ends]))
 
 
 def varied_values(settings: Mapping[str, Any], run: np.void | Table) -> dict[str, Any]:
-    """Return what a run, a record of the table, has drawn: the varied hyperparameters except weight decay."""
+    """Return what a run, a record of the table, has drawn: the varied hyperparameters except weight decay.
+
+    The learning rate is the highest that the run uses. It is below what was drawn if the run ends before the schedule
+    reaches its highest rate.
+    """
     values: dict[str, Any] = {}
     for name in ("learning_rate", "batch_size", "initial_scale", "num_updates"):
-        if name in (settings.get("vary") or {}):
-            rate = name == "learning_rate"
-            values[name] = float(run["rate_scale"]) * peak_rate(settings) if rate else run[name].item()
+        if name not in (settings.get("vary") or {}):
+            continue
+        if name == "learning_rate":
+            used = int(run["num_updates"]) or settings["snapshots"][-1]
+            values[name] = float(run["rate_scale"]) * peak_rate(settings, used)
+        else:
+            values[name] = run[name].item()
     return values
 
 

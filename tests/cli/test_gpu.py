@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from conftest import ROOT, ZOOS
 
 from rnn_zoos import open_zoo
 from rnn_zoos.baselines import load_encoder
-from rnn_zoos.cli.gpu_day import read_sizes
+from rnn_zoos.cli.gpu_day import GpuDay, read_sizes
 from rnn_zoos.errors import PresetError, StorageError
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.run_table import run_table
@@ -29,7 +30,7 @@ from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.measuring import gpu_training
 from rnn_zoos.generation.measuring.gpu_training import runs_per_group
-from rnn_zoos.generation.measuring.gpu_work import Clock
+from rnn_zoos.generation.measuring.gpu_work import Clock, State
 from rnn_zoos.generation.measuring.gpu_zoos import PAPER, GpuZoo, ZooSizes
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.presets import load_preset
@@ -116,12 +117,30 @@ def worked(settings, tmp_path_factory) -> tuple[Path, str]:
         ("3", "is not a JSON object"),
         ('{"zoos": {"words": {}}}', "has settings of 'words'; zoos: formal-languages, sequential-mnist"),
         ('{"zoos": {"formal-languages": {"rats": 3}}}', "formal-languages has no setting rats"),
+        ('{"zoos": 3}', "has 'zoos': 3; expected `zoos` or `benchmark`, a JSON object"),
+        ('{"benchmark": [1]}', r"has 'benchmark': \[1\]; expected"),
+        ('{"zoo": {}}', "has 'zoo': {}; expected `zoos` or"),
+        ('{"zoos": {"formal-languages": 3}}', "formal-languages is 3; expected a JSON object with its settings"),
+        ('{"zoos": {"formal-languages": {"cell": 3}}}', "cell is 3; expected the form of 'lstm'"),
+        ('{"zoos": {"formal-languages": {"hidden_size": "7"}}}', 'hidden_size is "7"; expected the form of 32'),
+        ('{"zoos": {"formal-languages": {"snapshots": 7}}}', "snapshots is 7; expected the form of"),
+        ('{"zoos": {"formal-languages": {"learning_rate": {"x": 1}}}}', "learning_rate is .* expected the form of"),
+        ('{"zoos": {"formal-languages": {"learning_rate": 0.1}}}', "learning_rate is 0.1; expected the form of"),
+        ('{"zoos": {"formal-languages": {"evaluation": {"strings": 3}}}}', "evaluation is .* expected the form of"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(tmp_path, content, problem):
     (tmp_path / "sizes.json").write_text(content)
     with pytest.raises(PresetError, match=problem):
         read_sizes(tmp_path / "sizes.json")
+
+
+def test_settings_of_the_benchmark_that_do_not_exist_are_named(tmp_path):
+    (tmp_path / "sizes.json").write_text('{"benchmark": {"rats": 3}}')
+    day = GpuDay(Namespace(settings=tmp_path / "sizes.json", out=tmp_path), Clock(1), State(tmp_path, {}, [], {}))
+    zoo = GpuZoo(task_family("formal-languages"), ZooSizes(), "paper", tmp_path, "cpu")
+    with pytest.raises(PresetError, match="benchmark has no setting rats"):
+        day._train(None, zoo, "statistics")
 
 
 def test_the_settings_of_the_zoos_are_those_of_the_preset_paper():
@@ -314,6 +333,10 @@ def test_steps_are_listed_and_unknown_ones_refused(settings, tmp_path):
     ]
     unknown = work(settings, tmp_path, "--steps", "zoo")
     assert unknown.returncode == 2 and "there is no step zoo; steps: gradients" in unknown.stderr
+    unknown = work(settings, tmp_path, "--zoo", "automata")
+    assert unknown.returncode == 2 and "there is no zoo automata; zoos: formal-languages, sequ" in unknown.stderr
+    unknown = work(settings, tmp_path, "--methods", "stacked,foo")
+    assert unknown.returncode == 2 and "there is no method foo; methods: triton tf32x3, triton" in unknown.stderr
     assert not any(tmp_path.iterdir())
 
 

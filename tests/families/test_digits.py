@@ -91,7 +91,8 @@ def test_missing_and_damaged_files_are_named(mnist):
     shutil.move(mnist / "moved", mnist / "t10k-labels-idx1-ubyte")
     images = mnist / "train-images-idx3-ubyte"
     data = images.read_bytes()
-    for wrong in (data[:-1], b"<html>not here</html>", b""):
+    in_header = [data[:end] for end in (1, 4, 5, 8, 14, 16)]
+    for wrong in (data[:-1], b"<html>not here</html>", b"", *in_header):
         images.write_bytes(wrong)
         with pytest.raises(DigitsError, match="train-images-idx3-ubyte is not an IDX file"):
             load_digits(str(mnist))

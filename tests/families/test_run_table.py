@@ -8,6 +8,7 @@ from conftest import ALL_ZOOS
 
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.run_table import RUN_FIELDS, _deal, _occurrences, run_table, varied_values
+from rnn_zoos.generation.presets import load_preset
 
 SETTINGS = {
     "seed": 3,
@@ -114,12 +115,38 @@ def test_hyperparameters_are_drawn_from_what_the_settings_say_and_independently(
     assert (run_table(family, {**settings, "runs": 90}) == table[:90]).all()
 
 
+def test_the_learning_rate_of_a_run_is_the_highest_that_it_uses():
+    """Compared with the rates of all of its updates."""
+    family, lengths = task_family("automata"), [1, 2, 10, 11, 12, 25, 40, 41, 60]
+    for schedule in ({0: 0.0, 25: 0.01, 40: 0.001}, {10: 0.01, 11: 0.003}, {5: 0.001, 40: 0.002}, {100: 0.1}):
+        vary = {"learning_rate": [0.01, 0.5], "num_updates": lengths[1:]}
+        given = {str(update): rate for update, rate in schedule.items()}
+        settings = {**SETTINGS, "learning_rate": given, "snapshots": [0, *lengths], "vary": vary}
+        for record in run_table(family, settings)[:80]:
+            used = np.interp(np.arange(record["num_updates"]), list(schedule), list(schedule.values()))
+            found = varied_values(settings, record)["learning_rate"]
+            assert found == pytest.approx(used.max() * record["rate_scale"], rel=1e-12)
+    without = {**settings, "vary": {"learning_rate": [0.5]}, "snapshots": [0, 60], "learning_rate": {0: 0.0, 120: 1.0}}
+    assert varied_values(without, run_table(family, without)[0]) == {"learning_rate": pytest.approx(0.5 * 59 / 120)}
+
+
+@pytest.mark.parametrize("zoo", ALL_ZOOS)
+def test_the_runs_of_the_preset_diverse_have_the_learning_rates_that_they_drew_to_the_last_bit(zoo):
+    settings = load_preset("diverse", zoo).as_data()
+    table = run_table(task_family(zoo), settings)
+    highest = max(settings["learning_rate"].values())
+    for record in table[:200]:
+        assert varied_values(settings, record)["learning_rate"] == float(record["rate_scale"]) * highest
+
+
 def test_values_for_the_index_have_three_digits_and_only_what_is_varied():
     family = task_family("automata")
     settings = {**SETTINGS, "vary": VARY}
     for record in run_table(family, settings)[:50]:
         values = varied_values(settings, record)
         assert list(values) == ["learning_rate", "batch_size", "initial_scale", "num_updates"]
+        if values["num_updates"] == 10:  # it ends before the schedule is at its highest
+            continue
         assert values["learning_rate"] == pytest.approx(float(f"{values['learning_rate']:.3g}"), rel=1e-12)
     one = {**SETTINGS, "vary": {"batch_size": [2]}}
     assert varied_values(one, run_table(family, one)[0]) == {"batch_size": 2}

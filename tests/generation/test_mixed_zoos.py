@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import CELLS, contents, generate_in_process
-from damage import edit_index, edit_manifest
+from damage import edit_index, edit_manifest, keep_rows
 from documents import code_blocks
 from mixed_preset import MIXED
 
@@ -226,6 +226,17 @@ def test_the_summary_of_a_zoo_says_how_well_each_architecture_does(mixed):
         assert (row["runs"], row["parameters"]) == (len(rows), own.num_parameters)
         assert row[f"accuracy at {last}"] == pytest.approx(np.mean(rows["accuracy"].to_pylist()))
     assert sum(row["runs"] for row in info["architectures"]) == zoo.manifest.runs
+
+
+def test_the_summary_has_all_steps_for_an_architecture_that_lacks_some(mixed, tmp_path):
+    out, first = shutil.copytree(mixed, tmp_path / "zoo"), ARCHITECTURES[0].name
+    for split in open_zoo(mixed).splits():
+        keep_rows(out, split, lambda row: row["architecture"] != first or row["step"] == 2)
+    info = zoo_info(open_zoo(out))["architectures"]
+    columns = ["architecture", "parameters", "runs", "accuracy at 0", "accuracy at 2", "accuracy at 11"]
+    assert [list(row) for row in info] == [columns] * len(ARCHITECTURES)
+    assert (info[0]["accuracy at 0"], info[0]["accuracy at 11"]) == (None, None)
+    assert info[0]["accuracy at 2"] == zoo_info(open_zoo(mixed))["architectures"][0]["accuracy at 2"]
 
 
 def test_a_zoo_of_several_architectures_without_labels_has_a_summary(mixed, monkeypatch):

@@ -134,7 +134,8 @@ def test_the_zoo_conforms_and_has_what_every_run_drew(zoo, tmp_path):
         rows = opened.index(where=[("run", "==", run.run)]).to_pylist()
         assert [row["step"] for row in rows] == [step for step in (0, 2, 5, 11) if step <= run.num_updates]
         for row in rows:
-            assert row["learning_rate"] == pytest.approx(0.01 * run.rate_scale)
+            highest = max(learning_rate(plan.settings, update) for update in range(run.num_updates))
+            assert row["learning_rate"] == pytest.approx(highest * run.rate_scale)
             assert row["weight_decay"] == pytest.approx(run.weight_decay)
             assert (row["batch_size"], row["num_updates"]) == (run.batch_size, run.num_updates)
             assert row["initial_scale"] == run.initial_scale and not row["diverged"]
@@ -182,6 +183,7 @@ def test_check_finds_a_hyperparameter_that_the_run_did_not_draw(column, language
         ("{low: 0.001, high: 0.1}", "0.1", "or the bounds of a range, low and high"),
         ("batch_size: [2, 5]", "momentum: [2, 5]", "vary.momentum is not a setting. Allowed: learning_rate, "),
         ("{0: 0.002, 5: 0.01, 11: 0.003}", "{0: 0}", "a schedule with a rate above 0"),
+        ("{0: 0.002, 5: 0.01, 11: 0.003}", "{0: 0, 4: 0, 11: 1}", "a rate above 0 in its first 5 updates"),
     ],
 )
 def test_a_wrong_variation_is_explained(text, new, message, tmp_path):

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnn_zoos.errors import BackendError
 from rnn_zoos.families.digit_inputs import MEAN, STD
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.rotation import NUM_TILES, to_tiles
 from rnn_zoos.families.sampler import Sampler, SymbolSampler
 from rnn_zoos.families.sequential_mnist import DigitSampler
 from rnn_zoos.generation.trainers.native import _native
+from rnn_zoos.generation.trainers.native.limits import unsupported
 from rnn_zoos.generation.trainers.trainer import (
     BETAS,
     EPSILON,
@@ -57,6 +59,8 @@ class NativeTrainer:
         self, family: TaskFamily, settings: TrainingSettings, runs: Sequence[Run], report: Report
     ) -> Iterator[TrainedRun]:
         """Yield the trained runs, in order; see `Trainer.train`."""
+        if (problem := unsupported(settings.architecture(family))) is not None:
+            raise BackendError(f"Backend 'native' {problem}. Use smaller networks, or --backend loop.")
         for run in runs:
             yield self._train_run(family, settings, run, report)
 

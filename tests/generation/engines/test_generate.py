@@ -16,6 +16,7 @@ from conftest import CELLS, ZOOS, contents, generate_in_process
 from faults import assert_nothing_runs, descendants, send_signal, stderr_of, wait_for, workers_of
 
 from rnn_zoos.errors import (
+    BackendError,
     BusyError,
     DeviceError,
     FormatError,
@@ -106,6 +107,16 @@ def test_the_failure_of_a_device_is_reported(tiny_preset, tmp_path, monkeypatch)
 def test_a_device_that_does_not_exist_is_reported(tiny_preset, tmp_path):
     with pytest.raises(DeviceError, match="no device 'cuda:7'"):
         generate(make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path, LocalEngine(1, ("cuda:7",)))
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cpu"])
+def test_devices_of_a_backend_for_cpus_are_refused(device, tiny_preset, tmp_path):
+    plan = make_plan("formal-languages", tiny_preset(), backend="native")
+    with pytest.raises(BackendError, match=f"'native' trains on the CPU and cannot use {device}. Leave out --device"):
+        generate(plan, tmp_path / "zoo", LocalEngine(1, (device,)))
+    stacked = make_plan("formal-languages", tiny_preset(), backend="stacked")
+    with pytest.raises(DeviceError, match="no device 'cuda:7'"):  # not the first one
+        generate(stacked, tmp_path / "other", LocalEngine(1, ("cpu", "cuda:7")))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -36,6 +36,16 @@ def test_finished_results_are_published_and_the_card_shows_table_and_figures(ope
     assert "## Benchmark" not in without and "\nbenchmark/ " not in without
 
 
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"zoo": 3}', "{", "\xff"])
+def test_json_files_that_are_no_results_are_refused(content, opened, folder):
+    (folder / "notes.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(FormatError, match=r"notes.json is not a result of `rnn-zoos benchmark` .*: move it elsewhere"):
+        result_files(opened, folder)
+    (folder / "notes.json").unlink()
+    (folder / "notes.json").mkdir()
+    assert "benchmark/notes.json" not in result_files(opened, folder)
+
+
 def test_results_of_another_zoo_or_without_a_table_are_refused(opened, folder):
     (folder / "flat.0.json").write_text(json.dumps({"zoo": {"sha256": "0" * 64}}))
     with pytest.raises(FormatError, match="flat.0.json is a result of another zoo. Run the benchmark on this one"):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from conftest import ALL_ZOOS, CELLS, ZOOS
 
 from rnn_zoos.generation.plan import Plan, make_plan
+from rnn_zoos.generation.trainers import loop
 from rnn_zoos.generation.trainers.loop import LoopTrainer
 from rnn_zoos.generation.trainers.trainer import TrainedRun
 from rnn_zoos.networks.model import initial_weights
@@ -117,6 +118,31 @@ def test_a_diverging_run_keeps_its_finite_snapshots_and_does_not_affect_other_ru
     for trained, expected in zip((first, last), healthy, strict=True):
         assert not trained.diverged
         assert all(torch.equal(trained.weights[name], expected.weights[name]) for name in trained.weights)
+
+
+def test_progress_of_a_run_that_diverges_adds_up_to_all_updates(tiny_preset, monkeypatch):
+    """Also at an update after which progress would have been reported."""
+    made, update = plan("formal-languages", tiny_preset(), snapshots=(0, 130)), loop._update
+    for diverges in (1, 49, 50, 51, 99, 100, 101, 130):
+        losses, done = iter(range(1, 200)), list[int]()
+        monkeypatch.setattr(
+            loop, "_update", lambda *args, n=losses, at=diverges: math.nan if next(n) == at else update(*args)
+        )
+        (trained,) = train(made, [0], done.append)
+        assert trained.diverged and sum(done) == 130, diverges
+
+
+def test_training_uses_one_thread_whatever_the_caller_uses(tiny_preset, monkeypatch):
+    made, seen, update = plan("formal-languages", tiny_preset()), [], loop._update
+    (expected,) = train(made, [1])
+    monkeypatch.setattr(loop, "_update", lambda *args: seen.append(torch.get_num_threads()) or update(*args))
+    torch.set_num_threads(3)
+    try:
+        (trained,) = train(made, [1])
+        assert torch.get_num_threads() == 3 and set(seen) == {1}
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(tensor, expected.weights[name]) for name, tensor in trained.weights.items())
 
 
 def test_overflowing_weights_count_as_divergence(tiny_preset):

@@ -13,7 +13,7 @@ from conftest import ALL_ZOOS, CELLS
 from test_loop import plan, train
 
 from rnn_zoos.denormals import are_zero
-from rnn_zoos.errors import BackendError, UnknownNameError
+from rnn_zoos.errors import BackendError, DeviceError, UnknownNameError
 from rnn_zoos.families.digit_inputs import measure_digits
 from rnn_zoos.families.sequential_mnist import SequentialMnist
 from rnn_zoos.generation.trainers import backends
@@ -278,6 +278,29 @@ def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
     with pytest.raises(UnknownNameError, match="Unknown backend 'cuda'; known: auto, native, stacked, triton, loop"):
         choose_backend("cuda")
     assert backends.BACKENDS[-1] == "loop"
+
+
+def test_networks_that_the_native_trainer_does_not_support_are_refused_before_training(tiny_preset):
+    deep, large = Architecture("gru", 17, 3, 5, 3), Architecture("rnn", 1, 3, 2**24 + 1, 3)
+    assert choose_backend("auto", deep) == ("loop", "native supports up to 16 layers; got 17")
+    assert choose_backend("auto", large) == ("loop", "native supports sizes up to 16,777,216; got 16,777,217")
+    assert choose_backend("auto", Architecture("gru", 16, 3, 5, 3))[0] == "native"
+    for architecture in (deep, large):
+        with pytest.raises(BackendError, match="Backend 'native' supports .*; got 1.*--backend loop"):
+            choose_backend("native", architecture)
+    made = plan("formal-languages", tiny_preset(), num_layers=17)
+    run, _ = next(made.runs())
+    with pytest.raises(BackendError, match="up to 16 layers; got 17"):
+        list(make_trainer("native").train(made.family, made.settings, [run], lambda updates: None))
+
+
+def test_devices_are_refused_by_backends_that_train_on_the_cpu_and_if_one_does_not_exist():
+    for backend in ("native", "loop"):
+        with pytest.raises(BackendError, match=f"{backend}' trains on the CPU and cannot use cuda:0, cpu.*or stacked"):
+            choose_backend(backend, None, ["cuda:0", "cpu"])
+    with pytest.raises(DeviceError, match="no device 'cuda:77'"):
+        choose_backend("stacked", None, ["cpu", "cuda:77"])
+    assert choose_backend("stacked", None, ["cpu"]) == ("stacked", "as requested")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,37 @@ def test_errors_that_are_not_of_the_directory_pass_unchanged(context, error, tmp
     with pytest.raises(type(error)) as found, context(tmp_path / "zoo"):
         raise error
     assert found.value is error
+
+
+def test_the_current_directory_is_not_replaced(tmp_path, monkeypatch):
+    """Renaming another one over it works on Linux, but the user's shell would stay in the one that was removed."""
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.chdir(own)
+    for given in (Path(), Path(".."), own):
+        with pytest.raises(StorageError, match="current directory|already exists"), new_directory(given):
+            pytest.fail("the work is not begun")
+    assert list(tmp_path.iterdir()) == [own] and not list(own.iterdir())
+    with new_directory(Path("below")) as folder:
+        (folder / "file").write_text("x")
+    with new_directory(Path("../beside")) as folder:
+        (folder / "file").write_text("x")
+    assert (own / "below" / "file").is_file() and (tmp_path / "beside" / "file").is_file()
+
+
+def test_a_link_to_an_empty_directory_stays_one(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with new_directory(tmp_path / "link") as folder:
+        (folder / "file").write_text("x")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "file").is_file()
+
+
+def test_a_file_is_not_written_in_the_place_of_the_current_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match="could not be written"):
+        write_atomically(Path(), b"x")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "no more processes"), PermissionError(13, "no", "/elsewhere")])

@@ -122,7 +122,10 @@ def test_an_extension_and_the_zoo_that_it_becomes_keep_the_times(plan, tiny_pres
     generate_in_process(directory, make_plan("formal-languages", tiny_preset(), runs=5))
     generate_in_process(directory, plan)
     assert contents(directory) == contents(zoo("formal-languages"))
-    assert {Path(name).suffix for name in hashed} == {".parquet"}, "the index is read, and so it is hashed"
+    grown = {"train-00001.shards.safetensors", "train-00001.rollouts.safetensors"}
+    assert set(hashed) == {f"{split}.parquet" for split in ("train", "validation", "test")} | grown, (
+        "what is read is hashed: the index, and the shard that grows"
+    )
     hashed.clear()
     assert resume(directory, plan) is None and hashed == []
 

@@ -97,3 +97,12 @@ def test_zoos_with_other_digits_and_imported_zoos_are_refused(zoo, monkeypatch, 
     replace(manifest, imported={"layout": "elsewhere"}).write(out)
     with pytest.raises(FormatError, match="was imported, not generated"):
         verify(out)
+
+
+@pytest.mark.parametrize("backend", ["loop", "stacked"])
+def test_runs_that_diverged_before_their_first_snapshot_are_verified(backend, edited_zoo):
+    """There is nothing to compare of such runs."""
+    changes = {"snapshots: [0, 2, 11]": "snapshots: [5, 11]", "{0: 0.01, 5: 0.003}": "{0: 1.0e+38}"}
+    out = edited_zoo("formal-languages", changes)
+    report = verify(out, runs=2, seed=0, workers=1, backend=backend)
+    assert report.rows == [] and report.findings == [] and len(report.runs) == 2
