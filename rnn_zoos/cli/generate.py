@@ -23,7 +23,7 @@ from rnn_zoos.cli.console import (
     print_table,
     resumable,
 )
-from rnn_zoos.cli.engine_options import EngineOptions, backend_for_engine
+from rnn_zoos.cli.engine_options import EngineOptions, backend_for_all
 
 _MAX_TABLE_ROWS = 1000  # of a plan that is printed as a table
 
@@ -171,8 +171,7 @@ def generate(
     chosen_part = _parse_part(part)
     digits = mnist or default_digits(preset)
     zoo_plan = make_plan(zoo, preset, runs=runs, seed=seed, mnist=digits)
-    choices = [backend_for_engine(backend, engine, own, device or ()) for own in zoo_plan.architectures]
-    chosen, reason = next((choice for choice in choices if choice[0] != "triton"), choices[0])
+    chosen, reason = backend_for_all(backend, engine, zoo_plan.architectures, device or ())
     zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)

@@ -12,6 +12,7 @@ from checkout import copy_tracked_files
 from conftest import ALL_ZOOS, CELLS
 from test_loop import plan, train
 
+from rnn_zoos.cli.engine_options import backend_for_all
 from rnn_zoos.denormals import are_zero
 from rnn_zoos.errors import BackendError, DeviceError, UnknownNameError
 from rnn_zoos.families.digit_inputs import measure_digits
@@ -283,6 +284,9 @@ def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
 def test_networks_that_the_native_trainer_does_not_support_are_refused_before_training(tiny_preset):
     deep, large = Architecture("gru", 17, 3, 5, 3), Architecture("rnn", 1, 3, 2**24 + 1, 3)
     assert choose_backend("auto", deep) == ("loop", "native supports up to 16 layers; got 17")
+    several = [Architecture("lstm", 2, 3, 5, 3), deep]
+    assert backend_for_all("auto", "local", several, ()) == ("loop", "native supports up to 16 layers; got 17")
+    assert backend_for_all("auto", "local", several[:1], ())[0] == "native"
     assert choose_backend("auto", large) == ("loop", "native supports sizes up to 16,777,216; got 16,777,217")
     assert choose_backend("auto", Architecture("gru", 16, 3, 5, 3))[0] == "native"
     for architecture in (deep, large):
