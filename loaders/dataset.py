@@ -11,6 +11,7 @@ import datasets
 from rnn_zoos.loaders.embeddings import read_embeddings
 from rnn_zoos.loaders.features import Library, check_library
 from rnn_zoos.loaders.selection import Selection
+from rnn_zoos.loaders.splits import without_spaces
 from rnn_zoos.loaders.where import Where, normalise_steps, normalise_where
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -163,11 +164,9 @@ def load_dataset(
     read = None if embeddings is None else read_embeddings(Path(embeddings), zoo.identity)
     chosen = normalise_steps(steps), normalise_where(where)
     selection = Selection(zoo, *chosen, rollouts, tensors, read, columns)
-    loaded = {
-        str(name): _load(selection, str(name), streaming) for name in (zoo.splits() if split is None else [split])
-    }
     if split is not None:
-        return loaded[str(split)]
+        return _load(selection, without_spaces(str(split)), streaming)
+    loaded = {name: _load(selection, name, streaming) for name in zoo.splits()}
     return datasets.IterableDatasetDict(loaded) if streaming else datasets.DatasetDict(loaded)
 
 

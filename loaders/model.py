@@ -101,5 +101,8 @@ def _weights_of(row: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of a row as tensors."""
     weights = row.get("weights") if isinstance(row, Mapping) else None
     if not isinstance(weights, Mapping):
-        raise FormatError(f"A row without weights: {list(row)}. Expected a row of `load_dataset`, with `weights`.")
+        raise FormatError(
+            f"A row without weights: {list(row)}. Expected a row of `load_dataset`, with `weights`; for rows of an "
+            "index there is `Zoo.stack`."
+        )
     return {name: torch.as_tensor(tensor) for name, tensor in weights.items()}

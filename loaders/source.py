@@ -95,11 +95,23 @@ class ZooFiles:
         """
         return self._whole([self._opened.get((kind, *place)) or self._open_shard(kind, *place) for place in places])
 
-    def _open_shard(self, kind: str, split: str, number: int) -> MappedFile:
+    def shard_path(self, kind: str, split: str, number: int) -> str:
+        """Return the path of a shard inside the zoo; `kind` is shards (weights) or rollouts.
+
+        Raises FormatError if the zoo has no such shard.
+        """
+        if split not in self.manifest.splits:
+            known = ", ".join(self.manifest.splits)
+            raise FormatError(
+                f"A row names the split {split!r}; expected one of {known}. Use rows of this zoo's index."
+            )
         count = self.manifest.splits[split]["shards"]
         if not 0 <= number < count:
             raise FormatError(f"{index_path(split)} names shard {number}, but the split has {count} shards. {REMEDY}")
-        file = shard_path(kind, split, number, count)
+        return shard_path(kind, split, number, count)
+
+    def _open_shard(self, kind: str, split: str, number: int) -> MappedFile:
+        file = self.shard_path(kind, split, number)
         expected = self.manifest.tensors(kind, self.manifest.architecture_of(split, number))
         mapped = map_file(self.source, file, self._entry(file), expected)
         self._opened[kind, split, number] = mapped

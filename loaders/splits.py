@@ -9,6 +9,11 @@ import datasets
 from rnn_zoos.errors import FormatError, UnknownNameError
 
 
+def without_spaces(expression: str) -> str:
+    """Return a split expression without spaces around its parts: `datasets` reads them, but refuses them in names."""
+    return "+".join(part.strip() for part in expression.split("+"))
+
+
 def split_parts(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """Return the parts that a split expression names: split, first row and end, in its order.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -136,7 +138,7 @@ def _triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Sch
     """Combine normalised triples (column, operator, value) by "and".
 
     Values are cast to the type of their column first: a float32 column never equals the float64 number 0.9, although
-    that is what a user who writes 0.9 means.
+    that is what a user who writes 0.9 means. Numbers that a column of integers cannot hold stay what they are.
     """
     expression = pc.scalar(True)
     for triple in where:
@@ -144,11 +146,49 @@ def _triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Sch
         if name not in schema.names:
             raise UnknownNameError.among("column", name, schema.names)
         dtype, is_list = schema.field(name).type, operation.endswith("in")
+        if pa.types.is_integer(dtype) and _is_other_number(value):
+            expression &= _compare_with_other(pc.field(name), operation, value)
+            continue
         try:
-            typed = pa.array(value, dtype) if is_list else pa.scalar(value, dtype)
+            typed = _typed_list(value, dtype) if is_list else pa.scalar(value, _wide(dtype))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"where has {triple!r}: {error}. {_EXPECTED}") from error
         if not is_list and not typed.is_valid:
             raise FormatError(f"where has {triple!r}, but no value of an index is missing. {_EXPECTED}")
         expression &= _OPERATORS[operation](pc.field(name), typed)
     return expression
+
+
+def _wide(dtype: pa.DataType) -> pa.DataType:
+    """Return the type of values that are compared with a column: integers may be larger than those of the column."""
+    return pa.int64() if pa.types.is_integer(dtype) else dtype
+
+
+def _is_other_number(value: Any) -> bool:  # noqa: ANN401 - what a user passed
+    """Return whether a value is a number that no column of integers can have: 3.5, 1e30, an infinity, NaN."""
+    return isinstance(value, (int, float)) and not (-(1 << 63) <= value < 1 << 63 and value == int(value))
+
+
+def _compare_with_other(column: pc.Expression, operation: str, number: float) -> pc.Expression:
+    """Compare a column of integers with a number that none can have.
+
+    The column is compared with an integer: pyarrow would make one of 3.5, or floats of the column, which it refuses for
+    large integers.
+    """
+    if operation in ("==", "!=") or math.isnan(number):
+        return pc.scalar(operation == "!=")
+    below = operation in ("<", "<=")
+    if not -(1 << 63) <= number < 1 << 63:
+        return pc.scalar((number > 0) == below)
+    whole = pa.scalar(math.floor(number), pa.int64())
+    return column <= whole if below else column > whole
+
+
+def _typed_list(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
+    """Return values as those of a column's type, without numbers that no column of this type can have."""
+    if not pa.types.is_integer(dtype):
+        return pa.array(values, dtype)
+    numbers = pa.array([value for value in values if not _is_other_number(value)], pa.int64())
+    limits = np.iinfo(dtype.to_pandas_dtype())
+    fits = pc.and_(pc.greater_equal(numbers, int(limits.min)), pc.less_equal(numbers, int(limits.max)))
+    return numbers.filter(fits).cast(dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from numbers import Integral
@@ -18,10 +19,9 @@ from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.index import index_schema
-from rnn_zoos.format.manifest import DIGITS, index_path
+from rnn_zoos.format.manifest import DIGITS
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
-from rnn_zoos.loaders.mapping import REMEDY
 from rnn_zoos.loaders.row import Row
 from rnn_zoos.loaders.source import Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
@@ -31,6 +31,10 @@ from rnn_zoos.networks.stack import NetworkStack
 
 PLACE = ["split", "shard", "row"]
 """The index columns that locate the tensors of a row: split, shard within the split, row within the shard."""
+_EXPECTED_ROWS = (
+    "expected rows of `Zoo.index`, with split, shard and row. Rows of `load_dataset` hold their weights: take "
+    "row['weights'], or rnn_zoos.stack(rows) for many."
+)
 
 
 def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | None = None) -> Zoo:
@@ -182,10 +186,18 @@ class Zoo:
         for row in rows:
             if row["step"] == step:
                 return Row(row)
-        known = [row["step"] for row in rows]
         if step in self.manifest.snapshots:
-            raise UnknownNameError(f"Run {run} diverged before step {step}; it has the steps {known or 'none'}.")
-        raise UnknownNameError.among(f"step of run {run}", step, known)
+            raise UnknownNameError(self._missing_step(run, step, rows))
+        raise UnknownNameError.among(f"step of run {run}", step, [row["step"] for row in rows])
+
+    def _missing_step(self, run: int, step: int, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return why the rows of a run lack a step of the zoo, and which steps they have."""
+        if not rows:
+            return f"Run {run} has no snapshots: it diverged before step {self.manifest.snapshots[0]}."
+        own = rows[0].get("num_updates")  # in zoos whose runs draw it
+        ended = f"ended after {own} updates, before" if own is not None and own < step else "has no snapshot at"
+        reason = "diverged before" if rows[0]["diverged"] else ended
+        return f"Run {run} {reason} step {step}; it has the steps {[row['step'] for row in rows]}."
 
     def take(self, kind: str, places: Mapping[str, Sequence[Any]]) -> dict[str, Array]:
         """Copy the tensors of M index rows out of the shards.
@@ -198,7 +210,8 @@ class Zoo:
             Numpy arrays, name -> [M, ...].
 
         Raises:
-            FormatError: if the index and the shards disagree, or the weights are of several architectures.
+            FormatError: if `places` lacks a column, the index and the shards disagree, or the weights are of several
+                architectures.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
@@ -207,6 +220,7 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> arrays = zoo.take("shards", zoo.index("train").to_pydict())
         """
+        _require_place(places)
         shards = list(zip(places["split"], places["shard"], strict=True))
         of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
         architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
@@ -286,9 +300,8 @@ class Zoo:
         return next(iter(found), self.manifest.architectures[0])
 
     def _architecture(self, split: str, shard: int) -> Architecture:
-        if shard_architectures := self.manifest.shard_architectures:
-            if not 0 <= shard < len(shard_architectures[split]):
-                raise FormatError(f"{index_path(split)} names shard {shard}, which the zoo does not have. {REMEDY}")
+        if self.manifest.shard_architectures is not None:
+            self.files.shard_path("shards", split, shard)  # raises if there is no such shard
             return self.manifest.architecture_of(split, shard)
         return self.manifest.architectures[0]
 
@@ -397,7 +410,7 @@ class Zoo:
                 stacks.append((torch.tensor(positions), self.stack(table.take(positions), device)))
         return stacks
 
-    def weights(self, row: dict[str, Any]) -> dict[str, Tensor]:
+    def weights(self, row: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return a copy of the weights of one index row.
 
         Args:
@@ -407,7 +420,7 @@ class Zoo:
             Parameter name -> float32 [*shape], in the order of the architecture.
 
         Raises:
-            FormatError: if the index and the shards disagree.
+            FormatError: if `row` lacks `split`, `shard` or `row`, or the index and the shards disagree.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
@@ -416,7 +429,7 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> weights = zoo.weights(zoo.index("train").to_pylist()[0])
         """
-        arrays = self.take("shards", {name: [row[name]] for name in PLACE})
+        arrays = self.take("shards", _places([row]))
         return {name: torch.from_numpy(array[0]) for name, array in arrays.items()}
 
     def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("shards",)) -> None:
@@ -428,6 +441,7 @@ class Zoo:
             kinds: which files: "shards" for weights, "rollouts" for what the networks read and answered.
 
         Raises:
+            FormatError: if the zoo has no such shard.
             HubError: if a file cannot be downloaded.
             IntegrityError: if a downloaded file is damaged.
 
@@ -438,15 +452,29 @@ class Zoo:
         if not self.source.remote:
             return
         numbers = list(shards)
-        files = [self.manifest.paths(kind, split)[number] for kind in kinds for number in numbers]
+        files = [self.files.shard_path(kind, split, number) for kind in kinds for number in numbers]
         if files and "rollouts" in kinds and "images" in self.manifest.rollouts:
             files.append(DIGITS)
         self.files.download(files)
 
 
 def _places(rows: pa.Table | Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the columns of `PLACE` of index rows. Raises FormatError if there is one missing."""
-    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows])
-    if not {*PLACE} <= {*table.column_names}:
-        raise FormatError(f"The rows have the columns {table.column_names}; expected rows of `Zoo.index`.")
-    return dict(table.select(PLACE).to_pydict())
+    """Return the columns of `PLACE` of index rows. Raises FormatError for rows that lack one, or anything else."""
+    if isinstance(rows, pa.Table):
+        _require_place(rows.column_names)
+        places = dict(rows.select(PLACE).to_pydict())
+    else:
+        rows = list(rows)
+        for row in rows:
+            _require_place(row if isinstance(row, Mapping) else [str(row)])
+        places = {name: [row[name] for row in rows] for name in PLACE}
+    try:
+        return places | {name: list(map(operator.index, places[name])) for name in ("shard", "row")}
+    except TypeError as error:
+        raise FormatError(f"A row has a shard or row that is no number ({error}); {_EXPECTED_ROWS}") from error
+
+
+def _require_place(names: Collection[str]) -> None:
+    """Raise FormatError unless the columns of some rows locate their tensors."""
+    if not {*PLACE} <= {*names}:
+        raise FormatError(f"The rows have the columns {list(names)}; {_EXPECTED_ROWS}")

@@ -41,7 +41,7 @@ def pack_columns(index: pa.Table, columns: Mapping[str, Column], arrays: Arrays)
     Args:
         index: Rows of the index.
         columns: Their columns, by name.
-        arrays: Where the values go: floats as float32 (missing ones as NaN), whole numbers as int32 if they fit, else
+        arrays: Where the values go: floats as they are (missing ones as NaN), whole numbers as int32 if they fit, else
             float64, truth values as uint8, texts as the numbers of their values.
 
     Returns:
@@ -68,9 +68,12 @@ def _order_of(column: str) -> Any:  # noqa: ANN401 - a key of sorted()
 
 
 def _numbers(values: Array) -> Array:
-    """Return numbers in the smallest type that the page reads and that holds them."""
+    """Return numbers in the smallest type that the page reads and that holds them.
+
+    Angles, which are float64, keep all digits: the page turns digits by them, as they were turned for the networks.
+    """
     if values.dtype.kind == "f":
-        return values.astype(np.float32)
+        return values
     limits = np.iinfo(np.int32)
     fits = len(values) == 0 or (values.min() >= limits.min and values.max() <= limits.max)
     return values.astype(np.int32 if fits else np.float64)

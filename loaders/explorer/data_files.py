@@ -17,7 +17,7 @@ from rnn_zoos.format.files import Array
 
 GLOBAL = "rnnZoosData"
 """Name of the global object: name of the data file -> {head, bytes}."""
-_ALIGNMENT = 4  # JavaScript's typed arrays begin at a multiple of their element size
+_ALIGNMENT = 8  # JavaScript's typed arrays begin at a multiple of their element size, which is 8 of float64
 
 
 class Arrays:

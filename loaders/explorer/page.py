@@ -18,7 +18,7 @@ from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.rotation import SIDE
 from rnn_zoos.format.columns import columns_of
-from rnn_zoos.format.files import Array, new_directory
+from rnn_zoos.format.files import Array, new_directory, replaceable_path
 from rnn_zoos.loaders.explorer.assets import html_page, page_assets
 from rnn_zoos.loaders.explorer.columns import MAX_ROWS, pack_columns, shown_rows
 from rnn_zoos.loaders.explorer.data_files import Arrays, data_script
@@ -76,7 +76,8 @@ class Page:
             out: The directory; missing parents are created.
 
         Raises:
-            StorageError: The directory has something else in it, or cannot be written. Nothing in it was changed.
+            StorageError: The directory is the current one, has something else in it, or cannot be written. Nothing in
+                it was changed.
 
         Example:
             >>> from pathlib import Path
@@ -88,15 +89,16 @@ class Page:
             raise StorageError(
                 f"{out} exists and is not a page of the explorer; nothing was changed. Give --out a new directory."
             )
-        complete = out.with_name(f".{out.name}.{os.getpid()}.page")
+        target = replaceable_path(out)
+        complete = target.with_name(f".{target.name}.{os.getpid()}.page")
         with new_directory(complete) as directory:
             for path, content in self.files.items():
-                target = directory / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+                file = directory / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
         try:
-            shutil.rmtree(out, ignore_errors=not old)
-            os.replace(complete, out)
+            shutil.rmtree(target, ignore_errors=not old)
+            os.replace(complete, target)
         except OSError as error:
             raise StorageError(
                 f"{out} could not be replaced: {error.strerror or error}. The new page is in {complete}."

@@ -1,10 +1,12 @@
-"""`export_paper`: write a zoo as .npy files in the layout of the paper's code. Inverse of `import_paper`.
+"""`export_paper`: write a zoo as .npy files in the layout of the paper's code.
 
-The files are described in `rnn_zoos.loaders.paper.layout`.
+The files are described in `rnn_zoos.loaders.paper.layout`. For zoos as the paper has them it is the inverse of
+`import_paper`; of others, `export_paper` says what an import leaves out, or why it refuses the files.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from rnn_zoos.families.rotation import TILE
 from rnn_zoos.format.columns import require_labels
 from rnn_zoos.format.files import Array, new_directory, write_json
 from rnn_zoos.format.manifest import Manifest
-from rnn_zoos.loaders.paper.layout import ARGUMENTS, NUM_STRINGS, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout
+from rnn_zoos.loaders.paper.layout import ARGUMENTS, NUM_STRINGS, UPDATES_AT_STEP_0, WEIGHT_DECAY, layout, require_zoo
 from rnn_zoos.loaders.paper.npy import ANY_INTEGER, npy_writers
 from rnn_zoos.loaders.rollouts import decode_rollouts
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
@@ -37,18 +39,24 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
 
     `rnn_zoos.loaders.paper.layout` describes the files. Rows are sorted by run and step. The step is the number of
     updates done, and args.json records this, so that `import_paper` restores weights, sequences, outputs, tasks and
-    steps bit for bit. (The inputs of digits are rounded to float16 in the files; their outputs were computed from
-    float32 inputs.) The export of an imported zoo keeps the steps of its source.
+    steps bit for bit, if all runs have the same steps and, of languages, the same weight decay. (The inputs of digits
+    are rounded to float16 in the files; their outputs were computed from float32 inputs.) The export of an imported zoo
+    keeps the steps of its source.
+
+    `import_paper` leaves out runs without the steps that most have, and refuses files in which less than half of the
+    runs have the same steps, or languages with several weight decays, which the files cannot hold. Such zoos are
+    exported nevertheless, for other readers of the layout.
 
     Args:
-        directory: a zoo of LSTMs.
+        directory: a zoo of LSTMs, of formal-languages or sequential-mnist.
         out: new directory for the files.
 
     Returns:
-        One line that lists what the files cannot hold.
+        One line that says what the files cannot hold, and what an import leaves out or why it refuses them.
 
     Raises:
-        FormatError: if the zoo has other cells than LSTMs, no snapshots, or not the labels that the files hold.
+        FormatError: if the zoo is of another task family, has other cells than LSTMs or several architectures, no
+            snapshots, or not the labels that the files hold.
         IntegrityError: if a file of the zoo is damaged.
         StorageError: if `out` is not new or cannot be written. After an error nothing is left behind.
 
@@ -58,6 +66,7 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
     """
     zoo = open_zoo(directory)
     manifest = zoo.manifest
+    require_zoo(manifest.zoo)
     if manifest.architecture.cell != "lstm":
         raise FormatError(
             f"{directory} has networks of the cell {manifest.architecture.cell}; the paper's layout holds only lstm."
@@ -66,13 +75,14 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
     rows = sorted(zoo.index().to_pylist(), key=lambda row: (row["run"], row["step"]))
     if not rows:
         raise FormatError(f"{directory} has no snapshots, so there is nothing to export.")
+    decays = _weight_decays(manifest, rows)
     with new_directory(Path(out)) as temporary:
         with npy_writers(temporary, len(rows), _types(manifest)) as writers:
             for run_rows in _by_run(rows):
                 for name, array in _arrays(zoo, run_rows).items():
                     writers[name].append(array)
-        write_json(temporary / ARGUMENTS, _arguments(manifest))
-    return _left_out(manifest)
+        write_json(temporary / ARGUMENTS, _arguments(manifest, decays))
+    return " ".join([_left_out(manifest), *_not_imported(manifest, list(_by_run(rows)), decays)])
 
 
 def _types(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -127,7 +137,13 @@ def _measured(manifest: Manifest) -> tuple[str, ...]:
     return ("accuracy", "train_loss", "eval_loss")
 
 
-def _arguments(manifest: Manifest) -> dict[str, Any]:
+def _weight_decays(manifest: Manifest, rows: list[dict[str, Any]]) -> list[float]:
+    """Return the different weight decays of rows, as in the settings, which have more digits than the index."""
+    known = {float(np.float32(decay)): float(decay) for decay in manifest.settings["weight_decay"]}
+    return sorted(known.get(decay, decay) for decay in {row["weight_decay"] for row in rows})
+
+
+def _arguments(manifest: Manifest, decays: list[float]) -> dict[str, Any]:
     """Return the content of args.json: arguments of the paper's scripts, and the entries that `import_paper` needs."""
     architecture, imported = manifest.architecture, manifest.imported
     shared = {
@@ -139,7 +155,6 @@ def _arguments(manifest: Manifest) -> dict[str, Any]:
     }
     if manifest.zoo != FormalLanguages.name:
         return shared | {"tile_size": TILE}
-    decays = manifest.settings["weight_decay"]
     decay = decays[0] if len(decays) == 1 else None
     return shared | {"num_tokens": NUM_SYMBOLS - 2, "sequence_length": LENGTH, "one_hot_input": 1, WEIGHT_DECAY: decay}
 
@@ -152,3 +167,14 @@ def _left_out(manifest: Manifest) -> str:
     else:
         also = "rollouts hold the inputs as float16, without the numbers and classes of the digits"
     return f"The paper's layout cannot hold {', '.join(columns)}; {also}; the paper's code makes its own splits."
+
+
+def _not_imported(manifest: Manifest, runs: list[list[dict[str, Any]]], decays: list[float]) -> Iterator[str]:
+    """Yield a sentence per reason why `import_paper` leaves out runs, given their rows, or refuses all files."""
+    ((_, same),) = Counter(tuple(row["step"] for row in rows) for rows in runs).most_common(1)
+    if 2 * same < len(runs):
+        yield f"`rnn-zoos import` refuses these files: only {same} of {len(runs)} runs have the same steps."
+    elif same < len(runs):
+        yield f"`rnn-zoos import` leaves out {len(runs) - same} of {len(runs)} runs: they lack steps of the others."
+    if manifest.zoo == FormalLanguages.name and len(decays) > 1:
+        yield f"`rnn-zoos import` refuses these files, which cannot hold the {len(decays)} weight decays of the runs."

@@ -48,7 +48,8 @@ WEIGHT_DECAY = "weight_decay"
 NUM_STRINGS = 1000
 """Number of sampled strings of which num_step_correct counts those with the right counts."""
 REMEDY = "Download or generate these files again."
-_ZOOS = (FormalLanguages.name, SequentialMnist.name)
+ZOOS = (FormalLanguages.name, SequentialMnist.name)
+"""The task families that the layout has."""
 _MAX_ARGUMENTS = 1 << 20  # bytes of args.json that are read; that of the paper's script has a few hundred
 _MAX_LAYERS, _MAX_HIDDEN = 64, 1 << 16
 
@@ -108,6 +109,14 @@ def _steps_file(zoo: str) -> str:
     return "num_step_correct" if zoo == FormalLanguages.name else "num_step"
 
 
+def require_zoo(zoo: str) -> None:
+    """Raise FormatError unless the layout has zoos of this task family."""
+    if zoo not in ZOOS:
+        raise FormatError(
+            f"The paper's layout has only zoos of {' and '.join(ZOOS)}; this is a zoo of {zoo}. Export it to parquet."
+        )
+
+
 def layout(zoo: str, num_parameters: int, num_rollouts: int | None = None) -> dict[str, NpyType]:
     """Return file name (without .npy) -> dtype and row shape.
 
@@ -115,7 +124,10 @@ def layout(zoo: str, num_parameters: int, num_rollouts: int | None = None) -> di
         zoo: formal-languages or sequential-mnist.
         num_parameters: P, the number of parameters per network.
         num_rollouts: N, the number of rollouts per snapshot; None allows any.
+
+    Raises FormatError for another zoo.
     """
+    require_zoo(zoo)
     shared = {"parameters": NpyType("float32", (num_parameters,))}
     if zoo == FormalLanguages.name:
         return shared | {
@@ -161,14 +173,14 @@ def open_parts(source: Path) -> list[Part]:
 
 
 def _open_part(folder: Path) -> Part:
-    languages, digits = ((folder / f"{_steps_file(zoo)}.npy").exists() for zoo in _ZOOS)
+    languages, digits = ((folder / f"{_steps_file(zoo)}.npy").exists() for zoo in ZOOS)
     if languages == digits:
         found = "both" if languages else "neither"
         raise FormatError(
             f"{folder} has {found} num_step_correct.npy (formal-languages) and num_step.npy (sequential-mnist); "
             "expected exactly one of them. Give a directory in the paper's layout."
         )
-    zoo = _ZOOS[0] if languages else _ZOOS[1]
+    zoo = ZOOS[0] if languages else ZOOS[1]
     arguments = _read_arguments(folder)
     layers = _integer(folder, arguments, "rnn_num_layers", 2, 1, _MAX_LAYERS)
     hidden = _integer(folder, arguments, "rnn_hidden_size", 32, 1, _MAX_HIDDEN)

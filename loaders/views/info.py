@@ -25,8 +25,9 @@ def zoo_info(zoo: Zoo) -> dict[str, Any]:
     Returns:
         A dict of plain data: `zoo` (property -> value), and lists of dicts `splits` (numbers of runs, rows and shards
         per split), `steps` (labels per step: means of fractions, medians of others, since runs that are about to
-        diverge have any size), `architectures` (parameters, runs and the mean of the first label at
-        every step, per architecture; empty if there is one) and `labels` (range, unit and description per label).
+        diverge have any size), `architectures` (parameters, runs and the mean of the first label at every step of the
+        zoo, None without snapshots, per architecture; empty if there is one) and `labels` (range, unit and description
+        per label).
 
     Raises:
         FormatError: if the index does not match the manifest.
@@ -109,12 +110,16 @@ def _typical(manifest: Manifest, index: pa.Table, labels: list[str]) -> list[dic
 
 
 def _architectures(manifest: Manifest, index: pa.Table, labels: list[str]) -> list[dict[str, Any]]:
-    """Return a row per architecture: parameters, runs, and what `_typical` returns for each label at each step."""
+    """Return a row per architecture: parameters, runs, and what `_typical` returns for each label at each step.
+
+    All rows have the steps of the zoo, with None where an architecture has no snapshots: its runs may all have ended.
+    """
     rows = []
+    columns = [(label, step) for step in sorted(pc.unique(index["step"]).to_pylist()) for label in labels]
     for architecture in manifest.architectures:
         own = index.filter(pc.equal(index["architecture"], architecture.name))
         row = {"architecture": architecture.name, "parameters": architecture.num_parameters}
-        steps = _typical(manifest, own, labels)
-        typical = {f"{label} at {found['step']}": found[label] for found in steps for label in labels}
-        rows.append({**row, "runs": len(pc.unique(own["run"])), **typical})
+        found = {typical["step"]: typical for typical in _typical(manifest, own, labels)}
+        values = {f"{label} at {step}": found.get(step, {}).get(label) for label, step in columns}
+        rows.append({**row, "runs": len(pc.unique(own["run"])), **values})
     return rows

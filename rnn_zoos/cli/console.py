@@ -71,19 +71,20 @@ def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mappin
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print rows as a table whose headers are the keys of the first row; without rows, the title alone.
+    """Print rows as a table whose headers are the keys of all rows; without rows, the title alone.
 
-    Floats get 4 significant digits; cells of None are empty.
+    Floats get 4 significant digits; cells of None, and those that a row lacks, are empty.
     """
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else []:
-        known = next((row[name] for row in rows if row[name] is not None), None)
+    headers = dict.fromkeys(name for row in rows for name in row)
+    for name in headers:
+        known = next((row[name] for row in rows if row.get(name) is not None), None)
         table.add_column(name, justify="right" if isinstance(known, (int, float)) else "left")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(row.get(name)) for name in headers))
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(table if rows else title)
 
 

@@ -31,7 +31,7 @@ def explore(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="Results of the benchmark, for the leaderboard page.",
+            help="Results of the benchmark on this zoo, for the leaderboard page.",
             metavar="DIR",
             show_default="those in the checkout, if they are of this zoo",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,7 +43,8 @@ def make_page(
 
     Args:
         zoo: The zoo.
-        results: Folder with results of the benchmark, for the leaderboard page; None leaves that page out.
+        results: Folder with results of the benchmark, for the leaderboard page; None leaves that page out. If they are
+            of another zoo, a note is printed.
         networks: Networks whose weights are inside the page.
         embeddings: Files of `rnn-zoos embed`, each a further map.
         zoo_is_served: Whether the zoo's files are beside the page.
@@ -56,12 +58,12 @@ def make_page(
 
 
 def stored_results(zoo: Zoo) -> Path | None:
-    """Return the folder of the checkout with results of the benchmark on this zoo; None if it has none."""
+    """Return the folder of the checkout with results of the benchmark on this very zoo; None if it has none."""
     from rnn_zoos.baselines.benchmark.result_files import read_results
     from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
 
     stored = STORED_ENCODERS / zoo.manifest.zoo
-    if any(stored.glob("*.json")) and read_results(stored)[0]["zoo"]["preset"] == zoo.manifest.preset:
+    if any(stored.glob("*.json")) and read_results(stored)[0]["zoo"]["sha256"] == zoo.identity:
         return stored
     return None
 
@@ -77,9 +79,19 @@ def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
 
 
 def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str, Any]:
-    """Return the data of the leaderboard page."""
+    """Return the data of the leaderboard page; say so if the results are of another zoo of the same task family."""
     from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
     from rnn_zoos.baselines.benchmark.result_files import read_results
 
     names = {own.name.rpartition(".")[0]: own.name for own in maps}
-    return leaderboard_data(read_results(results), zoo.manifest.zoo, names)
+    found = read_results(results)
+    data = leaderboard_data(found, zoo.manifest.zoo, names)
+    made_on = next(result["zoo"] for result in found if result["zoo"]["name"] == zoo.manifest.zoo)
+    if made_on["sha256"] != zoo.identity:
+        other = f"{made_on['name']}, preset {made_on['preset']} ({made_on['sha256'][:12]})"
+        print(
+            f"Note: {results} has results of another zoo, {other}. They are not of the networks of "
+            f"{zoo.source.address}, which has the hash {zoo.identity[:12]}.",
+            file=sys.stderr,
+        )
+    return data

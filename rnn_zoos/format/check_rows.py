@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,16 @@ from rnn_zoos.families.columns import architecture_values
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import is_fraction
 from rnn_zoos.families.run_labels import ACCURACY, run_labels
-from rnn_zoos.families.run_table import run_table, varied_values
+from rnn_zoos.families.run_table import Table, run_table, varied_values
 from rnn_zoos.format.columns import known_columns
-from rnn_zoos.format.manifest import Manifest, index_path
+from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path
 
 _ROWS_AT_ONCE = 10_000
 _MAX_RUNS_PER_ROW = 1000
 _ROUNDED = {"weight_decay", "learning_rate", "initial_scale"}  # columns of type float32
 _GAP = {"generalization_gap", "eval_loss", "train_loss"}  # the first is the difference of the others
+_SHOWN_RUNS = 10  # in a finding about runs without rows
+_LARGEST_SCALE = 1000  # of initial weights with which no label was ever infinite: such runs have a row of step 0
 
 
 def check_order(tables: Mapping[str, pa.Table]) -> Iterator[str]:
@@ -52,10 +54,14 @@ def check_rows(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskF
         yield from _check_labels(row, fractions, losses)
     yield from runs.findings(manifest)
     yield from _check_run_labels(tables, labels & family.run_labels.keys())
-    if manifest.imported is None:
+    numbers = _runs_of(tables.values())
+    if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < manifest.runs:
+        yield f"The index has the runs {numbers[0]} to {numbers[-1]}; expected numbers of the {manifest.runs} runs."
+    elif manifest.imported is None:
         yield from _check_assignment(tables, manifest, family)
-    else:
+    if manifest.imported is not None:
         yield from _check_imported_tasks(tables, family)
+        yield from _check_imported_counts(tables, manifest)
 
 
 def _rows(tables: Mapping[str, pa.Table]) -> Iterator[dict[str, Any]]:
@@ -115,8 +121,10 @@ class _Runs:
 def _check_place(row: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
     """Yield findings about the split, step and shard of one row."""
     where = _name(row)
-    of_shards = manifest.shard_architectures
-    if of_shards is not None and 0 <= row["shard"] < len(of_shards[row["file"]]):
+    of_shards, count = manifest.shard_architectures, manifest.splits[row["file"]]["shards"]
+    if not 0 <= row["shard"] < count:
+        yield f"{where}: shard is {row['shard']}; {row['file']} has {count} shards, numbered from 0."
+    elif of_shards is not None:
         held = manifest.architecture_of(row["file"], row["shard"]).name
         if row["architecture"] != held:
             yield f"{where}: architecture is {row['architecture']!r}; its shard holds networks of {held!r}."
@@ -155,16 +163,22 @@ def _check_run_labels(tables: Mapping[str, pa.Table], labels: Collection[str]) -
 
 
 def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family: TaskFamily) -> Iterator[str]:
-    """Yield rows whose task, split, architecture or hyperparameters are not those that the seed assigns to the run."""
-    numbers = [table["run"].to_numpy() for table in tables.values()]
-    runs = np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64)
-    if len(runs) and not 0 <= runs[0] <= runs[-1] < manifest.runs:
-        yield f"The index has the runs {runs[0]} to {runs[-1]}; expected numbers of the {manifest.runs} runs."
+    """Yield rows and runs that are not as the seed assigns them: task, split, architecture or hyperparameters."""
+    num_rows = sum(len(table) for table in tables.values())
+    if manifest.runs > _MAX_RUNS_PER_ROW * (1 + num_rows):
+        yield f"The zoo has {manifest.runs} runs, far more than the {num_rows} rows read; assignment was not checked."
         return
-    if manifest.shard_architectures is not None and manifest.runs > _MAX_RUNS_PER_ROW * (1 + sum(map(len, numbers))):
-        yield f"The zoo has {manifest.runs} runs, far more than its rows; their assignment was not checked."
-        return
-    assigned = _assigned_values(runs, manifest, family)
+    settings = {**manifest.settings, "seed": manifest.seed, "runs": manifest.runs}
+    table = run_table(family, settings)
+    splits = family.splits(torch.from_numpy(table["task"].copy()))
+    for split, counts in manifest.splits.items():
+        if counts["runs"] != (expected := int((splits == split).sum())):
+            yield f"{MANIFEST} counts {counts['runs']} runs of {split}; seed {manifest.seed} assigns {expected}."
+    present = _runs_of(tables.values())
+    read = [split for split, counts in manifest.splits.items() if split in tables or not counts["shards"]]
+    missing = ~np.isin(table["run"], present) & np.isin(splits, read)
+    yield from _check_missing_runs(table[missing], manifest)
+    assigned = _assigned_values(table[present], splits[present], manifest, family)
     for row in _rows(tables):
         for name, expected in assigned[row["run"]].items():
             if row[name] != expected:
@@ -172,14 +186,34 @@ def _check_assignment(tables: Mapping[str, pa.Table], manifest: Manifest, family
                 yield f"{_name(row)}: {column} is {row[name]!r}; seed {manifest.seed} assigns {expected!r}."
 
 
-def _assigned_values(runs: npt.NDArray[np.int64], manifest: Manifest, family: TaskFamily) -> dict[int, dict[str, Any]]:
+def _check_missing_runs(missing: Table, manifest: Manifest) -> Iterator[str]:
+    """Yield a finding if runs without rows, records of the table of runs, ought to have a row of step 0.
+
+    A run that diverged before its first snapshot has no rows, but the initial weights are finite.
+    """
+    numbers = missing["run"][missing["initial_scale"] <= _LARGEST_SCALE].tolist()
+    if numbers and 0 in manifest.snapshots:
+        shown = ", ".join(map(str, numbers[:_SHOWN_RUNS])) + (", ..." if len(numbers) > _SHOWN_RUNS else "")
+        yield f"{len(numbers)} of {manifest.runs} runs have no rows: {shown}; expected that of step 0 of every run."
+
+
+def _runs_of(tables: Iterable[pa.Table]) -> npt.NDArray[np.int64]:
+    """Return the different numbers of the runs that have rows, ascending."""
+    numbers = [table["run"].to_numpy() for table in tables]
+    return np.unique(np.concatenate([np.zeros(0, np.int32), *numbers])).astype(np.int64)
+
+
+def _assigned_values(
+    table: Table, splits: npt.NDArray[np.str_], manifest: Manifest, family: TaskFamily
+) -> dict[int, dict[str, Any]]:
     """Return run -> task, task columns, split (as `file`), architecture and hyperparameters that follow from the seed.
 
-    There may be further runs in it.
+    Args:
+        table: Records of the runs.
+        splits: The split of each.
+        manifest: The zoo's manifest.
+        family: Its task family.
     """
-    settings = {**manifest.settings, "seed": manifest.seed, "runs": manifest.runs}
-    table = run_table(family, settings, runs)
-    splits = family.splits(torch.from_numpy(table["task"].copy()))
     mixed = manifest.shard_architectures is not None
     assigned = {}
     for record, split in zip(table, splits, strict=True):
@@ -190,7 +224,7 @@ def _assigned_values(runs: npt.NDArray[np.int64], manifest: Manifest, family: Ta
             "file": str(split),
             **(architecture_values(architecture) if mixed else {}),
             "weight_decay": float(record["weight_decay"]),
-            **varied_values(settings, record),
+            **varied_values(manifest.settings, record),
         }
         assigned[int(record["run"])] = {
             name: float(np.float32(value)) if name in _ROUNDED else value for name, value in values.items()
@@ -210,3 +244,11 @@ def _check_imported_tasks(tables: Mapping[str, pa.Table], family: TaskFamily) ->
         for name, value in expected.items():
             if row[name] != value:
                 yield f"{_name(row)}: {name} is {row[name]!r}; its task columns determine {value!r}."
+
+
+def _check_imported_counts(tables: Mapping[str, pa.Table], manifest: Manifest) -> Iterator[str]:
+    """Yield splits of an imported zoo that have more runs than the manifest counts; fewer, if some diverged at once."""
+    for split, table in tables.items():
+        found, counted = len(_runs_of([table])), manifest.splits[split]["runs"]
+        if found > counted:
+            yield f"{MANIFEST} counts {counted} runs of {split}; {index_path(split)} has {found}."

@@ -81,7 +81,7 @@ def new_file(path: Path, size: int) -> Iterator[BinaryIO]:
         StorageError: The file system refused to write. `path` is unchanged and no temporary file is left. `size`, in
             bytes, is for this message.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}"  # also if `path` is "."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -114,16 +114,18 @@ def new_directory(path: Path) -> Iterator[Path]:
         exception, and removed otherwise.
 
     Raises:
-        StorageError: `path` exists and is not an empty directory, or the file system refused to write.
+        StorageError: `path` exists and is not an empty directory, or it is the current directory, or the file system
+            refused to write.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise StorageError(f"{path} already exists; nothing was changed. Give --out a new directory.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    target = replaceable_path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
+        os.replace(temporary, target)
+        _sync_directory(target.parent)
     except OSError as error:
         if isinstance(error, (ZooError, ConnectionError, TimeoutError)):  # of what is read in the block, not of `path`
             raise
@@ -133,6 +135,23 @@ def new_directory(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replaceable_path(path: Path) -> Path:
+    """Return the absolute path, without links, of a directory that is to be replaced by another of its name.
+
+    Raises StorageError for the current directory: processes in it, such as the user's shell, would stay in the old one,
+    which has no name any more.
+    """
+    if path.is_dir() and os.path.samefile(path, os.curdir):
+        raise StorageError(
+            f"{path} is the current directory, which cannot be replaced; nothing was changed. Give --out another "
+            "directory, or run the command from the one above."
+        )
+    try:
+        return Path(os.path.realpath(path))
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is in the current directory, which was removed. Change to another one.") from error
 
 
 def _sync_directory(directory: Path) -> None:

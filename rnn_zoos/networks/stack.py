@@ -121,11 +121,23 @@ class NetworkStack:
         return is_usable([*self.weights.values(), inputs], self.architecture.cell, self.architecture.num_layers)
 
     def _continues(self, state: Sequence[LayerState] | None, inputs: Tensor) -> bool:
-        """Return whether a state is of these networks, packed with the weights that they have now."""
-        return isinstance(state, NativeStates) and inputs.dtype == torch.float32 and state.version == self._version()
+        """Return whether a state is of these networks, packed with the weights that they have now.
 
-    def _version(self) -> _Version:
-        """Return what changes when a weight is replaced or changed in place."""
+        Networks that were packed without gradients, as for a warm-up, are packed again when gradients are asked for.
+        """
+        if not isinstance(state, NativeStates) or inputs.dtype != torch.float32:
+            return False
+        trains = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self.weights.values())
+        same = state.version is not None and state.version == self._version()
+        return same and (state.recurrence.trains or not trains)
+
+    def _version(self) -> _Version | None:
+        """Return what changes when a weight is replaced or changed in place; None if nothing tells.
+
+        Tensors that were made in inference mode do not count their changes.
+        """
+        if any(tensor.is_inference() for tensor in self.weights.values()):
+            return None
         return tuple((id(tensor), tensor._version) for tensor in self.weights.values())
 
     def _run_natively(self, inputs: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, NativeStates]:
@@ -182,7 +194,7 @@ _Version: TypeAlias = tuple[tuple[int, int], ...]
 class NativeStates(Sequence[LayerState]):
     """States as `NetworkStack` returns them, per layer (h, c) or (h,), with the packed networks they belong to."""
 
-    def __init__(self, recurrence: Recurrence, tensors: NativeState, version: _Version) -> None:
+    def __init__(self, recurrence: Recurrence, tensors: NativeState, version: _Version | None) -> None:
         self.recurrence, self.tensors, self.version = recurrence, tensors, version
 
     def __len__(self) -> int:

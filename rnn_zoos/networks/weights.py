@@ -99,7 +99,7 @@ def stack_weights(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]
         Stacked weights, name -> [M, *shape].
 
     Raises:
-        FormatError: There is no network, or the networks have different parameters.
+        FormatError: There is no network, or the networks have parameters of different names or shapes.
 
     Example:
         >>> from rnn_zoos import Architecture, RecurrentNetwork, stack_weights
@@ -108,9 +108,18 @@ def stack_weights(networks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]
     """
     if not networks:
         raise FormatError("No networks to stack; expected at least one.")
-    if any(network.keys() != networks[0].keys() for network in networks):
-        raise FormatError("Networks of different architectures cannot be stacked: their parameter names differ.")
+    first = _shapes(networks[0])
+    for number, network in enumerate(networks):
+        if _shapes(network) != first:
+            raise FormatError(
+                f"Networks of different architectures cannot be stacked: network 0 is {Architecture.of(networks[0])}, "
+                f"network {number} is {Architecture.of(network)}. Stack those of each architecture by themselves."
+            )
     return {name: torch.stack([network[name] for network in networks]) for name in networks[0]}
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -10,6 +10,15 @@ def test_cells_without_a_value_are_empty_and_numbers_stand_on_the_right(capsys):
     assert cells == [[" bare ", "            ", " 7.603 "], [" x    ", "          5 ", "    12 "]]
 
 
+def test_a_value_stands_under_its_own_header_if_rows_lack_others(capsys):
+    rows = [{"what": "x", "last": 5}, {"last": 7, "what": "y", "first": 0.5}, {"what": "z", "first": None}]
+    print_table("steps", rows)
+    lines = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    assert [cell.strip() for cell in lines[2].strip("┃").split("┃")] == ["what", "last", "first"]
+    assert cells == [["x", "5", ""], ["y", "7", "0.5"], ["z", "", ""]]
+
+
 def test_without_rows_there_is_the_title_alone(capsys):
     print_table("nothing", [])
     assert capsys.readouterr().out == "nothing\n"

@@ -9,8 +9,9 @@ from command import run_command
 from publishing import REPO, contents, set_up_client
 
 from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
+from rnn_zoos.baselines.emulation import zoo_embeddings
 from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
-from rnn_zoos.baselines.emulation.zoo_embeddings import embed_zoo, write_embeddings
+from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS, embed_zoo, write_embeddings
 from rnn_zoos.loaders.explorer import server
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -64,6 +65,40 @@ def test_a_space_has_the_networks_and_maps_that_were_asked_for(embeddings, hub, 
     stored = contents(hub, kind="spaces", name=space)
     for name in ("data/maps.js", "data/networks.js"):
         assert stored[name] == hashlib.sha256((tmp_path / "page" / name).read_bytes()).hexdigest()
+
+
+def results_of(identity, folder):
+    """Write a stored result of the benchmark as if it were of the zoo with this hash, of the tiny preset."""
+    folder.mkdir(parents=True)
+    path = next((STORED_ENCODERS / "formal-languages").glob("control.*.json"))
+    result = json.loads(path.read_text())
+    result["zoo"] |= {"sha256": identity, "preset": "lstm"}
+    (folder / path.name).write_text(json.dumps(result))
+    return folder
+
+
+def test_the_leaderboard_says_if_it_is_that_of_another_zoo(zoo, tmp_path):
+    directory = zoo("formal-languages")
+    explore = ("explore", directory, "--networks", "0")
+    own = results_of(open_zoo(directory).identity, tmp_path / "own")
+    finished = run_command(*explore, "--out", tmp_path / "page", "--results", own)
+    assert (finished.status, finished.err) == (0, "") and (tmp_path / "page" / "leaderboard.html").is_file()
+    other = results_of("ab" * 32, tmp_path / "other")
+    finished = run_command(*explore, "--out", tmp_path / "page", "--results", other)
+    assert finished.status == 0 and (tmp_path / "page" / "leaderboard.html").is_file()
+    expected = f"Note: {other} has results of another zoo, formal-languages, preset lstm (abababababab)."
+    assert finished.err.startswith(expected) and str(directory) in finished.err
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_stored_results_are_shown_with_the_zoo_that_they_are_of_and_no_other(same, zoo, tmp_path, monkeypatch):
+    directory, opened = zoo("formal-languages"), open_zoo(zoo("formal-languages"))
+    results_of(opened.identity if same else "ab" * 32, tmp_path / "stored" / "formal-languages")
+    assert opened.manifest.preset == "lstm", "the preset alone does not tell the zoos apart"
+    monkeypatch.setattr(zoo_embeddings, "STORED_ENCODERS", tmp_path / "stored")
+    finished = run_command("explore", directory, "--networks", "0", "--out", tmp_path / "page")
+    assert (finished.status, finished.err) == (0, "")
+    assert (tmp_path / "page" / "leaderboard.html").is_file() == same
 
 
 def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import ZOOS
-from damage import edit_index, edit_manifest, edit_tensors
+from damage import edit_index, edit_manifest, edit_tensors, keep_rows
 
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.index import read_index
@@ -55,6 +55,9 @@ def test_check_finds_a_flipped_bit_in_any_file_and_missing_and_additional_files(
             ["task is 'b+0 c+0 d+0'; seed 13 assigns"],
         ),
         (lambda rows: rows[0].update(shard=1), ["in several shards", "refers to the rows"]),
+        (lambda rows: [row.update(shard=9) for row in rows[-3:]], ["shard is 9; train has 2 shards"]),
+        (lambda rows: [row.update(shard=-1) for row in rows[:3]], ["shard is -1; train has 2 shards"]),
+        (lambda rows: [row.update(run=7) for row in rows[-3:]], ["to 7; expected numbers of the 7 runs"]),
     ],
 )
 def test_check_finds_wrong_values_in_an_index(zoo, tmp_path, edit, messages):
@@ -62,6 +65,42 @@ def test_check_finds_wrong_values_in_an_index(zoo, tmp_path, edit, messages):
     edit_index(out, "train", edit)
     findings = "\n".join(check_zoo(out))
     assert all(message in findings for message in messages), findings
+
+
+def remove_last_run(out, split):
+    """Remove the last run of a split, which is the last of its shard, from every file; return its number."""
+    manifest, last = read_manifest(out), read_index(out / "index" / f"{split}.parquet").to_pylist()[-1]
+    left = keep_rows(out, split, lambda row: row["run"] != last["run"])
+    edit_manifest(out / "zoo.json", lambda data: data["splits"][split].update(rows=left))
+    removed = manifest.index_rows(split) - left
+    for kind in ("shards", "rollouts"):
+        path = manifest.paths(kind, split)[last["shard"]]
+        edit_tensors(out, path, lambda tensors: tensors.update({name: t[:-removed] for name, t in tensors.items()}))
+    return last["run"]
+
+
+def test_check_finds_runs_that_are_missing_in_every_file(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    run = remove_last_run(out, "train")
+    assert check_zoo(out) == [f"1 of 7 runs have no rows: {run}; expected that of step 0 of every run."]
+
+
+def test_check_accepts_runs_that_diverged_before_their_first_snapshot(edited_zoo):
+    wild = {"[0, 2, 11]": "[2, 11]", "{0: 0.01, 5: 0.003}": "{0: 1.0e+38}"}
+    out = edited_zoo("formal-languages", wild)
+    rows = sum(counts["rows"] for counts in read_manifest(out).splits.values())
+    assert rows < 2 * 7 and check_zoo(out) == []
+
+
+def test_check_finds_runs_that_are_counted_in_another_split(zoo, tmp_path):
+    out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    splits = {split: counts["runs"] for split, counts in read_manifest(out).splits.items()}
+    other = next(split for split in ("ood", "test", "validation") if splits[split])
+    changed = {"train": splits["train"] + 1, other: splits[other] - 1}
+    edit_manifest(out / "zoo.json", lambda data: [data["splits"][name].update(runs=n) for name, n in changed.items()])
+    assert sorted(check_zoo(out)) == sorted(
+        f"zoo.json counts {changed[name]} runs of {name}; seed 13 assigns {splits[name]}." for name in changed
+    )
 
 
 def test_check_finds_a_task_that_leaks_between_splits(zoo, tmp_path):

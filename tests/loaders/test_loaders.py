@@ -203,6 +203,7 @@ def test_split_expressions_name_rows_of_several_splits(streaming, zoo):
     for expression, expected in (
         ("train[:25%]", keys(everything["train"].select(range(3)))),
         ("ood+train[-2:]", [*keys(everything["ood"]), *keys(everything["train"].select([10, 11]))]),
+        (" ood + train[-2:] ", [*keys(everything["ood"]), *keys(everything["train"].select([10, 11]))]),
         ("train[2:5]+train[:1]", keys(everything["train"].select([2, 3, 4, 0]))),
     ):
         assert keys(load_dataset(directory, split=expression, streaming=streaming)) == expected

@@ -1,5 +1,8 @@
 """`steps` and `where` in every form that users have them in, and the identity of a selection."""
 
+import math
+import operator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,6 +95,47 @@ def test_values_of_where_in_any_form_select_from_every_split(make, zoo):
     once = normalise_where(make())
     assert normalise_where(once) == once
     assert opened.index(where=once).equals(expected) and opened.index(where=once).equals(expected)
+
+
+COMPARISONS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+NUMBERS = [3.5, 2.0, -0.5, -2.5, 1, 2**31, 2**40, -(2**40), 2**63, 10**30, 1e30, -1e30, math.inf, -math.inf, math.nan]
+
+
+@pytest.mark.parametrize("column", ["m_b", "step", "num_updates"])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_any_number_is_compared_with_a_column_of_integers_as_by_numpy(number, column, edited_zoo):
+    zoo = open_zoo(edited_zoo("formal-languages", {"seed: 13": "seed: 13\n  vary: {num_updates: [2, 11]}"}))
+    values = zoo.index()[column].to_numpy().astype(np.float64)
+    for sign, compare in COMPARISONS.items():
+        found = zoo.index(where=[(column, sign, number)])[column].to_pylist()
+        assert found == values[compare(values, float(number))].tolist(), sign
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_any_number_is_compared_with_a_column_of_large_integers(number, zoo):
+    """Of integers above 2**24, pyarrow refuses to make float32."""
+    opened = open_zoo(zoo("automata"))
+    automata = opened.index()["automaton"].to_pylist()
+    assert max(automata) > 2**31
+    for sign, compare in COMPARISONS.items():
+        found = opened.index(where=[("automaton", sign, number)])["automaton"].to_pylist()
+        assert found == [automaton for automaton in automata if compare(automaton, number)], sign
+
+
+def test_only_numbers_that_a_column_of_integers_can_have_count_in_a_list(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    for extra in ([3.5], [2**31, -(2**40)], [1e30, 10**30], [math.inf, -math.inf, math.nan], [2.0]):
+        assert set(opened.index(where=[("step", "in", [*extra, 2])])["step"].to_pylist()) == {2}, extra
+        assert set(opened.index(where=[("step", "not in", [*extra, 2])])["step"].to_pylist()) == {0, 11}, extra
+    assert opened.index(where=[("step", "in", [3.5])]).num_rows == 0
+    assert opened.index(where=[("step", "not in", [3.5])]).equals(opened.index())
 
 
 @pytest.mark.parametrize("where", [3, "accuracy > 0.5", {"run": 3}, [("run", ">")], [("run", "~", 3)], ["run"]])

@@ -150,6 +150,47 @@ def test_a_state_continues_in_the_stack_that_it_is_given_to():
     assert torch.allclose(changing(inputs, state)[0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_networks_made_in_inference_mode_give_the_same_also_over_two_calls(cell):
+    """Their weights do not count changes, so that no state may be continued with the weights of an earlier call."""
+    arch = Architecture(cell, 2, 3, 5, 4)
+    weights = {name: tensor.detach() for name, tensor in parameters(arch, 2).items()}
+    inputs = torch.randn(2, 3, 9, 3, generator=torch.Generator().manual_seed(5))
+    expected, last = NetworkStack(arch, weights)(inputs)
+    with torch.inference_mode():
+        made = {name: tensor.clone() for name, tensor in weights.items()}
+        stack = NetworkStack(arch, made)
+        first, state = stack(inputs[:, :, :4])
+        then, state = stack(inputs[:, :, 4:], state)
+        assert isinstance(state, NativeStates)
+        assert torch.allclose(torch.cat([first, then], dim=2), expected, atol=1e-6)
+        for layer, of_layer in zip(state, last, strict=True):
+            assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(layer, of_layer, strict=True))
+        _, state = stack(inputs[:, :, :4])
+        made["linear.bias"].add_(1)
+        assert torch.allclose(stack(inputs[:, :, 4:], state)[0], expected[:, :, 4:] + 1, atol=1e-6)
+    with torch.no_grad():
+        assert torch.allclose(stack(inputs)[0], expected + 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_flow_after_a_warm_up_without_gradients(without):
+    arch = Architecture("lstm", 2, 3, 5, 4)
+    weights = parameters(arch, 2)
+    inputs = torch.randn(2, 3, 9, 3, generator=torch.Generator().manual_seed(6))
+    gradients = []
+    for native in (True, False):
+        stack = NetworkStack(arch, weights, native)
+        with without():
+            _, state = stack(inputs[:, :, :4])
+        if not native:  # torch does not save tensors of inference mode for gradients
+            state = [tuple(tensor.clone() for tensor in layer) for layer in state]
+        outputs, _ = stack(inputs[:, :, 4:], state)
+        gradients.append(torch.autograd.grad(outputs.square().sum(), list(weights.values())))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_gradients_of_gradients_are_refused_in_float32_and_exist_in_float64():
     arch = Architecture("lstm", 1, 2, 3, 2)
     for dtype in (torch.float32, torch.float64):

@@ -65,10 +65,25 @@ def test_wrong_weights_are_rejected():
         check_weights(architecture(), weights | {"linear.bias": torch.zeros(8)})
     with pytest.raises(FormatError, match="Flat weights"):
         unflatten(architecture(), torch.zeros(3, 5))
-    with pytest.raises(FormatError, match="parameter names differ"):
-        stack_weights([weights, initial_weights(architecture("gru"), 0, 0)])
     with pytest.raises(FormatError, match="at least one"):
         stack_weights([])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Architecture("gru", 3, 2, 5, 7),
+        Architecture("lstm", 2, 2, 5, 7),
+        Architecture("lstm", 3, 2, 6, 7),
+        Architecture("lstm", 3, 4, 5, 7),
+    ],
+    ids=str,
+)
+def test_networks_of_different_architectures_are_not_stacked_and_the_error_names_both(other):
+    networks = [initial_weights(own, 0, run) for run, own in enumerate([architecture(), architecture(), other])]
+    with pytest.raises(FormatError) as error:
+        stack_weights(networks)
+    assert f"network 0 is {architecture()}, network 2 is {other}." in str(error.value)
 
 
 def test_initial_weights_have_torchs_distribution_and_differ_between_runs_and_seeds():

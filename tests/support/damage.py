@@ -27,6 +27,14 @@ def edit_index(out, split, edit):
     replace_index(out, split, pa.Table.from_pylist(rows, schema=table.schema))
 
 
+def keep_rows(out, split, wanted):
+    """Remove the rows of an index for which `wanted` is false, from the index only; return how many are left."""
+    table = read_index(out / "index" / f"{split}.parquet")
+    rows = [row for row in table.to_pylist() if wanted(row)]
+    replace_index(out, split, pa.Table.from_pylist(rows, schema=table.schema))
+    return len(rows)
+
+
 def replace_index(out, split, table):
     """Replace an index by another table."""
     entry = write_index(out / "index" / f"{split}.parquet", [table], table.schema)

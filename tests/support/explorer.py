@@ -13,7 +13,7 @@ from rnn_zoos.loaders.explorer.server import ExplorerServer
 
 JAVASCRIPT = ROOT / "loaders" / "explorer" / "static" / "js"
 MODULES = (
-    *("architecture", "assignment", "automata", "byteranges", "digits"),
+    *("architecture", "assignment", "automata", "byteranges", "dataset", "digits"),
     *("languages", "network", "philox", "safetensors", "scales", "symmetry"),
 )
 """The modules that compute; the others need a page."""

@@ -12,6 +12,8 @@ from rnn_zoos.families.digit_inputs import MICRODEGREES, tile_inputs
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.named_automata import NAMED, automaton_of
 from rnn_zoos.families.rotation import PIXELS, rotation_table
+from rnn_zoos.loaders.explorer.page import build_page
+from rnn_zoos.loaders.zoo import open_zoo
 
 ANGLES = [0.0, 30.0, 45.0, 60.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0, 359.999999, 1e-6, -0.25, -90.0, 450.0, 721.5]
 
@@ -71,6 +73,38 @@ def test_automata_are_parsed_and_walked_as_in_the_package():
         assert parsed["accepting"] == list(automaton.accepting)
         assert [states for states, _ in results] == automaton.walk(some).tolist()
         assert [answers for _, answers in results] == automaton.answers(some).tolist()
+
+
+def test_of_a_typed_text_only_the_symbols_of_the_automaton_are_read():
+    texts = ["0 1", " ", "", "01x2\t3\n-1", "1.5e3", "\u0661\uff11 10", "4 5"]
+    body = "return input.map((text) => [automata.symbolsOf(text, 2), automata.symbolsOf(text, 4)]);"
+    found = javascript(body, texts)
+    assert found == [
+        [[0, 1], [0, 1]],
+        [[], []],
+        [[], []],
+        [[0, 1, 1], [0, 1, 2, 3, 1]],
+        [[1], [1, 3]],
+        [[1, 0], [1, 0]],
+        [[], []],
+    ]
+
+
+@pytest.mark.parametrize(("name", "column"), [("sequential-mnist", "angle"), ("automata", "automaton")])
+def test_the_page_reads_columns_with_all_their_digits(name, column, zoo):
+    """An angle that was rounded to float32 would turn single pixels to another place."""
+    opened = open_zoo(zoo(name))
+    page = build_page(opened, 0)
+    body = """
+        (0, eval)(input);
+        const data = new dataset.Dataset(await dataset.readEntry("zoo"));
+        return Object.fromEntries([...data.columns].map(([name, column]) => [name, column.values]));
+    """
+    found = javascript(body, page.files["data/zoo.js"].decode())
+    index = opened.index()
+    assert len(index) % 2 and found[column] == index[column].to_pylist()
+    numbers = [own for own, described in opened.manifest.columns.items() if described["dtype"][:3] in ("int", "flo")]
+    assert all(found[own] == index[own].to_pylist() for own in numbers)
 
 
 def test_texts_that_are_no_automata_are_refused():

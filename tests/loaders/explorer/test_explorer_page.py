@@ -46,12 +46,13 @@ def test_columns_come_back_as_they_were():
             "step": pa.array([0, 7, 11], pa.int32()),
             "automaton": pa.array([5, 2**32 - 1, 3], pa.int64()),
             "loss": pa.array([0.5, float("nan"), -1e30], pa.float32()),
+            "angle": pa.array([0.1, 359.123456789012, 1 / 3], pa.float64()),
             "diverged": [True, False, True],
             "split": ["test", "train", "test"],
             "task": ["z", "a", "z"],
         }
     )
-    kinds = {"step": "int32", "automaton": "int64", "loss": "float32", "diverged": "bool", "split": "string"}
+    kinds = {"step": "int32", "automaton": "int64", "loss": "float32", "angle": "float64", "diverged": "bool"}
     columns = {name: Column(kinds.get(name, "string"), f"about {name}", "u") for name in index.column_names}
     arrays = Arrays()
     described = {entry["name"]: entry for entry in pack_columns(index, columns, arrays)}
@@ -60,12 +61,13 @@ def test_columns_come_back_as_they_were():
     assert values["step"].tolist() == [0, 7, 11] and described["step"]["dtype"] == "int32"
     assert values["automaton"].tolist() == [5, 2**32 - 1, 3]  # does not fit int32
     np.testing.assert_array_equal(values["loss"], np.array([0.5, np.nan, -1e30], np.float32))
+    assert values["angle"].tolist() == [0.1, 359.123456789012, 1 / 3], "as digits were turned for the networks"
     assert values["diverged"].tolist() == [1, 0, 1] and described["diverged"]["kind"] == "truth"
     assert described["split"]["values"] == ["train", "test"]  # in the order of splits, not of the alphabet
     assert values["split"].tolist() == [1, 0, 1]
     assert [described["task"]["values"][code] for code in values["task"]] == ["z", "a", "z"]
     assert described["loss"]["description"] == "about loss" and described["loss"]["unit"] == "u"
-    assert all(entry["offset"] % 4 == 0 for entry in described.values())
+    assert all(entry["offset"] % np.dtype(entry["dtype"]).itemsize == 0 for entry in described.values())
 
 
 def test_a_data_script_keeps_hostile_texts_and_odd_numbers():
@@ -203,6 +205,23 @@ def test_a_page_replaces_a_page_and_nothing_else(zoo, tmp_path):
     with pytest.raises(StorageError, match="could not be written"):
         page.write(other / "thesis.tex" / "below")
     assert (other / "thesis.tex").read_text() == "x"
+
+
+@pytest.mark.parametrize("present", ["nothing", "a page"])
+def test_the_current_directory_is_not_replaced_by_a_page(present, zoo, tmp_path, monkeypatch):
+    page, out = build_page(open_zoo(zoo("formal-languages")), 0), tmp_path / "page"
+    page.write(out) if present == "a page" else out.mkdir()
+    before = sorted(out.iterdir())
+    monkeypatch.chdir(out)
+    for given in (Path(), Path("../page"), out):
+        with pytest.raises(
+            StorageError, match="is the current directory, which cannot be replaced; nothing was changed"
+        ):
+            page.write(given)
+    assert sorted(out.iterdir()) == before and [path.name for path in tmp_path.iterdir()] == ["page"]
+    monkeypatch.chdir(tmp_path)
+    page.write(Path("page"))
+    assert (out / MARKER).is_file()
 
 
 def test_two_maps_of_one_name_are_refused(zoo):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import ZOOS, generate_in_process
-from damage import edit_index
+from damage import edit_index, edit_manifest
 
 from rnn_zoos import load_dataset, load_model
 from rnn_zoos.cli import app as cli
@@ -360,3 +360,18 @@ def test_check_finds_wrong_entries_in_an_imported_index(source, tmp_path):
     assert any("its task columns determine" in finding for finding in check_zoo(tmp_path / "zoo"))
     with pytest.raises(UnknownNameError):
         load_model(tmp_path / "zoo", 0, 0)
+    edit_index(tmp_path / "zoo", "train", lambda rows: [row.update(run=99) for row in rows[-3:]])
+    assert any("expected numbers of the 7 runs" in finding for finding in check_zoo(tmp_path / "zoo"))
+
+
+def test_check_finds_more_runs_in_a_split_of_an_imported_zoo_than_are_counted(source, tmp_path):
+    import_paper(source("formal-languages"), tmp_path / "zoo")
+    runs = read_manifest(tmp_path / "zoo").splits["train"]["runs"]
+
+    def move(data):
+        data["splits"]["train"]["runs"] -= 1
+        data["splits"]["test"]["runs"] += 1
+
+    edit_manifest(tmp_path / "zoo" / "zoo.json", move)
+    expected = f"zoo.json counts {runs - 1} runs of train; index/train.parquet has {runs}."
+    assert check_zoo(tmp_path / "zoo") == [expected]

@@ -44,6 +44,17 @@ export function parseAutomaton(row) {
 }
 
 /**
+ * Return the symbols of a typed text; whatever else it has, such as spaces, is left out.
+ * @param {string} text
+ * @param {number} known Number of symbols, at most 10.
+ * @returns {number[]}
+ */
+export function symbolsOf(text, known) {
+  const digits = [...text].filter((letter) => letter >= "0" && letter <= "9"); // Number(" ") is 0
+  return digits.map(Number).filter((symbol) => symbol < known);
+}
+
+/**
  * Return the states after each symbol of a string.
  * @param {Automaton} automaton
  * @param {ArrayLike<number>} symbols [T].

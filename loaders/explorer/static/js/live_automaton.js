@@ -3,7 +3,7 @@
  */
 
 import { element, fill, labelled, readable, stringField } from "explorer/dom";
-import { LENGTH, answers, parseAutomaton, randomStrings, walk } from "explorer/automata";
+import { LENGTH, answers, parseAutomaton, randomStrings, symbolsOf, walk } from "explorer/automata";
 import { automatonGraph } from "explorer/automaton_graph";
 import { heatmap, hiddenHeatmaps } from "explorer/heatmap";
 import { probabilities, stepWidth } from "explorer/live_reading";
@@ -62,7 +62,7 @@ export class LiveAutomaton {
       accepting: data.column("accepting").text(row, String),
     });
     const known = automaton.transitions[0].length;
-    const symbols = [...this.text.value].map(Number).filter((symbol) => symbol >= 0 && symbol < known);
+    const symbols = symbolsOf(this.text.value, known);
     this.another = () => {
       const place = {
         seed: BigInt(this.head.seed),
