@@ -30,7 +30,7 @@ def draw_strings(axes: Axes, zoo: Path) -> None:
     best = max(rows, key=lambda row: row["accuracy"])
     history = [row for row in rows if row["run"] == best["run"]]
     powers = " ".join(f"{letter}^{{n{best[f'm_{letter}']:+d}}}".replace("+0", "") for letter in "bcd")
-    title = f"formal-languages: learning to write $a^n {powers}$ (green: right)"
+    title = f"formal-languages: learning to write $a^n {powers}$ (green: right, ^: begin)"
     axes.set_title(title, loc="left", fontsize=10)
     height = len(history) * (STRINGS + 1)
     for block, row in enumerate(history):
