@@ -10,7 +10,7 @@ from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
     Result,
-    display_name,
+    group_by_zoo,
     is_control,
     is_reference,
     read_results,
@@ -43,40 +43,42 @@ def overview(folders: Mapping[str, Sequence[Result]], split: str = "test") -> st
         split: `validation`, `test` or `ood`.
 
     Raises:
-        FormatError: The results of an encoder are of different zoos or runs.
+        FormatError: The results of a folder are of different zoos or runs.
     """
-    columns = {name: _trained(results) for name, results in folders.items()}
-    best = {name: _level_with_best(groups, split) for name, groups in columns.items()}
+    columns = {name: _trained(name, results) for name, results in folders.items()}
+    losses = {
+        name: {encoder: total_variation_of(group, split).value for encoder, group in groups.items()}
+        for name, groups in columns.items()
+    }
+    best = {name: _level_with_best(_encoders(groups), losses[name], split) for name, groups in columns.items()}
     lines = [["encoder", *(name.replace("/", " / ") for name in columns)]]  # wide tables break lines at spaces
     for encoder in _in_order(columns):
         cells = [encoder]
-        for name, groups in columns.items():
-            text = f"{total_variation_of(groups[encoder], split).value:.4f}" if encoder in groups else ""
+        for name in columns:
+            text = f"{losses[name][encoder]:.4f}" if encoder in losses[name] else ""
             cells.append(f"**{text}**" if encoder in best[name] else text)
         lines.append(cells)
     return markdown(lines) + "\n"
 
 
-def _trained(results: Sequence[Result]) -> dict[str, Group]:
+def _trained(folder: str, results: Sequence[Result]) -> dict[str, Group]:
     """Return display name -> results, of encoders and references: the lowest loss on `test` first."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        if not is_control(result):
-            groups.setdefault(display_name(result), []).append(result)
-    return sort_by_loss(dict(groups))
+    zoos = group_by_zoo([result for result in results if not is_control(result)])
+    if len(zoos) > 1:
+        raise FormatError(f"{folder} has results of {', '.join(zoos)}; expected one zoo. Use a folder for each.")
+    return sort_by_loss(next(iter(zoos.values()), {}))
 
 
 def _encoders(groups: Mapping[str, Group]) -> dict[str, Group]:
     return {name: group for name, group in groups.items() if not is_reference(group[0])}
 
 
-def _level_with_best(groups: Mapping[str, Group], split: str) -> set[str]:
+def _level_with_best(encoders: Mapping[str, Group], losses: Mapping[str, float], split: str) -> set[str]:
     """Return the encoder with the lowest loss on a split, and those that are level with it."""
-    encoders = _encoders(groups)
     if not encoders:
         return set()
-    best = min(encoders, key=lambda name: total_variation_of(encoders[name], split).value)
-    return {name for name, group in encoders.items() if not compare(group, encoders[best], split).low > 0}
+    best = encoders[min(encoders, key=lambda name: losses[name])]
+    return {name for name, group in encoders.items() if not compare(group, best, split).low > 0}
 
 
 def _in_order(columns: Mapping[str, Mapping[str, Group]]) -> list[str]:

@@ -214,14 +214,22 @@ MEASURES: Mapping[Kind, Mapping[str, Measure]] = MappingProxyType(
 )
 """Kind of target -> name -> measure."""
 
-_LIMITS = {
-    "r_squared": (-math.inf, 1.0),
-    "r_squared_within_steps": (-math.inf, 1.0),
-    "kendall_tau": (-1.0, 1.0),
-    "degrees": (0.0, 180.0),
-}
+_FRACTIONS = (
+    "accuracy", "majority", "area_under_curve",
+    "top_1", "mean_reciprocal_rank", "chance_top_1", "chance_mean_reciprocal_rank",
+)  # fmt: skip
+LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "r_squared": (-math.inf, 1.0),
+        "r_squared_within_steps": (-math.inf, 1.0),
+        "kendall_tau": (-1.0, 1.0),
+        "degrees": (0.0, 180.0),
+        **dict.fromkeys(_FRACTIONS, (0.0, 1.0)),
+    }
+)
+"""Name of a measure, of targets or of trajectory tasks -> the lowest and the highest value that it can have."""
 
 
 def limits_of(measure: str) -> tuple[float, float]:
-    """Return the lowest and the highest value that a measure can have, given its name; all others are fractions."""
-    return _LIMITS.get(measure, (0.0, 1.0))
+    """Return the lowest and the highest value that a measure can have, given its name; a new one has no limits."""
+    return LIMITS.get(measure, (-math.inf, math.inf))

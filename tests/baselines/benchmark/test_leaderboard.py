@@ -9,6 +9,8 @@ from synthetic_results import DIGITS, LANGUAGES, MANY, Fake, many_results, synth
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.controls import CONTROLS
+from rnn_zoos.baselines.downstream.measures import LIMITS, MEASURES
+from rnn_zoos.baselines.downstream.trajectory_tasks import RANK_MEASURES, TRAJECTORY_TASKS
 
 ENCODERS = [fake for fake in MANY if fake.information != "labels"]
 
@@ -137,6 +139,13 @@ def test_the_interval_of_a_mean_over_seeds_adds_up_both_variances():
     assert mean_score([undefined, *same], "r_squared") == pytest.approx((0.5, 0.4, 0.7))
     value, low, high = mean_score([{"value": 0.5, "low": None, "high": None}], "accuracy")
     assert value == 0.5 and math.isnan(low) and math.isnan(high)
+
+
+def test_every_measure_says_where_it_ends_and_a_new_one_has_no_limits():
+    measures = [name for of_kind in MEASURES.values() for name in of_kind]
+    measures += [*RANK_MEASURES, *(name for task in TRAJECTORY_TASKS.values() for name in task.measures)]
+    assert LIMITS.keys() == {*measures}
+    assert mean_score([{"value": 7.0, "low": -3.0, "high": 9.0}], "new") == pytest.approx((7, -3, 9))
 
 
 @pytest.mark.parametrize(

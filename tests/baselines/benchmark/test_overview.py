@@ -68,6 +68,12 @@ def test_the_command_prints_it_for_folders_that_cannot_be_compared(folders):
     assert cells(one.stdout)["encoder"] == ["."]
 
 
+def test_results_of_two_zoos_in_one_folder_are_an_error():
+    results = [synthetic(LANGUAGES, BEST), synthetic(DIGITS, BEST)]
+    with pytest.raises(FormatError, match=f"mine has results of {LANGUAGES}, {DIGITS}; expected one zoo"):
+        overview({"mine": results})
+
+
 def test_a_directory_without_results_is_an_error(tmp_path):
     with pytest.raises(FormatError, match="no result files"):
         result_folders(tmp_path)
