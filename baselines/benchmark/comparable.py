@@ -1,4 +1,4 @@
-"""Which stored results new results can be compared with: those of the same zoo and the same settings."""
+"""Which stored results new results can be compared with: those of the same zoo, or a copy, and the same settings."""
 
 from __future__ import annotations
 
@@ -8,29 +8,44 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rnn_zoos.baselines.benchmark.loss_details import by_run
 from rnn_zoos.baselines.benchmark.presets import preset_of
-from rnn_zoos.baselines.benchmark.result_files import Result
+from rnn_zoos.baselines.benchmark.result_files import Result, of_one_zoo, same_plan
 from rnn_zoos.baselines.benchmark.result_format import check_result
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
 
 
 def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
-    """Return the entries of result files in which results must agree to be compared: zoo, biases, preset, settings."""
+    """Return the entries of result files in which results must agree to be compared.
+
+    They are zoo, biases, preset, settings and transfer; of `by_run`, runs and tasks, without losses.
+    """
     manifest = data.zoo.manifest
+    runs = {}
+    for split in EVALUATED_SPLITS:
+        rows = data.splits[split]
+        runs[split] = by_run(np.zeros((len(rows), 1)), rows.labels("run"), rows.labels("task"))
+        del runs[split]["total_variation"]
     entries = {
         "zoo": {"name": manifest.zoo, "preset": manifest.preset, "sha256": data.zoo.identity},
         "biases": data.biases,
         "preset": preset,
         "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
         "transfer": data.transfer,
+        "by_run": runs,
     }
     return dict(json.loads(json.dumps(entries)))  # tuples become lists, as in files
 
 
 def comparable_results(shared: Result, names: Collection[str], directory: Path | None) -> list[Result]:
     """Return the results of other encoders below a directory that new results can be compared with.
+
+    They are of the same zoo by its hash; if there are none, of a copy of it (see `same_plan`).
 
     Args:
         shared: The `shared_entries` of the new results.
@@ -42,11 +57,12 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
     """
     found: list[Result] = []
     for path, result in _results_below(STORED if directory is None else directory):
-        if all(result.get(key) == value for key, value in shared.items()) and result["encoder"] not in names:
+        if _agree(result, shared) and result["encoder"] not in names:
             problems = check_result(path)
             if problems:
                 raise FormatError(f"{path}: {problems[0]} Delete the file, or make it again.")
             found.append(result)
+    found = of_one_zoo(found, shared["zoo"])
     if directory is not None and not found:
         raise FormatError(
             f"{directory} has no results of other encoders on the zoo {_zoo(shared)} with preset {shared['preset']}, "
@@ -62,6 +78,16 @@ def how_to_compare(shared: Result) -> str:
     return (
         f"There are no stored results on the zoo {_zoo(shared)} with preset {preset} to compare with. To make some: "
         f"rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with --against OTHER."
+    )
+
+
+def _agree(result: Result, shared: Result) -> bool:
+    """Tell whether a JSON object is the result of an encoder that agrees with the entries, up to copies of the zoo."""
+    exact = ("biases", "preset", "settings", "transfer")
+    return (
+        {"encoder", "zoo", "by_run"} <= result.keys()
+        and all(result.get(key) == shared.get(key) for key in exact)
+        and same_plan(result, shared)
     )
 
 

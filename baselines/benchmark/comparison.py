@@ -19,6 +19,8 @@ from rnn_zoos.baselines.benchmark.result_files import (
     group_by_zoo,
     is_control,
     is_reference,
+    of_one_zoo,
+    same_plan,
     sort_by_loss,
 )
 from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, seed_weights
@@ -26,7 +28,7 @@ from rnn_zoos.baselines.downstream.measures import cluster_sums
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
-_COMPARABLE = ("zoo", "preset", "settings", "biases", "transfer")
+_COMPARABLE = ("preset", "settings", "biases", "transfer")
 _TASK_SEED, _FIRST_SEED, _SECOND_SEED = 0, 1, 2  # of random numbers: every encoder gets the same resamples of tasks
 
 
@@ -88,14 +90,14 @@ def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate
 
     Args:
         results_a: Results of an encoder, one per seed.
-        results_b: Results of another encoder on the same zoo.
+        results_b: Results of another encoder on the same zoo, or on a copy of it (`same_plan`).
         split: `validation`, `test` or `ood`.
 
     Raises:
         FormatError: The results are of different zoos or runs.
     """
     a, b = _Losses(results_a, split), _Losses(results_b, split)
-    if results_a[0]["zoo"] != results_b[0]["zoo"] or a.runs != b.runs:
+    if not same_plan(results_a[0], results_b[0]):
         raise FormatError(
             f"{a.name} and {b.name} were not evaluated on the same runs of {split}. Compare results of the same zoo."
         )
@@ -139,8 +141,8 @@ def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
 
     For every encoder among the new results: its rank by total variation on `test`, the value with its interval, which
     stored encoders it beats and loses to (the 95% interval of the paired difference excludes 0), and which are level.
-    Only stored results of the same zoo (by its hash), preset, settings and biases count; results of the same encoder
-    are left out.
+    Only stored results of the same zoo (by its hash), preset, settings and biases count; if there are none, those of
+    a copy of the zoo (`same_plan`), and the text says so. Results of the same encoder are left out.
 
     Args:
         new: Results of one or several encoders, a file per seed.
@@ -148,9 +150,6 @@ def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
 
     Returns:
         One or several lines per new encoder.
-
-    Raises:
-        FormatError: Results of the same zoo are of different runs.
     """
     texts = []
     for zoo, groups in group_by_zoo(new).items():
@@ -161,7 +160,10 @@ def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
 
 
 def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
-    """Return display name -> stored results that an encoder can be compared with, its own left out."""
+    """Return display name -> stored results that an encoder can be compared with, its own left out.
+
+    They are of one zoo: the same as that of the encoder, or else a copy of it.
+    """
     expected, own = [group[0].get(key) for key in _COMPARABLE], display_name(group[0])
     found = [
         result
@@ -169,8 +171,9 @@ def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
         if not is_control(result)
         and display_name(result) != own
         and [result.get(key) for key in _COMPARABLE] == expected
+        and same_plan(group[0], result)
     ]
-    return next(iter(group_by_zoo(found).values()), {})
+    return next(iter(group_by_zoo(of_one_zoo(found, group[0]["zoo"])).values()), {})
 
 
 def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) -> str:
@@ -185,6 +188,11 @@ def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) ->
     for verdict, names in _verdicts(group, others).items():
         lines.append(f"  {verdict} {', '.join(names) if names else 'none'}")
     lines.append("  (beats, loses to: the 95% interval of the paired difference over tasks and seeds excludes 0)")
+    if next(iter(others.values()))[0]["zoo"] != group[0]["zoo"]:
+        lines.append(
+            "  The stored results are of another copy of this zoo: the same runs, trained with other roundings. An "
+            "encoder differs between copies about as much as between seeds."
+        )
     if len(group) == 1:
         lines.append("  A single seed: these intervals do not contain how much this encoder varies over seeds.")
     return "\n".join(lines)

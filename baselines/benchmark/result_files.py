@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result, targets_in
 from rnn_zoos.baselines.downstream.controls import CONTROLS
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.errors import FormatError
@@ -141,6 +142,26 @@ def display_name(result: Result) -> str:
     name = f"control: {result['control']}" if is_control(result) else str(result["encoder"])
     name = f"reference: {name}" if is_reference(result) else name
     return name + (", merged biases" if result["biases"] == "merged" else "")
+
+
+def same_plan(a: Result, b: Result) -> bool:
+    """Tell whether the zoos of two results are copies of each other: the same preset, the same runs of the same tasks.
+
+    Zoos that processors of different kinds make from one preset have other roundings, and so another hash.
+    """
+    zoos = [{**result["zoo"], "sha256": ""} for result in (a, b)]
+    return zoos[0] == zoos[1] and all(
+        a["by_run"][split][column] == b["by_run"][split][column]
+        for split in EVALUATED_SPLITS
+        for column in ("run", "task")
+    )
+
+
+def of_one_zoo(results: Sequence[Result], zoo: Mapping[str, str]) -> list[Result]:
+    """Return those results of copies of a zoo that are of this zoo (by its hash); if none is, those of one copy."""
+    hashes = [result["zoo"]["sha256"] for result in results]
+    chosen = zoo["sha256"] if zoo["sha256"] in hashes else next(iter(hashes), "")
+    return [result for result, own in zip(results, hashes, strict=True) if own == chosen]
 
 
 def is_control(result: Result) -> bool:

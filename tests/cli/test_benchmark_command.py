@@ -13,14 +13,17 @@ from rnn_zoos import open_zoo
 from rnn_zoos.baselines.benchmark import comparable, presets, schedule
 from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job
 from rnn_zoos.baselines.downstream.controls import CONTROLS
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.baselines.encoders.registry import usable_encoders
 
 OWN = f"{__name__}:Own"
-
-
-SHARED = {"settings": {"updates": 1}, "zoo": {"name": "formal-languages", "preset": "medium", "sha256": "ab" * 32}}
+SHARED = {
+    "settings": {"updates": 1},
+    "zoo": {"name": "formal-languages", "preset": "medium", "sha256": "ab" * 32},
+    "by_run": {split: {"run": [4], "task": ["t"]} for split in EVALUATED_SPLITS},
+}
 
 
 class Own(nn.Module):

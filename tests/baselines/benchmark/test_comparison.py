@@ -136,6 +136,23 @@ def test_standing_gives_rank_value_and_whom_a_new_encoder_beats_and_loses_to():
     assert named == 22 and "A single seed" in text
 
 
+def test_standing_names_a_copy_of_the_zoo_where_there_are_no_results_of_the_zoo_itself():
+    copy = synthetic(LANGUAGES, BAD) | {"zoo": {**synthetic(LANGUAGES, BAD)["zoo"], "sha256": "cd" * 32}}
+    text = standing(group(GOOD), [copy])
+    assert "rank 1 of 2" in text and "beats:     bad (-0.00" in text
+    assert "another copy of this zoo" in text
+    both = standing(group(GOOD), [copy, *group(CLOSE)])
+    assert "rank 1 of 2" in both and "another copy" not in both and "bad" not in both
+
+
+@pytest.mark.parametrize("column", ["run", "task"])
+@pytest.mark.parametrize("split", ["validation", "test", "ood"])
+def test_zoos_with_other_runs_are_not_copies(split, column):
+    other = synthetic(LANGUAGES, BAD)
+    other["by_run"][split][column] = other["by_run"][split][column][::-1]
+    assert "No stored result is of the same zoo" in standing(group(GOOD), [other])
+
+
 def test_standing_ignores_results_of_other_zoos_settings_and_of_the_encoder_itself():
     new = group(GOOD)
     others = [
