@@ -41,7 +41,7 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     early = f" from snapshots at step {steps[0]}" if steps else ""
     set_title(
         figure,
-        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals; dotted lines: chance",
-        "blue: encoders; yellow: references, which read labels; grey: controls; triangles: off the axis",
+        f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals",
+        "blue: encoders; yellow: references, which read labels; grey: controls; dotted lines: chance; triangles: off the axis",
     )
     return figure
