@@ -61,7 +61,8 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
             problems = check_result(path)
             if problems:
                 raise FormatError(f"{path}: {problems[0]} Delete the file, or make it again.")
-            found.append(result)
+            if same_plan(result, shared):
+                found.append(result)
     found = of_one_zoo(found, shared["zoo"])
     if directory is not None and not found:
         raise FormatError(
@@ -82,12 +83,13 @@ def how_to_compare(shared: Result) -> str:
 
 
 def _agree(result: Result, shared: Result) -> bool:
-    """Tell whether a JSON object is the result of an encoder that agrees with the entries, up to copies of the zoo."""
-    exact = ("biases", "preset", "settings", "transfer")
+    """Tell whether a JSON object is the result of an encoder on a zoo of the same preset, with the same settings."""
+    exact, zoo = ("biases", "preset", "settings", "transfer"), result.get("zoo")
     return (
-        {"encoder", "zoo", "by_run"} <= result.keys()
+        "encoder" in result
+        and isinstance(zoo, dict)
+        and all(zoo.get(key) == shared["zoo"][key] for key in ("name", "preset"))
         and all(result.get(key) == shared.get(key) for key in exact)
-        and same_plan(result, shared)
     )
 
 

@@ -42,6 +42,6 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     set_title(
         figure,
         f"{zoo}, split test: trajectories{early}, read linearly or by cosine, with 95% intervals",
-        "blue: encoders; yellow: references, which read labels; grey: controls; dotted lines: chance; triangles: off the axis",
+        "blue: encoders; yellow: references that read labels; grey: controls; dotted: chance; triangles: off the axis",
     )
     return figure

@@ -56,7 +56,7 @@ def test_results_of_other_encoders_with_the_same_zoo_and_settings_are_found(tmp_
         result("mine", seed=7),
         {"control": "mean", "zoo": result()["zoo"], "biases": "apart"},
         {"runs": []},
-        {key: entry for key, entry in result("flat").items() if key != "by_run"},
+        {"encoder": "flat", "zoo": "medium"},
         [1, 2],
     ]
     folder = store(tmp_path / "results" / "deeper", result("flat"), *others, result("dws", seed=1))
