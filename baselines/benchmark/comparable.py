@@ -12,7 +12,7 @@ import numpy as np
 
 from rnn_zoos.baselines.benchmark.loss_details import by_run
 from rnn_zoos.baselines.benchmark.presets import preset_of
-from rnn_zoos.baselines.benchmark.result_files import Result, of_one_zoo, same_plan
+from rnn_zoos.baselines.benchmark.result_files import Result, of_one_zoo, same_plan, same_settings
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData
@@ -84,12 +84,12 @@ def how_to_compare(shared: Result) -> str:
 
 def _agree(result: Result, shared: Result) -> bool:
     """Tell whether a JSON object is the result of an encoder on a zoo of the same preset, with the same settings."""
-    exact, zoo = ("biases", "preset", "settings", "transfer"), result.get("zoo")
+    zoo = result.get("zoo")
     return (
         "encoder" in result
         and isinstance(zoo, dict)
         and all(zoo.get(key) == shared["zoo"][key] for key in ("name", "preset"))
-        and all(result.get(key) == shared.get(key) for key in exact)
+        and same_settings(result, shared)
     )
 
 

@@ -21,6 +21,7 @@ from rnn_zoos.baselines.benchmark.result_files import (
     is_reference,
     of_one_zoo,
     same_plan,
+    same_settings,
     sort_by_loss,
 )
 from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, seed_weights
@@ -28,7 +29,6 @@ from rnn_zoos.baselines.downstream.measures import cluster_sums
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
-_COMPARABLE = ("preset", "settings", "biases", "transfer")
 _TASK_SEED, _FIRST_SEED, _SECOND_SEED = 0, 1, 2  # of random numbers: every encoder gets the same resamples of tasks
 
 
@@ -164,16 +164,16 @@ def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
 
     They are of one zoo: the same as that of the encoder, or else a copy of it.
     """
-    expected, own = [group[0].get(key) for key in _COMPARABLE], display_name(group[0])
+    first = group[0]
     found = [
         result
         for result in stored
         if not is_control(result)
-        and display_name(result) != own
-        and [result.get(key) for key in _COMPARABLE] == expected
-        and same_plan(group[0], result)
+        and display_name(result) != display_name(first)
+        and same_settings(result, first)
+        and same_plan(result, first)
     ]
-    return next(iter(group_by_zoo(of_one_zoo(found, group[0]["zoo"])).values()), {})
+    return next(iter(group_by_zoo(of_one_zoo(found, first["zoo"])).values()), {})
 
 
 def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) -> str:
@@ -190,8 +190,8 @@ def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) ->
     lines.append("  (beats, loses to: the 95% interval of the paired difference over tasks and seeds excludes 0)")
     if next(iter(others.values()))[0]["zoo"] != group[0]["zoo"]:
         lines.append(
-            "  The stored results are of another copy of this zoo: the same runs, trained with other roundings. An "
-            "encoder differs between copies about as much as between seeds."
+            "  The stored results are of another copy of this zoo: the same runs, trained with other roundings. These "
+            "intervals do not contain how much encoders vary over copies; see docs/benchmark.md."
         )
     if len(group) == 1:
         lines.append("  A single seed: these intervals do not contain how much this encoder varies over seeds.")

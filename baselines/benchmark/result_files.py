@@ -144,6 +144,11 @@ def display_name(result: Result) -> str:
     return name + (", merged biases" if result["biases"] == "merged" else "")
 
 
+def same_settings(a: Result, b: Result) -> bool:
+    """Tell whether two results were trained in the same way: preset, settings, biases and transfer."""
+    return all(a.get(key) == b.get(key) for key in ("preset", "settings", "biases", "transfer"))
+
+
 def same_plan(a: Result, b: Result) -> bool:
     """Tell whether the zoos of two results are copies of each other: the same preset, the same runs of the same tasks.
 
