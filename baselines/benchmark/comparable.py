@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from rnn_zoos.baselines.benchmark.loss_details import by_run
 from rnn_zoos.baselines.benchmark.presets import preset_of
@@ -18,6 +20,7 @@ from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
+from rnn_zoos.loaders.zoo import Zoo
 
 
 def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
@@ -26,18 +29,13 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
     They are zoo, biases, preset, settings and transfer; of `by_run`, runs and tasks, without losses.
     """
     manifest = data.zoo.manifest
-    runs = {}
-    for split in EVALUATED_SPLITS:
-        rows = data.splits[split]
-        runs[split] = by_run(np.zeros((len(rows), 1)), rows.labels("run"), rows.labels("task"))
-        del runs[split]["total_variation"]
     entries = {
-        "zoo": {"name": manifest.zoo, "preset": manifest.preset, "sha256": data.zoo.identity},
+        "zoo": _zoo_entry(data.zoo),
         "biases": data.biases,
         "preset": preset,
         "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
         "transfer": data.transfer,
-        "by_run": runs,
+        "by_run": _runs({split: data.splits[split].index for split in EVALUATED_SPLITS}),
     }
     return dict(json.loads(json.dumps(entries)))  # tuples become lists, as in files
 
@@ -73,6 +71,27 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
     return found
 
 
+def plan_of(zoo: Zoo) -> dict[str, Any]:
+    """Return what `same_plan` compares of a zoo: the entries `zoo` and `by_run` of results on it, without losses."""
+    index = zoo.index()
+    rows = {split: index.filter(pc.equal(index["split"], split)) for split in EVALUATED_SPLITS}
+    return {"zoo": _zoo_entry(zoo), "by_run": _runs(rows)}
+
+
+def stored_results_on(zoo: Zoo) -> Path | None:
+    """Return the folder of the project's results on a zoo; if there is none, on a copy of it (see `same_plan`).
+
+    None if there are no such results. An installed package has none at all. Results of a transfer are left out.
+    """
+    plan = plan_of(zoo)
+    copies = []
+    for folder in sorted(STORED.glob(f"*/{zoo.manifest.zoo}")):
+        result = next((result for _, result in _results_below(folder) if "by_run" in result), None)
+        if result is not None and result["transfer"] is None and same_plan(result, plan):
+            copies.append((result["zoo"]["sha256"] != zoo.identity, folder))
+    return min(copies)[1] if copies else None
+
+
 def how_to_compare(shared: Result) -> str:
     """Return one line for new results without comparable stored ones: which command makes some."""
     preset = shared["preset"]
@@ -91,6 +110,19 @@ def _agree(result: Result, shared: Result) -> bool:
         and all(zoo.get(key) == shared["zoo"][key] for key in ("name", "preset"))
         and same_settings(result, shared)
     )
+
+
+def _zoo_entry(zoo: Zoo) -> dict[str, str]:
+    return {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}
+
+
+def _runs(indexes: Mapping[str, pa.Table]) -> dict[str, dict[str, list[Any]]]:
+    """Return the entry `by_run` of results on some rows, split -> columns `run` and `task`, without losses."""
+    runs = {}
+    for split, index in indexes.items():
+        runs[split] = by_run(np.zeros((len(index), 1)), index["run"].to_numpy(), index["task"].to_numpy())
+        del runs[split]["total_variation"]
+    return runs
 
 
 def _zoo(shared: Result) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rnn_zoos.cli.console import DirectoryOrName, Revision
-from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page, stored_results
+from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page
 
 
 def explore(
@@ -33,7 +33,7 @@ def explore(
         typer.Option(
             help="Results of the benchmark on this zoo, for the leaderboard page.",
             metavar="DIR",
-            show_default="those in the checkout, if they are of this zoo",
+            show_default="those in the checkout, if they are of this zoo or a copy",
         ),
     ] = None,
     revision: Revision = None,
@@ -51,6 +51,7 @@ def explore(
       rnn-zoos explore zoos/formal-languages --out page \\
           --embeddings embeddings.safetensors --networks 100
     """
+    from rnn_zoos.baselines.benchmark.comparable import stored_results_on
     from rnn_zoos.loaders.explorer.server import serve as serve_page
     from rnn_zoos.loaders.zoo import open_zoo
 
@@ -58,7 +59,7 @@ def explore(
         raise typer.BadParameter("Give --out a directory, or --serve.")
     opened = open_zoo(zoo, revision)
     local = Path(zoo) if Path(zoo).is_dir() else None
-    board = results or stored_results(opened)
+    board = results or stored_results_on(opened)
     page = make_page(opened, board, networks, embeddings or [], zoo_is_served=serve and local is not None)
     if page.rows < page.all_rows:
         print(f"The page shows {page.rows:,} of {page.all_rows:,} snapshots: every few runs of each split.")

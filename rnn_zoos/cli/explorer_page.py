@@ -57,17 +57,6 @@ def make_page(
     return build_page(zoo, networks, maps, board, zoo_is_served, dataset=dataset)
 
 
-def stored_results(zoo: Zoo) -> Path | None:
-    """Return the folder of the checkout with results of the benchmark on this very zoo; None if it has none."""
-    from rnn_zoos.baselines.benchmark.result_files import read_results
-    from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
-
-    stored = STORED_ENCODERS / zoo.manifest.zoo
-    if any(stored.glob("*.json")) and read_results(stored)[0]["zoo"]["sha256"] == zoo.identity:
-        return stored
-    return None
-
-
 def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
     """Return what the maps are made of: embeddings first, then what needs no encoder."""
     from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
@@ -79,19 +68,23 @@ def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
 
 
 def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str, Any]:
-    """Return the data of the leaderboard page; say so if the results are of another zoo of the same task family."""
+    """Return the data of the leaderboard page; say so if the results are not of this very zoo."""
+    from rnn_zoos.baselines.benchmark.comparable import plan_of
     from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
-    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.benchmark.result_files import read_results, same_plan
 
     names = {own.name.rpartition(".")[0]: own.name for own in maps}
     found = read_results(results)
     data = leaderboard_data(found, zoo.manifest.zoo, names)
-    made_on = next(result["zoo"] for result in found if result["zoo"]["name"] == zoo.manifest.zoo)
+    own = [result for result in found if result["zoo"]["name"] == zoo.manifest.zoo]
+    made_on = own[0]["zoo"]
     if made_on["sha256"] != zoo.identity:
+        plan = plan_of(zoo)
+        copy = any("by_run" in result and same_plan(result, plan) for result in own)
         other = f"{made_on['name']}, preset {made_on['preset']} ({made_on['sha256'][:12]})"
         print(
-            f"Note: {results} has results of another zoo, {other}. They are not of the networks of "
-            f"{zoo.source.address}, which has the hash {zoo.identity[:12]}.",
+            f"Note: {results} has results of {'a copy of this zoo' if copy else 'another zoo'}, {other}. They are not "
+            f"of the networks of {zoo.source.address}, which has the hash {zoo.identity[:12]}.",
             file=sys.stderr,
         )
     return data

@@ -9,7 +9,8 @@ from command import run_command
 from publishing import REPO, contents, set_up_client
 
 from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
-from rnn_zoos.baselines.emulation import zoo_embeddings
+from rnn_zoos.baselines.benchmark import comparable
+from rnn_zoos.baselines.benchmark.comparable import plan_of
 from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS, embed_zoo, write_embeddings
 from rnn_zoos.loaders.explorer import server
@@ -67,38 +68,64 @@ def test_a_space_has_the_networks_and_maps_that_were_asked_for(embeddings, hub, 
         assert stored[name] == hashlib.sha256((tmp_path / "page" / name).read_bytes()).hexdigest()
 
 
-def results_of(identity, folder):
-    """Write a stored result of the benchmark as if it were of the zoo with this hash, of the tiny preset."""
+OTHER = "ab" * 32
+
+
+def results_of(zoo, folder, identity=None, **changes):
+    """Write a stored result of the benchmark as if it were of this zoo; or of a copy, which has another hash."""
     folder.mkdir(parents=True)
-    path = next((STORED_ENCODERS / "formal-languages").glob("control.*.json"))
-    result = json.loads(path.read_text())
-    result["zoo"] |= {"sha256": identity, "preset": "lstm"}
-    (folder / path.name).write_text(json.dumps(result))
+    path = next((STORED_ENCODERS / "formal-languages").glob("flat.*.json"))
+    entries = plan_of(zoo) | changes
+    entries["zoo"]["sha256"] = identity or zoo.identity
+    for losses in entries["by_run"].values():
+        losses["total_variation"] = [0.1] * len(losses["run"])
+    (folder / path.name).write_text(json.dumps(json.loads(path.read_text()) | entries))
     return folder
 
 
+def dealt_otherwise(zoo):
+    """Return the entry `by_run` of a zoo of the same preset whose first test run has another task."""
+    runs = plan_of(zoo)["by_run"]
+    return runs | {"test": runs["test"] | {"task": ["another", *runs["test"]["task"][1:]]}}
+
+
 def test_the_leaderboard_says_if_it_is_that_of_another_zoo(zoo, tmp_path):
-    directory = zoo("formal-languages")
+    directory, opened = zoo("formal-languages"), open_zoo(zoo("formal-languages"))
     explore = ("explore", directory, "--networks", "0")
-    own = results_of(open_zoo(directory).identity, tmp_path / "own")
+    own = results_of(opened, tmp_path / "own")
     finished = run_command(*explore, "--out", tmp_path / "page", "--results", own)
     assert (finished.status, finished.err) == (0, "") and (tmp_path / "page" / "leaderboard.html").is_file()
-    other = results_of("ab" * 32, tmp_path / "other")
-    finished = run_command(*explore, "--out", tmp_path / "page", "--results", other)
-    assert finished.status == 0 and (tmp_path / "page" / "leaderboard.html").is_file()
-    expected = f"Note: {other} has results of another zoo, formal-languages, preset lstm (abababababab)."
-    assert finished.err.startswith(expected) and str(directory) in finished.err
+    changed = {"by_run": dealt_otherwise(opened)}
+    for name, changes, what in (("copy", {}, "a copy of this zoo"), ("other", changed, "another zoo")):
+        folder = results_of(opened, tmp_path / name, OTHER, **changes)
+        finished = run_command(*explore, "--out", tmp_path / "page", "--results", folder)
+        assert finished.status == 0 and (tmp_path / "page" / "leaderboard.html").is_file()
+        expected = f"Note: {folder} has results of {what}, formal-languages, preset lstm (abababababab)."
+        assert finished.err.startswith(expected) and str(directory) in finished.err
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_stored_results_are_shown_with_the_zoo_that_they_are_of_and_no_other(same, zoo, tmp_path, monkeypatch):
-    directory, opened = zoo("formal-languages"), open_zoo(zoo("formal-languages"))
-    results_of(opened.identity if same else "ab" * 32, tmp_path / "stored" / "formal-languages")
-    assert opened.manifest.preset == "lstm", "the preset alone does not tell the zoos apart"
-    monkeypatch.setattr(zoo_embeddings, "STORED_ENCODERS", tmp_path / "stored")
+def test_stored_results_are_found_for_their_zoo_then_for_a_copy_and_for_no_other(zoo, tmp_path, monkeypatch):
+    opened = open_zoo(zoo("formal-languages"))
+    monkeypatch.setattr(comparable, "STORED", tmp_path)
+    assert comparable.stored_results_on(opened) is None
+    results_of(opened, tmp_path / "a" / "formal-languages", OTHER, by_run=dealt_otherwise(opened))
+    results_of(opened, tmp_path / "b" / "formal-languages", transfer="sizes")
+    assert comparable.stored_results_on(opened) is None
+    copy = results_of(opened, tmp_path / "c" / "formal-languages", OTHER)
+    assert comparable.stored_results_on(opened) == copy
+    own = results_of(opened, tmp_path / "d" / "formal-languages")
+    assert comparable.stored_results_on(opened) == own
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_page_has_the_leaderboard_of_stored_results_if_there_are_any(stored, zoo, tmp_path, monkeypatch):
+    directory = zoo("formal-languages")
+    monkeypatch.setattr(comparable, "STORED", tmp_path / "stored")
+    if stored:
+        results_of(open_zoo(directory), tmp_path / "stored" / "quick" / "formal-languages")
     finished = run_command("explore", directory, "--networks", "0", "--out", tmp_path / "page")
     assert (finished.status, finished.err) == (0, "")
-    assert (tmp_path / "page" / "leaderboard.html").is_file() == same
+    assert (tmp_path / "page" / "leaderboard.html").is_file() == stored
 
 
 def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
