@@ -64,9 +64,16 @@ def looks(groups: Mapping[str, Group]) -> dict[str, Look]:
 
 
 def set_title(figure: Figure, *lines: str) -> None:
-    """Set the title of a whole figure; lines that are wider than the figure are broken."""
+    """Set the title of a whole figure; lines that are wider than the figure are broken into parts of similar length."""
     letters = int(figure.get_figwidth() / _LETTER)
-    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines))
+    figure.suptitle("\n".join(_broken_evenly(line, letters) for line in lines))
+
+
+def _broken_evenly(line: str, letters: int) -> str:
+    """Break a line at the least width that does not need more lines, so that no short word is left alone."""
+    needed = len(textwrap.wrap(line, letters))
+    width = next(width for width in range(1, letters + 1) if len(textwrap.wrap(line, width)) == needed)
+    return textwrap.fill(line, width)
 
 
 def broken(name: str) -> str:

@@ -86,6 +86,14 @@ def test_a_title_is_broken_where_it_is_wider_than_its_figure(width):
     assert title.get_text().endswith("\nblue") and title.get_text().count("\n") == {4.1: 5, 7.3: 3, 15: 2}[width]
 
 
+def test_no_line_of_a_broken_title_is_much_shorter_than_the_others():
+    figure = Figure(figsize=(7.3, 3))
+    set_title(figure, "formal-languages, split test: labels read from embeddings with a predictor, MLP")
+    (title,) = figure.findobj(Text)
+    first, second = map(len, title.get_text().split("\n"))
+    assert abs(first - second) < 15
+
+
 def test_figures_are_drawn_into_small_files(tmp_path):
     results = [synthetic(LANGUAGES, fake) for fake in MANY[:3]] + [synthetic_control(LANGUAGES, "mean")]
     paths = draw_results(results, tmp_path / "figures")
