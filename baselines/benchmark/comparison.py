@@ -24,12 +24,12 @@ from rnn_zoos.baselines.benchmark.result_files import (
     same_settings,
     sort_by_loss,
 )
-from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, seed_weights
+from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, widened_by_seeds
 from rnn_zoos.baselines.downstream.measures import cluster_sums
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
 
-_TASK_SEED, _FIRST_SEED, _SECOND_SEED = 0, 1, 2  # of random numbers: every encoder gets the same resamples of tasks
+_TASK_SEED = 0  # of random numbers: every encoder gets the same resamples of tasks
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,12 @@ def _without_zero(number: float, digits: int) -> str:
 def total_variation_of(group: Group, split: str) -> Estimate:
     """Return the total variation per step of an encoder on a split: mean over seeds and runs, with its interval.
 
-    Tasks are resampled with all their runs, and seeds too; see `rnn_zoos.baselines.downstream.intervals`.
+    Tasks are resampled with all their runs, and the variance over seeds is added; see
+    `rnn_zoos.baselines.downstream.intervals`.
     """
     losses = _Losses(group, split)
-    return _estimate(losses.mean, losses.resampled(_FIRST_SEED), losses.num_tasks)
+    low, high = _interval(losses.mean, losses.resampled(), losses.num_tasks, [losses.by_seed])
+    return Estimate(losses.mean, max(low, 0.0), high)  # nan stays nan: it is the first argument
 
 
 def history(group: Group, key: str) -> Array:
@@ -86,7 +88,7 @@ def history(group: Group, key: str) -> Array:
 def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate:
     """Return the difference in total variation per step, a minus b, with its 95% interval: positive if b is better.
 
-    Both encoders get the same resamples of tasks; their seeds are resampled independently.
+    Both encoders get the same resamples of tasks; the variances of both over seeds are added.
 
     Args:
         results_a: Results of an encoder, one per seed.
@@ -101,7 +103,8 @@ def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate
         raise FormatError(
             f"{a.name} and {b.name} were not evaluated on the same runs of {split}. Compare results of the same zoo."
         )
-    return _estimate(a.mean - b.mean, a.resampled(_FIRST_SEED) - b.resampled(_SECOND_SEED), a.num_tasks)
+    value = a.mean - b.mean
+    return Estimate(value, *_interval(value, a.resampled() - b.resampled(), a.num_tasks, [a.by_seed, b.by_seed]))
 
 
 class _Losses:
@@ -110,6 +113,7 @@ class _Losses:
     Attributes:
         name: Name of the encoder.
         runs: Numbers of the runs.
+        by_seed: Means over runs, one per seed.
         mean: Mean over runs and seeds.
         num_tasks: T, the number of tasks.
     """
@@ -121,19 +125,21 @@ class _Losses:
             raise FormatError(f"The results of {self.name} are of different runs. Make all seeds on the same zoo.")
         tasks, clusters = np.unique(tables[0]["task"], return_inverse=True)
         losses = np.array([table["total_variation"] for table in tables], np.float64).T  # [runs, S]
+        self.by_seed = losses.mean(axis=0).tolist()
         self.num_tasks, self.mean = len(tasks), float(losses.mean())
-        self._sums = cluster_sums(losses, clusters, len(tasks))  # [T, S]
+        self._sums = cluster_sums(losses.mean(axis=1, keepdims=True), clusters, len(tasks))[:, 0]  # [T]
         self._sizes = np.bincount(clusters)  # [T]
 
-    def resampled(self, seed: int) -> Array:
-        """Return the mean loss in every resample of tasks and seeds, [B]; `seed` decides which seeds are drawn."""
+    def resampled(self) -> Array:
+        """Return the mean loss over seeds in every resample of tasks, [B]."""
         counts = resampled_counts(self.num_tasks, REPEATS, _TASK_SEED)
-        means = counts @ self._sums / (counts @ self._sizes)[:, None]  # [B, S]
-        return np.asarray((means * seed_weights(means.shape[1], REPEATS, seed)).sum(axis=1))
+        return np.asarray(counts @ self._sums / (counts @ self._sizes))
 
 
-def _estimate(value: float, resampled: Array, tasks: int) -> Estimate:
-    return Estimate(value, *interval_of(resampled, tasks))
+def _interval(value: float, resampled: Array, tasks: int, by_seed: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the interval of a value from its resamples over tasks; nan if there is a single task."""
+    over_tasks = interval_of(resampled, tasks)
+    return over_tasks if tasks < 2 else widened_by_seeds(value, over_tasks, by_seed, tasks)
 
 
 def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
@@ -193,8 +199,12 @@ def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) ->
             "  The stored results are of another copy of this zoo: the same runs, trained with other roundings. These "
             "intervals do not contain how much encoders vary over copies; see docs/benchmark.md."
         )
-    if len(group) == 1:
-        lines.append("  A single seed: these intervals do not contain how much this encoder varies over seeds.")
+    single = [own for own, results in {name: group, **others}.items() if len(results) == 1]
+    if single:
+        lines.append(
+            f"  A single seed of {', '.join(single)}: the intervals of their differences do not contain how much they "
+            "vary over seeds."
+        )
     return "\n".join(lines)
 
 

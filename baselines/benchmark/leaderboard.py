@@ -200,12 +200,16 @@ def _notes(groups: Mapping[str, Group], selection: Selection) -> list[str]:
 
 
 def _order(groups: Mapping[str, Group]) -> list[str]:
-    """Return the table of paired differences between encoders that follow each other, if there are two."""
+    """Return the table of paired differences between encoders that follow each other, if there are two.
+
+    An order of encoders with a single seed is supported over tasks only: its interval lacks the variation over seeds.
+    """
     ranked = [(name, group) for name, group in groups.items() if not is_reference(group[0])]
     if len(ranked) < 2:
         return []
     lines = [["encoder", "behind", "difference in TV, test", "difference in TV, ood", "order on test"]]
     for (above, better), (name, group) in pairwise(ranked):
         test, ood = (compare(group, better, split) for split in ("test", "ood"))
-        lines.append([name, above, str(test), str(ood), "supported" if test.low > 0 else "open"])
+        supported = "supported" if min(len(group), len(better)) > 1 else "over tasks only"
+        lines.append([name, above, str(test), str(ood), supported if test.low > 0 else "open"])
     return [f"Paired differences between neighbours:\n\n{markdown(lines)}"]

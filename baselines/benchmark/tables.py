@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rnn_zoos.baselines.benchmark.comparison import with_interval
 from rnn_zoos.baselines.benchmark.result_files import Group, is_control
+from rnn_zoos.baselines.downstream.intervals import widened_by_seeds
 from rnn_zoos.baselines.downstream.measures import limits_of
 
 
@@ -52,20 +53,20 @@ def over_seeds(
 def mean_score(scores: Sequence[Mapping[str, float | None]], measure: str) -> tuple[float, float, float] | None:
     """Return the mean over seeds of a score with its 95% interval; None if it is undefined.
 
-    The interval adds up the variance over tasks, by the mean of the intervals of single seeds, and the variance of the
-    mean over seeds. It ends where the measure does. The bounds are nan if those of a seed are undefined.
+    The interval is the mean of those of single seeds, widened by the variation over seeds (`widened_by_seeds`). It ends
+    where the measure does. The bounds are nan if those of a seed are undefined.
     """
     defined = [score for score in scores if score["value"] is not None]
     if not defined:
         return None
     values = [float(score["value"] or 0) for score in defined]
     mean = statistics.mean(values)
-    spread = 1.96 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    bounds = []
-    for key, sign in (("low", -1), ("high", 1)):
-        found = [score[key] for score in defined]
-        known = [bound for bound in found if bound is not None]
-        over_tasks = abs(statistics.mean(known) - mean) if len(known) == len(found) else math.nan
-        bounds.append(mean + sign * math.hypot(over_tasks, spread))
+    over_tasks = (_mean_bound(defined, "low"), _mean_bound(defined, "high"))
+    low, high = widened_by_seeds(mean, over_tasks, [values])
     least, most = limits_of(measure)
-    return mean, max(bounds[0], least), min(bounds[1], most)  # nan stays nan: it is the first argument
+    return mean, max(low, least), min(high, most)  # nan stays nan: it is the first argument
+
+
+def _mean_bound(scores: Sequence[Mapping[str, float | None]], key: str) -> float:
+    known = [bound for score in scores if (bound := score[key]) is not None]
+    return statistics.mean(known) if len(known) == len(scores) else math.nan

