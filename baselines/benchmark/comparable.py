@@ -87,7 +87,7 @@ def stored_results_on(zoo: Zoo) -> Path | None:
     copies = []
     for folder in sorted(STORED.glob(f"*/{zoo.manifest.zoo}")):
         result = next((result for _, result in _results_below(folder) if "by_run" in result), None)
-        if result is not None and result["transfer"] is None and same_plan(result, plan):
+        if result is not None and result.get("transfer") is None and same_plan(result, plan):
             copies.append((result["zoo"]["sha256"] != zoo.identity, folder))
     return min(copies)[1] if copies else None
 

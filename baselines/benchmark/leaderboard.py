@@ -68,6 +68,7 @@ def leaderboard(
         Markdown text.
 
     Raises:
+        UnknownNameError: There is no such protocol, predictor or split.
         FormatError: A result has no scores of the selected predictor.
 
     Example:

@@ -10,6 +10,7 @@ from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
     Result,
+    Selection,
     group_by_zoo,
     is_control,
     is_reference,
@@ -43,8 +44,10 @@ def overview(folders: Mapping[str, Sequence[Result]], split: str = "test") -> st
         split: `validation`, `test` or `ood`.
 
     Raises:
+        UnknownNameError: There is no such split.
         FormatError: The results of a folder are of different zoos or runs.
     """
+    split = Selection(split=split).split
     columns = {name: _trained(name, results) for name, results in folders.items()}
     losses = {
         name: {encoder: total_variation_of(group, split).value for encoder, group in groups.items()}

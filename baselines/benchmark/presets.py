@@ -60,8 +60,8 @@ class Preset:
         return {**encoder_class(encoder).sizes_for(benchmark_of(zoo)), **chosen}
 
 
-# Chosen on validation; the studies `emulator-languages` and `emulator-digits` repeat the search. An emulator of networks
-# that classify digits first has to learn to classify digits, which takes many sequences.
+# Chosen on validation; the studies `emulator-languages` and `emulator-digits` repeat the search. An emulator of
+# networks that classify digits first has to learn to classify digits, which takes many sequences.
 _CPU = EmulationSettings(updates=12_000, evaluate_every=1000, hidden=128, layers=1)
 _CPU_DIGITS = replace(_CPU, networks=32, sequences=4)
 _SMALL_TRANSFORMER = {"width": 64, "layers": 2, "feedforward": 128}

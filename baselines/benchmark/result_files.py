@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result, targets_in
 from rnn_zoos.baselines.downstream.controls import CONTROLS
-from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import Biases
-from rnn_zoos.errors import FormatError
+from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.format.files import write_atomically
 
 Result: TypeAlias = Mapping[str, Any]
@@ -41,6 +41,13 @@ class Selection:
     protocol: str = "strict"
     predictor: str = "linear"
     split: str = "test"
+
+    def __post_init__(self) -> None:
+        """Raise UnknownNameError for what is not there to be selected."""
+        choices = {"protocol": PROTOCOLS, "predictor": PREDICTOR_CHOICES, "split": EVALUATED_SPLITS}
+        for kind, known in choices.items():
+            if getattr(self, kind) not in known:
+                raise UnknownNameError.among(kind, getattr(self, kind), known)
 
 
 def result_path(out: Path, zoo: str, name: str, seed: int | None, biases: Biases = "apart") -> Path:
@@ -122,19 +129,25 @@ def _conflicts(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tup
     seen: dict[tuple[Any, ...], tuple[Path, Any]] = {}
     for path, result in zip(paths, results, strict=True):
         zoo = result["zoo"]["name"]
-        shared = {
-            "was made on a different zoo than": result["zoo"]["sha256"],
-            "is of another transfer than": result.get("transfer"),
-        }
-        if "encoder" in result:
-            shared["has different settings than"] = [result["preset"], result["settings"]]
-        for problem, value in shared.items():
-            first, expected = seen.setdefault((problem, zoo), (path, value))
+        for problem, among, value in _shared(result):
+            first, expected = seen.setdefault((problem, zoo, among), (path, value))
             if value != expected:
                 yield path, f"{problem} {first}"
         first, _ = seen.setdefault(("entry", zoo, display_name(result), result.get("seed")), (path, None))
         if first != path:
             yield path, f"has the same encoder and seed as {first}"
+
+
+def _shared(result: Result) -> Iterator[tuple[str, str, Any]]:
+    """Yield what a result must share with others: the problem if it does not, among which results, and the value."""
+    yield "was made on a different zoo than", "all", result["zoo"]["sha256"]
+    yield "is of another transfer than", "all", result.get("transfer")
+    if "encoder" in result:
+        yield "has different settings than", "all", [result["preset"], result["settings"]]
+        sizes = [result[key] for key in ("sizes", "parameters", "queries")]
+        yield "is of an encoder of another size than", display_name(result), sizes
+    if "end_to_end_settings" in result:
+        yield "has different settings of end-to-end training than", "all", result["end_to_end_settings"]
 
 
 def display_name(result: Result) -> str:

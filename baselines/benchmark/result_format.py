@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target, task_targets
 from rnn_zoos.baselines.downstream.trajectory_tasks import LEFT_OUT, RANK_MEASURES, RETRIEVED, asked_tasks, at_step
+from rnn_zoos.baselines.emulation.data import TRANSFERS, Biases
 
 FORMAT = 2
 """Version of the format, the entry `format` of every result file."""
@@ -59,10 +60,30 @@ def check_result(path: Path) -> list[str]:
         return [f"targets is not a description of targets; expected {expected}."]
     if not _has_early_steps(result):
         return ["trajectories.early_steps is not a list of steps; expected one, which may be empty."]
-    problems = _check_numbers(zoo, result)
+    problems = [*_check_origin(result), *_check_numbers(zoo, result)]
     if problems or "control" in result:
         return problems
-    return [*_check_ranges(result["emulation"]), *_check_tables(result), *_check_series(result)]
+    return [*_check_ranges(result["emulation"]), *_check_tables(result), *_check_losses(result), *_check_series(result)]
+
+
+def _check_origin(result: Mapping[str, Any]) -> list[str]:
+    """Return which of the entries that results are grouped and compared by are not what they should be."""
+    problems = []
+    for key in ("preset", "sha256"):
+        if not isinstance(_at(result, "zoo", key), str):
+            problems.append(f"zoo.{key} is {_found(_at(result, 'zoo', key))}; expected a text.")
+    for key, known in (("biases", get_args(Biases)), ("transfer", (None, *TRANSFERS))):
+        if result.get(key) not in known:  # results from before there were transfers have none
+            problems.append(f"{key} is {_found(result.get(key, _MISSING))}; expected one of {known}.")
+    if "encoder" in result:
+        for key in ("settings", "sizes", "seconds"):
+            if not isinstance(result[key], dict):
+                problems.append(f"{key} is {_found(result[key])}; expected names and values.")
+    return problems
+
+
+def _found(value: Any) -> str:  # noqa: ANN401 - JSON
+    return "missing" if value is _MISSING else repr(value)
 
 
 def targets_in(result: Mapping[str, Any]) -> Mapping[str, Target]:
@@ -117,8 +138,8 @@ def _check_numbers(zoo: str, result: Mapping[str, Any]) -> list[str]:
     for keys, nullable in _number_paths(zoo, result):
         value = _at(result, *keys)
         if not isinstance(value, (int, float, NoneType) if nullable else (int, float)):
-            found = "missing" if value is _MISSING else repr(value)
-            problems.append(f"{'.'.join(keys)} is {found}; expected a number{' or null' if nullable else ''}.")
+            expected = f"a number{' or null' if nullable else ''}"
+            problems.append(f"{'.'.join(keys)} is {_found(value)}; expected {expected}.")
     return problems
 
 
@@ -130,6 +151,7 @@ def _number_paths(zoo: str, result: Mapping[str, Any]) -> Iterator[tuple[tuple[s
             (("clones", split, key), False) for split in EVALUATED_SPLITS for key in ("accuracy", "correlation")
         )
         yield from (((key,), False) for key in ("seed", "parameters", "queries", "flop_per_network"))
+        yield ("seconds", "emulation"), False
         for name, target in task_targets(zoo).items():
             yield from _score_numbers(("retrieval", name), MEASURES[target.kind])
     for keys in _score_paths(result):
@@ -199,6 +221,18 @@ def _check_tables(result: Mapping[str, Any]) -> list[str]:
         lengths = {name: len(column) if isinstance(column, list) else 0 for name, column in columns.items()}
         if min(lengths.values()) == 0 or len(set(lengths.values())) > 1:
             problems.append(f"{path} has {lengths} entries; expected the same number of each, at least one.")
+    return problems
+
+
+def _check_losses(result: Mapping[str, Any]) -> list[str]:
+    """Return the splits whose losses of runs, by which encoders are ranked, are not total variations."""
+    problems = []
+    for split in EVALUATED_SPLITS:
+        losses = _at(result, "by_run", split, "total_variation")
+        found = losses if isinstance(losses, list) else []  # what else it is, `_check_tables` reports
+        wrong = [loss for loss in found if not (isinstance(loss, (int, float)) and 0 <= loss <= 1)]
+        if wrong:
+            problems.append(f"by_run.{split}.total_variation has {wrong[0]!r}; expected numbers from 0 to 1.")
     return problems
 
 

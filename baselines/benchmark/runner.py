@@ -28,6 +28,7 @@ from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import ZooData
 from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
 from rnn_zoos.baselines.emulation.training import EmulationRun, work_clock
+from rnn_zoos.baselines.encoders.registry import code_of
 from rnn_zoos.errors import PlanMismatchError
 from rnn_zoos.machine import describe_machine
 
@@ -61,7 +62,9 @@ def run_encoder(
         UnknownNameError: There is no such encoder or preset.
         EncoderError: The encoder cannot be imported or created, or returns unsuitable embeddings, or the loss is not
             finite.
-        PlanMismatchError: `out` has a result or a checkpoint of this encoder and seed with other settings.
+        PresetError: The seed is negative or has more than 32 bits.
+        PlanMismatchError: `out` has a result or a checkpoint of this encoder and seed with other settings, or of
+            `module:Class` with other code: the file that defines the class has changed.
         FormatError: The checkpoint or an existing result file is not readable, or nothing says which answers of the
             networks are right.
         LeakError: Splits of the zoo share a run or a task.
@@ -137,6 +140,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
     chosen = preset_of(preset)
     return {
         "encoder": encoder,
+        **code_of(encoder),
         "seed": seed,
         "preset": preset,
         "settings": asdict(chosen.settings_of(data.zoo.manifest.zoo)),

@@ -151,6 +151,7 @@ def study_table(folder: Path) -> str:
             f"{folder} has no results of a study, or other files. Expected what this command makes: "
             f"rnn-zoos study {folder.name} --zoo DIR --out {folder.parent}"
         )
+    _check_comparable(folder, results)
     study = study_of(results[0]["study"])
     lines = [
         f"### {results[0]['study']}: {study.question}",
@@ -166,6 +167,21 @@ def study_table(folder: Path) -> str:
             cells = [name, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _check_comparable(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Raise FormatError unless all files are of one study and zoo, and each of another training of its variant."""
+    seen, chosen = set(), dict[str, Any]()
+    for result in results:
+        training = (result["variant"], result["seed"])
+        expected = chosen.setdefault(result["variant"], result["settings"])
+        same = all(result[key] == results[0][key] for key in ("study", "zoo")) and result["settings"] == expected
+        if training in seen or not same:
+            raise FormatError(
+                f"The file of {result['variant']}, seed {result['seed']}, in {folder} is of another study, zoo or "
+                "settings than the others, or a copy of one. Use a folder for each study of a zoo."
+            )
+        seen.add(training)
 
 
 def _spread(values: Sequence[float]) -> str:

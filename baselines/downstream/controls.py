@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
 from rnn_zoos.baselines.encoders.encoder import Weights
 from rnn_zoos.baselines.encoders.feature_encoder import of_each
-from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics, weight_statistics
+from rnn_zoos.baselines.encoders.weights.statistics import MAX_LAYERS, padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.run_table import VARIED
 from rnn_zoos.format.files import Array
@@ -132,9 +132,14 @@ def control_of(name: str) -> Control:
     return CONTROLS[name]
 
 
-def controls_of(biases: Biases) -> list[str]:
-    """Return the names of the controls to evaluate on a zoo whose biases are apart or merged."""
-    return [name for name, control in CONTROLS.items() if biases == "apart" or control.merged_too]
+def controls_of(biases: Biases, architectures: Sequence[Architecture] = ()) -> list[str]:
+    """Return the names of the controls to evaluate on a zoo whose biases are apart or merged.
+
+    Without those of statistics if networks of several architectures have more layers than `padded_statistics`.
+    """
+    deep = len(architectures) > 1 and any(own.num_layers > MAX_LAYERS for own in architectures)
+    names = [name for name, control in CONTROLS.items() if biases == "apart" or control.merged_too]
+    return [name for name in names if not (deep and CONTROLS[name].features is _statistics)]
 
 
 def control_features(data: ZooData, name: str) -> Features:

@@ -16,7 +16,6 @@ import numpy as np
 
 from rnn_zoos.baselines.downstream.measures import MEASURES, Kind
 from rnn_zoos.baselines.emulation.data import SplitData, benchmark_of
-from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.registry import zoo_names
 from rnn_zoos.families.run_table import VARIED, Choices
 from rnn_zoos.format.files import Array
@@ -127,13 +126,6 @@ def task_targets(zoo: str) -> dict[str, Target]:
     Empty if its family has no target `task`.
     """
     return {name: TARGETS[zoo][name] for name in ("task", "task_trained") if name in TARGETS[zoo]}
-
-
-def target_of(zoo: str, name: str) -> Target:
-    """Return a target of a zoo by name. Raises UnknownNameError."""
-    if name not in TARGETS[zoo]:
-        raise UnknownNameError.among("downstream task", name, TARGETS[zoo])
-    return TARGETS[zoo][name]
 
 
 _TARGET_TITLES = {

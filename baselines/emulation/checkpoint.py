@@ -66,10 +66,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
     tensors, texts = read_tensor_file(path, what, remedy)
     try:
         metadata = json.loads(texts["run"])
-    except (TypeError, KeyError, ValueError) as error:
+        stored, *progress = (metadata[key] for key in ("identity", "update", "best", "history", "seconds"))
+        wanted = json.loads(json.dumps(identity))
+        differing = [key for key in {**wanted, **stored} if stored.get(key) != wanted.get(key)]
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise FormatError(f"{path} is not {what} ({error}). {remedy}") from error
-    if metadata["identity"] != json.loads(json.dumps(identity)):
-        differing = [key for key, value in identity.items() if metadata["identity"].get(key) != value]
+    if differing:
         raise PlanMismatchError(
             f"{path} was made with another {', '.join(differing)}. Use another folder, or the same settings."
         )
@@ -79,10 +81,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
         moments.setdefault(int(number), {})[key] = tensor
     return Checkpoint(
         identity,
-        metadata["update"],
-        metadata["best"],
-        metadata["history"],
-        metadata["seconds"],
+        *progress,
         _without_prefix(tensors, _CURRENT),
         _without_prefix(tensors, _BEST),
         moments,

@@ -245,7 +245,8 @@ def load_data(
     Raises:
         FormatError: If it is not a zoo, has no rollouts, or lacks rows in one of the splits train, validation, test
             and ood.
-        UnknownNameError: If there is no such transfer.
+        UnknownNameError: If there is no such transfer or kind of biases.
+        BackendError: If this machine has no such device.
         HubError: If the Hub does not provide it.
 
     Example:
@@ -256,6 +257,7 @@ def load_data(
     """
     from rnn_zoos.loaders.zoo import open_zoo
 
+    biases, device = to_biases(biases), check_device(device)
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")

@@ -11,6 +11,7 @@ from rnn_zoos.baselines.encoders.encoder import Encoder, check_embeddings, embed
 from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder
 from rnn_zoos.baselines.encoders.layers import unit_length
 from rnn_zoos.baselines.encoders.probes.fixed_probes import CANDIDATES
+from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.symmetry.signed import SignedPermutation
 
@@ -32,6 +33,11 @@ class Embedder:
 
     def __init__(self, data: ZooData, encoder: Encoder, seed: int, training_rows: Tensor | None = None) -> None:
         """Fit the encoder's inputs to the rows `training_rows` of split `train`, by default to all."""
+        if encoder.augmented and (isinstance(encoder, FeatureEncoder) or len(data.architectures) > 1):
+            raise EncoderError(
+                f"{type(encoder).__name__} is `augmented`, but its features are computed once, or the networks have "
+                "several architectures: then networks are not permuted. Set `augmented` to False."
+            )
         self.data, self.encoder = data, encoder.to(data.device)
         self._features: dict[str, Tensor] = {}
         train = data.splits["train"]
@@ -41,7 +47,7 @@ class Embedder:
 
     def draw_permutation(self, networks: int, generator: torch.Generator) -> SignedPermutation | None:
         """Draw a signed permutation of each of M networks if the encoder is `augmented`, for `embed`; else None."""
-        if isinstance(self.encoder, FeatureEncoder) or not self.encoder.augmented:
+        if not self.encoder.augmented:
             return None
         permutation = SignedPermutation.sample(self.data.architecture, networks, generator=generator)
         return permutation.to(self.data.device)

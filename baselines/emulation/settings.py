@@ -7,7 +7,7 @@ from typing import Literal
 
 from rnn_zoos.baselines.emulation.emulator import Conditioning
 from rnn_zoos.baselines.emulation.optimisation import one_cycle
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import PresetError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class EmulationSettings:
         evaluated_sequences: Sequences per network in evaluations.
         training_runs: Train on the first of the training runs only, this many; 0 for all.
 
+    Raises:
+        PresetError: If a number is out of range.
+
     Example:
         >>> from rnn_zoos.baselines import EmulationSettings
         >>> settings = EmulationSettings(updates=2000, evaluate_every=200, hidden=64)
@@ -49,6 +52,15 @@ class EmulationSettings:
     clip: float = 1.0
     evaluated_sequences: int = 8
     training_runs: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise PresetError for numbers that no training can have."""
+        positive = ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers", "embedding_size")
+        for name in (*positive, "evaluated_sequences", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise PresetError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if not self.weight_decay >= 0:
+            raise PresetError(f"weight_decay is {self.weight_decay}; expected 0 or more.")
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update.

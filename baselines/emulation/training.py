@@ -26,8 +26,8 @@ from rnn_zoos.baselines.emulation.optimisation import Optimisation, seeded
 from rnn_zoos.baselines.emulation.references import REFERENCES, make_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.encoder import Encoder
-from rnn_zoos.baselines.encoders.registry import ENCODERS, make_encoder
-from rnn_zoos.errors import EncoderError
+from rnn_zoos.baselines.encoders.registry import ENCODERS, code_of, make_encoder
+from rnn_zoos.errors import EncoderError, PresetError
 from rnn_zoos.networks.architecture import Architecture
 
 
@@ -62,6 +62,7 @@ class EmulationRun:
     Raises:
         UnknownNameError: If the encoder's name is unknown.
         EncoderError: If the encoder cannot be made for the zoo's networks.
+        PresetError: If the seed is negative or has more than 32 bits.
         FormatError: If the checkpoint in `folder` is damaged.
         PlanMismatchError: If the checkpoint in `folder` is of a run with other arguments.
 
@@ -85,9 +86,12 @@ class EmulationRun:
         folder: Path,
         sizes: dict[str, Any] | None = None,
     ) -> None:
+        if not 0 <= seed < 2**32:
+            raise PresetError(f"The seed is {seed}; expected a whole number from 0 to 2^32 - 1.")
         self.data, self.seed, self.settings, self.folder = data, seed, settings, folder
         self.identity = {
             "encoder": encoder,
+            **code_of(encoder),
             "sizes": sizes or {},
             "seed": seed,
             "zoo": data.zoo.identity,

@@ -6,7 +6,10 @@ A new encoder of the benchmark is an entry of `ENCODERS`.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -90,6 +93,8 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
     """
     kind = _class_of(name)
     known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
+    if not known:
+        raise EncoderError(f"There is no architecture of the networks that {name} is to embed. Give at least one.")
     if len(known) > 1 and not _is_mixed(kind):
         able = ", ".join(usable_encoders(known))
         raise EncoderError(
@@ -101,14 +106,26 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
         return kind(architecture, embedding_size, **sizes_of(name, known, sizes))
-    except TypeError as error:
-        raise EncoderError(f"{name} cannot be made for {architecture}: {error}.") from error
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # of torch, for sizes such as -1
+        raise EncoderError(f"{name} cannot be made for {architecture} with sizes {sizes}: {error}.") from error
 
 
 def sizes_of(name: str, architectures: Architectures, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of an encoder with those that it needs for several architectures."""
     kind, several = _class_of(name), not isinstance(architectures, Architecture) and len(architectures) > 1
     return {**(kind.sizes_for_several() if several and issubclass(kind, Encoder) else {}), **sizes}
+
+
+def code_of(name: str) -> dict[str, str]:
+    """Return what tells versions of an encoder apart, for the identity of its trainings and results.
+
+    Empty for the encoders of the project, whose results its version describes. Of `module:Class`, a hash of the file
+    that defines the class: what an earlier version of it has learned is not continued or kept by mistake.
+    """
+    if ":" not in name:
+        return {}
+    file = getattr(sys.modules[_class_of(name).__module__], "__file__", None)
+    return {} if file is None else {"code": sha256(Path(file).read_bytes()).hexdigest()[:16]}
 
 
 def _class_of(name: str) -> type[nn.Module]:

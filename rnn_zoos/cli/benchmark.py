@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from rnn_zoos.cli.console import Revision
-from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.progress import progress_bar
 
 
@@ -125,7 +124,7 @@ def benchmark(
     references = references_of(data.zoo.manifest.zoo) if biases == "apart" else []  # they read no biases
     names = [*encoders, *(references if with_controls else ())]
     jobs = [Job(name, seed) for seed in range(seeds or (1 if quick else 3)) for name in names]
-    jobs += [Job(control, None) for control in controls_of(plan.biases) if with_controls]
+    jobs += [Job(control, None) for control in controls_of(plan.biases, data.architectures) if with_controls]
     made: dict[Job, Path] = {}
 
     def finished(job: Job, path: Path) -> None:
@@ -190,19 +189,11 @@ def leaderboard(
     """
     from rnn_zoos.baselines.benchmark import leaderboard as tables
     from rnn_zoos.baselines.benchmark import overview as overviews
-    from rnn_zoos.baselines.benchmark.result_files import PREDICTOR_CHOICES, read_results
-    from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
+    from rnn_zoos.baselines.benchmark.result_files import read_results
 
     if check_only:
         _check_results(directory)
         return
-    for option, value, known in (
-        ("protocol", protocol, PROTOCOLS),
-        ("predictor", predictor, PREDICTOR_CHOICES),
-        ("split", split, EVALUATED_SPLITS),
-    ):
-        if value not in known:
-            raise UnknownNameError.among(option, value, known)
     if overview:
         print(overviews.overview(overviews.result_folders(directory), split), end="")
         return

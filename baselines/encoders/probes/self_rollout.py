@@ -1,7 +1,7 @@
 """Self-rollout probing, a method of this project: language networks read what they write themselves.
 
 With forced prefixes, every network reads BOS and then k times the letter a, for each prefix length k. After that it
-reads its own prediction of the previous step, the most likely symbol or (soft) the whole distribution.
+reads its own prediction of the previous step: the most likely symbol.
 
 With branches, it chooses its own beginnings: the first string is its most likely one, symbol by symbol. Every other
 string leaves the strings before it where the network finds that most likely: it takes the runner-up of one step and
@@ -138,7 +138,7 @@ class _WritesStrings(FittedToNetworks, FeatureEncoder):
 
     @abstractmethod
     def write(self, stack: NetworkStack) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities [M, N, T, V] of M networks along N strings, and the strings, one-hot or soft."""
+        """Return log-probabilities [M, N, T, V] of M networks along N strings, and the strings, one-hot."""
 
     @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
@@ -167,7 +167,6 @@ class SelfRollout(_WritesStrings):
         architecture: Architecture of the networks.
         embedding_size: Z, the number of entries of an embedding.
         prefixes: Lengths of the prefixes.
-        soft: Whether networks read their own distribution in place of its most likely symbol.
         **options: As for `_WritesStrings`.
     """
 
@@ -176,15 +175,14 @@ class SelfRollout(_WritesStrings):
         architecture: Architecture,
         embedding_size: int = 16,
         prefixes: tuple[int, ...] = (4, 9),
-        soft: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(architecture, embedding_size, strings=len(prefixes), **options)
-        self.prefixes, self.soft = tuple(prefixes), soft
+        self.prefixes = tuple(prefixes)
 
     def write(self, stack: NetworkStack) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [M, N, T, V] of M networks that continue the prefixes, and what they read."""
-        distributions = continue_prefixes(stack, self.prefixes, self.steps, self.soft)
+        distributions = continue_prefixes(stack, self.prefixes, self.steps)
         read = F.one_hot(read_by_continuing(distributions, self.prefixes), NUM_SYMBOLS)
         return distributions.clamp(min=1e-12).log(), read.to(distributions.dtype)
 

@@ -13,11 +13,10 @@ LETTER_A = 0
 
 
 @torch.no_grad()
-def continue_prefixes(stack: NetworkStack, prefixes: tuple[int, ...], steps: int, soft: bool) -> Tensor:
+def continue_prefixes(stack: NetworkStack, prefixes: tuple[int, ...], steps: int) -> Tensor:
     """Return the output distributions [M, N, T, V] of M networks that continue N prefixes for T steps in all.
 
-    Prefix n is BOS and `prefixes[n]` times the letter a. Then a network reads its own most likely symbol or, if `soft`,
-    its own distribution.
+    Prefix n is BOS and `prefixes[n]` times the letter a. Then a network reads its own most likely symbol.
     """
     one_hot = torch.eye(NUM_SYMBOLS).to(stack.weights["linear.bias"])  # device and precision of the networks
     lengths = torch.tensor(prefixes, device=one_hot.device)
@@ -26,7 +25,7 @@ def continue_prefixes(stack: NetworkStack, prefixes: tuple[int, ...], steps: int
     for step in range(steps):
         outputs, state = stack(inputs.unsqueeze(2), state)
         distributions.append(outputs[:, :, 0].softmax(dim=-1))
-        prediction = distributions[-1] if soft else one_hot[distributions[-1].argmax(dim=-1)]
+        prediction = one_hot[distributions[-1].argmax(dim=-1)]
         inputs = torch.where((lengths > step)[:, None], one_hot[LETTER_A], prediction)
     return torch.stack(distributions, dim=2)
 
@@ -92,7 +91,7 @@ def read_by_continuing(distributions: Tensor, prefixes: tuple[int, ...]) -> Tens
     """Return the symbols that networks have read while they continued prefixes, [M, N, T].
 
     Args:
-        distributions: What `continue_prefixes` returned, not `soft`, [M, N, T, V].
+        distributions: What `continue_prefixes` returned, [M, N, T, V].
         prefixes: The prefix lengths, N of them.
     """
     written = F.pad(distributions.argmax(dim=-1)[:, :, :-1], (1, 0), value=BOS)

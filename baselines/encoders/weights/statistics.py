@@ -71,7 +71,10 @@ def padded_statistics(architecture: Architecture, weights: Weights) -> Tensor:
         EncoderError: There are more layers.
     """
     if architecture.num_layers > MAX_LAYERS:
-        raise EncoderError(f"Padded statistics have a place for {MAX_LAYERS} layers; found {architecture.name}.")
+        raise EncoderError(
+            f"Padded statistics have a place for {MAX_LAYERS} layers; found {architecture.name}. Choose an encoder "
+            "that queries the networks, or neural-graph."
+        )
     gates, statistics = GATES[architecture.cell], weight_statistics(architecture, weights)
     readout, recurrent = statistics[:, -14:], statistics[:, :-14].unflatten(1, (architecture.num_layers, 4, gates, 7))
     missing = (0, 0, 0, MAX_GATES - gates, 0, 0, 0, MAX_LAYERS - architecture.num_layers)
@@ -129,6 +132,11 @@ class PaddedStatisticsEncoder(FittedToNetworks, FeatureEncoder):
     """An MLP on standardised `padded_statistics`, for networks of several architectures: one hidden layer of 128."""
 
     information: ClassVar[Information] = "weights"
+
+    @classmethod
+    def supports(cls, architecture: Architecture) -> bool:
+        """Return whether there is a place for all layers."""
+        return architecture.num_layers <= MAX_LAYERS
 
     def __init__(self, architecture: Architecture, embedding_size: int = 16) -> None:
         super().__init__(architecture, embedding_size)

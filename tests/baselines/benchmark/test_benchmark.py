@@ -111,6 +111,18 @@ def test_the_command_writes_a_file_per_encoder_and_seed_and_per_control(zoo, out
     assert json.loads(before["user_module.MyEncoder.0.json"])["queries"] == 10
 
 
+def test_results_of_an_encoder_of_the_user_are_not_kept_when_its_code_has_changed(zoo, out):
+    module, before = out.parent / "user_module.py", contents(out)
+    code = module.read_text()
+    module.write_text(f"{code}\n# better now")
+    try:
+        finished = command(*benchmark_arguments(zoo, out))
+    finally:
+        module.write_text(code)
+    assert finished.status == 1 and contents(out) == before
+    assert "user_module.MyEncoder.0.json is a result with different code. Use another --out." in finished.err
+
+
 def test_the_leaderboard_has_a_line_per_encoder_and_control_and_the_mean_of_the_seeds(out):
     finished = command("leaderboard", out)
     lines = finished.out.splitlines()

@@ -11,6 +11,7 @@ from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.measures import LIMITS, MEASURES
 from rnn_zoos.baselines.downstream.trajectory_tasks import RANK_MEASURES, TRAJECTORY_TASKS
+from rnn_zoos.errors import UnknownNameError
 
 ENCODERS = [fake for fake in MANY if fake.information != "labels"]
 
@@ -100,6 +101,13 @@ def test_an_order_is_supported_if_the_paired_interval_excludes_zero():
     assert {line[0]: line[-1] for line in order[1:] if "c" in line[:2]} == {"c": "supported"}
     assert [line[-1] for line in order[1:]] == ["open", "supported"]
     assert "Paired differences" not in leaderboard([synthetic(LANGUAGES, fakes[0])])
+
+
+@pytest.mark.parametrize("wrong", [{"protocol": "lax"}, {"predictor": "forest"}, {"split": "train"}])
+def test_what_cannot_be_selected_is_refused(wrong, results):
+    ((kind, name),) = wrong.items()
+    with pytest.raises(UnknownNameError, match=f"Unknown {kind} '{name}'; known: "):
+        leaderboard(results, **wrong)
 
 
 def test_of_a_single_seed_an_order_is_supported_over_tasks_only():

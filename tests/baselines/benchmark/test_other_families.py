@@ -17,7 +17,7 @@ from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import TARGETS, target_of, task_targets
+from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
 from rnn_zoos.baselines.emulation import references
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.emulator import Emulator
@@ -67,7 +67,7 @@ def test_behaviour_is_that_of_the_networks_and_classes_are_the_right_answers(aut
 
 def test_the_task_is_what_the_automaton_answers_to_short_strings(automata):
     split = load_data(automata).splits["train"]
-    values = target_of("automata", "task").values(split)
+    values = TARGETS["automata"]["task"].values(split)
     assert values.shape == (len(split), len(SHORT_STRINGS)) == (len(split), 14)
     for row, number in zip(values, split.labels("automaton").tolist(), strict=True):
         strings = [torch.tensor([int(symbol) for symbol in string]) for string in SHORT_STRINGS]

@@ -130,6 +130,19 @@ PROBLEMS = {
     "history has an evaluation without seconds.": lambda result: result["history"][3].pop("seconds"),
     "clones.test.correlation is missing": lambda result: result["clones"].update(test=None),
     "seed is 'zero'; expected a number.": lambda result: result.update(seed="zero"),
+    "by_run.test.total_variation has -3.0; expected numbers": lambda result: result["by_run"]["test"][
+        "total_variation"
+    ].__setitem__(7, -3.0),
+    "by_run.ood.total_variation has None; expected numbers": lambda result: result["by_run"]["ood"][
+        "total_variation"
+    ].__setitem__(0, None),
+    "zoo.sha256 is missing; expected a text.": lambda result: result["zoo"].pop("sha256"),
+    "zoo.preset is 3; expected a text.": lambda result: result["zoo"].update(preset=3),
+    "transfer is 'zzz'; expected one of (None, 'cells', 'sizes').": lambda result: result.update(transfer="zzz"),
+    "biases is None; expected one of ('apart', 'merged').": lambda result: result.update(biases=None),
+    "sizes is 3; expected names and values.": lambda result: result.update(sizes=3),
+    "settings is None; expected names and values.": lambda result: result.update(settings=None),
+    "seconds.emulation is missing; expected a number.": lambda result: result["seconds"].pop("emulation"),
 }
 
 
@@ -180,6 +193,10 @@ def test_a_result_that_may_not_be_read_is_not_called_invalid_json(tmp_path):
         (lambda result: result.update(seed=1), "interactive.1.json has the same encoder and seed as .*interactive.0"),
         (lambda result: result["zoo"].update(sha256="f"), "was made on a different zoo than"),
         (lambda result: result["settings"].update(networks=9), "has different settings than"),
+        (lambda result: result["end_to_end_settings"].update(updates=9), "has different settings of end-to-end"),
+        (lambda result: result["sizes"].update(hidden=9), "is of an encoder of another size than .*interactive.0"),
+        (lambda result: result.update(queries=9), "is of an encoder of another size than"),
+        (lambda result: result.update(parameters=9), "is of an encoder of another size than"),
     ],
 )
 def test_results_that_cannot_be_compared_are_rejected(change, message, results):

@@ -60,6 +60,26 @@ def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work,
         work.run(data, job, lambda update, loss: None)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda result: result.update(seed=0),
+        lambda result: result["zoo"].update(sha256="ab"),
+        lambda result: result["settings"].update(updates=60),
+        lambda result: result.update(study="another"),
+    ],
+)
+def test_files_that_cannot_be_compared_have_no_table(change, work, tmp_path):
+    path = work.run(work.load(), work.jobs()[0], lambda update, loss: None)
+    other = {**json.loads(path.read_text()), "seed": 1}
+    (path.parent / "other.json").write_text(json.dumps(other))
+    assert "| small | 2 |" in study_table(path.parent)
+    change(other)
+    (path.parent / "other.json").write_text(json.dumps(other))
+    with pytest.raises(FormatError, match="is of another study, zoo or settings than the others, or a copy of one"):
+        study_table(path.parent)
+
+
 def test_a_study_needs_its_zoo_its_name_and_results(work, edited_zoo, tmp_path):
     with pytest.raises(UnknownNameError, match="Unknown study 'tin'; known: tiny"):
         study_of("tin")

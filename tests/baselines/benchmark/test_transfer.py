@@ -18,7 +18,7 @@ from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions
-from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features
+from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features, controls_of
 from rnn_zoos.baselines.downstream.protocols import row_numbers
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.emulation.data import load_data
@@ -210,6 +210,12 @@ def test_padded_statistics_have_no_place_for_a_fourth_layer():
     deep = Architecture("gru", 4, 5, 3, 3)
     with pytest.raises(EncoderError, match="a place for 3 layers; found gru-4x3"):
         padded_statistics(deep, weights_of(deep))
+    several = [deep, Architecture("lstm", 2, 5, 3, 3)]
+    assert "statistics-padded" not in usable_encoders(several) and "neural-graph" in usable_encoders(several)
+    assert set(CONTROLS) - set(controls_of("apart", several)) == {
+        name for name in CONTROLS if name.startswith("weight statistics")
+    }
+    assert controls_of("apart", [deep]) == controls_of("apart", several[1:] * 2) == list(CONTROLS)
 
 
 def test_results_of_a_transfer_cannot_be_mixed_with_others(mixed, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
-from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, UnknownNameError
+from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, PresetError, UnknownNameError
 from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, before_padding, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.networks.stack import NetworkStack
@@ -236,6 +236,37 @@ def test_only_augmented_encoders_see_signed_permutations_and_only_in_training(en
     assert torch.allclose(embedder.embeddings("train")[rows], plain, atol=1e-5)
 
 
+class AugmentedStatistics(StatisticsEncoder):
+    augmented = True
+
+
+def test_features_that_are_computed_once_are_not_said_to_be_augmented(data):
+    zoo = data("formal-languages")
+    with pytest.raises(EncoderError, match="AugmentedStatistics is `augmented`, but its features are computed once"):
+        Embedder(zoo, AugmentedStatistics(zoo.architecture), 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: 0} for name in ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers")),
+        *({name: 0} for name in ("embedding_size", "evaluated_sequences", "learning_rate", "clip")),
+        {"weight_decay": -3},
+        {"learning_rate": math.nan},
+    ],
+)
+def test_settings_that_no_training_can_have_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(PresetError, match=f"{name} is {value}; expected"):
+        settings(**wrong)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_predictors_cannot_use_are_refused_before_the_training(seed, data, tmp_path):
+    with pytest.raises(PresetError, match=f"The seed is {seed}; expected a whole number from 0"):
+        EmulationRun(data("formal-languages"), "statistics", seed, settings(), tmp_path)
+
+
 class TooWide(StatisticsEncoder):
     def read(self, features: torch.Tensor) -> torch.Tensor:
         return super().read(features).repeat(1, 2)
@@ -257,10 +288,12 @@ def test_merged_biases_give_the_same_networks_without_identifying_the_run(name, 
     assert not any(tensor.any() for key, tensor in weights.items() if "bias_hh" in key)
     one, other = (each.splits["train"].stack(rows)(inputs)[0] for each in (zoo, merged))
     assert torch.allclose(one, other, atol=1e-5)
-    with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
-        to_biases("gone")
-    with pytest.raises(BackendError, match="has no device 'tpu'"):
-        check_device("tpu")
+    for refuses in (to_biases, lambda name: load_data(zoo.zoo.source.folder, biases=name)):
+        with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
+            refuses("gone")
+    for refuses in (check_device, lambda name: load_data(zoo.zoo.source.folder, device=name)):
+        with pytest.raises(BackendError, match="has no device 'tpu'"):
+            refuses("tpu")
 
 
 class Clones(torch.nn.Module):

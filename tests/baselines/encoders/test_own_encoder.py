@@ -15,6 +15,15 @@ from rnn_zoos.networks.weights import stack_weights
 ARCHITECTURE = Architecture("gru", 2, 6, 7, 5)
 
 
+@pytest.mark.parametrize(
+    ("name", "architecture", "sizes"),
+    [("flat", [], {}), ("flat", ARCHITECTURE, {"hidden": -3}), ("transformer", ARCHITECTURE, {"heads": 0})],
+)
+def test_encoders_that_cannot_be_made_are_explained(name, architecture, sizes):
+    with pytest.raises(EncoderError, match=rf"{name} (is to embed|cannot be made for .* with sizes)"):
+        make_encoder(name, architecture, **sizes)
+
+
 class Plain(nn.Module):
     """Takes what is offered by name, and a size of its own."""
 

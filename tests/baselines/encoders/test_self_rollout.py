@@ -77,14 +77,13 @@ def test_branches_are_those_of_a_search_in_plain_python():
     assert len({tuple(string) for string in strings[0].tolist()}) == 5, "all strings differ"
 
 
-@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
+def test_networks_that_continue_prefixes_read_what_they_write(cell):
     """Compared with every network run alone on the whole sequence so far."""
     arch = replace(ARCHITECTURE, cell=cell)
     weights = {name: tensor.double() for name, tensor in networks(4, arch).items()}
     one_hot = torch.eye(NUM_SYMBOLS, dtype=torch.float64)
-    found = continue_prefixes(NetworkStack(arch, weights), (0, 2, 5), 11, soft)
+    found = continue_prefixes(NetworkStack(arch, weights), (0, 2, 5), 11)
     assert found.shape == (4, 3, 11, NUM_SYMBOLS)
     for m, one in enumerate(unstack_weights(weights)):
         for k, prefix in enumerate((0, 2, 5)):
@@ -94,12 +93,12 @@ def test_networks_that_continue_prefixes_read_what_they_write(cell, soft):
                 distribution = outputs[0, -1].softmax(-1)
                 assert torch.allclose(found[m, k, step], distribution, atol=1e-9)
                 if step + 1 >= len(inputs):
-                    inputs.append(distribution if soft else one_hot[distribution.argmax()])
+                    inputs.append(one_hot[distribution.argmax()])
 
 
 def test_what_is_read_along_prefixes_is_the_prefix_and_then_the_most_likely_symbols():
     weights = networks(3)
-    distributions = continue_prefixes(NetworkStack(ARCHITECTURE, weights), (0, 2), 8, soft=False)
+    distributions = continue_prefixes(NetworkStack(ARCHITECTURE, weights), (0, 2), 8)
     read = read_by_continuing(distributions, (0, 2))
     assert bool((read[:, :, 0] == BOS).all()) and bool((read[:, 1, 1:3] == 0).all())
     outputs, _ = NetworkStack(ARCHITECTURE, weights)(torch.eye(NUM_SYMBOLS)[read])
