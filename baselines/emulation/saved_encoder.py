@@ -182,6 +182,7 @@ def _read_description(path: Path) -> EncoderDescription:
         found = about.pop("format")
         if found != FORMAT:
             raise FormatError(f"{path} is a saved encoder of format {found}; expected {FORMAT}. Update rnn-zoos.")
-        return EncoderDescription(**{**about, "architecture": Architecture(**about["architecture"])})
+        read = {"architecture": Architecture(**about["architecture"]), "sizes": {**about["sizes"]}}
+        return EncoderDescription(**{**about, **read})
     except (KeyError, TypeError, json.JSONDecodeError, AttributeError) as error:
         raise FormatError(f"{path} is not a saved encoder ({error!r}). {_REMEDY}") from error

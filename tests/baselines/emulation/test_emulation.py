@@ -18,6 +18,7 @@ from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
+from rnn_zoos.baselines.emulation.tensor_file import write_tensor_file
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
@@ -129,6 +130,13 @@ def test_an_interrupted_training_continues_to_the_same_bits(encoder, data, tmp_p
 def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(tmp_path):
     with pytest.raises(FormatError, match="cannot be read: .*Is a directory.*Fix its permissions"):
         load_checkpoint(tmp_path, {})
+
+
+@pytest.mark.parametrize("text", ["{}", "[3]", '{"identity": 3, "update": 1, "best": 1, "history": [], "seconds": 1}'])
+def test_a_checkpoint_without_its_entries_is_explained(text, tmp_path):
+    write_tensor_file(tmp_path / "checkpoint", {"current.a": torch.zeros(1)}, {"run": text})
+    with pytest.raises(FormatError, match="is not a checkpoint .*Delete it to start again"):
+        load_checkpoint(tmp_path / "checkpoint", {"seed": 3})
 
 
 @pytest.mark.parametrize("name", ZOOS)

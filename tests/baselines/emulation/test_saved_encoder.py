@@ -165,6 +165,7 @@ def test_a_saved_encoder_describes_its_training(data, tmp_path):
         (lambda about: about["architecture"].update(hidden_size=0), FormatError, "hidden_size is 0"),
         (lambda about: about["architecture"].update(wings=2), FormatError, "is not a saved encoder"),
         (lambda about: about.update(architecture=3), FormatError, "is not a saved encoder"),
+        (lambda about: about.update(sizes=None), FormatError, "is not a saved encoder"),
     ],
 )
 def test_a_file_with_another_description_is_explained(change, error, message, data, tmp_path):
