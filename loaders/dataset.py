@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, overload
 
 import datasets
 
+from rnn_zoos.errors import FormatError
 from rnn_zoos.loaders.embeddings import read_embeddings
 from rnn_zoos.loaders.features import Library, check_library
 from rnn_zoos.loaders.selection import Selection
@@ -116,8 +117,9 @@ def load_dataset(
     B is the number of rollouts per snapshot: 100 in the presets `small`, `medium` and `paper`.
 
     Weights and rollouts are features of `datasets`, as its images are: every operation carries them along, and tensors
-    are read from memory-mapped shards when a row is accessed. `filter(..., input_columns=[...])` and `select_columns`
-    do not read them. For training, `Zoo.torch_dataset` gives stacked batches several times faster.
+    are read from memory-mapped shards when a row is accessed. `select_columns` does not read them, nor does
+    `filter(..., input_columns=[...])`, except on streams, which read the tensors of every row that they reach: choose
+    their rows by `where` and `steps`. For training, `Zoo.torch_dataset` gives stacked batches several times faster.
 
     For a zoo on the Hub, only the shards with selected rows are downloaded: before this function returns, or, when
     streaming, when the stream reaches them. Files stay in the cache of `huggingface_hub` and can be used offline.
@@ -138,15 +140,16 @@ def load_dataset(
             spawned workers need HF_TOKEN.
         tensors: "torch" or "numpy", the type of weights, rollouts and embeddings.
         embeddings: file that `rnn-zoos embed` wrote for this zoo. Rows then also have `embedding`, float32 [16].
-        columns: the columns of a row, in this order; None takes all. Without "weights" none are downloaded.
+        columns: the columns of a row, in this order, at least one; None takes all. Without "weights" none are
+            downloaded.
 
     Returns:
         A `Dataset` if `split` is given, else a `DatasetDict`; an `IterableDataset` or `IterableDatasetDict` if
         `streaming`.
 
     Raises:
-        FormatError: if the directory or repository is not a zoo, or `split`, `steps` or `where` is malformed; if
-            `embeddings` is not a file of embeddings, is of another zoo, or lacks rows.
+        FormatError: if the directory or repository is not a zoo, or `split`, `steps`, `where` or `columns` is
+            malformed; if `embeddings` is not a file of embeddings, is of another zoo, or lacks rows.
         UnknownNameError: for an unknown split, step, column or value of `tensors`.
         IntegrityError: if a file is missing or damaged. Tensor files are verified on first access.
         HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
@@ -161,10 +164,14 @@ def load_dataset(
     """
     check_library(tensors)
     zoo = open_zoo(name_or_dir, revision, token)
+    if embeddings is not None and not isinstance(embeddings, (str, Path)):
+        raise FormatError(f"embeddings is {embeddings!r}; expected the path of a file that `rnn-zoos embed` wrote.")
     read = None if embeddings is None else read_embeddings(Path(embeddings), zoo.identity)
     chosen = normalise_steps(steps), normalise_where(where)
     selection = Selection(zoo, *chosen, rollouts, tensors, read, columns)
     if split is not None:
+        if isinstance(split, Iterable) and not isinstance(split, str):
+            raise FormatError(f"split is {split!r}; expected one name or expression of names, such as 'train+test'.")
         return _load(selection, without_spaces(str(split)), streaming)
     loaded = {name: _load(selection, name, streaming) for name in zoo.splits()}
     return datasets.IterableDatasetDict(loaded) if streaming else datasets.DatasetDict(loaded)

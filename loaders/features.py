@@ -239,20 +239,20 @@ class Embedding:
         return as_library(np.array(value, np.float32), self.tensors)
 
 
-def materialize(dataset: datasets.Dataset) -> datasets.Dataset:
+def materialize(dataset: datasets.Dataset | datasets.DatasetDict) -> datasets.Dataset | datasets.DatasetDict:
     """Return the same rows with their tensors as bytes, so that any file made of them carries the tensors.
 
     Rows of a zoo hold places in it. `push_to_hub` and `save_to_disk` replace them by bytes themselves; `to_parquet` and
     `to_pandas` write what the rows hold. The bytes of a row are a safetensors file.
 
     Args:
-        dataset: rows of `load_dataset`, or made from them.
+        dataset: rows of `load_dataset`, or made from them; or a `DatasetDict` of such splits.
 
     Returns:
-        A dataset that no longer needs the zoo; it lies in the cache of `datasets`.
+        A dataset, or a `DatasetDict`, that no longer needs the zoo; it lies in the cache of `datasets`.
 
     Raises:
-        FormatError: if the zoo of the rows is no longer there, or is another one.
+        FormatError: if the rows are a stream or anything else, or if their zoo is no longer there, or is another one.
         IntegrityError: if a file of the zoo is missing or damaged.
 
     Example:
@@ -261,6 +261,13 @@ def materialize(dataset: datasets.Dataset) -> datasets.Dataset:
         >>> late = load_dataset("zoos/formal-languages", split="test", steps=1000)
         >>> _ = materialize(late).to_parquet("late.parquet")
     """
+    if isinstance(dataset, datasets.DatasetDict):
+        return datasets.DatasetDict({split: materialize(rows) for split, rows in dataset.items()})
+    if not isinstance(dataset, datasets.Dataset):
+        raise FormatError(
+            f"The rows are of type {type(dataset).__name__}; expected a Dataset or a DatasetDict. Load the zoo without "
+            "`streaming`."
+        )
     rows = dataset.with_format("arrow").map(embed_table_storage, batched=True, batch_size=64, desc="Reading tensors")
     chosen = dataset.format
     return rows.with_format(chosen["type"], chosen["columns"], chosen["output_all_columns"], **chosen["format_kwargs"])

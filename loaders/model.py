@@ -14,7 +14,13 @@ from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
-from rnn_zoos.networks.weights import stack_weights
+from rnn_zoos.networks.weights import check_weights, stack_weights
+
+_STACKED = (
+    "these weights are stacked already, name -> [M, *shape], as those of `Zoo.torch_dataset` or a DataLoader are. Use "
+    "NetworkStack(Architecture.of(weights), weights)."
+)
+_ONE_OF_STACKED = "For the network n as a module, load_model({'weights': unstack_weights(weights)[n]})."
 
 
 @overload
@@ -47,7 +53,8 @@ def load_model(
         `.rnn`), its readout `network.linear`.
 
     Raises:
-        FormatError: if the directory or repository is not a zoo, or the row has no weights.
+        FormatError: if the directory or repository is not a zoo, or the row has no weights, or those of several
+            networks.
         UnknownNameError: for a run or step that the zoo does not have.
         IntegrityError: if a file is missing or damaged.
         HubError: if the Hub denies access, cannot be reached, or lacks the repository or revision.
@@ -62,7 +69,10 @@ def load_model(
     """
     if isinstance(zoo_or_row, Mapping):
         weights = _weights_of(zoo_or_row)
-        return RecurrentNetwork(Architecture.of(weights), weights).eval()
+        architecture = Architecture.of(weights)
+        if check_weights(architecture, weights):
+            raise FormatError(f"Expected one row, but {_STACKED} {_ONE_OF_STACKED}")
+        return RecurrentNetwork(architecture, weights).eval()
     zoo = open_zoo(zoo_or_row, revision, token)
     if run is None or step is None:
         raise FormatError(f"run is {run} and step is {step}; expected the numbers of a snapshot of {zoo_or_row}.")
@@ -81,7 +91,8 @@ def stack(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> NetworkStack
         [M, B, T, O] and the last states.
 
     Raises:
-        FormatError: if there are no rows, a row has no weights, or the networks have several architectures.
+        FormatError: if there are no rows, a row has no weights, there is only one row, without a list around it, their
+            weights are stacked already, or the networks have several architectures.
 
     Example:
         >>> import torch
@@ -92,14 +103,30 @@ def stack(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> NetworkStack
         torch.Size([5, 3, 7, 6])
     """
     if isinstance(rows, Mapping):
-        rows = [{"weights": weights} for weights in rows.get("weights", [])]
+        rows = _rows_of(rows)
     weights = stack_weights([_weights_of(row) for row in rows])
     return NetworkStack(Architecture.of(weights), weights)
+
+
+def _rows_of(batch: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rows of a batch of `load_dataset`, whose weights are a list. Raises FormatError for other dicts."""
+    networks = batch.get("weights")
+    if networks is None or isinstance(networks, (Mapping, Tensor)):
+        weights = _weights_of(batch)  # raises unless they have names
+        if check_weights(Architecture.of(weights), weights):
+            raise FormatError(f"Expected rows, but {_STACKED}")
+        raise FormatError("Expected several rows, but this is one. Use load_model(row), or stack([row]).")
+    return [{"weights": weights} for weights in networks]
 
 
 def _weights_of(row: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of a row as tensors."""
     weights = row.get("weights") if isinstance(row, Mapping) else None
+    if isinstance(weights, Tensor):
+        raise FormatError(
+            f"The weights are one tensor {list(weights.shape)}; expected a dict of tensors. For the flat weights of "
+            'batches there is `unflatten`; `Zoo.torch_dataset` with weights="named" does not make them.'
+        )
     if not isinstance(weights, Mapping):
         raise FormatError(
             f"A row without weights: {list(row)}. Expected a row of `load_dataset`, with `weights`; for rows of an "

@@ -100,9 +100,13 @@ def _place(stored: Mapping[str, Any]) -> tuple[Zoo, str, int]:
 
 
 def _name(zoo: Zoo) -> str:
-    """Return the name of a zoo in places, and keep it open for them: it may have a token, which places do not hold."""
+    """Return the name of a zoo in places, and keep it open for them: it may have a token, which places do not hold.
+
+    A token that is given later replaces an earlier one, or none. A zoo that is opened again without one does not.
+    """
     name = f"{zoo.source.address}#{zoo.identity}"
-    _opened.setdefault(name, zoo)
+    if name not in _opened or (isinstance(zoo.source, HubRevision) and zoo.source.token is not None):
+        _opened[name] = zoo
     return name
 
 

@@ -18,7 +18,7 @@ from rnn_zoos.loaders.features import Embedding, Library, Rollouts, Weights
 from rnn_zoos.loaders.places import places_of
 from rnn_zoos.loaders.rollouts import decoded_dtypes, require_rollouts
 from rnn_zoos.loaders.splits import split_parts
-from rnn_zoos.loaders.where import Where, selection_identity
+from rnn_zoos.loaders.where import Where, list_of_names, selection_identity
 from rnn_zoos.loaders.zoo import Zoo
 
 _KINDS = {"weights": "shards", "rollouts": "rollouts"}  # column -> the files that hold it
@@ -29,7 +29,7 @@ class Selection:
     """Selected rows of a zoo. The attributes are arguments of `load_dataset`.
 
     Raises, when `features` is first used, UnknownNameError for columns that the rows do not have, and FormatError if
-    `columns` is not a list or the zoo has no rollouts.
+    `columns` is not a list of at least one or the zoo has no rollouts.
     """
 
     zoo: Zoo
@@ -53,9 +53,9 @@ class Selection:
             known["rollouts"] = Rollouts(tensors=self.tensors, dtypes=decoded_dtypes(manifest.rollouts))
         if self.embeddings is not None:
             known[COLUMN] = Embedding(self.embeddings.size, self.tensors)
-        if isinstance(self.columns, str):
-            raise FormatError(f"columns is {self.columns!r}; expected a list of names, such as [{self.columns!r}].")
-        wanted = list(known) if self.columns is None else list(self.columns)
+        wanted = list(known) if self.columns is None else list_of_names("columns", self.columns)
+        if not wanted:  # of which `datasets` would make a table without rows
+            raise FormatError(f"columns is {self.columns!r}; expected at least one of: {', '.join(known)}.")
         for name in wanted:
             if name not in known:
                 raise UnknownNameError.among("column", name, known)

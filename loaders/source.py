@@ -22,6 +22,8 @@ from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path, read_manifest, shard_path
 from rnn_zoos.loaders.mapping import REMEDY, MappedFile, Tensors, find_truncated, map_file, verified_path
 
+KINDS = ("shards", "rollouts")
+"""The kinds of tensor files: weights, and what the networks read and answered."""
 _DOWNLOAD_THREADS = 8
 
 
@@ -39,7 +41,7 @@ class Source(Protocol):
         """An absolute path or hf://datasets/OWNER/NAME@COMMIT, from which the source can be made again."""
 
     def manifest(self) -> Manifest:
-        """Return the manifest. Raises FormatError unless the source holds a zoo of format 1."""
+        """Return the manifest. Raises FormatError unless the source holds a zoo of a known format."""
 
     def path(self, file: str, entry: FileEntry) -> Path:
         """Return the local path of a file whose bytes match its manifest entry. Raises IntegrityError."""
@@ -58,7 +60,7 @@ class Directory:
         return str(self.folder.absolute())
 
     def manifest(self) -> Manifest:
-        """Return the manifest. Raises FormatError unless the directory holds a zoo of format 1."""
+        """Return the manifest. Raises FormatError unless the directory holds a zoo of a known format."""
         return read_manifest(self.folder)
 
     def path(self, file: str, entry: FileEntry) -> Path:
@@ -141,7 +143,7 @@ class ZooFiles:
         """(kind, path) -> split and number of every shard."""
         return {
             (kind, file): (split, number)
-            for kind in ("shards", "rollouts")
+            for kind in KINDS
             for split in self.manifest.splits
             for number, file in enumerate(self.manifest.paths(kind, split))
         }

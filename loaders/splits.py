@@ -30,7 +30,7 @@ def split_parts(expression: str, sizes: Mapping[str, int]) -> list[tuple[str, in
     except (ValueError, AssertionError, AttributeError) as error:
         names = [part.split("[")[0].strip() for part in expression.split("+")]
         for name in names:
-            if name not in sizes:
+            if name and name not in sizes:
                 raise UnknownNameError.among("split", name, sizes) from None
         raise FormatError(
             f"split is {expression!r} ({error}). Expected names of splits, such as 'train', 'train[:10%]', "

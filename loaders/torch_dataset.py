@@ -19,7 +19,10 @@ from rnn_zoos.loaders.gathering import Layout, copy_rows, gather_rows
 from rnn_zoos.loaders.mapping import RowTensors
 from rnn_zoos.loaders.packing import PackedBatch
 from rnn_zoos.loaders.rollouts import decode_rollouts, require_rollouts
-from rnn_zoos.networks.weights import flatten
+from rnn_zoos.loaders.source import KINDS
+from rnn_zoos.loaders.where import list_of_names
+from rnn_zoos.networks.architecture import Architecture
+from rnn_zoos.networks.weights import check_weights, flatten
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.zoo import Zoo
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 Form: TypeAlias = Literal["named", "flat"]
 """Form of the weights of a batch: name -> [B, *shape], or one tensor [B, P]."""
 Transform: TypeAlias = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
-"""Changes the stacked weights of a batch, name -> [B, *shape]."""
+"""Changes the stacked weights of a batch, name -> [B, *shape], and returns those of the same B networks."""
 _DTYPES = (
     (pa.types.is_floating, np.float32),
     (pa.types.is_integer, np.int64),
@@ -58,8 +61,8 @@ class TorchDataset(Dataset[dict[str, Any]]):
 
     Raises:
         UnknownNameError: for a label or form of weights that does not exist.
-        FormatError: if there are no rollouts, the networks have several architectures, or, when it is unpickled, if
-            the zoo has changed.
+        FormatError: if `labels` is no list of names, there are no rollouts, the networks have several architectures,
+            or, when it is unpickled, if the zoo has changed.
         IntegrityError: if a file is missing or damaged.
         HubError: if a file cannot be downloaded.
 
@@ -87,14 +90,14 @@ class TorchDataset(Dataset[dict[str, Any]]):
             raise UnknownNameError.among("form of weights", weights, get_args(Form))
         if rollouts:
             require_rollouts(zoo.manifest)
-        labels = [labels] if isinstance(labels, str) else labels
+        labels = [labels] if isinstance(labels, str) else list_of_names("labels", labels)
         known = [name for name in index.column_names if name not in ("shard", "row")]
         for name in labels:
             if name not in known:
                 raise UnknownNameError.among("label", name, known)
         self.zoo, self.weights, self.transform, self.in_memory = zoo, weights, transform, in_memory
         self._identity = zoo.identity
-        self._kinds = ("shards", "rollouts") if rollouts else ("shards",)
+        self._kinds = KINDS if rollouts else KINDS[:1]
         places: dict[tuple[str, int], tuple[str, int]] = {}  # one object for all rows of a shard
         located = zip(index["split"].to_pylist(), index["shard"].to_pylist(), strict=True)
         self._shards = [places.setdefault(place, place) for place in located]
@@ -200,7 +203,7 @@ class TorchDataset(Dataset[dict[str, Any]]):
             return torch.from_numpy(block.view(np.float32).reshape(len(wanted), self.architecture.num_parameters))
         named = {name: torch.from_numpy(array) for name, array in layout.views(block).items()}
         if self.transform is not None:
-            named = dict(self.transform(named))
+            named = _transformed(self.transform(named), self.architecture, len(wanted))
         return flatten(self.architecture, named) if self.weights == "flat" else named
 
     def _read_all(self) -> RowTensors:
@@ -213,6 +216,25 @@ class TorchDataset(Dataset[dict[str, Any]]):
         """Return a block with tensors of B rows, copied out of the shards."""
         shards = [self._shards[row] for row in wanted.tolist()]
         return gather_rows(shards, self._rows[wanted], layout, partial(self.zoo.files.open_shards, kind))
+
+
+def _transformed(weights: object, architecture: Architecture, count: int) -> dict[str, Tensor]:
+    """Return what a transform made of the stacked weights of `count` networks, whose labels it must still belong to.
+
+    Raises FormatError for anything but stacked weights of as many networks of this architecture.
+    """
+    expected = f"Expected all parameters by their names, each [{count}, *shape]: as many networks, in the same order."
+    if weights is None:
+        raise FormatError(f"`transform` returned None: it forgot to return the weights. {expected}")
+    if not isinstance(weights, Mapping) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise FormatError(f"`transform` returned a {type(weights).__name__} that is no dict of tensors. {expected}")
+    try:
+        leading = check_weights(architecture, weights)
+    except FormatError as error:
+        raise FormatError(f"What `transform` returned does not fit: {error} {expected}") from error
+    if leading != (count,):
+        raise FormatError(f"`transform` returned weights with the leading axes {leading}. {expected}")
+    return dict(weights)
 
 
 def _label(column: pa.ChunkedArray) -> Array:

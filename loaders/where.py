@@ -1,4 +1,4 @@
-"""Selecting index rows: the `steps` and `where` arguments of the loaders, compiled to one pyarrow expression."""
+"""Selecting index rows and columns: what users pass to the loaders, as plain Python values or an expression."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def normalise_where(where: Where | None) -> pc.Expression | list[tuple[str, str,
 
 
 def _normalise_triple(triple: Any) -> tuple[str, str, Any]:  # noqa: ANN401 - what a user passed
-    if not isinstance(triple, (list, tuple)) or len(triple) != 3 or triple[1] not in _OPERATORS:
+    well_formed = isinstance(triple, (list, tuple)) and len(triple) == 3 and isinstance(triple[1], str)
+    if not well_formed or triple[1] not in _OPERATORS:
         raise FormatError(f"where has {triple!r}. {_EXPECTED}")
     name, operation, value = triple[0], triple[1], _plain(triple[2])
     if not operation.endswith("in"):
@@ -83,6 +84,18 @@ def _normalise_triple(triple: Any) -> tuple[str, str, Any]:  # noqa: ANN401 - wh
         raise FormatError(f"where has {triple!r}. Give {operation!r} a list: ({name!r}, {operation!r}, [{value!r}]).")
     values = [_plain(item) for item in value]
     return name, operation, sorted(values, key=repr) if isinstance(value, (set, frozenset)) else values
+
+
+def list_of_names(argument: str, given: Iterable[str]) -> list[str]:
+    """Return the names that a user gave for an argument, in any iterable; it is used up if it is an iterator.
+
+    Raises:
+        FormatError: for a single string, and for what is not iterable.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        example = given if isinstance(given, str) else "accuracy"
+        raise FormatError(f"{argument} is {given!r}; expected a list of names, such as [{example!r}].")
+    return list(given)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - what a user passed

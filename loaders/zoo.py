@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from rnn_zoos.format.manifest import DIGITS
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
 from rnn_zoos.loaders.row import Row
-from rnn_zoos.loaders.source import Source, ZooFiles
+from rnn_zoos.loaders.source import KINDS, Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
 from rnn_zoos.loaders.where import Where, row_filter
 from rnn_zoos.networks.architecture import Architecture
@@ -31,6 +31,8 @@ from rnn_zoos.networks.stack import NetworkStack
 
 PLACE = ["split", "shard", "row"]
 """The index columns that locate the tensors of a row: split, shard within the split, row within the shard."""
+IndexRows: TypeAlias = "pa.Table | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]"
+"""Rows of `Zoo.index`: the table, or its `to_pydict` or `to_pylist`. Other columns than `PLACE` may be anything."""
 _EXPECTED_ROWS = (
     "expected rows of `Zoo.index`, with split, shard and row. Rows of `load_dataset` hold their weights: take "
     "row['weights'], or rnn_zoos.stack(rows) for many."
@@ -78,7 +80,7 @@ class Zoo:
     A pickle names the source; the zoo is opened again where it is unpickled.
 
     Raises:
-        FormatError: if the source does not hold a zoo of format 1.
+        FormatError: if the source does not hold a zoo of a known format.
 
     Example:
         >>> from rnn_zoos import open_zoo
@@ -199,33 +201,36 @@ class Zoo:
         reason = "diverged before" if rows[0]["diverged"] else ended
         return f"Run {run} {reason} step {step}; it has the steps {[row['step'] for row in rows]}."
 
-    def take(self, kind: str, places: Mapping[str, Sequence[Any]]) -> dict[str, Array]:
+    def take(self, kind: str, places: IndexRows) -> dict[str, Array]:
         """Copy the tensors of M index rows out of the shards.
 
         Args:
             kind: "shards" for weights, "rollouts" for what the networks read and answered, as stored.
-            places: the index columns `split`, `shard` and `row` of the M rows; other columns are ignored.
+            places: M rows of `index`, as a table or as its `to_pydict` or `to_pylist`, of which only the columns
+                `split`, `shard` and `row` are read.
 
         Returns:
             Numpy arrays, name -> [M, ...].
 
         Raises:
-            FormatError: if `places` lacks a column, the index and the shards disagree, or the weights are of several
-                architectures.
+            UnknownNameError: for another kind.
+            FormatError: if `places` lacks a column or is no table, the index and the shards disagree, or the weights
+                are of several architectures.
             IntegrityError: if a file is missing or damaged.
             HubError: if a file cannot be downloaded.
 
         Example:
             >>> from rnn_zoos import open_zoo
             >>> zoo = open_zoo("zoos/formal-languages")
-            >>> arrays = zoo.take("shards", zoo.index("train").to_pydict())
+            >>> arrays = zoo.take("shards", zoo.index("train"))
         """
-        _require_place(places)
-        shards = list(zip(places["split"], places["shard"], strict=True))
+        _check_kind(kind)
+        columns = _places(places)
+        shards = list(zip(columns["split"], columns["shard"], strict=True))
         of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
         architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
         layout = self.row_format(kind, architecture).stacked(len(shards))
-        rows = np.asarray(places["row"], np.int64)
+        rows = np.array(columns["row"], np.int64)
         return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, kind)))
 
     def read_row(self, kind: str, file: str, row: int) -> dict[str, Array]:
@@ -240,6 +245,7 @@ class Zoo:
             Numpy arrays, name -> [*shape], which share one block of memory.
 
         Raises:
+            UnknownNameError: for another kind.
             FormatError: if the zoo has no such shard, or the shard no such row.
             IntegrityError: if the file is missing or damaged.
             HubError: if the file cannot be downloaded.
@@ -249,9 +255,12 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> arrays = zoo.read_row("shards", zoo.manifest.paths("shards", "train")[0], 0)
         """
+        _check_kind(kind)
+        if not isinstance(row, Integral):
+            raise FormatError(f"The row is {row!r}; expected the number of a row in {file}.")
         place = self.files.locate(kind, file)
         (shard,) = self.files.open_shards(kind, [place])
-        return copy_row(shard, row, self.row_format(kind, self.architecture_of([place])), file)
+        return copy_row(shard, int(row), self.row_format(kind, self.architecture_of([place])), file)
 
     def row_format(self, kind: str, architecture: Architecture) -> RowFormat:
         """Return the tensors of a row of the files of one kind.
@@ -326,7 +335,7 @@ class Zoo:
             rollouts: whether a batch also has what the networks read and answered, as in `load_dataset`.
             weights: "named" for name -> [B, *shape], or "flat" for [B, P] in the order of `flatten`.
             transform: called with the stacked weights of every batch, name -> [B, *shape], which it may change in
-                place; returns the weights to use.
+                place; returns the weights to use, those of the same networks in the same order.
             in_memory: read all weights now and keep them, instead of reading each batch from mapped files.
 
         Returns:
@@ -334,7 +343,7 @@ class Zoo:
 
         Raises:
             UnknownNameError: for a split, step, column, label or form of weights that does not exist.
-            FormatError: for a malformed `steps` or `where`, or if there are no rollouts.
+            FormatError: for a malformed `steps`, `where` or `labels`, or if there are no rollouts.
             IntegrityError: if a file is missing or damaged. Shards are verified when they are first used.
             HubError: if a file cannot be downloaded.
 
@@ -347,11 +356,11 @@ class Zoo:
         """
         return TorchDataset(self, self.index(split, steps, where), labels, rollouts, weights, transform, in_memory)
 
-    def stack(self, rows: pa.Table | Sequence[Mapping[str, Any]], device: str = "cpu") -> NetworkStack:
+    def stack(self, rows: IndexRows, device: str = "cpu") -> NetworkStack:
         """Return the networks of M index rows as one stack, which runs them all at once.
 
         Args:
-            rows: rows of `index`, as a table or as its `to_pylist`.
+            rows: rows of `index`, as a table or as its `to_pylist` or `to_pydict`.
             device: torch device of the weights.
 
         Returns:
@@ -376,13 +385,11 @@ class Zoo:
         weights = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return NetworkStack(self.architecture_of([*zip(places["split"], places["shard"], strict=True)]), weights)
 
-    def stacks(
-        self, rows: pa.Table | Sequence[Mapping[str, Any]], device: str = "cpu"
-    ) -> list[tuple[Tensor, NetworkStack]]:
+    def stacks(self, rows: IndexRows, device: str = "cpu") -> list[tuple[Tensor, NetworkStack]]:
         """Return the networks of M index rows as stacks, one per architecture.
 
         Args:
-            rows: rows of `index`, as a table or as its `to_pylist`.
+            rows: rows of `index`, as a table or as its `to_pylist` or `to_pydict`.
             device: torch device of the weights.
 
         Returns:
@@ -441,6 +448,7 @@ class Zoo:
             kinds: which files: "shards" for weights, "rollouts" for what the networks read and answered.
 
         Raises:
+            UnknownNameError: for another kind.
             FormatError: if the zoo has no such shard.
             HubError: if a file cannot be downloaded.
             IntegrityError: if a downloaded file is damaged.
@@ -449,6 +457,8 @@ class Zoo:
             >>> from rnn_zoos import open_zoo
             >>> open_zoo("zoos/formal-languages").fetch("train", [0])
         """
+        for kind in kinds:
+            _check_kind(kind)
         if not self.source.remote:
             return
         numbers = list(shards)
@@ -458,20 +468,42 @@ class Zoo:
         self.files.download(files)
 
 
-def _places(rows: pa.Table | Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the columns of `PLACE` of index rows. Raises FormatError for rows that lack one, or anything else."""
+def _check_kind(kind: str) -> None:
+    """Raise UnknownNameError unless `kind` is a kind of tensor files."""
+    if kind not in KINDS:
+        raise UnknownNameError.among("kind of files", kind, KINDS)
+
+
+def _places(rows: IndexRows) -> dict[str, list[Any]]:
+    """Return the columns of `PLACE` of index rows, of one length and with integers. Raises FormatError for others."""
+    columns = _columns(rows)
+    lengths = [len(column) for column in columns.values()]
+    if len({*lengths}) > 1:
+        raise FormatError(f"The columns {PLACE} have the lengths {lengths}; expected columns of one length.")
+    try:
+        return columns | {name: list(map(operator.index, columns[name])) for name in ("shard", "row")}
+    except TypeError as error:
+        raise FormatError(f"A row has a shard or row that is no number ({error}); {_EXPECTED_ROWS}") from error
+
+
+def _columns(rows: IndexRows) -> dict[str, list[Any]]:
+    """Return the columns of `PLACE` as they are. Raises FormatError for rows that lack one, or for anything else."""
     if isinstance(rows, pa.Table):
         _require_place(rows.column_names)
-        places = dict(rows.select(PLACE).to_pydict())
-    else:
+        return dict(rows.select(PLACE).to_pydict())
+    if not hasattr(rows, "keys"):  # which DataFrames have, too, though they are no mappings
         rows = list(rows)
         for row in rows:
             _require_place(row if isinstance(row, Mapping) else [str(row)])
-        places = {name: [row[name] for row in rows] for name in PLACE}
-    try:
-        return places | {name: list(map(operator.index, places[name])) for name in ("shard", "row")}
-    except TypeError as error:
-        raise FormatError(f"A row has a shard or row that is no number ({error}); {_EXPECTED_ROWS}") from error
+        return {name: [row[name] for row in rows] for name in PLACE}
+    columns: Any = rows
+    _require_place(columns)
+    for name in PLACE:
+        if isinstance(columns[name], str) or not isinstance(columns[name], Iterable):
+            raise FormatError(
+                f"{name} is {columns[name]!r}; expected the column of several rows. Of one row, give [row]."
+            )
+    return {name: list(columns[name]) for name in PLACE}
 
 
 def _require_place(names: Collection[str]) -> None:

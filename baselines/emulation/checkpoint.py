@@ -14,6 +14,7 @@ from rnn_zoos.baselines.emulation.tensor_file import read_tensor_file, write_ten
 from rnn_zoos.errors import FormatError, PlanMismatchError
 
 _CURRENT, _BEST, _OPTIMIZER = "now.", "best.", "optimizer."
+_ENTRIES = ("identity", "update", "best", "history", "seconds")  # of the metadata
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
     tensors, texts = read_tensor_file(path, what, remedy)
     try:
         metadata = json.loads(texts["run"])
-        stored, *progress = (metadata[key] for key in ("identity", "update", "best", "history", "seconds"))
+        stored, update, best, history, seconds = (metadata[key] for key in _ENTRIES)
         wanted = json.loads(json.dumps(identity))
         differing = [key for key in {**wanted, **stored} if stored.get(key) != wanted.get(key)]
     except (AttributeError, TypeError, KeyError, ValueError) as error:
@@ -81,7 +82,10 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> Checkpoint:
         moments.setdefault(int(number), {})[key] = tensor
     return Checkpoint(
         identity,
-        *progress,
+        update,
+        best,
+        history,
+        seconds,
         _without_prefix(tensors, _CURRENT),
         _without_prefix(tensors, _BEST),
         moments,

@@ -29,9 +29,8 @@ from rnn_zoos.networks.weights import flatten
 
 _EXPORTED_COLUMNS = {
     "formal-languages": {"run", "step", "task", "m_b", "m_c", "m_d", "shard", "row"},
-    "sequential-mnist": {"run", "step", "task", "angle", "accuracy", "train_loss", "eval_loss", "generalization_gap",
-                         "weight_decay", "shard", "row"},
-}  # fmt: skip
+    "sequential-mnist": {"run", "step", "task", "angle", "generalization_gap", "weight_decay", "shard", "row"},
+}  # of every zoo; `_left_out` adds the others
 
 
 def export_paper(directory: str | Path, out: str | Path) -> str:
@@ -82,7 +81,7 @@ def export_paper(directory: str | Path, out: str | Path) -> str:
                 for name, array in _arrays(zoo, run_rows).items():
                     writers[name].append(array)
         write_json(temporary / ARGUMENTS, _arguments(manifest, decays))
-    return " ".join([_left_out(manifest), *_not_imported(manifest, list(_by_run(rows)), decays)])
+    return " ".join([_left_out(manifest, decays), *_not_imported(manifest, list(_by_run(rows)), decays)])
 
 
 def _types(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -159,14 +158,20 @@ def _arguments(manifest: Manifest, decays: list[float]) -> dict[str, Any]:
     return shared | {"num_tokens": NUM_SYMBOLS - 2, "sequence_length": LENGTH, "one_hot_input": 1, WEIGHT_DECAY: decay}
 
 
-def _left_out(manifest: Manifest) -> str:
-    """Return one line that lists what the files cannot hold."""
-    columns = [name for name in manifest.columns if name not in _EXPORTED_COLUMNS[manifest.zoo]]
-    if manifest.zoo == FormalLanguages.name:
-        also = f"num_step_correct holds count_accuracy rounded to a multiple of 1/{NUM_STRINGS}"
-    else:
-        also = "rollouts hold the inputs as float16, without the numbers and classes of the digits"
-    return f"The paper's layout cannot hold {', '.join(columns)}; {also}; the paper's code makes its own splits."
+def _left_out(manifest: Manifest, decays: list[float]) -> str:
+    """Return one line that lists what the files cannot hold, given the different weight decays of the rows."""
+    held = _EXPORTED_COLUMNS[manifest.zoo] | {*_measured(manifest)}
+    if manifest.imported:
+        held.add("original_step")
+    if len(decays) == 1:
+        held.add("weight_decay")
+    columns = ", ".join(name for name in manifest.columns if name not in held)
+    parts = [f"The paper's layout cannot hold {columns}"]
+    if manifest.zoo != FormalLanguages.name:
+        parts.append("rollouts hold the inputs as float16, without the numbers and classes of the digits")
+    elif not manifest.imported:  # whose numbers are multiples already
+        parts.append(f"num_step_correct holds count_accuracy rounded to a multiple of 1/{NUM_STRINGS}")
+    return "; ".join([*parts, "the paper's code makes its own splits."])
 
 
 def _not_imported(manifest: Manifest, runs: list[list[dict[str, Any]]], decays: list[float]) -> Iterator[str]:

@@ -56,10 +56,15 @@ def draw_zoo(name_or_dir: str | Path, out: str | Path, revision: str | None = No
         >>> from rnn_zoos.loaders import draw_zoo
         >>> paths = draw_zoo("zoos/formal-languages", "figures")
     """
-    drawn = zoo_figures(open_zoo(name_or_dir, revision))
+    return draw_opened(open_zoo(name_or_dir, revision), Path(out))
+
+
+def draw_opened(zoo: Zoo, out: Path) -> list[Path]:
+    """Do the same as `draw_zoo` with an opened zoo."""
+    drawn = zoo_figures(zoo)
     for name in drawn:
-        _check_replaceable(Path(out, f"{name}.png"))
-    return save_figures(drawn, Path(out))
+        _check_replaceable(out / f"{name}.png")
+    return save_figures(drawn, out)
 
 
 def zoo_figures(zoo: Zoo) -> dict[str, Figure]:

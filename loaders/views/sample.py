@@ -45,7 +45,9 @@ def sample_network(
     row = zoo.row(run, step)
     weights = zoo.weights(row)
     network = RecurrentNetwork(Architecture.of(weights), weights).eval()
-    title = f"run {run}, step {step}, task {row['task']}, accuracy {row['accuracy']:.3f}"
+    title = f"run {run}, step {step}, task {row['task']}"
+    if "accuracy" in row:  # zoos may lack any label
+        title += f", accuracy {row['accuracy']:.3f}"
     with torch.no_grad():
         about, rows = task_family(zoo.manifest.zoo).samples(network, zoo.manifest.seed, row, count)
     return f"{title}; {about}", rows

@@ -58,7 +58,7 @@ def explore(
     if out is None and not serve:
         raise typer.BadParameter("Give --out a directory, or --serve.")
     opened = open_zoo(zoo, revision)
-    local = Path(zoo) if Path(zoo).is_dir() else None
+    local = None if opened.source.remote else Path(opened.source.address)
     board = results or stored_results_on(opened)
     page = make_page(opened, board, networks, embeddings or [], zoo_is_served=serve and local is not None)
     if page.rows < page.all_rows:

@@ -133,9 +133,11 @@ def plot(
       rnn-zoos plot zoos/formal-languages
       rnn-zoos plot zoos/formal-languages --out figures
     """
-    from rnn_zoos.loaders.views.figures import draw_zoo
+    from rnn_zoos.loaders.views.figures import draw_opened
+    from rnn_zoos.loaders.zoo import open_zoo
 
+    opened = open_zoo(zoo, revision)
     # The figures of a zoo on the Hub do not go into OWNER/NAME/figures: it would look like a local zoo.
-    default = Path(zoo, "figures") if Path(zoo).is_dir() else Path("figures")
-    for path in draw_zoo(zoo, out or default, revision):
+    folder = Path() if opened.source.remote else Path(opened.source.address)
+    for path in draw_opened(opened, out or folder / "figures"):
         print(path)

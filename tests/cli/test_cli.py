@@ -22,6 +22,7 @@ from rnn_zoos.generation.writing import relabel as relabelling
 
 COMMANDS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
 COMMANDS = {name.rstrip("_"): function for name, function in COMMANDS.items()}
+STEPS_TO = ("steps_to_50", "steps_to_90")  # labels that are made of the accuracy
 COMMANDS |= {f"speed {command.name}": command.callback for command in cli.speed.registered_commands}
 
 
@@ -90,6 +91,24 @@ def test_the_commands_work_on_a_zoo(name, zoo, tmp_path, rnn_zoos):
     assert status == 0 and len(json.loads(out)) == 10
     status, out, _ = rnn_zoos("plot", zoo(name), "--out", tmp_path)
     assert status == 0 and out.split() == [str(tmp_path / "accuracy.png"), str(tmp_path / "tasks.png")]
+
+
+def test_the_figures_of_a_zoo_are_drawn_beside_it_even_if_it_is_in_a_quoted_home(zoo, tmp_path, monkeypatch, rnn_zoos):
+    shutil.copytree(zoo("formal-languages"), tmp_path / "home" / "zoo")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    status, out, _ = rnn_zoos("plot", "~/zoo")
+    assert status == 0 and out.splitlines()[0] == str(tmp_path / "home" / "zoo" / "figures" / "accuracy.png")
+    assert not [*(tmp_path / "here").iterdir()]
+
+
+def test_a_network_of_a_zoo_without_the_label_accuracy_can_be_sampled(zoo, tmp_path, rnn_zoos):
+    out = remove_labels(shutil.copytree(zoo("formal-languages"), tmp_path / "zoo"), "accuracy", *STEPS_TO)
+    assert rnn_zoos("check", out)[0] == 0
+    status, shown, _ = rnn_zoos("sample", out, "--run", 1, "--count", 3)
+    assert status == 0 and "run 1, step 11, task" in shown and "accuracy" not in shown
+    assert re.search("right|wrong", shown)
 
 
 def test_parts_can_be_merged_and_the_zoo_verified(zoo, tiny_preset, tmp_path, rnn_zoos):

@@ -148,6 +148,15 @@ def test_without_a_directory_or_serve_the_usage_is_wrong(zoo):
     assert finished.status == 2 and "Give --out a directory, or --serve." in finished.err
 
 
+def test_a_zoo_in_the_home_directory_is_no_zoo_on_the_hub(zoo, monkeypatch):
+    """The shell leaves a quoted ~ as it is."""
+    directory, served = zoo("formal-languages"), []
+    monkeypatch.setenv("HOME", str(directory.parent))
+    monkeypatch.setattr(server, "serve", lambda page, directory, **options: served.append(directory))
+    finished = run_command("explore", f"~/{directory.name}", "--serve", "--networks", "0")
+    assert (finished.status, finished.err, served) == (0, "", [directory])
+
+
 def test_serve_gives_the_zoo_to_the_server_and_removes_a_temporary_page(zoo, monkeypatch):
     served = []
 

@@ -122,6 +122,16 @@ def test_a_token_is_neither_in_places_nor_in_pickles(zoo, monkeypatch):
     assert b"hf_secret" not in pickle.dumps(rows)
 
 
+def test_a_token_that_is_given_later_is_used_for_rows_that_are_read_then(zoo, forgotten, monkeypatch):
+    used = []
+    for token in (None, "hf_bad", "hf_good", None):
+        opened = open_zoo(zoo("formal-languages"))
+        monkeypatch.setattr(opened, "source", HubRevision("owner/name", COMMIT, token))
+        name = places.places_of(opened, "shards", "train", opened.index("train"))[0]["zoo"].as_py()
+        used.append(places._zoo(name).source.token)
+    assert used == [None, "hf_bad", "hf_good", "hf_good"], "opened again without a token, it is still readable"
+
+
 def test_features_survive_their_descriptions(zoo):
     features = load_dataset(zoo("sequential-mnist"), split="train", rollouts=True).features
     features["embedding"] = Embedding(3)

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import shutil
 import statistics
 
@@ -14,8 +15,9 @@ import torch
 from conftest import CELLS, ZOOS
 from damage import edit_manifest
 from datasets.distributed import split_dataset_by_node
+from torch.utils.data import DataLoader
 
-from rnn_zoos import load_dataset, load_model, stack
+from rnn_zoos import Architecture, NetworkStack, load_dataset, load_model, stack, unstack_weights
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
@@ -143,6 +145,28 @@ def test_rows_alone_give_networks_and_stacks(cell, zoo):
         load_model(zoo("formal-languages", cell))
 
 
+def test_one_row_and_stacked_weights_are_no_rows_to_stack(zoo):
+    rows, opened = load_dataset(zoo("formal-languages"), split="train"), open_zoo(zoo("formal-languages"))
+    with pytest.raises(FormatError, match=r"this is one\. Use load_model\(row\), or stack\(\[row\]\)"):
+        stack(rows[0])
+    assert stack([rows[0]]).num_networks == 1
+    for batch in (next(iter(DataLoader(rows, batch_size=3))), opened.torch_dataset("train").__getitems__([0, 1, 2])):
+        for use in (stack, load_model):
+            with pytest.raises(FormatError, match=r"weights are stacked already.*Use NetworkStack\(Architecture.of"):
+                use(batch)
+        weights = batch["weights"]
+        networks = NetworkStack(Architecture.of(weights), weights)
+        assert torch.equal(networks.weights["linear.bias"], stack(rows[0:3]).weights["linear.bias"])
+        single = load_model({"weights": unstack_weights(weights)[2]})
+        assert torch.equal(single.linear.bias, rows[2]["weights"]["linear.bias"])
+    flat = opened.torch_dataset("train", weights="flat")
+    for use, given in ((stack, flat.__getitems__([0])), (load_model, flat[0])):
+        with pytest.raises(FormatError, match=r"weights are one tensor \[.*expected a dict .* there is `unflatten`"):
+            use(given)
+    with pytest.raises(FormatError, match="A row without weights"):
+        stack({"run": [0, 1]})
+
+
 def test_the_identity_of_a_zoo_depends_on_its_content_and_not_on_how_it_was_made(zoo, tmp_path):
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     assert open_zoo(out).identity == open_zoo(zoo("formal-languages")).identity
@@ -222,8 +246,13 @@ def test_columns_are_chosen_in_their_order_and_without_weights_nothing_is_read(z
     assert list(both[0]) == ["weights", "run"]
     with pytest.raises(UnknownNameError, match="Unknown column 'rollouts'; known: run, .*weights"):
         load_dataset(out, split="train", columns=["rollouts"])
-    with pytest.raises(FormatError, match=r"columns is 'task'; expected a list of names, such as \['task'\]"):
-        load_dataset(out, split="train", columns="task")
+    for columns, message in (
+        ("task", r"columns is 'task'; expected a list of names, such as \['task'\]"),
+        (3, "columns is 3; expected a list of names"),
+        ([], r"columns is \[\]; expected at least one of: run, .*weights"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            load_dataset(out, split="train", columns=columns)
 
 
 def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
@@ -233,6 +262,14 @@ def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
     for malformed in ("train[", "train[:x]", "train[:1000%]"):
         with pytest.raises(FormatError, match="split is 'train.*Expected names of splits, such as"):
             load_dataset(directory, split=malformed)
+    for several in (["train", "test"], ("train",)):
+        with pytest.raises(FormatError, match=rf"split is {re.escape(str(several))}; expected one name or expression"):
+            load_dataset(directory, split=several)
+    for empty in ("", "train+"):
+        with pytest.raises(FormatError, match=rf"split is '{re.escape(empty)}'.*Expected names of splits, such as"):
+            load_dataset(directory, split=empty)
+    with pytest.raises(FormatError, match="embeddings is 3; expected the path of a file"):
+        load_dataset(directory, embeddings=3)
     with pytest.raises(UnknownNameError, match="Unknown split 'tests'; known: train, .*Did you mean 'test'"):
         load_dataset(directory, split="train[:2]+tests")
     with pytest.raises(UnknownNameError, match="Unknown kind of tensors 'jax'; known: torch, numpy"):
@@ -243,6 +280,8 @@ def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
         load_dataset(directory, where=[("acuracy", ">", 0)])
     with pytest.raises(FormatError, match=r"where has \('accuracy', '>'\)"):
         load_dataset(directory, where=[("accuracy", ">")])
+    with pytest.raises(FormatError, match=r"where has \('accuracy', \['>'\], 0.5\). Expected a pyarrow expression"):
+        load_dataset(directory, where=[("accuracy", [">"], 0.5)])
     with pytest.raises(FormatError, match="where has .*'~'"):
         load_dataset(directory, where=[("accuracy", "~", 3)])
     for where in (

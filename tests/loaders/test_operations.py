@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from rnn_zoos import Weights, load_dataset, open_zoo, stack_weights
 from rnn_zoos.errors import FormatError
-from rnn_zoos.loaders import materialize
+from rnn_zoos.loaders import features, materialize, places
 
 PLACES = Weights(decode=False)
 
@@ -117,6 +117,49 @@ SAME_ROWS = {
 @pytest.mark.parametrize("name", SAME_ROWS)
 def test_an_operation_keeps_the_weights_of_its_rows(name, opened, right):
     assert right(SAME_ROWS[name](load(opened))) > 0
+
+
+def late(batch):
+    return [step > 0 for step in batch["step"]]
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the list of the stored weights that are read."""
+    read = []
+    monkeypatch.setattr(features, "read_weights", lambda stored: (read.append(stored), places.read_weights(stored))[1])
+    return read
+
+
+@pytest.mark.parametrize(
+    ("streaming", "everything", "change"),
+    [
+        (False, False, lambda rows: rows.filter(lambda step: step > 0, input_columns=["step"])),
+        (False, False, lambda rows: rows.filter(late, batched=True)),
+        (False, True, lambda rows: rows.filter(lambda row: row["step"] > 0)),
+        (False, False, lambda rows: rows.remove_columns(["weights"])),
+        (True, True, lambda rows: rows.filter(lambda step: step > 0, input_columns=["step"])),
+        (True, True, lambda rows: rows.filter(late, batched=True)),
+        (True, True, lambda rows: rows.remove_columns(["weights"])),
+        (True, False, lambda rows: rows.select_columns(["step"])),
+    ],
+)
+def test_weights_are_read_by_the_operations_that_the_documentation_names(streaming, everything, change, zoo, read):
+    rows = load_dataset(zoo("formal-languages"), split="train", streaming=streaming)
+    count = sum(1 for _ in rows.select_columns(["step"]))
+    assert not read and count > 0
+    changed = change(rows)
+    if streaming:
+        assert list(changed)
+    assert len(read) == (count if everything else 0)
+
+
+def test_streams_read_weights_only_of_chosen_rows_and_columns(zoo, read):
+    late_rows = load_dataset(zoo("formal-languages"), split="train", streaming=True, steps=11)
+    assert len(list(late_rows)) == len(read) > 0
+    read.clear()
+    labels = load_dataset(zoo("formal-languages"), split="train", streaming=True, columns=["step"])
+    assert len(list(labels)) > 0 and not read
 
 
 def test_two_zoos_and_two_splits_can_be_concatenated_and_interleaved(opened, right):
@@ -235,6 +278,18 @@ def test_parquet_files_hold_places_or_after_materialize_bytes(opened, right, tmp
     stream = load(opened, streaming=True)
     stream.to_parquet(tmp_path / "stream.parquet")
     assert right(datasets.Dataset.from_parquet(str(tmp_path / "stream.parquet"), cache_dir=str(tmp_path))) > 0
+
+
+def test_all_splits_are_materialized_at_once_and_a_stream_is_refused(opened, right):
+    splits = load(opened, split=None)
+    made = materialize(splits)
+    assert isinstance(made, datasets.DatasetDict) and list(made) == list(splits)
+    for split, rows in made.items():
+        assert right(rows) == len(splits[split])
+        assert rows.cast_column("weights", PLACES)[0]["weights"]["zoo"] is None
+    for wrong in (load(opened, streaming=True), load(opened, split=None, streaming=True), None):
+        with pytest.raises(FormatError, match="rows are of type .*expected a Dataset or a DatasetDict"):
+            materialize(wrong)
 
 
 def test_saved_rows_need_no_zoo(opened, right, tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -12,8 +13,9 @@ from mixed_preset import MIXED
 from rnn_zoos import load_dataset, load_model, stack
 from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.loaders import gathering
 from rnn_zoos.loaders.views.sample import sample_network
-from rnn_zoos.loaders.zoo import open_zoo
+from rnn_zoos.loaders.zoo import PLACE, open_zoo
 
 READERS = {
     "stack": lambda zoo, rows: zoo.stack(rows),
@@ -65,6 +67,49 @@ def test_places_may_stand_beside_anything_and_places_of_no_kind_are_an_error(zoo
             opened.stack([rows[0] | {column: value}])
     with pytest.raises(FormatError, match="shard or row that is no number"):
         opened.stack(pa.table({"split": ["train"], "shard": ["0"], "row": [0]}))
+
+
+def test_rows_may_be_a_table_its_columns_or_its_rows(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    table = opened.index("train")
+    expected = opened.take("shards", table.to_pydict())
+    for rows in (table, table.to_pylist(), table.to_pandas(), {name: table[name].to_numpy() for name in PLACE}):
+        found = opened.take("shards", rows)
+        assert all(np.array_equal(found[name], array) for name, array in expected.items())
+        assert torch.equal(opened.stack(rows).weights["linear.bias"], torch.from_numpy(expected["linear.bias"]))
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row": [0, 1]}, r"have the lengths \[1, 1, 2\]; expected columns of one length"),
+        ({"split": ["train", "train"]}, r"have the lengths \[2, 1, 1\]; expected columns of one length"),
+        ({"row": [0.7]}, "shard or row that is no number"),
+        ({"row": 0}, r"row is 0; expected the column of several rows. Of one row, give \[row\]"),
+        ({"split": "train"}, r"split is 'train'; expected the column of several rows"),
+    ],
+)
+def test_columns_that_are_not_those_of_rows_are_an_error(change, message, native, zoo, monkeypatch):
+    if not native:
+        monkeypatch.setattr(gathering, "_native", None)
+    with pytest.raises(FormatError, match=message):
+        open_zoo(zoo("formal-languages")).take("shards", {"split": ["train"], "shard": [0], "row": [0]} | change)
+
+
+def test_a_kind_of_files_or_a_row_of_a_file_that_does_not_exist_is_an_error(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    file = opened.manifest.paths("shards", "train")[0]
+    for read in (
+        lambda: opened.take("weights", opened.index("train")),
+        lambda: opened.read_row("weights", file, 0),
+        lambda: opened.fetch("train", [0], ["weights"]),
+    ):
+        with pytest.raises(UnknownNameError, match="Unknown kind of files 'weights'; known: shards, rollouts"):
+            read()
+    for row in (0.7, "0"):
+        with pytest.raises(FormatError, match=f"The row is {row!r}; expected the number of a row in {file}"):
+            opened.read_row("shards", file, row)
 
 
 @pytest.mark.parametrize("kind", ["one architecture", "several"])

@@ -152,6 +152,15 @@ def test_a_single_label_may_be_given_as_a_string(zoo):
     assert list(open_zoo(zoo("formal-languages")).torch_dataset(labels="accuracy")[0]) == ["weights", "accuracy"]
 
 
+def test_labels_may_be_any_iterable_of_names(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    for labels in (iter(["run", "task"]), np.array(["run", "task"])):
+        assert list(opened.torch_dataset(labels=labels)[0]) == ["weights", "run", "task"]
+    for wrong in (None, 3):
+        with pytest.raises(FormatError, match=rf"labels is {wrong}; expected a list of names, such as \['accuracy'\]"):
+            opened.torch_dataset(labels=wrong)
+
+
 @pytest.mark.parametrize("weights", ["named", "flat"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_data_loaders_give_every_row_once_as_stacked_batches(weights, workers, zoo):
@@ -212,14 +221,36 @@ def test_a_transform_changes_the_weights_of_every_network_and_not_what_is_stored
     doubling = opened.torch_dataset("train", transform=double_in_place, in_memory=in_memory)
     doubling.__getitems__(ORDER)
     assert torch.equal(doubling.__getitems__(ORDER)["weights"]["linear.bias"], 2 * before["linear.bias"])
-    with pytest.raises(FormatError, match="do not fit"):
-        opened.torch_dataset("train", transform=lambda weights: {}, weights="flat", in_memory=in_memory)[0]
 
 
 def double_in_place(weights):
     for tensor in weights.values():
         tensor.mul_(2)
     return weights
+
+
+def double_without_return(weights):
+    double_in_place(weights)
+
+
+@pytest.mark.parametrize("weights", ["named", "flat"])
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (double_without_return, "`transform` returned None: it forgot to return the weights"),
+        (lambda weights: [*weights.values()], "`transform` returned a list that is no dict of tensors"),
+        (lambda weights: {name: tensor.numpy() for name, tensor in weights.items()}, "a dict that is no dict of tens"),
+        (lambda weights: {}, "Weights do not fit"),
+        (lambda weights: {f"my.{name}": tensor for name, tensor in weights.items()}, "Weights do not fit"),
+        (lambda weights: {name: tensor[:1] for name, tensor in weights.items()}, r"the leading axes \(1,\)"),
+        (lambda weights: weights | {"linear.bias": weights["linear.bias"][:1]}, "linear.bias has shape"),
+    ],
+)
+def test_what_a_transform_returns_must_be_the_weights_of_the_same_networks(transform, message, weights, zoo):
+    """Else labels would stand beside other networks."""
+    dataset = open_zoo(zoo("formal-languages")).torch_dataset("train", transform=transform, weights=weights)
+    with pytest.raises(FormatError, match=rf"{message}.* Expected all parameters by their names, each \[3, \*shape\]"):
+        dataset.__getitems__([2, 0, 1])
 
 
 def read_in_process(data):

@@ -341,6 +341,23 @@ def test_zoos_that_the_layout_cannot_hold_are_rejected(zoo, tiny_preset, tmp_pat
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
 
+def left_out(summary: str) -> set[str]:
+    """Return the columns that an export says it cannot hold."""
+    return {*summary.partition("cannot hold ")[2].partition(";")[0].split(", ")}
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_an_export_of_an_imported_zoo_says_what_it_leaves_out_and_what_it_holds(name, zoo, source, exported, tmp_path):
+    import_paper(exported / name, tmp_path / "zoo")
+    assert "original_accuracy" in read_manifest(tmp_path / "zoo").columns or name == "sequential-mnist"
+    summary = export_paper(tmp_path / "zoo", tmp_path / "out")
+    held = {"run", "step", "weight_decay", "accuracy", "original_accuracy", "original_step"}
+    assert left_out(summary) & held == ({"accuracy"} if name == "formal-languages" else set())
+    assert {"split", "original_run", "original_row"} <= left_out(summary) and "rounded" not in summary
+    generated = export_paper(zoo(name), tmp_path / "again")
+    assert left_out(generated) & {"weight_decay", "count_accuracy", "train_loss"} == set()
+
+
 @pytest.mark.parametrize("name", ZOOS)
 def test_the_command_reports_what_the_layout_cannot_hold(name, zoo, tmp_path, monkeypatch, capsys):
     arguments = ["export", str(zoo(name)), "--to", "paper", "--out", str(tmp_path / "out")]

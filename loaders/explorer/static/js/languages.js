@@ -18,7 +18,6 @@ import { Purpose, randomBits, toUniform } from "explorer/philox";
 export const LETTERS = "abcd";
 export const BOS = 4;
 export const EOS = 5;
-export const NUM_SYMBOLS = 6;
 /** Symbols of a sequence, including BOS; a network predicts LENGTH - 1 of them. */
 export const LENGTH = 42;
 
@@ -35,22 +34,6 @@ export function asText(sequence) {
   const end = written.indexOf(EOS);
   const text = (end < 0 ? written : written.slice(0, end)).map((symbol) => NAMES[symbol]).join("");
   return end < 0 ? text + OPEN : text;
-}
-
-/**
- * Return the sequence of a text, inverse of `asText`; throw RangeError for other letters, or for more than 41.
- * @param {string} text Letters a to d and `^`; the sequence gets no EOS if the text ends with `...`.
- * @returns {Uint8Array} Symbols: 42, padded with EOS; without EOS, one more than letters.
- */
-export function asSymbols(text) {
-  const letters = text.endsWith(OPEN) ? text.slice(0, -OPEN.length) : text;
-  const symbols = [...letters].map((letter) => NAMES.indexOf(letter));
-  if (symbols.includes(-1) || symbols.includes(EOS) || symbols.length >= LENGTH) {
-    throw new RangeError(`The string is "${text}"; expected at most ${LENGTH - 1} of the letters ${LETTERS}.`);
-  }
-  const sequence = new Uint8Array(letters === text ? LENGTH : symbols.length + 1).fill(EOS);
-  sequence.set([BOS, ...symbols]);
-  return sequence;
 }
 
 /**

@@ -12,6 +12,16 @@ import { readingMaps } from "explorer/live_reading";
 const STRINGS = 10;
 const LONGEST = 41;
 
+/**
+ * Return what the strings of the zoo's own seed are. The accuracy of imported networks was measured on stored strings.
+ * @param {any} head of the page's data
+ * @returns {string}
+ */
+export function seedNote(head) {
+  const measured = head.about.imported ? "" : ", on which the accuracy was measured";
+  return `With the zoo's own seed, ${head.seed}, these are the strings of \`rnn-zoos sample\`${measured}.`;
+}
+
 /** The view of languages. */
 export class LiveStrings {
   /**
@@ -32,7 +42,7 @@ export class LiveStrings {
       element(
         "p",
         { class: "note" },
-        `With the zoo's own seed, ${this.head.seed}, these are the strings of \`rnn-zoos sample\`, on which the accuracy was measured.`,
+        seedNote(this.head),
       ),
     ];
   }
