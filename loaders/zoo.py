@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,21 +21,13 @@ from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import DIGITS
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
+from rnn_zoos.loaders.index_rows import IndexRows, places_of
 from rnn_zoos.loaders.row import Row
 from rnn_zoos.loaders.source import KINDS, Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
 from rnn_zoos.loaders.where import Where, row_filter
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
-
-PLACE = ["split", "shard", "row"]
-"""The index columns that locate the tensors of a row: split, shard within the split, row within the shard."""
-IndexRows: TypeAlias = "pa.Table | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]"
-"""Rows of `Zoo.index`: the table, or its `to_pydict` or `to_pylist`. Other columns than `PLACE` may be anything."""
-_EXPECTED_ROWS = (
-    "expected rows of `Zoo.index`, with split, shard and row. Rows of `load_dataset` hold their weights: take "
-    "row['weights'], or rnn_zoos.stack(rows) for many."
-)
 
 
 def open_zoo(name_or_dir: str | Path, revision: str | None = None, token: str | None = None) -> Zoo:
@@ -225,7 +216,7 @@ class Zoo:
             >>> arrays = zoo.take("shards", zoo.index("train"))
         """
         _check_kind(kind)
-        columns = _places(places)
+        columns = places_of(places)
         shards = list(zip(columns["split"], columns["shard"], strict=True))
         of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
         architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
@@ -380,7 +371,7 @@ class Zoo:
             >>> stack = zoo.stack(zoo.index("train"))
             >>> outputs, state = stack(torch.zeros(3, 7, 6))
         """
-        places = _places(rows)
+        places = places_of(rows)
         arrays = self.take("shards", places)
         weights = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return NetworkStack(self.architecture_of([*zip(places["split"], places["shard"], strict=True)]), weights)
@@ -408,7 +399,7 @@ class Zoo:
             >>> sum(len(positions) for positions, stack in zoo.stacks(table)) == len(table)
             True
         """
-        places = _places(rows)
+        places = places_of(rows)
         found = [self._architecture(*shard) for shard in zip(places["split"], places["shard"], strict=True)]
         table, stacks = pa.table(places), []
         for architecture in self.manifest.architectures:
@@ -436,7 +427,7 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> weights = zoo.weights(zoo.index("train").to_pylist()[0])
         """
-        arrays = self.take("shards", _places([row]))
+        arrays = self.take("shards", places_of([row]))
         return {name: torch.from_numpy(array[0]) for name, array in arrays.items()}
 
     def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("shards",)) -> None:
@@ -472,41 +463,3 @@ def _check_kind(kind: str) -> None:
     """Raise UnknownNameError unless `kind` is a kind of tensor files."""
     if kind not in KINDS:
         raise UnknownNameError.among("kind of files", kind, KINDS)
-
-
-def _places(rows: IndexRows) -> dict[str, list[Any]]:
-    """Return the columns of `PLACE` of index rows, of one length and with integers. Raises FormatError for others."""
-    columns = _columns(rows)
-    lengths = [len(column) for column in columns.values()]
-    if len({*lengths}) > 1:
-        raise FormatError(f"The columns {PLACE} have the lengths {lengths}; expected columns of one length.")
-    try:
-        return columns | {name: list(map(operator.index, columns[name])) for name in ("shard", "row")}
-    except TypeError as error:
-        raise FormatError(f"A row has a shard or row that is no number ({error}); {_EXPECTED_ROWS}") from error
-
-
-def _columns(rows: IndexRows) -> dict[str, list[Any]]:
-    """Return the columns of `PLACE` as they are. Raises FormatError for rows that lack one, or for anything else."""
-    if isinstance(rows, pa.Table):
-        _require_place(rows.column_names)
-        return dict(rows.select(PLACE).to_pydict())
-    if not hasattr(rows, "keys"):  # which DataFrames have, too, though they are no mappings
-        rows = list(rows)
-        for row in rows:
-            _require_place(row if isinstance(row, Mapping) else [str(row)])
-        return {name: [row[name] for row in rows] for name in PLACE}
-    columns: Any = rows
-    _require_place(columns)
-    for name in PLACE:
-        if isinstance(columns[name], str) or not isinstance(columns[name], Iterable):
-            raise FormatError(
-                f"{name} is {columns[name]!r}; expected the column of several rows. Of one row, give [row]."
-            )
-    return {name: list(columns[name]) for name in PLACE}
-
-
-def _require_place(names: Collection[str]) -> None:
-    """Raise FormatError unless the columns of some rows locate their tensors."""
-    if not {*PLACE} <= {*names}:
-        raise FormatError(f"The rows have the columns {list(names)}; {_EXPECTED_ROWS}")

@@ -103,9 +103,7 @@ class SplitData:
     @cached_property
     def _stored(self) -> dict[str, Array]:
         """Rollouts as they are stored, name -> [R, rollouts, ...]."""
-        from rnn_zoos.loaders.zoo import PLACE
-
-        return self.zoo.take("rollouts", self.index.select(PLACE).to_pydict())
+        return self.zoo.take("rollouts", self.index)
 
     @property
     def num_rollouts(self) -> int:

@@ -16,8 +16,9 @@ import torch
 from rnn_zoos.errors import FormatError
 from rnn_zoos.generation.publishing.export import export_parquet
 from rnn_zoos.loaders.dataset import load_dataset
+from rnn_zoos.loaders.index_rows import PLACE
 from rnn_zoos.loaders.torch_dataset import Form
-from rnn_zoos.loaders.zoo import PLACE, open_zoo
+from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.networks.weights import flatten
 
 SPLIT = "train"

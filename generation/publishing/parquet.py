@@ -15,7 +15,7 @@ from rnn_zoos.families.columns import Column
 from rnn_zoos.format.files import Array
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import FORMAT, MIXED_FORMAT
-from rnn_zoos.loaders.zoo import PLACE, Zoo
+from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import flatten
 
@@ -111,7 +111,7 @@ def _with_weights(zoo: Zoo, index: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return index rows joined with their weights."""
     if zoo.manifest.shard_architectures is not None:
         return index.append_column(schema.field(WEIGHTS), _flat_weights(zoo, index, schema)).cast(schema)
-    taken = zoo.take("shards", index.select(PLACE).to_pydict())
+    taken = zoo.take("shards", index)
     columns = [index[name].combine_chunks() for name in index.column_names]
     for name in zoo.manifest.architecture.parameter_shapes:
         kind = schema.field(name).type

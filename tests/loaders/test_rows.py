@@ -14,8 +14,9 @@ from rnn_zoos import load_dataset, load_model, stack
 from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.loaders import gathering
+from rnn_zoos.loaders.index_rows import PLACE
 from rnn_zoos.loaders.views.sample import sample_network
-from rnn_zoos.loaders.zoo import PLACE, open_zoo
+from rnn_zoos.loaders.zoo import open_zoo
 
 READERS = {
     "stack": lambda zoo, rows: zoo.stack(rows),
