@@ -18,7 +18,8 @@ _EXAMPLE = Path(__file__).with_name("presets") / "demo.yaml"
 Count = Annotated[int, Field(ge=1, lt=2**31, strict=True)]
 Step = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+DrawnNumber = Annotated[float, Field(ge=0, lt=2**31, allow_inf_nan=False, strict=True)]  # as zoo.json may have it
+PositiveDrawnNumber = Annotated[DrawnNumber, Field(gt=0)]
 
 
 Cell = Literal["lstm", "gru", "rnn"]
@@ -47,8 +48,8 @@ class LogRange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    low: PositiveNumber
-    high: PositiveNumber
+    low: PositiveDrawnNumber
+    high: PositiveDrawnNumber
 
     @model_validator(mode="after")
     def _ordered(self) -> LogRange:
@@ -63,8 +64,8 @@ def _kind_of_choices(value: object) -> str:
 
 _LIST, _RANGE = "list", "range"
 _Range = Annotated[LogRange, Tag(_RANGE)]
-_List = Annotated[tuple[Number, ...], Field(min_length=1), Tag(_LIST)]
-_PositiveList = Annotated[tuple[PositiveNumber, ...], Field(min_length=1), Tag(_LIST)]
+_List = Annotated[tuple[DrawnNumber, ...], Field(min_length=1), Tag(_LIST)]
+_PositiveList = Annotated[tuple[PositiveDrawnNumber, ...], Field(min_length=1), Tag(_LIST)]
 Numbers = Annotated[_Range | _List, Discriminator(_kind_of_choices)]
 PositiveNumbers = Annotated[_Range | _PositiveList, Discriminator(_kind_of_choices)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -129,7 +130,7 @@ class Settings(BaseModel):
     batch_size: Count
     snapshots: Annotated[tuple[Step, ...], Field(min_length=1)]
     learning_rate: Annotated[dict[Step, Number], Field(min_length=1)]
-    weight_decay: Annotated[tuple[Number, ...], Field(min_length=1)]
+    weight_decay: Annotated[tuple[DrawnNumber, ...], Field(min_length=1)]
     evaluation: dict[str, Count]
     stratified_tasks: Annotated[bool, Field(strict=True)] = False
     vary: Variation | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rnn_zoos import __version__
+from rnn_zoos.errors import FormatError
 from rnn_zoos.format.manifest import CARD, PRESET, index_path
 from rnn_zoos.generation.publishing.card import make_card, preset_yaml
 from rnn_zoos.generation.publishing.export_directory import MARK, ExportDirectory, begin_export
@@ -33,7 +34,7 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
         The paths of all written files.
 
     Raises:
-        FormatError: `directory` is not a zoo.
+        FormatError: `directory` is not a zoo, or has no snapshots.
         IntegrityError: A file of the zoo is damaged.
         StorageError: `out` has other files than an earlier export wrote, in which case nothing is changed; or it cannot
             be written, or the disk is full.
@@ -46,6 +47,8 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
         >>> labels = datasets.load_dataset("exported", "index", split="train")
     """
     zoo = open_zoo(directory)
+    if not zoo.splits():
+        raise FormatError(f"{directory} has no snapshots, so there is nothing to export.")
     exported = write_export(zoo, out, name or str(out))
     for split in zoo.splits():
         path = index_path(split)

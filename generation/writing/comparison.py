@@ -89,6 +89,11 @@ def compare_bits(stored: StoredRun, retrained: RetrainedRun) -> Iterator[tuple[d
         else:
             different = ", ".join(name for name, is_equal in equal.items() if not is_equal)
             yield snapshot.table_row(), f"{different} differ" if different else None
+    stored_steps = {row["step"] for row in stored.rows}
+    for row in retrained.rows:
+        if row["step"] not in stored_steps:
+            shown = {"run": row["run"], "step": row["step"], "weights": "missing", "rollouts": "", "labels": ""}
+            yield shown, "the zoo lacks it, though training does not diverge before"
 
 
 def compare_labels(
@@ -142,7 +147,7 @@ def _wrong_weights(snapshot: _Snapshot, *, same_weights: bool) -> str | None:
         if snapshot.equal is None:
             return "it is missing, because training diverges earlier"
         return None if snapshot.equal["weights"] else "weights differ"
-    if snapshot.equal is not None and not snapshot.moved and snapshot.distance > TOLERANCE:
+    if snapshot.equal is not None and snapshot.row["step"] == 0 and snapshot.distance > TOLERANCE:
         return "its initial weights are not those of this run"
     return None
 
@@ -155,7 +160,7 @@ class _Snapshot:
         row: its row of the index.
         equal: weights, rollouts, labels -> whether they are equal; None if retraining diverged before this step.
         distance: between stored and retrained weights.
-        moved: how far training has moved the stored weights.
+        moved: how far training has moved the stored weights since the first stored step.
     """
 
     row: dict[str, Any]

@@ -69,7 +69,7 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
 
     Raises:
         PlanMismatchError: the directories were generated with different settings.
-        MergeError: two directories have different bytes of the same run.
+        MergeError: two directories have different bytes of the same run, or `out` is a finished zoo among them.
         IntegrityError: a file is damaged.
         StorageError: a file cannot be read or written.
         FormatError: a directory is neither a zoo nor a part of one, or has labels that this version does not know.
@@ -80,6 +80,9 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
         >>> from rnn_zoos.generation import merge
         >>> lines = merge([Path("zoos/formal-languages")], Path("merged"))
     """
+    own = out.resolve()
+    if OutputPaths(own).manifest.is_file() and own in [directory.resolve() for directory in directories]:
+        raise MergeError(f"{out} is one of the zoos to be merged, which are not changed. Merge into another directory.")
     parts = [_read_part(directory, mnist) for directory in directories]
     plan = max((part.plan for part in parts), key=lambda plan: plan.settings.runs)
     _check_same_plan(parts, plan)

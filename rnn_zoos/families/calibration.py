@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,14 @@ def calibration_error(logits: Tensor, targets: Tensor) -> float:
 
     Predictions are put into 15 bins by their confidence, the largest probability. The error is the mean distance of
     accuracy and mean confidence of a bin, weighted by its predictions (Guo et al., "On calibration of modern neural
-    networks", ICML 2017).
+    networks", ICML 2017). It is nan if a logit is not finite: outputs of finite weights can overflow.
 
     Args:
         logits: [N, C].
         targets: Classes, [N].
     """
+    if not bool(logits.isfinite().all()):
+        return math.nan
     confidence, predicted = logits.double().softmax(dim=-1).max(dim=-1)
     excess = confidence - (predicted == targets).double()
     bins = (confidence * _BINS).long().clamp(max=_BINS - 1)

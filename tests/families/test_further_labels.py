@@ -100,6 +100,13 @@ def test_the_calibration_error_is_that_of_bins_one_by_one():
     assert calibration_error(certain, targets) < 1e-9 and calibration_error(certain, (targets + 1) % 5) > 1 - 1e-9
 
 
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_there_is_no_calibration_error_of_outputs_that_overflow(wrong):
+    logits = torch.zeros(4, 5)
+    logits[2, 3] = wrong
+    assert math.isnan(calibration_error(logits, torch.zeros(4, dtype=torch.int64)))
+
+
 def test_next_symbols_are_calibrated_on_training_strings_up_to_their_end():
     task = task_number((-3, 2, 1))
     architecture = Architecture("gru", 2, 6, 7, 6)

@@ -177,6 +177,7 @@ def test_check_finds_a_hyperparameter_that_the_run_did_not_draw(column, language
     [
         ("low: 0.001, high: 0.1", "low: 0.1, high: 0.001", "low should be less than high"),
         ("low: 0.001, high: 0.1", "low: 0, high: 0.1", "greater than 0"),
+        ("low: 0.001, high: 0.1", "low: 0.001, high: 3.0e+9", "less than 2147483648"),
         ("num_updates: [5, 11]", "num_updates: [4, 11]", r"\[4\], which are not among the snapshots"),
         ("batch_size: [2, 5]", "batch_size: []", "at least 1 item"),
         ("low: 0.001, high", "lowest: 0.001, high", r"lowest is not a setting. Allowed: low, high\."),

@@ -191,6 +191,36 @@ def test_gradients_flow_after_a_warm_up_without_gradients(without):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_gradients_of_inputs_alone_leave_no_gradients_of_weights_behind(cell):
+    """Compared with torch: of two calls, only the second asks for gradients of the weights."""
+    arch = Architecture(cell, 2, 5, 7, 3)
+
+    def gradients(native: bool) -> torch.Tensor:
+        weights = parameters(arch, 2)
+        inputs = torch.ones(2, 4, 6, 5, requires_grad=True)
+        outputs, _ = NetworkStack(arch, weights, native)(inputs)
+        torch.autograd.grad(outputs[0].sum(), inputs, retain_graph=True)
+        outputs.sum().backward(inputs=[inputs], retain_graph=True)
+        outputs.sum().backward()
+        return weights["linear.bias"].grad
+
+    torch.testing.assert_close(gradients(True), gradients(False))
+
+
+def test_outputs_are_float32_whatever_the_default_is():
+    arch = Architecture("lstm", 1, 6, 8, 6)
+    weights, inputs = parameters(arch, 2), torch.zeros(4, 5, 6)
+    expected, _ = NetworkStack(arch, weights)(inputs)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found, _ = NetworkStack(arch, weights)(inputs)
+        found.sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected) and weights["linear.bias"].grad.dtype == torch.float32
+
+
 def test_gradients_of_gradients_are_refused_in_float32_and_exist_in_float64():
     arch = Architecture("lstm", 1, 2, 3, 2)
     for dtype in (torch.float32, torch.float64):

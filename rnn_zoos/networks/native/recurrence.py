@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from rnn_zoos.errors import BackendError
 
+_FLOAT = torch.empty(0, dtype=torch.float32, device="cpu")
+"""Makes tensors that the native code reads and writes, whatever torch's defaults for new tensors are."""
+
 try:
     from rnn_zoos.networks.native import _native
 except ImportError:  # built without a C++ compiler
@@ -108,12 +111,12 @@ class _Parameters(torch.autograd.Function):
     def forward(ctx: Any, stack: _native.Stack, *parameters: Tensor) -> Tensor:  # noqa: ANN401
         # The stack alone: a `Recurrence` here would be a cycle of references, which keeps its memory for long.
         ctx.stack, ctx.shapes = stack, [tensor.shape for tensor in parameters]
-        return torch.zeros(())
+        return _FLOAT.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *unused: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        gradients = [torch.empty(shape) for shape in ctx.shapes]
+        gradients = [_FLOAT.new_empty(shape) for shape in ctx.shapes]
         ctx.stack.take_gradients([_array(tensor) for tensor in gradients])
         return (None, *gradients)
 
@@ -132,12 +135,12 @@ class _Pass(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         networks, batch, steps, _ = inputs.shape
         state_shape = (networks, recurrence.num_layers, batch, recurrence.hidden)
-        outputs = torch.empty(networks, batch, steps, recurrence.outputs)
-        last_hidden = torch.empty(state_shape)
-        last_cell = torch.empty(state_shape) if recurrence.cell == "lstm" else None
+        outputs = _FLOAT.new_empty(networks, batch, steps, recurrence.outputs)
+        last_hidden = _FLOAT.new_empty(state_shape)
+        last_cell = _FLOAT.new_empty(state_shape) if recurrence.cell == "lstm" else None
         inputs, hidden, cell = inputs.contiguous(), _contiguous(hidden), _contiguous(cell)
         keeps = any(ctx.needs_input_grad)
-        tape = torch.empty(recurrence.stack.tape_size(batch, steps)) if keeps else None
+        tape = _FLOAT.new_empty(recurrence.stack.tape_size(batch, steps)) if keeps else None
         arrays = map(_optional_array, (inputs, hidden, cell, outputs, last_hidden, last_cell, tape))
         recurrence.stack.forward(*arrays)  # type: ignore[arg-type]
         if keeps:
@@ -155,12 +158,14 @@ class _Pass(torch.autograd.Function):
         networks, batch, steps, _ = inputs.shape
         state_shape = (networks, recurrence.num_layers, batch, recurrence.hidden)
         if d_outputs is None:
-            d_outputs = torch.zeros(networks, batch, steps, recurrence.outputs)
+            d_outputs = _FLOAT.new_zeros(networks, batch, steps, recurrence.outputs)
         d_inputs = torch.empty_like(inputs) if needs_inputs else None
-        d_first = [torch.empty(state_shape) if needed else None for needed in (needs_hidden, needs_cell)]
+        d_first = [_FLOAT.new_empty(state_shape) if needed else None for needed in (needs_hidden, needs_cell)]
         arrays = map(_optional_array, (inputs, tape, d_outputs, d_hidden, d_cell, d_inputs, *d_first))
+        # Parameters may need gradients, but not now: `autograd.grad(outputs, inputs)` would leave their sums behind.
+        needs_token = needs_token and torch._C._will_engine_execute_node(recurrence.token.grad_fn)
         recurrence.stack.backward(*arrays, needs_token)
-        return None, torch.zeros(()) if needs_token else None, d_inputs, *d_first
+        return None, _FLOAT.new_zeros(()) if needs_token else None, d_inputs, *d_first
 
 
 def _array(tensor: Tensor) -> npt.NDArray[np.float32]:

@@ -424,3 +424,25 @@ def test_workers_use_less_than_a_gigabyte(tiny_preset, tmp_path):
     command = generate_command("sequential-mnist", tiny_preset(), tmp_path / "zoo")
     done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=True)
     assert int(done.stdout.split()[-1]) < 1_000_000  # KiB
+
+
+OVERFLOWING = """
+formal-languages:
+  runs: 4
+  runs_per_shard: 2
+  cell: gru
+  num_layers: 2
+  hidden_size: 32
+  batch_size: 2
+  snapshots: [0, 30, 45, 50]
+  learning_rate: {0: 1}
+  weight_decay: [8, 20]
+  evaluation: {strings: 20, rollouts: 2}
+"""
+
+
+def test_networks_with_finite_weights_whose_outputs_overflow_do_not_end_a_zoo(tmp_path):
+    (tmp_path / "overflowing.yaml").write_text(OVERFLOWING)
+    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", str(tmp_path / "overflowing.yaml"), backend="native"))
+    assert check_zoo(tmp_path / "zoo") == []
+    assert any(row["diverged"] for row in open_zoo(tmp_path / "zoo").index().to_pylist())

@@ -49,6 +49,15 @@ def test_merged_parts_have_the_bytes_of_a_zoo_made_in_one_go(name, zoo, tiny_pre
     assert contents(tmp_path / "zoo") == contents(zoo(name))
 
 
+def test_a_finished_zoo_is_not_merged_into_itself(zoo, tiny_preset, tmp_path):
+    own = shutil.copytree(zoo("formal-languages"), tmp_path / "own")
+    (part,) = make_parts("formal-languages", tiny_preset(), tmp_path, 1)
+    before = contents(own)
+    with pytest.raises(MergeError, match="own is one of the zoos to be merged, .* Merge into another directory"):
+        merge([part, own], tmp_path / "x" / ".." / "own")
+    assert contents(own) == before
+
+
 def test_missing_shards_are_listed_and_can_be_merged_later_or_generated(zoo, tiny_preset, tmp_path):
     first, second, third = make_parts("formal-languages", tiny_preset(), tmp_path, 3)
     lines = merge([first, second], tmp_path / "zoo")

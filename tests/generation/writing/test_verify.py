@@ -1,6 +1,7 @@
 """`verify` reproduces sound zoos, and finds weights and labels that are not those of their runs."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import ZOOS
@@ -9,9 +10,10 @@ from damage import edit_index, replace_file
 from rnn_zoos.errors import DigitsError, FormatError
 from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.generation.plan import Plan
-from rnn_zoos.generation.writing.comparison import few
+from rnn_zoos.generation.plan import Plan, plan_of_zoo
+from rnn_zoos.generation.writing.comparison import RetrainedRun, StoredRun, compare_bits, few
 from rnn_zoos.generation.writing.verify import choose_runs, verify
+from rnn_zoos.loaders.zoo import open_zoo
 
 
 @pytest.mark.parametrize("name", ZOOS)
@@ -63,6 +65,23 @@ def test_more_than_a_few_strings_that_are_not_those_of_the_weights_are_found(str
     change_rollouts(out, strings)
     report = verify(out, runs=7, backend="stacked")
     assert len(report.findings) == findings and all("rollouts are not" in line for line in report.findings)
+
+
+@pytest.mark.long
+def test_the_first_stored_step_of_a_zoo_without_step_0_has_no_initial_weights(edited_zoo):
+    out = edited_zoo("formal-languages", {"runs: 7": "runs: 2", "[0, 2, 11]": "[150, 200]"})
+    assert verify(out, runs=2, backend="loop").findings == []
+
+
+def test_snapshots_that_the_zoo_lacks_are_found(zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    run, _ = next(iter(plan_of_zoo(opened.manifest).runs()))
+    stored = StoredRun.read(opened, run)
+    again = RetrainedRun(stored.rows, {"shards": stored.weights, "rollouts": stored.rollouts}, [], {})
+    assert [problem for _, problem in compare_bits(stored, again)] == [None] * 3
+    cut = replace(stored, rows=stored.rows[:2])
+    problems = [(row["step"], problem) for row, problem in compare_bits(cut, again)]
+    assert problems[-1] == (11, "the zoo lacks it, though training does not diverge before")
 
 
 def test_few_is_derived_from_the_count():

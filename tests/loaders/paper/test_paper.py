@@ -331,6 +331,9 @@ def test_zoos_that_the_layout_cannot_hold_are_rejected(zoo, tiny_preset, tmp_pat
     path = tmp_path / "wild.yaml"
     path.write_text(Path(tiny_preset()).read_text().replace("0: 0.01", "0: 1.0e+38").replace("[0, 2, 11]", "[11]"))
     generate_in_process(tmp_path / "wild", make_plan("formal-languages", str(path)))
+    with pytest.raises(FormatError, match="has no snapshots, so there is nothing to export"):
+        export_parquet(tmp_path / "wild", tmp_path / "parquet")
+    assert not (tmp_path / "parquet").exists()
     with pytest.raises(FormatError, match="has no snapshots"):
         export_paper(tmp_path / "wild", tmp_path / "out")
     damaged = shutil.copytree(zoo("formal-languages"), tmp_path / "damaged")
