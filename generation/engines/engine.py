@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from rnn_zoos.errors import PresetError
 from rnn_zoos.format.manifest import Manifest, read_manifest
 from rnn_zoos.generation.engines.groups import updates_of
 from rnn_zoos.generation.engines.local import LocalEngine
@@ -67,6 +68,7 @@ def generate(
         The manifest of the zoo; None if shards of other parts are still missing.
 
     Raises:
+        PresetError: there is no such part.
         PlanMismatchError: the directory was started with another plan.
         FormatError: the directory holds something else than a zoo.
         BusyError: another process is writing to the directory.
@@ -83,6 +85,9 @@ def generate(
         >>> plan = make_plan("formal-languages", "demo", runs=1)
         >>> manifest = generate(plan, Path("my-zoo"))
     """
+    k, n = part
+    if not 1 <= k <= n:
+        raise PresetError(f"The part is ({k}, {n}); expected (k, n) with k from 1 to n.")
     engine = engine or LocalEngine()
     workspace = Workspace(directory, plan, engine.store)
     workspace.check_directory()  # before anything is written, even the lock
@@ -90,7 +95,6 @@ def generate(
         pending = workspace.begin_or_resume(rehash=rehash)
         if pending is None:
             return read_manifest(directory)
-        k, n = part
         shards = workspace.plan.shards[k - 1 :: n]
         names = {shard.name for shard in shards}
         wanted = [shard for shard in pending if shard.name in names]

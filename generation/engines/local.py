@@ -53,6 +53,11 @@ class LocalEngine:
     store: Store | None = None
     measure_on_devices: bool | None = None
 
+    def __post_init__(self) -> None:
+        """Raise WorkerError for a number of workers that cannot work."""
+        if self.workers is not None and self.workers < 1:
+            raise WorkerError(f"The number of workers is {self.workers}; expected at least 1, or None: one per core.")
+
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
         """Make shards and write them, with their records, into the workspace.
 

@@ -80,6 +80,8 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
         >>> from rnn_zoos.generation import merge
         >>> lines = merge([Path("zoos/formal-languages")], Path("merged"))
     """
+    if not directories:
+        raise FormatError("There is no directory to be merged. Give the zoos, or parts of a zoo, to be joined.")
     own = out.resolve()
     if OutputPaths(own).manifest.is_file() and own in [directory.resolve() for directory in directories]:
         raise MergeError(f"{out} is one of the zoos to be merged, which are not changed. Merge into another directory.")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.errors import DigitsError, WorkerError
+from rnn_zoos.errors import DigitsError, PresetError, WorkerError
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
 from rnn_zoos.generation.trainers.backends import make_trainer
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun, total_updates
@@ -69,6 +69,7 @@ def verify(
         What was compared, and what could not be reproduced.
 
     Raises:
+        PresetError: there is no run to be trained again.
         FormatError: the directory holds no zoo, or an imported one, which has no plan.
         DigitsError: the digits are not those of the zoo.
         BackendError: the backend is not installed.
@@ -81,6 +82,8 @@ def verify(
         >>> report.findings
         []
     """
+    if runs < 1:
+        raise PresetError(f"The number of runs to be trained again is {runs}; expected at least 1.")
     zoo = open_zoo(directory)
     plan = plan_of_zoo(zoo.manifest, backend, mnist)
     make_trainer(plan.backend)

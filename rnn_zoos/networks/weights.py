@@ -131,6 +131,9 @@ def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     Returns:
         Named weights [*shape] of each of the M networks, views of `stacked`.
 
+    Raises:
+        FormatError: There are no tensors.
+
     Example:
         >>> import torch
         >>> from rnn_zoos import Architecture, unflatten, unstack_weights
@@ -139,5 +142,7 @@ def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         >>> len(networks)
         3
     """
+    if not stacked:
+        raise FormatError("There are no tensors to be split into networks; expected name -> [M, *shape].")
     count = len(next(iter(stacked.values())))
     return [{name: tensor[index] for name, tensor in stacked.items()} for index in range(count)]

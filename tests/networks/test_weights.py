@@ -96,3 +96,8 @@ def test_initial_weights_have_torchs_distribution_and_differ_between_runs_and_se
     assert max(torch_bounds) < bound and min(torch_bounds) > 0.5 * bound
     assert not torch.equal(flat, flatten(big, initial_weights(big, 0, 1)))
     assert not torch.equal(flat, flatten(big, initial_weights(big, 1, 0)))
+
+
+def test_no_tensors_cannot_be_split():
+    with pytest.raises(FormatError, match="There are no tensors to be split into networks"):
+        unstack_weights({})

@@ -22,6 +22,7 @@ from rnn_zoos.errors import (
     FormatError,
     IntegrityError,
     PlanMismatchError,
+    PresetError,
     StorageError,
     WorkerError,
 )
@@ -443,6 +444,19 @@ formal-languages:
 
 def test_networks_with_finite_weights_whose_outputs_overflow_do_not_end_a_zoo(tmp_path):
     (tmp_path / "overflowing.yaml").write_text(OVERFLOWING)
-    generate_in_process(tmp_path / "zoo", make_plan("formal-languages", str(tmp_path / "overflowing.yaml"), backend="native"))
+    plan = make_plan("formal-languages", str(tmp_path / "overflowing.yaml"), backend="native")
+    generate_in_process(tmp_path / "zoo", plan)
     assert check_zoo(tmp_path / "zoo") == []
     assert any(row["diverged"] for row in open_zoo(tmp_path / "zoo").index().to_pylist())
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (-1, 2), (1, 0)])
+def test_parts_that_do_not_exist_are_refused(part, tiny_preset, tmp_path):
+    with pytest.raises(PresetError, match=r"expected \(k, n\) with k from 1 to n"):
+        generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", LocalEngine(1), part)
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(WorkerError, match="The number of workers is 0; expected at least 1"):
+        LocalEngine(workers=0)

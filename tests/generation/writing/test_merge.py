@@ -49,6 +49,12 @@ def test_merged_parts_have_the_bytes_of_a_zoo_made_in_one_go(name, zoo, tiny_pre
     assert contents(tmp_path / "zoo") == contents(zoo(name))
 
 
+def test_nothing_cannot_be_merged(tmp_path):
+    with pytest.raises(FormatError, match="There is no directory to be merged"):
+        merge([], tmp_path / "zoo")
+    assert not (tmp_path / "zoo").exists()
+
+
 def test_a_finished_zoo_is_not_merged_into_itself(zoo, tiny_preset, tmp_path):
     own = shutil.copytree(zoo("formal-languages"), tmp_path / "own")
     (part,) = make_parts("formal-languages", tiny_preset(), tmp_path, 1)

@@ -7,7 +7,7 @@ import pytest
 from conftest import ZOOS
 from damage import edit_index, replace_file
 
-from rnn_zoos.errors import DigitsError, FormatError
+from rnn_zoos.errors import DigitsError, FormatError, PresetError
 from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
@@ -82,6 +82,12 @@ def test_snapshots_that_the_zoo_lacks_are_found(zoo):
     cut = replace(stored, rows=stored.rows[:2])
     problems = [(row["step"], problem) for row, problem in compare_bits(cut, again)]
     assert problems[-1] == (11, "the zoo lacks it, though training does not diverge before")
+
+
+@pytest.mark.parametrize("runs", [0, -1])
+def test_a_verification_of_nothing_is_refused(runs, zoo):
+    with pytest.raises(PresetError, match=f"is {runs}; expected at least 1"):
+        verify(zoo("formal-languages"), runs=runs)
 
 
 def test_few_is_derived_from_the_count():
