@@ -20,7 +20,7 @@ _EXPECTED_ROWS = (
 )
 
 
-def places_of(rows: IndexRows) -> dict[str, list[Any]]:
+def place_columns(rows: IndexRows) -> dict[str, list[Any]]:
     """Return the columns of `PLACE` of index rows, of one length and with integers. Raises FormatError for others."""
     columns = _columns(rows)
     lengths = [len(column) for column in columns.values()]

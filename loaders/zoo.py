@@ -21,7 +21,7 @@ from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import DIGITS
 from rnn_zoos.loaders.finding import find_source
 from rnn_zoos.loaders.gathering import RowFormat, copy_row, gather_rows
-from rnn_zoos.loaders.index_rows import IndexRows, places_of
+from rnn_zoos.loaders.index_rows import IndexRows, place_columns
 from rnn_zoos.loaders.row import Row
 from rnn_zoos.loaders.source import KINDS, Source, ZooFiles
 from rnn_zoos.loaders.torch_dataset import Form, TorchDataset, Transform
@@ -216,7 +216,7 @@ class Zoo:
             >>> arrays = zoo.take("shards", zoo.index("train"))
         """
         _check_kind(kind)
-        columns = places_of(places)
+        columns = place_columns(places)
         shards = list(zip(columns["split"], columns["shard"], strict=True))
         of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
         architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
@@ -371,7 +371,7 @@ class Zoo:
             >>> stack = zoo.stack(zoo.index("train"))
             >>> outputs, state = stack(torch.zeros(3, 7, 6))
         """
-        places = places_of(rows)
+        places = place_columns(rows)
         arrays = self.take("shards", places)
         weights = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return NetworkStack(self.architecture_of([*zip(places["split"], places["shard"], strict=True)]), weights)
@@ -399,7 +399,7 @@ class Zoo:
             >>> sum(len(positions) for positions, stack in zoo.stacks(table)) == len(table)
             True
         """
-        places = places_of(rows)
+        places = place_columns(rows)
         found = [self._architecture(*shard) for shard in zip(places["split"], places["shard"], strict=True)]
         table, stacks = pa.table(places), []
         for architecture in self.manifest.architectures:
@@ -427,7 +427,7 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> weights = zoo.weights(zoo.index("train").to_pylist()[0])
         """
-        arrays = self.take("shards", places_of([row]))
+        arrays = self.take("shards", place_columns([row]))
         return {name: torch.from_numpy(array[0]) for name, array in arrays.items()}
 
     def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("shards",)) -> None:

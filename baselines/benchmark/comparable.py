@@ -17,7 +17,7 @@ from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import Result, of_one_zoo, same_plan, same_settings
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
-from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.data import ZooData, zoo_entry
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
 from rnn_zoos.loaders.zoo import Zoo
@@ -30,7 +30,7 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
     """
     manifest = data.zoo.manifest
     entries = {
-        "zoo": _zoo_entry(data.zoo),
+        "zoo": zoo_entry(data.zoo),
         "biases": data.biases,
         "preset": preset,
         "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
@@ -75,7 +75,7 @@ def plan_of(zoo: Zoo) -> dict[str, Any]:
     """Return what `same_plan` compares of a zoo: the entries `zoo` and `by_run` of results on it, without losses."""
     index = zoo.index()
     rows = {split: index.filter(pc.equal(index["split"], split)) for split in EVALUATED_SPLITS}
-    return {"zoo": _zoo_entry(zoo), "by_run": _runs(rows)}
+    return {"zoo": zoo_entry(zoo), "by_run": _runs(rows)}
 
 
 def stored_results_on(zoo: Zoo) -> Path | None:
@@ -110,10 +110,6 @@ def _agree(result: Result, shared: Result) -> bool:
         and all(zoo.get(key) == shared["zoo"][key] for key in ("name", "preset"))
         and same_settings(result, shared)
     )
-
-
-def _zoo_entry(zoo: Zoo) -> dict[str, str]:
-    return {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}
 
 
 def _runs(indexes: Mapping[str, pa.Table]) -> dict[str, dict[str, list[Any]]]:

@@ -25,7 +25,7 @@ from rnn_zoos.baselines.downstream.clones import check_judged
 from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
 from rnn_zoos.baselines.downstream.targets import targets_of
-from rnn_zoos.baselines.emulation.data import ZooData
+from rnn_zoos.baselines.emulation.data import ZooData, zoo_entry
 from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
 from rnn_zoos.baselines.emulation.training import EmulationRun, work_clock
 from rnn_zoos.baselines.encoders.registry import code_of
@@ -151,8 +151,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
 
 
 def _zoo_identity(data: ZooData) -> dict[str, Any]:
-    zoo = {"name": data.zoo.manifest.zoo, "preset": data.zoo.manifest.preset, "sha256": data.zoo.identity}
-    return {"format": FORMAT, "zoo": zoo, "biases": data.biases, "transfer": data.transfer}
+    return {"format": FORMAT, "zoo": zoo_entry(data.zoo), "biases": data.biases, "transfer": data.transfer}
 
 
 def _targets(data: ZooData) -> dict[str, Any]:

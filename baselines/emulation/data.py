@@ -286,6 +286,11 @@ def _selected(zoo: Zoo, transfer: str | None) -> dict[str, tuple[str, Where | No
     return {**{split: (split, [known]) for split in ("train", "validation", "test")}, "ood": ("test", [others])}
 
 
+def zoo_entry(zoo: Zoo) -> dict[str, str]:
+    """Return what results, saved encoders and embeddings say of the zoo that they were made with."""
+    return {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}
+
+
 def to_biases(name: str) -> Biases:
     """Return a kind of biases by its name. Raises UnknownNameError."""
     for known in get_args(Biases):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnn_zoos.baselines.emulation.data import as_one_stack
+from rnn_zoos.baselines.emulation.data import as_one_stack, zoo_entry
 from rnn_zoos.baselines.emulation.saved_encoder import SavedEncoder
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.errors import EncoderError, FormatError, StorageError, UnknownNameError
@@ -117,7 +117,7 @@ def write_embeddings(path: Path, zoo: Zoo, saved: SavedEncoder, embeddings: Arra
     rows = {name: index[name].to_numpy().astype(np.int32) for name in ("run", "step")}
     about = {
         "format": FORMAT,
-        "zoo": {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity},
+        "zoo": zoo_entry(zoo),
         "encoder": asdict(saved.description),
         "encoder_sha256": saved.sha256,
     }
