@@ -133,7 +133,7 @@ class ZooFiles:
 
         Raises FormatError if the zoo has no such shard.
         """
-        place = self._shards.get((kind, file))
+        place = self._shards.get((kind, str(file)))
         if place is None:
             raise FormatError(f"The zoo has no file {file!r} in {kind}. {REMEDY}")
         return place

@@ -88,6 +88,10 @@ class TorchDataset(Dataset[dict[str, Any]]):
     ) -> None:
         if weights not in get_args(Form):
             raise UnknownNameError.among("form of weights", weights, get_args(Form))
+        if transform is not None and not callable(transform):
+            raise FormatError(
+                f"`transform` is {transform!r}; expected a function from stacked weights to such, or None."
+            )
         if rollouts:
             require_rollouts(zoo.manifest)
         labels = [labels] if isinstance(labels, str) else list_of_names("labels", labels)

@@ -34,6 +34,10 @@ SILENCE_LIMIT = 1800.0
 """Seconds without a heartbeat after which a worker is considered hung."""
 MAX_ATTEMPTS = 3
 """How often a task is started before the loss of its worker becomes an error."""
+_SCRIPT_HINT = (
+    "What it printed says why. In a script of your own, put what starts workers below "
+    'if __name__ == "__main__": every worker process imports the script again.'
+)
 _MANAGER_JOIN_SECONDS = 5.0  # wait for an executor's thread to end: if Python exits first, it prints a traceback
 
 
@@ -144,13 +148,17 @@ class WorkerPool(Generic[Task, Result]):
     def _replace(self, worker: _WorkerProcess[Task, Result], task: Task) -> None:
         attempt = worker.attempt
         self.advance(task, -worker.units)
-        silent = f"sent no heartbeat for {self.silence_limit:g} seconds"
-        reason = silent if worker.hung else "was killed or ran out of memory"
+        if worker.hung:
+            reason = f"sent no heartbeat for {self.silence_limit:g} seconds"
+        else:
+            reason = "was killed or ran out of memory" if worker.has_started else "ended while it was starting"
         if attempt == MAX_ATTEMPTS:
-            raise WorkerError(
-                f"The worker on {task} {reason}, {MAX_ATTEMPTS} times. Finished work is kept; run the same command "
-                f"again, with fewer --workers than {len(self._workers)} if memory was short."
+            hint = (
+                f"Finished work is kept; run the same command again, with fewer --workers than {len(self._workers)} if "
+                "memory was short."
             )
+            hint = hint if worker.hung or worker.has_started else _SCRIPT_HINT
+            raise WorkerError(f"The worker on {task} {reason}, {MAX_ATTEMPTS} times. {hint}")
         self.notify(
             f"The worker on {task} {reason}; the task is started again (attempt {attempt + 1} of {MAX_ATTEMPTS})."
         )
@@ -194,6 +202,11 @@ class _WorkerProcess(Generic[Task, Result]):
         # Sent as a task, not as an argument of _start: this process would wait for a worker that hangs before it has
         # read its arguments.
         self._submit(_take_job, self.job)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the process has sent a heartbeat, which it does before its first task."""
+        return bool(self.counters[1])
 
     def _submit(self, function: Callable[..., Any], argument: object) -> Future[Any]:
         """Submit a call with SIGINT blocked: a process that this starts inherits the mask, so it ignores Ctrl-C."""

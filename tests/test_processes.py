@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -63,6 +66,22 @@ def test_a_task_that_loses_every_worker_raises_and_the_other_workers_are_stopped
     with lost, WorkerPool(2, fragile, tmp_path, silence_limit=1000) as pool:
         drain(pool, [2, 4])
     wait_for(lambda: not multiprocessing.active_children(), 10)
+
+
+def test_a_script_without_a_guard_is_told_about_it(tmp_path):
+    """Its workers import it again, and end there."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from rnn_zoos.processes import WorkerPool\n"
+        "if __name__ == '__mp_main__':\n"
+        "    raise SystemExit(3)  # whatever went wrong, the worker has not begun\n"
+        "with WorkerPool(1, print) as pool:\n"
+        "    list(pool.map_unordered([1]))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    expected = 'WorkerError: The worker on 1 ended while it was starting, 3 times.* if __name__ == "__main__": every'
+    assert re.search(expected, ended.stderr)
 
 
 def test_an_exception_in_the_work_function_is_passed_on(tmp_path):

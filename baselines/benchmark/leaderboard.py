@@ -72,9 +72,8 @@ def leaderboard(
         FormatError: A result has no scores of the selected predictor.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import leaderboard, read_results
-        >>> table = leaderboard(read_results(Path("results")), predictor="mlp", brief=True)
+        >>> table = leaderboard(read_results("results"), predictor="mlp", brief=True)
     """
     selection = Selection(protocol, predictor, split)
     parts = []

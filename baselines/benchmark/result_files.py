@@ -90,7 +90,7 @@ def _rounded(content: Any) -> Any:  # noqa: ANN401 - JSON
     return float(f"{content:.5g}") if isinstance(content, float) else content
 
 
-def read_results(directory: Path) -> list[dict[str, Any]]:
+def read_results(directory: str | Path) -> list[dict[str, Any]]:
     """Read all result files below a directory, check them, and check that they can be compared.
 
     Args:
@@ -105,12 +105,11 @@ def read_results(directory: Path) -> list[dict[str, Any]]:
             encoder and seed.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import read_results
-        >>> results = read_results(Path("results"))
+        >>> results = read_results("results")
         >>> losses = {r["encoder"]: r["emulation"]["test"]["total_variation"] for r in results if "encoder" in r}
     """
-    paths = sorted(directory.rglob("*.json"))
+    paths = sorted(Path(directory).rglob("*.json"))
     if not paths:
         raise FormatError(f"{directory} has no result files. Expected the --out of `rnn-zoos benchmark`.")
     results = []

@@ -38,7 +38,7 @@ def run_encoder(
     encoder: str,
     seed: int,
     preset: str,
-    out: Path,
+    out: str | Path,
     report: Callable[[int, float], None] = lambda update, loss: None,
 ) -> Path:
     """Train an encoder by emulation and end to end, evaluate it, and write the result file.
@@ -70,14 +70,13 @@ def run_encoder(
         LeakError: Splits of the zoo share a run or a task.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import load_data, run_encoder
         >>> data = load_data("zoos/formal-languages")
-        >>> run_encoder(data, "statistics", seed=0, preset="cpu", out=Path("out"))  # minutes  # doctest: +SKIP
+        >>> run_encoder(data, "statistics", seed=0, preset="cpu", out="out")  # minutes  # doctest: +SKIP
     """
     chosen = preset_of(preset)
     identity = _encoder_identity(data, encoder, seed, preset)
-    path = result_path(out, data.zoo.manifest.zoo, encoder, seed, data.biases)
+    path = result_path(Path(out), data.zoo.manifest.zoo, encoder, seed, data.biases)
     if is_finished(path, identity):
         return path
     check_judged(data)
@@ -98,7 +97,7 @@ def run_encoder(
     return path
 
 
-def run_control(data: ZooData, name: str, out: Path) -> Path:
+def run_control(data: ZooData, name: str, out: str | Path) -> Path:
     """Evaluate a control, which needs no training by emulation, and write the result file.
 
     An existing result file of the same zoo is returned unchanged.
@@ -118,12 +117,11 @@ def run_control(data: ZooData, name: str, out: Path) -> Path:
         LeakError: Splits of the zoo share a run or a task.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import load_data, run_control
-        >>> path = run_control(load_data("zoos/formal-languages"), "step only", Path("out"))
+        >>> path = run_control(load_data("zoos/formal-languages"), "step only", "out")
     """
     control = control_of(name)
-    path = result_path(out, data.zoo.manifest.zoo, name, None, data.biases)
+    path = result_path(Path(out), data.zoo.manifest.zoo, name, None, data.biases)
     identity = {"control": name, **_zoo_identity(data)}
     if not is_finished(path, identity):
         features = control_features(data, name)

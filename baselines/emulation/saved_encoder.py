@@ -66,7 +66,7 @@ class SavedEncoder:
     sha256: str
 
 
-def save_encoder(run: EmulationRun, path: Path, preset: str | None = None) -> None:
+def save_encoder(run: EmulationRun, path: str | Path, preset: str | None = None) -> None:
     """Write the encoder of a training by emulation into one safetensors file, atomically.
 
     The file has parameters and buffers with the types that they have, and a description of encoder and training in its
@@ -82,12 +82,11 @@ def save_encoder(run: EmulationRun, path: Path, preset: str | None = None) -> No
         StorageError: The file could not be written.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
         >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
-        >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, Path("trained-flat"))
+        >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, "trained-flat")
         >>> run.train()
-        >>> save_encoder(run, Path("flat.safetensors"))
+        >>> save_encoder(run, "flat.safetensors")
     """
     if run.encoder.information == "labels":
         raise EncoderError(f"{run.identity['encoder']} reads labels of its zoo. Save an encoder of networks instead.")
@@ -104,7 +103,7 @@ def save_encoder(run: EmulationRun, path: Path, preset: str | None = None) -> No
         settings=asdict(run.settings),
     )
     text = json.dumps({"format": FORMAT, **asdict(description)})
-    write_tensor_file(path, run.encoder.state_dict(), {_KEY: text})
+    write_tensor_file(Path(path), run.encoder.state_dict(), {_KEY: text})
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -126,13 +125,12 @@ def load_encoder(path: str | Path) -> Encoder:
         EncoderError: Its class cannot be imported, or its parameters have changed since it was saved.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, load_encoder, save_encoder
         >>> data = load_data("zoos/formal-languages")
         >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
-        >>> run = EmulationRun(data, "statistics", 0, settings, Path("trained-statistics"))
+        >>> run = EmulationRun(data, "statistics", 0, settings, "trained-statistics")
         >>> run.train()
-        >>> save_encoder(run, Path("statistics.safetensors"))
+        >>> save_encoder(run, "statistics.safetensors")
         >>> encoder = load_encoder("statistics.safetensors")
         >>> embeddings = encoder(data.splits["ood"].weights)  # [M, 16]
     """

@@ -67,11 +67,10 @@ class EmulationRun:
         PlanMismatchError: If the checkpoint in `folder` is of a run with other arguments.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
         >>> data = load_data("zoos/formal-languages")
         >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
-        >>> run = EmulationRun(data, "statistics", 0, settings, Path("statistics.0"))
+        >>> run = EmulationRun(data, "statistics", 0, settings, "statistics.0")
         >>> run.train()
         >>> run.losses("test")["total_variation"] < 1
         True
@@ -83,12 +82,12 @@ class EmulationRun:
         encoder: str,
         seed: int,
         settings: EmulationSettings,
-        folder: Path,
+        folder: str | Path,
         sizes: dict[str, Any] | None = None,
     ) -> None:
         if not 0 <= seed < 2**32:
             raise PresetError(f"The seed is {seed}; expected a whole number from 0 to 2^32 - 1.")
-        self.data, self.seed, self.settings, self.folder = data, seed, settings, folder
+        self.data, self.seed, self.settings, self.folder = data, seed, settings, Path(folder)
         self.identity = {
             "encoder": encoder,
             **code_of(encoder),
@@ -122,10 +121,9 @@ class EmulationRun:
         """Path of the checkpoint; the file exists from the first evaluation on.
 
         Example:
-            >>> from pathlib import Path
             >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
             >>> settings = EmulationSettings(updates=4, evaluate_every=2)
-            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, Path("flat.0"))
+            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, "flat.0")
             >>> run.checkpoint.is_file()
             False
         """
@@ -181,10 +179,9 @@ class EmulationRun:
             EncoderError: If the encoder returns wrong embeddings, or the loss is not finite.
 
         Example:
-            >>> from pathlib import Path
             >>> from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data
             >>> settings = EmulationSettings(updates=4, evaluate_every=2, networks=8, hidden=16)
-            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, Path("flat.0"))
+            >>> run = EmulationRun(load_data("zoos/formal-languages"), "flat", 0, settings, "flat.0")
             >>> loss = run.step()
         """
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.update)

@@ -102,12 +102,21 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
             f"({', '.join(own.name for own in known)}). Encoders that embed networks of several: {able}."
         )
     architecture = known[0]
+    if name in ENCODERS:
+        _check_sizes(name, {"embedding_size": embedding_size, **sizes})
     if not issubclass(kind, Encoder):
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
         return kind(architecture, embedding_size, **sizes_of(name, known, sizes))
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # of torch, for sizes such as -1
         raise EncoderError(f"{name} cannot be made for {architecture} with sizes {sizes}: {error}.") from error
+
+
+def _check_sizes(name: str, sizes: Mapping[str, Any]) -> None:
+    """Raise EncoderError for a whole number below 1: with no units or layers, torch makes layers that ignore all."""
+    for size, number in sizes.items():
+        if isinstance(number, int) and not isinstance(number, bool) and number < 1:
+            raise EncoderError(f"{name} cannot be made with {size}={number}; expected at least 1.")
 
 
 def sizes_of(name: str, architectures: Architectures, sizes: Mapping[str, Any]) -> dict[str, Any]:

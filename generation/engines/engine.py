@@ -48,7 +48,7 @@ class Engine(Protocol):
 
 def generate(
     plan: Plan,
-    directory: Path,
+    directory: str | Path,
     engine: Engine | None = None,
     part: tuple[int, int] = (1, 1),
     rehash: bool = False,
@@ -80,11 +80,11 @@ def generate(
         KeyboardInterrupt: it was stopped by Ctrl-C; all workers have been stopped, too.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.generation import generate, make_plan
         >>> plan = make_plan("formal-languages", "demo", runs=1)
-        >>> manifest = generate(plan, Path("my-zoo"))
+        >>> manifest = generate(plan, "my-zoo")
     """
+    directory = Path(directory)
     k, n = part
     if not 1 <= k <= n:
         raise PresetError(f"The part is ({k}, {n}); expected (k, n) with k from 1 to n.")

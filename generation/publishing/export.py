@@ -17,7 +17,7 @@ from rnn_zoos.loaders.views.figures import png_bytes, zoo_figures
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
 
 
-def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[Path]:
+def export_parquet(directory: str | Path, out: str | Path, name: str | None = None) -> list[Path]:
     """Write a zoo in the layout that plain `datasets` reads, without this package.
 
     `data/` has every row with its weights as flat lists (config `full`), `index/` the labels alone (config `index`);
@@ -40,13 +40,12 @@ def export_parquet(directory: Path, out: Path, name: str | None = None) -> list[
             be written, or the disk is full.
 
     Example:
-        >>> from pathlib import Path
         >>> import datasets
         >>> from rnn_zoos.generation import export_parquet
-        >>> paths = export_parquet(Path("zoos/formal-languages"), Path("exported"))
+        >>> paths = export_parquet("zoos/formal-languages", "exported")
         >>> labels = datasets.load_dataset("exported", "index", split="train")
     """
-    zoo = open_zoo(directory)
+    zoo, out = open_zoo(Path(directory)), Path(out)
     if not zoo.splits():
         raise FormatError(f"{directory} has no snapshots, so there is nothing to export.")
     exported = write_export(zoo, out, name or str(out))

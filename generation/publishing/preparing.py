@@ -72,7 +72,7 @@ class Publication:
 
 
 def prepare_publication(
-    directory: Path, repo: str, results: Path | None = None, space: str | None = None
+    directory: str | Path, repo: str, results: str | Path | None = None, space: str | None = None
 ) -> Publication:
     """Check a zoo and write the files that are published beside it: parquet, card, figures, preset.
 
@@ -94,14 +94,14 @@ def prepare_publication(
         HubError: `repo` or `space` is not of the form OWNER/NAME.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.generation import prepare_publication
-        >>> publication = prepare_publication(Path("zoos/formal-languages"), "me/formal-languages")
+        >>> publication = prepare_publication("zoos/formal-languages", "me/formal-languages")
         >>> print("\\n".join(publication.summary()))  # doctest: +SKIP
     """
     for name in (repo, space):
         if name is not None:
             check_hub_name(name)
+    directory, results = Path(directory), None if results is None else Path(results)
     earlier = prepared_before(directory, repo, results, space)
     if earlier is not None:
         return earlier

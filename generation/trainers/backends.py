@@ -49,7 +49,7 @@ def make_trainer(backend: str, device: str | None = None, runs_at_once: int | No
         8
     """
     if backend not in BACKENDS:
-        raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
+        raise UnknownNameError.among("backend", backend, BACKENDS)
     if backend == "loop":
         return LoopTrainer()
     if backend == "stacked":
@@ -103,6 +103,8 @@ def choose_backend(
         >>> from rnn_zoos.generation import choose_backend
         >>> backend, reason = choose_backend("auto")
     """
+    if backend not in ("auto", *BACKENDS):
+        raise UnknownNameError.among("backend", backend, ("auto", *BACKENDS))
     if backend != "auto":
         check_architecture(backend, architecture)
         make_trainer(backend)

@@ -23,6 +23,11 @@ def write_identity(paths: OutputPaths, plan: Plan, store_url: str | None, finish
     write_sealed_json(paths.plan, {**plan.identity(), **about})
 
 
+def identity_in_record(plan: Plan, store_url: str | None) -> dict[str, Any]:
+    """Return the identity of a plan as every record has it: with the store, if the files of the shards are in one."""
+    return plan.identity() if store_url is None else {**plan.identity(), "store": store_url}
+
+
 def read_identity(paths: OutputPaths) -> dict[str, Any] | None:
     """Return the identity of the plan that a directory was started with, None if it holds none.
 

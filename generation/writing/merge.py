@@ -53,7 +53,7 @@ class Part:
         return self.directory / shard_path(kind, shard.split, shard.number, count)
 
 
-def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> list[str]:
+def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None = None) -> list[str]:
     """Merge directories with shards of one plan, finished zoos or parts of one, into a new directory.
 
     The zoo has the runs of the largest plan, and the labels that all shards have. It is finished if no shard is
@@ -76,16 +76,16 @@ def merge(directories: Sequence[Path], out: Path, mnist: str | None = None) -> l
         BusyError: another process is writing to `out`.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.generation import merge
-        >>> lines = merge([Path("zoos/formal-languages")], Path("merged"))
+        >>> lines = merge(["zoos/formal-languages"], "merged")
     """
     if not directories:
         raise FormatError("There is no directory to be merged. Give the zoos, or parts of a zoo, to be joined.")
+    out, given = Path(out), [Path(directory) for directory in directories]
     own = out.resolve()
-    if OutputPaths(own).manifest.is_file() and own in [directory.resolve() for directory in directories]:
+    if OutputPaths(own).manifest.is_file() and own in [directory.resolve() for directory in given]:
         raise MergeError(f"{out} is one of the zoos to be merged, which are not changed. Merge into another directory.")
-    parts = [_read_part(directory, mnist) for directory in directories]
+    parts = [_read_part(directory, mnist) for directory in given]
     plan = max((part.plan for part in parts), key=lambda plan: plan.settings.runs)
     _check_same_plan(parts, plan)
     workspace = Workspace(out, plan)

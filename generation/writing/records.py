@@ -22,7 +22,8 @@ class ShardRecord:
     """Everything about a finished shard except its tensors.
 
     Attributes:
-        plan: the identity of the plan (`Plan.identity`). Every record has it, so that plan.json can be lost.
+        plan: the identity of the plan (`identity.identity_in_record`). Every record has it, so that plan.json can be
+            lost.
         runs: the numbers of the shard's runs.
         files: kind -> size and hash of the shard's files.
         seconds: how long the shard took.

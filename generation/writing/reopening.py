@@ -20,7 +20,7 @@ from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import settings_of_run
 from rnn_zoos.generation.writing.directory import OutputPaths
-from rnn_zoos.generation.writing.identity import write_identity
+from rnn_zoos.generation.writing.identity import identity_in_record, write_identity
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ShardRecord
 from rnn_zoos.generation.writing.seals import Seal, read_seals
 from rnn_zoos.networks.model import initial_weights
@@ -102,7 +102,8 @@ class FinishedShards:
             if (directory / path).is_file()
         }
         shards = {shard.name: shard for shard in plan.shards if shard.split in indexes}
-        return cls(shards, directory, manifest, plan, plan.identity(), indexes, read_seals(directory))
+        identity = identity_in_record(plan, manifest.made.get("store"))
+        return cls(shards, directory, manifest, plan, identity, indexes, read_seals(directory))
 
     def record(self, name: str) -> ShardRecord:
         """Return the record that a shard, given by its name, had while the zoo was unfinished."""

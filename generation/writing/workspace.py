@@ -18,7 +18,13 @@ from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run
 from rnn_zoos.generation.writing.directory import OutputPaths, remove_temporary_files
-from rnn_zoos.generation.writing.identity import check_identity, read_identity, with_stored_shards, write_identity
+from rnn_zoos.generation.writing.identity import (
+    check_identity,
+    identity_in_record,
+    read_identity,
+    with_stored_shards,
+    write_identity,
+)
 from rnn_zoos.generation.writing.records import KINDS, REMEDY, ComputedShard
 from rnn_zoos.generation.writing.reopening import reopen_zoo
 from rnn_zoos.generation.writing.resuming import (
@@ -127,7 +133,8 @@ class Workspace:
         for kind, data in computed.files.items():
             write_atomically(self.directory / shard.path(kind), data)
         modified = {kind: modified_at(self.directory / shard.path(kind)) for kind in computed.files}
-        replace(computed.record, modified=modified).write(self.paths.record(shard))
+        identity = identity_in_record(self.plan, self._store_url)
+        replace(computed.record, plan=identity, modified=modified).write(self.paths.record(shard))
 
     @property
     def _store_url(self) -> str | None:

@@ -69,7 +69,7 @@ class Page:
         """Size of the page."""
         return sum(map(len, self.files.values()))
 
-    def write(self, out: Path) -> None:
+    def write(self, out: str | Path) -> None:
         """Write the page into a directory; a page that is there is replaced when the new one is complete.
 
         Args:
@@ -80,10 +80,10 @@ class Page:
                 it was changed.
 
         Example:
-            >>> from pathlib import Path
             >>> from rnn_zoos.loaders import build_page, open_zoo
-            >>> build_page(open_zoo("zoos/formal-languages")).write(Path("page"))
+            >>> build_page(open_zoo("zoos/formal-languages")).write("page")
         """
+        out = Path(out)
         old = out.is_dir() and any(out.iterdir())
         if (old and not (out / MARKER).is_file()) or (out.exists() and not out.is_dir()):
             raise StorageError(
@@ -136,10 +136,9 @@ def build_page(
         HubError: A file cannot be downloaded, or `dataset` is not of the form OWNER/NAME.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos.loaders import build_page, open_zoo
         >>> page = build_page(open_zoo("zoos/formal-languages"), networks=12)
-        >>> page.write(Path("page"))
+        >>> page.write("page")
     """
     if dataset is not None:
         check_hub_name(dataset)

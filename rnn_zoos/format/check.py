@@ -38,7 +38,7 @@ _UNLISTED_FILES = (MANIFEST, CARD, PRESET, ".lock", ".gitattributes")
 _UNLISTED_FOLDERS = ("data", "figures", PUBLISHED, RELABELLING, ".git", ".cache")
 
 
-def check_zoo(directory: Path) -> list[str]:
+def check_zoo(directory: str | Path) -> list[str]:
     """Check a zoo completely: hashes, shapes, index rows, task assignment, splits, and the values of tensors.
 
     Every byte is read. A file with a wrong hash is reported once, and its contents are not checked further.
@@ -56,11 +56,11 @@ def check_zoo(directory: Path) -> list[str]:
         UnknownNameError: The manifest names a task family or cell type that does not exist.
 
     Example:
-        >>> from pathlib import Path
         >>> from rnn_zoos import check_zoo
-        >>> for finding in check_zoo(Path("zoos/formal-languages")):
+        >>> for finding in check_zoo("zoos/formal-languages"):
         ...     print(finding)
     """
+    directory = Path(directory)
     manifest = read_manifest(directory)
     family = task_family(manifest.zoo)
     file_findings = list(_check_files(directory, manifest))

@@ -102,7 +102,8 @@ class NetworkStack:
             Outputs [M, B, T, O], and the last state: per layer (h, c) for an LSTM, else (h,), each [M, B, H].
 
         Raises:
-            FormatError: The inputs have another shape.
+            FormatError: The inputs have another shape or no step, or the state is not one of these networks on B
+                sequences.
 
         Example:
             >>> import torch
@@ -113,6 +114,8 @@ class NetworkStack:
             >>> outputs, state = stack(torch.zeros(5, 10, 6), state)
         """
         hidden = self._inputs_per_network(inputs)
+        if state is not None:
+            self._check_state(state, hidden.shape[1])
         if self.native and (self._continues(state, hidden) or self._can_run_natively(hidden)):
             return self._run_natively(hidden, state)
         return self._run(hidden, state)
@@ -172,7 +175,22 @@ class NetworkStack:
                 f"Inputs have shape {tuple(inputs.shape)}; expected [B, T, {self.architecture.input_size}] or "
                 f"[{self.num_networks}, B, T, {self.architecture.input_size}]."
             )
+        if inputs.shape[2] == 0:
+            raise FormatError(f"Inputs have shape {tuple(inputs.shape)}, with no step; expected T of at least 1.")
         return inputs
+
+    def _check_state(self, state: Sequence[LayerState], sequences: int) -> None:
+        """Raise FormatError unless a state is one of these networks on so many sequences."""
+        arch = self.architecture
+        packed = (self.num_networks, arch.num_layers, sequences, arch.hidden_size)
+        same_cell = isinstance(state, NativeStates) and state.recurrence.cell == arch.cell
+        if same_cell and state.tensors[0].shape == packed:  # looking at every layer takes 5% of a step
+            return
+        given = [[tuple(tensor.shape) for tensor in layer] for layer in state]
+        shape = (self.num_networks, sequences, arch.hidden_size)
+        expected = [[shape] * (2 if arch.cell == "lstm" else 1)] * arch.num_layers
+        if given != expected:
+            raise FormatError(f"The state has the shapes {given}; expected, layer by layer, {expected}.")
 
     def _run_layer(self, layer: int, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run one layer over inputs [M, B, T, I or H]; one matrix product handles the inputs of all steps."""

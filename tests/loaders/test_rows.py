@@ -111,6 +111,8 @@ def test_a_kind_of_files_or_a_row_of_a_file_that_does_not_exist_is_an_error(zoo)
     for row in (0.7, "0"):
         with pytest.raises(FormatError, match=f"The row is {row!r}; expected the number of a row in {file}"):
             opened.read_row("shards", file, row)
+    with pytest.raises(FormatError, match=r"The zoo has no file \['shards/.*'\] in shards"):
+        opened.read_row("shards", [file], 0)
 
 
 @pytest.mark.parametrize("kind", ["one architecture", "several"])

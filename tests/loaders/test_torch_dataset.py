@@ -251,6 +251,8 @@ def test_what_a_transform_returns_must_be_the_weights_of_the_same_networks(trans
     dataset = open_zoo(zoo("formal-languages")).torch_dataset("train", transform=transform, weights=weights)
     with pytest.raises(FormatError, match=rf"{message}.* Expected all parameters by their names, each \[3, \*shape\]"):
         dataset.__getitems__([2, 0, 1])
+    with pytest.raises(FormatError, match="`transform` is 3; expected a function"):
+        open_zoo(zoo("formal-languages")).torch_dataset("train", transform=3, weights=weights)
 
 
 def read_in_process(data):

@@ -9,6 +9,7 @@ import torch
 
 from rnn_zoos import Architecture, NetworkStack, RecurrentNetwork, stack_weights
 from rnn_zoos.denormals import are_zero
+from rnn_zoos.errors import FormatError
 from rnn_zoos.networks.cells import run_network
 from rnn_zoos.networks.native.recurrence import NATIVE_LAYERS, Recurrence, instruction_sets
 from rnn_zoos.networks.stack import NativeStates
@@ -71,6 +72,26 @@ def test_outputs_states_and_all_gradients_equal_those_of_one_network_after_the_o
     for one, other in zip(*results, strict=True):
         largest = float(other.detach().abs().max())
         assert one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+def test_a_state_of_other_networks_or_sequences_and_inputs_without_a_step_are_refused(cell, native):
+    arch = Architecture(cell, 2, 6, 11, 5)
+    stack, inputs = NetworkStack(arch, parameters(arch, 3), native), torch.zeros(2, 4, 6)
+    _, state = stack(inputs)
+    other_cell = Architecture("rnn" if cell == "lstm" else "lstm", 2, 6, 11, 5)
+    wrong = [
+        stack(torch.zeros(1, 4, 6))[1],
+        NetworkStack(other_cell, parameters(other_cell, 3), native)(inputs)[1],
+        NetworkStack(arch, parameters(arch, 4), native)(inputs)[1],
+        [*state][:1],
+    ]
+    for given in wrong:
+        with pytest.raises(FormatError, match=r"The state has the shapes .*; expected, layer by layer, \[\[\(3, 2, 11"):
+            stack(inputs, given)
+    with pytest.raises(FormatError, match=r"Inputs have shape \(3, 2, 0, 6\), with no step"):
+        stack(torch.zeros(2, 0, 6))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

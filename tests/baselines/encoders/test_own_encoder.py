@@ -16,11 +16,18 @@ ARCHITECTURE = Architecture("gru", 2, 6, 7, 5)
 
 
 @pytest.mark.parametrize(
-    ("name", "architecture", "sizes"),
-    [("flat", [], {}), ("flat", ARCHITECTURE, {"hidden": -3}), ("transformer", ARCHITECTURE, {"heads": 0})],
+    ("name", "architecture", "sizes", "message"),
+    [
+        ("flat", [], {}, "flat is to embed"),
+        ("flat", ARCHITECTURE, {"hidden": 2.5}, "flat cannot be made for .* with sizes"),
+        ("flat", ARCHITECTURE, {"hidden": -3}, "flat cannot be made with hidden=-3; expected at least 1"),
+        ("transformer", ARCHITECTURE, {"heads": 0}, "cannot be made with heads=0"),
+        ("dws", ARCHITECTURE, {"embedding_size": 0}, "cannot be made with embedding_size=0"),
+        ("self-rollout", Architecture("gru", 1, 6, 7, 6), {"steps": 0}, "cannot be made with steps=0"),
+    ],
 )
-def test_encoders_that_cannot_be_made_are_explained(name, architecture, sizes):
-    with pytest.raises(EncoderError, match=rf"{name} (is to embed|cannot be made for .* with sizes)"):
+def test_encoders_that_cannot_be_made_are_explained(name, architecture, sizes, message):
+    with pytest.raises(EncoderError, match=message):
         make_encoder(name, architecture, **sizes)
 
 

@@ -278,6 +278,8 @@ def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
         make_trainer("native")
     with pytest.raises(UnknownNameError, match="Unknown backend 'cuda'; known: auto, native, stacked, triton, loop"):
         choose_backend("cuda")
+    with pytest.raises(UnknownNameError, match="Unknown backend 'auto'; known: native, stacked, triton, loop"):
+        make_trainer("auto")
     assert backends.BACKENDS[-1] == "loop"
 
 

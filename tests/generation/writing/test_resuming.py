@@ -3,12 +3,13 @@
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import contents, generate_in_process
 
-from rnn_zoos.errors import IntegrityError
+from rnn_zoos.errors import IntegrityError, PlanMismatchError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.engines.engine import generate
@@ -21,7 +22,8 @@ from rnn_zoos.generation.writing.merge import merge
 from rnn_zoos.generation.writing.records import read_record
 from rnn_zoos.generation.writing.reopening import reopen_zoo
 from rnn_zoos.generation.writing.resuming import read_partial_shard
-from rnn_zoos.generation.writing.shards import make_shard
+from rnn_zoos.generation.writing.shards import compute_shard, make_shard
+from rnn_zoos.generation.writing.store import Store
 from rnn_zoos.generation.writing.workspace import Workspace
 
 SMALL, MIDDLE, LARGE = 3, 5, 7  # runs; the first shard grows from size to size
@@ -51,6 +53,24 @@ def small(plans, tmp_path) -> Path:
     """A finished zoo of the fewest runs."""
     generate_in_process(tmp_path / "small", plans[SMALL])
     return tmp_path / "small"
+
+
+def test_records_name_the_store_so_that_the_plan_can_be_lost(plans, tmp_path):
+    """Of a zoo whose workers write shards to a store."""
+    plan, store = plans[SMALL], Store(f"file://{tmp_path}/store")
+    workspace = Workspace(tmp_path / "zoo", plan, store)
+    with locked(tmp_path / "zoo"):
+        pending = workspace.begin_or_resume()
+        computed = compute_shard(plan, pending[0], lambda updates: None)
+        for kind, data in computed.files.items():
+            store.write(pending[0].path(kind), data)
+        workspace.write(pending[0], replace(computed, files={}))
+        OutputPaths(tmp_path / "zoo").plan.unlink()
+        still_pending = Workspace(tmp_path / "zoo", plan, store).begin_or_resume()
+        assert [shard.name for shard in still_pending] == [shard.name for shard in pending[1:]]
+        OutputPaths(tmp_path / "zoo").plan.unlink()
+        with pytest.raises(PlanMismatchError, match=f"store: {store.url} in the directory, None requested"):
+            Workspace(tmp_path / "zoo", plan).begin_or_resume()
 
 
 @pytest.fixture
