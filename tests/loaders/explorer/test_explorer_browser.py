@@ -261,6 +261,9 @@ def test_two_networks_are_compared_with_aligned_units_and_weights(width, browser
     browser.wait(lambda: "fit those of A best" in browser.text("#note-1"))
     browser.find("#option-weights").click()
     browser.wait(lambda: len(browser.all("#weights-1 canvas")) == 2 * 4 + 1)
+    scales = browser.run("return [...document.querySelectorAll('#networks .scale')].map((own) => own.textContent)")
+    assert scales[:3] == ["01", "-11", "-11"], "of the answers, from 0 to 1, and of two layers, around 0"
+    assert len(scales) == 2 * (3 + 1), "of all maps of the weights of a network, one"
     aligned = browser.run("return [...document.querySelectorAll('#weights-1 canvas')].map((own) => own.toDataURL())")
     browser.find("#option-align").click()
     browser.wait(lambda: browser.text("#note-1") == "")

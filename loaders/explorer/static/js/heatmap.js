@@ -18,10 +18,11 @@ import { css, diverging, sequential } from "explorer/colours";
  * @property {(column: number) => string} [columnName]
  * @property {string[]} [across] texts below the columns
  * @property {string[]} [down] texts left of the rows
+ * @property {boolean} [sharesScale] its scale is shown elsewhere, once for several maps
  */
 
 /**
- * A heat map with its title, and the value of the cell under the mouse or the keyboard's cursor.
+ * A heat map with its title, its scale, and the value of the cell under the mouse or the keyboard's cursor.
  * @param {Heatmap} map
  * @returns {HTMLElement}
  */
@@ -60,7 +61,7 @@ export function heatmap(map) {
   return element(
     "figure",
     { class: "heatmap" },
-    element("figcaption", {}, map.title),
+    element("figcaption", {}, map.title, map.sharesScale ? null : scaleLegend(map.limit)),
     body(map, canvas, width, height),
     reading,
   );
@@ -115,17 +116,19 @@ function paint(canvas, map, width, height) {
 }
 
 /**
- * A legend of the diverging scale.
- * @param {number} limit
+ * The scale of a heat map.
+ * @param {number} [limit] as of a `Heatmap`
  */
 export function scaleLegend(limit) {
-  const stops = [-1, -0.5, 0, 0.5, 1].map((value) => css(diverging(value))).join(",");
+  const places = Array.from({ length: 11 }, (_, stop) => stop / 10);
+  const colour = (/** @type {number} */ place) => (limit === undefined ? sequential(place) : diverging(2 * place - 1));
+  const stops = places.map((place) => css(colour(place))).join(",");
   return element(
     "span",
     { class: "scale" },
-    readable(-limit),
+    readable(limit === undefined ? 0 : -limit),
     element("span", { class: "bar", style: `background:linear-gradient(90deg,${stops})` }),
-    readable(limit),
+    readable(limit ?? 1),
   );
 }
 
