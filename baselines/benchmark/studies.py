@@ -140,10 +140,10 @@ class StudyRuns:
         return replace(base, **{**study.settings, **study.variants[job.variant].settings})
 
 
-def study_table(folder: Path) -> str:
-    """Return a Markdown table of a study's files: losses (mean and deviation over seeds), parameters, seconds.
+def read_study(folder: Path) -> tuple[str, Study, dict[str, list[dict[str, Any]]]]:
+    """Return name and study of a folder's files, and the results of every variant that has some, in order.
 
-    Raises FormatError if the folder has none.
+    Raises FormatError if the folder has none, or has files that cannot be compared.
     """
     results = [read_entries(path) for path in sorted(folder.glob("*.json"))]
     if not results or not all("study" in result for result in results):
@@ -152,20 +152,29 @@ def study_table(folder: Path) -> str:
             f"rnn-zoos study {folder.name} --zoo DIR --out {folder.parent}"
         )
     _check_comparable(folder, results)
-    study = study_of(results[0]["study"])
+    name = str(results[0]["study"])
+    study = study_of(name)
+    groups = {variant: [own for own in results if own["variant"] == variant] for variant in study.variants}
+    return name, study, {variant: group for variant, group in groups.items() if group}
+
+
+def study_table(folder: Path) -> str:
+    """Return a Markdown table of a study's files: losses (mean and deviation over seeds), parameters, seconds.
+
+    Raises FormatError if the folder has none.
+    """
+    name, study, groups = read_study(folder)
     lines = [
-        f"### {results[0]['study']}: {study.question}",
+        f"### {name}: {study.question}",
         "",
         f"| variant | seeds | {' | '.join(f'TV per step, {split}' for split in study.splits)} | parameters | seconds |",
         "| --- | --- | " + "--- | " * len(study.splits) + "--- | --- |",
     ]
-    for name in study.variants:
-        group = [result for result in results if result["variant"] == name]
-        if group:
-            losses = [_spread([r["losses"][split]["total_variation"] for r in group]) for split in study.splits]
-            seconds = statistics.mean(result["seconds"] for result in group)
-            cells = [name, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
-            lines.append(f"| {' | '.join(cells)} |")
+    for variant, group in groups.items():
+        losses = [_spread([r["losses"][split]["total_variation"] for r in group]) for split in study.splits]
+        seconds = statistics.mean(result["seconds"] for result in group)
+        cells = [variant, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,10 @@ def study(
         int | None,
         typer.Option(help="Number of trainings in parallel.", metavar="N", min=1, show_default="one per core"),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also draw the results into this directory.", metavar="OUT", show_default="no figure"),
+    ] = None,
 ) -> None:
     """Train encoders by emulation in variants that differ in one thing at a time.
 
@@ -33,7 +38,7 @@ def study(
     Examples:
       rnn-zoos study
       rnn-zoos study emulator-languages --zoo zoos/formal-languages
-      rnn-zoos study emulator-languages
+      rnn-zoos study emulator-languages --figures figures
     """
     from rnn_zoos.baselines.benchmark.schedule import make_results
     from rnn_zoos.baselines.benchmark.studies import StudyRuns, study_of, study_table
@@ -50,3 +55,8 @@ def study(
         with progress_bar(f"{len(jobs)} trainings") as progress:
             make_results(work, jobs, workers, lambda job, path: print(f"{job}: {path}", flush=True), progress)
     print(study_table(out / name), end="")
+    if figures is not None:
+        from rnn_zoos.baselines.benchmark.figures.studies import draw_study
+
+        for path in draw_study(out / name, figures):
+            print(path, file=sys.stderr)

@@ -183,9 +183,8 @@ class NetworkStack:
         """Raise FormatError unless a state is one of these networks on so many sequences."""
         arch = self.architecture
         packed = (self.num_networks, arch.num_layers, sequences, arch.hidden_size)
-        same_cell = isinstance(state, NativeStates) and state.recurrence.cell == arch.cell
-        if same_cell and state.tensors[0].shape == packed:  # looking at every layer takes 5% of a step
-            return
+        if isinstance(state, NativeStates) and (state.recurrence.cell, state.tensors[0].shape) == (arch.cell, packed):
+            return  # looking at every layer takes 5% of a step
         given = [[tuple(tensor.shape) for tensor in layer] for layer in state]
         shape = (self.num_networks, sequences, arch.hidden_size)
         expected = [[shape] * (2 if arch.cell == "lstm" else 1)] * arch.num_layers

@@ -1,6 +1,7 @@
 """The figures of results, PNG files.
 
     draw         all figures of result files
+    studies      the figure of a study
     losses, scores, embeddings, trajectories   single figures; style is what they share
     data         what is stored of an encoder for the figures
 

@@ -1,13 +1,15 @@
 """Studies: trainings that differ in one thing at a time, their files, and their table."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.command import run_command
 
 from rnn_zoos.baselines.benchmark import study_list
+from rnn_zoos.baselines.benchmark.figures.studies import _curves, _dots, draw_study
 from rnn_zoos.baselines.benchmark.schedule import make_results
-from rnn_zoos.baselines.benchmark.studies import Study, StudyRuns, Variant, study_of, study_table
+from rnn_zoos.baselines.benchmark.studies import Study, StudyRuns, Variant, read_study, study_of, study_table
 from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
 
 TINY = Study(
@@ -46,6 +48,45 @@ def test_every_variant_and_seed_has_a_file_and_the_table_has_their_means(work):
         work.out / "tiny"
     )
     assert not list((work.out / "tiny").glob("*.0/")), "checkpoints are deleted"
+
+
+def drawn_points(figure):
+    """Return the offsets of all dots of a figure, [N, 2]."""
+    return [
+        list(map(float, point)) for axes in figure.axes for dots in axes.collections for point in dots.get_offsets()
+    ]
+
+
+def test_the_figure_has_a_dot_per_seed_and_their_mean(work):
+    for job in work.jobs():
+        work.run(work.load(), job, lambda update, loss: None)
+    _, study, groups = read_study(work.out / "tiny")
+    points = drawn_points(_dots(study, groups))
+    for line, group in enumerate(groups.values()):
+        losses = [result["losses"]["validation"]["total_variation"] for result in group]
+        found = [x for x, y in points if round(y) == line]
+        assert sorted(found) == pytest.approx(sorted([*losses, sum(losses) / 2]))
+    assert len(points) == 2 * 3
+    printed = run_command("study", "tiny", "--out", work.out, "--figures", work.out / "figures")
+    assert printed.status == 0 and (work.out / "figures" / "study-tiny.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_variants_with_other_numbers_of_training_runs_are_drawn_as_curves(work, monkeypatch, tmp_path):
+    few = {f"{encoder}-{runs}": Variant(encoder, settings={"training_runs": runs})
+           for encoder in ("statistics", "flat") for runs in (9, 4)}  # fmt: skip
+    monkeypatch.setattr(study_list, "STUDIES", {"tiny": replace(TINY, seeds=1, splits=("test", "ood"), variants=few)})
+    for job in work.jobs():
+        work.run(work.load(), job, lambda update, loss: None)
+    _, study, groups = read_study(work.out / "tiny")
+    panels = _curves(study, groups).axes
+    assert [axes.get_title() for axes in panels] == ["test", "ood"]
+    for axes, split in zip(panels, study.splits, strict=True):
+        for line, encoder in zip(axes.get_lines(), ("statistics", "flat"), strict=True):
+            assert line.get_label() == encoder and list(line.get_xdata()) == [4, 9]
+            losses = [groups[f"{encoder}-{runs}"][0]["losses"][split]["total_variation"] for runs in (4, 9)]
+            assert list(line.get_ydata()) == pytest.approx(losses)
+    (path,) = draw_study(work.out / "tiny", tmp_path / "figures")
+    assert path.name == "study-tiny.png"
 
 
 def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work, monkeypatch):
