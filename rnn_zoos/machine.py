@@ -46,6 +46,9 @@ def commit() -> str:
     """Return the commit of the checkout with this code, with a final + if files were changed since, or "unknown"."""
     root = str(Path(__file__).parent)
     try:
+        # A copy that is installed below another repository is ignored there, or at least not one of its files.
+        tracked = ["git", "-C", root, "ls-files", "--error-unmatch", Path(__file__).name]
+        subprocess.run(tracked, capture_output=True, check=True)
         name = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         changes = subprocess.run(["git", "-C", root, "diff", "--quiet", "HEAD"], capture_output=True, check=False)
     except (OSError, subprocess.CalledProcessError):  # git is missing, or this is an installed copy

@@ -12,6 +12,7 @@ from typing import Any
 
 from rnn_zoos.errors import WorkerError
 from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together, updates_of
+from rnn_zoos.generation.engines.limits import check_numbers
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
@@ -54,9 +55,8 @@ class LocalEngine:
     measure_on_devices: bool | None = None
 
     def __post_init__(self) -> None:
-        """Raise WorkerError for a number of workers that cannot work."""
-        if self.workers is not None and self.workers < 1:
-            raise WorkerError(f"The number of workers is {self.workers}; expected at least 1, or None: one per core.")
+        """Raise WorkerError for numbers that cannot work."""
+        check_numbers(self.workers, self.runs_at_once, self.silence_limit)
 
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
         """Make shards and write them, with their records, into the workspace.

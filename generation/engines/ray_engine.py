@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnn_zoos.generation.engines.groups import group_shards
+from rnn_zoos.generation.engines.limits import check_numbers
 from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_cluster import check_nodes, connected, has_gpus, wait_for_nodes
 from rnn_zoos.generation.engines.ray_scheduler import Scheduler
@@ -46,6 +47,10 @@ class RayEngine:
     silence_limit: float = SILENCE_LIMIT
     store: Store | None = None
     nodes_limit: float = NODES_LIMIT
+
+    def __post_init__(self) -> None:
+        """Raise WorkerError for numbers that cannot work."""
+        check_numbers(self.workers, self.runs_at_once, self.silence_limit)
 
     def make(self, workspace: Workspace, pending: Sequence[ShardPlan], progress: Progress) -> None:
         """Make shards, and write them with their records into the workspace, or into the store.

@@ -39,7 +39,7 @@ def make_trainer(backend: str, device: str | None = None, runs_at_once: int | No
 
     Raises:
         UnknownNameError: If there is no backend of this name.
-        BackendError: If the backend was not installed with rnn-zoos.
+        BackendError: If the backend was not installed with rnn-zoos, or `runs_at_once` is below 1.
         DeviceError: If this machine does not have the device.
 
     Example:
@@ -50,6 +50,8 @@ def make_trainer(backend: str, device: str | None = None, runs_at_once: int | No
     """
     if backend not in BACKENDS:
         raise UnknownNameError.among("backend", backend, BACKENDS)
+    if runs_at_once is not None and runs_at_once < 1:
+        raise BackendError(f"runs_at_once is {runs_at_once}; expected at least 1, or None: what suits the device.")
     if backend == "loop":
         return LoopTrainer()
     if backend == "stacked":

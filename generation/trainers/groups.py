@@ -171,8 +171,8 @@ def existing_device(name: str) -> torch.device:
     """Return the torch device of this name. Raises DeviceError, listing the devices of this machine."""
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: what torch without CUDA raises
+        torch.zeros(1, device=device).item()  # `meta` is a device of tensors without values
+    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: what torch without CUDA raises
         known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         raise DeviceError(
             f"There is no device {name!r} here ({str(error).splitlines()[0]}). Possible: {', '.join(['cpu', *known])}."

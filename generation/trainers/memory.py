@@ -15,7 +15,7 @@ from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.gpu import free_memory
 from rnn_zoos.generation.trainers.groups import DRAWN_BYTES
 from rnn_zoos.generation.trainers.stacked import padding
-from rnn_zoos.generation.trainers.trainer import TrainingSettings
+from rnn_zoos.generation.trainers.trainer import TrainingSettings, first_sampler
 from rnn_zoos.generation.trainers.triton.shape import PRECISIONS, SYMBOLS, KernelShape
 from rnn_zoos.networks.architecture import Architecture
 
@@ -25,7 +25,7 @@ _HOST_BYTES = 2**30  # of a process that has loaded torch and CUDA
 _SAVED = {"lstm": 10, "gru": 11, "rnn": 3}
 """Floats per sequence, step and hidden unit at the peak of an update of `stacked`: what autograd saves, and gradients.
 
-Measured on a CPU for sizes of up to 64 units: at most 9.2, 9.8 and 2.4.
+Measured on a CPU for sizes of up to 64 units: at most 9.2, 9.8 and 2.4. Cells that are not here count as the largest.
 """
 
 
@@ -41,7 +41,7 @@ class RunSizes:
     @classmethod
     def of(cls, family: TaskFamily, settings: TrainingSettings) -> RunSizes:
         """Return the sizes of the runs of a zoo."""
-        sampler = family.sampler(settings.seed, [0], [0], settings.batch_size)
+        sampler = first_sampler(family, settings)
         _, targets = sampler.batch(sampler.draw(0, 1)[:, 0])
         architecture = settings.architecture(family)
         return cls(architecture, settings.batch_size, targets.shape[-1], len(settings.snapshots))
@@ -54,7 +54,7 @@ def device_bytes(backend: str, sizes: RunSizes) -> int:
         return 4 * (6 * shape.row + shape.scratch)  # parameters, moments, gradients, copies for a snapshot; buffers
     hidden = sizes.architecture.hidden_size
     a = replace(sizes.architecture, hidden_size=hidden + padding(hidden))
-    saved = a.num_layers * a.hidden_size * _SAVED[a.cell] + 2 * (a.input_size + a.output_size)
+    saved = a.num_layers * a.hidden_size * _SAVED.get(a.cell, max(_SAVED.values())) + 2 * (a.input_size + a.output_size)
     sequences = sizes.batch_size + padding(sizes.batch_size)
     return 4 * (10 * a.num_parameters + sequences * sizes.steps * saved)  # AdamW has temporary copies, too
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.families.family import Measurement, TaskFamily
+from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.weights import unflatten
 
@@ -122,6 +123,12 @@ def settings_of_run(settings: TrainingSettings, run: Run) -> TrainingSettings:
         return settings
     last = run.num_updates or settings.num_updates
     return _OwnSettings(settings, batch_size, tuple(step for step in settings.snapshots if step <= last))
+
+
+def first_sampler(family: TaskFamily, settings: TrainingSettings) -> Sampler:
+    """Return the sampler of the first run of a zoo, whose batches have the shapes of all."""
+    task = int(family.assign_tasks(settings.seed, torch.zeros(1, dtype=torch.int64))[0])
+    return family.sampler(settings.seed, [0], [task], settings.batch_size)
 
 
 def total_updates(settings: TrainingSettings, runs: Sequence[Run]) -> int:

@@ -69,6 +69,10 @@ ORIGIN_COLUMNS: Mapping[str, Column] = MappingProxyType(
 """Additional columns of an imported zoo: where a snapshot comes from."""
 
 
+RESERVED = frozenset({**PLAN_COLUMNS, **ARCHITECTURE_COLUMNS, **VARIED_COLUMNS, **PLACE_COLUMNS, **ORIGIN_COLUMNS})
+"""Names that no column of a task family may have."""
+
+
 def architecture_values(architecture: Architecture) -> dict[str, str | int]:
     """Return the values of a network in `ARCHITECTURE_COLUMNS`."""
     sizes = {name: getattr(architecture, name) for name in ("cell", "num_layers", "hidden_size")}

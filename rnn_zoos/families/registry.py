@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from rnn_zoos.errors import FamilyError, UnknownNameError
 from rnn_zoos.families.automata import Automata
+from rnn_zoos.families.columns import RESERVED
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.sequential_mnist import SequentialMnist
@@ -36,7 +37,7 @@ ZOOS = tuple(_FAMILIES)
 
 def zoo_names() -> tuple[str, ...]:
     """Return the names of all zoos: those of this package, and those of installed packages."""
-    return (*ZOOS, *sorted(entry_points(group=GROUP).names))
+    return (*ZOOS, *sorted(entry_points(group=GROUP).names - {*ZOOS}))
 
 
 def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
@@ -65,8 +66,17 @@ def task_family(zoo: str, mnist: str = "embedded") -> TaskFamily:
 def _load(found: EntryPoint) -> TaskFamily:
     try:
         family = found.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise FamilyError(f"The family {found.name!r} cannot be imported from {found.value}: {error}.") from error
-    if not (isinstance(family, type) and issubclass(family, TaskFamily) and family.name == found.name):
-        raise FamilyError(f"{found.value} is not a subclass of TaskFamily with the name {found.name!r}.")
-    return family()
+    if not (isinstance(family, type) and issubclass(family, TaskFamily)):
+        raise FamilyError(f"{found.value} is not a subclass of TaskFamily.")
+    if getattr(family, "name", None) != found.name:
+        raise FamilyError(f"{found.value} has not the name of its entry point. Give it: name = {found.name!r}.")
+    if missing := sorted(family.__abstractmethods__):
+        raise FamilyError(f"{found.value} lacks the methods {', '.join(missing)} of a TaskFamily.")
+    made = family()
+    if repeated := sorted(name for name in made.task_columns if name in RESERVED or name in made.labels):
+        raise FamilyError(f"{found.value} has task columns of a name that has another meaning: {', '.join(repeated)}.")
+    if repeated := sorted(RESERVED & made.measured_labels.keys()):
+        raise FamilyError(f"{found.value} has labels of a name that has another meaning: {', '.join(repeated)}.")
+    return made

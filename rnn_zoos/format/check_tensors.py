@@ -101,7 +101,7 @@ class TensorCheck:
         yield from findings
         if kind == "rollouts" and not findings:
             yield from (f"{path}: {finding}." for finding in self.family.check_rollouts(tensors))
-            if self.digits is not None:
+            if self.digits is not None and "images" in tensors:
                 yield from _check_referenced_digits(path, tensors, self.digits)
 
 

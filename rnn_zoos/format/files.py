@@ -98,7 +98,7 @@ def new_file(path: Path, size: int) -> Iterator[BinaryIO]:
             "Finished files are kept. Free disk space or fix the permissions, then run the same command again."
         ) from error
     finally:
-        with suppress(NotADirectoryError):  # the parent is a file: no temporary file was created
+        with suppress(OSError):  # where it cannot be removed, it could not be made; and another error is on its way
             temporary.unlink(missing_ok=True)
 
 
@@ -117,11 +117,12 @@ def new_directory(path: Path) -> Iterator[Path]:
         StorageError: `path` exists and is not an empty directory, or it is the current directory, or the file system
             refused to write.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise StorageError(f"{path} already exists; nothing was changed. Give --out a new directory.")
-    target = replaceable_path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary: Path | None = None
     try:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise StorageError(f"{path} already exists; nothing was changed. Give --out a new directory.")
+        target = replaceable_path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
         temporary.mkdir(parents=True)
         yield temporary
         os.replace(temporary, target)
@@ -134,7 +135,8 @@ def new_directory(path: Path) -> Iterator[Path]:
             "permissions, then run the same command again."
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replaceable_path(path: Path) -> Path:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from rnn_zoos.errors import FormatError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.notebook import network_html
 from rnn_zoos.networks.weights import check_weights, unflatten
@@ -32,7 +33,7 @@ class RecurrentNetwork(nn.Module):
         linear: The readout.
 
     Raises:
-        FormatError: The weights do not fit the architecture.
+        FormatError: The weights do not fit the architecture, or are stacked.
 
     Example:
         >>> import torch
@@ -51,7 +52,11 @@ class RecurrentNetwork(nn.Module):
         self.add_module(architecture.cell, recurrent)
         self.linear = nn.Linear(architecture.hidden_size, architecture.output_size)
         if weights is not None:
-            check_weights(architecture, weights)
+            if leading := check_weights(architecture, weights):
+                raise FormatError(
+                    f"The weights have the leading axes {leading}; expected those of one network. Use NetworkStack, or "
+                    "one of `unstack_weights`."
+                )
             self.load_state_dict(dict(weights))
 
     def forward(self, inputs: Tensor, state: Tensor | tuple[Tensor, Tensor] | None = None) -> Tensor:

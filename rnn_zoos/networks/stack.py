@@ -102,8 +102,8 @@ class NetworkStack:
             Outputs [M, B, T, O], and the last state: per layer (h, c) for an LSTM, else (h,), each [M, B, H].
 
         Raises:
-            FormatError: The inputs have another shape or no step, or the state is not one of these networks on B
-                sequences.
+            FormatError: The inputs have another shape or type, or no step, or the state is not one of these networks on
+                B sequences.
 
         Example:
             >>> import torch
@@ -175,6 +175,9 @@ class NetworkStack:
                 f"Inputs have shape {tuple(inputs.shape)}; expected [B, T, {self.architecture.input_size}] or "
                 f"[{self.num_networks}, B, T, {self.architecture.input_size}]."
             )
+        dtype = self.weights["linear.bias"].dtype
+        if inputs.dtype not in (dtype, torch.float16, torch.bfloat16):  # halves: of `torch.autocast`
+            raise FormatError(f"Inputs are {inputs.dtype}; expected {dtype}, as the weights are.")
         if inputs.shape[2] == 0:
             raise FormatError(f"Inputs have shape {tuple(inputs.shape)}, with no step; expected T of at least 1.")
         return inputs
@@ -190,6 +193,9 @@ class NetworkStack:
         expected = [[shape] * (2 if arch.cell == "lstm" else 1)] * arch.num_layers
         if given != expected:
             raise FormatError(f"The state has the shapes {given}; expected, layer by layer, {expected}.")
+        types = {tensor.dtype for layer in state for tensor in layer}
+        if torch.float64 in types and self.weights["linear.bias"].dtype != torch.float64:
+            raise FormatError(f"The state is {types}; expected the type of the weights.")
 
     def _run_layer(self, layer: int, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run one layer over inputs [M, B, T, I or H]; one matrix product handles the inputs of all steps."""

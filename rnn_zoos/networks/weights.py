@@ -132,7 +132,7 @@ def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         Named weights [*shape] of each of the M networks, views of `stacked`.
 
     Raises:
-        FormatError: There are no tensors.
+        FormatError: There are no tensors, or they are not of the same number of networks.
 
     Example:
         >>> import torch
@@ -144,5 +144,8 @@ def unstack_weights(stacked: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     """
     if not stacked:
         raise FormatError("There are no tensors to be split into networks; expected name -> [M, *shape].")
-    count = len(next(iter(stacked.values())))
+    counts = {name: len(tensor) if tensor.dim() else None for name, tensor in stacked.items()}
+    if None in counts.values() or len({*counts.values()}) > 1:
+        raise FormatError(f"The first axes of stacked weights are {counts}; expected the number of networks M in all.")
+    count = next(iter(counts.values())) or 0
     return [{name: tensor[index] for name, tensor in stacked.items()} for index in range(count)]

@@ -33,7 +33,7 @@ def align(architecture: Architecture, weights: Mapping[str, Tensor], to: Mapping
         The permutation; apply it to `weights`.
 
     Raises:
-        FormatError: The weights do not fit the architecture, or are stacked.
+        FormatError: The weights do not fit the architecture, are stacked, or are not finite.
 
     Example:
         >>> from rnn_zoos import Architecture, RecurrentNetwork
@@ -45,6 +45,9 @@ def align(architecture: Architecture, weights: Mapping[str, Tensor], to: Mapping
     for network in (weights, to):
         if check_weights(architecture, network):
             raise FormatError("The weights are stacked; align takes the named weights of one network each.")
+        if not all(bool(tensor.isfinite().all()) for tensor in network.values()):
+            raise FormatError("The weights are not finite: the network has diverged. Leave it out.")
+    weights, to = ({name: tensor.detach() for name, tensor in network.items()} for network in (weights, to))
     chosen = SignedPermutation.identity(architecture)
     for layer in range(architecture.num_layers):
         chosen = _with_layer(chosen, layer, *_assign(_similarity(architecture, weights, to, chosen, layer, True)))

@@ -74,12 +74,24 @@ def test_the_page_says_how_many_lines_it_takes():
     [
         ("other", "no_such_module:Other", "'other' cannot be imported from no_such_module:Other: No module named"),
         ("other", "rnn_zoos.families.automata:Other", "cannot be imported from rnn_zoos.families.automata:Other"),
-        ("other", "rnn_zoos.families.automata:Automata", "is not a subclass of TaskFamily with the name 'other'"),
+        ("other", "rnn_zoos.families.automata:Automata", "has not the name of its entry point. .* name = 'other'"),
         ("other", "rnn_zoos.families.automata:AutomataSampler", "is not a subclass of TaskFamily"),
+        ("other", "rnn_zoos.families.family:TaskFamily", "has not the name of its entry point"),
+        ("other", "own_family:Unfinished", "lacks the methods assign_tasks, .*task_values of a TaskFamily"),
+        ("other", "own_family:Stepping", "has task columns of a name that has another meaning: accuracy, step"),
+        ("other", "own_family:Placing", "has labels of a name that has another meaning: row"),
+        ("other", "own_broken:Family", "'other' cannot be imported from own_broken:Family: .*own_broken.py, line 1"),
     ],
 )
 def test_packages_without_a_usable_family_are_named(name, value, problem, tmp_path, monkeypatch):
     install(tmp_path, name, value)
+    unfinished = "from rnn_zoos.families.family import TaskFamily\nclass Unfinished(TaskFamily):\n    name = 'other'\n"
+    named = "class {}(Automata):\n    name = 'other'\n    {} = {{**Automata.{}, {}}}\n"
+    stepping = named.format("Stepping", "task_columns", "task_columns", "'step': None, 'accuracy': None")
+    placing = named.format("Placing", "label_columns", "label_columns", "'row': None")
+    automata = "from rnn_zoos.families.automata import Automata\n"
+    (tmp_path / "own_family.py").write_text(unfinished + automata + stepping + placing)
+    (tmp_path / "own_broken.py").write_text("class Family(\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FamilyError, match=problem):
         task_family(name)

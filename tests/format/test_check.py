@@ -1,5 +1,6 @@
 """`check_zoo` finds damaged files, and contents that are wrong although their hashes are right."""
 
+import dataclasses
 import re
 import shutil
 
@@ -161,6 +162,23 @@ def test_check_finds_a_manifest_that_contradicts_itself(zoo, tmp_path, edit, mes
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     edit_manifest(out / "zoo.json", edit)
     assert any(message in finding for finding in check_zoo(out)), check_zoo(out)
+
+
+def test_check_finds_digits_that_no_rollouts_need_and_rollouts_without_digits(zoo, tmp_path):
+    without, needless = (
+        shutil.copytree(zoo(name), tmp_path / name) for name in ("sequential-mnist", "formal-languages")
+    )
+    shutil.copy(without / "digits.safetensors", needless)
+    about = read_manifest(without)
+    entry = dataclasses.asdict(about.files["digits.safetensors"])
+    edit_manifest(needless / "zoo.json", lambda data: data.update(digits=dict(about.digits)))
+    edit_manifest(needless / "zoo.json", lambda data: data["files"].update({"digits.safetensors": entry}))
+    (without / "digits.safetensors").unlink()
+    edit_manifest(without / "zoo.json", lambda data: data.update(digits=None))
+    edit_manifest(without / "zoo.json", lambda data: data["files"].pop("digits.safetensors"))
+    assert check_zoo(without) == ["zoo.json: digits is None; expected the origin of its digits."]
+    (finding,) = check_zoo(needless)
+    assert finding.endswith("; expected none: its rollouts refer to no digits.")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def test_a_written_file_is_complete_and_readable_by_others_and_a_failed_write_le
         write_atomically(tmp_path / "new" / "file", b"12345")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
     assert (tmp_path / "new" / "file").read_bytes() == b"abc"
+    with pytest.raises(StorageError, match="could not be written: File name too long"):
+        write_atomically(tmp_path / ("long" * 80), b"12345")
     with pytest.raises(StorageError, match="could not be written: (File exists|Not a directory)"):
         write_atomically(tmp_path / "new" / "file" / "below", b"a file is in the way")
 

@@ -92,6 +92,10 @@ def test_a_state_of_other_networks_or_sequences_and_inputs_without_a_step_are_re
             stack(inputs, given)
     with pytest.raises(FormatError, match=r"Inputs have shape \(3, 2, 0, 6\), with no step"):
         stack(torch.zeros(2, 0, 6))
+    with pytest.raises(FormatError, match=r"Inputs are torch.int64; expected torch.float32, as the weights are"):
+        stack(torch.zeros(2, 4, 6, dtype=torch.int64))
+    with pytest.raises(FormatError, match=r"The state is .*float64.*; expected the type of the weights"):
+        stack(inputs, [tuple(tensor.double() for tensor in layer) for layer in state])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

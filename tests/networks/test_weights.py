@@ -67,6 +67,12 @@ def test_wrong_weights_are_rejected():
         unflatten(architecture(), torch.zeros(3, 5))
     with pytest.raises(FormatError, match="at least one"):
         stack_weights([])
+    stacked = stack_weights([weights, weights])
+    with pytest.raises(FormatError, match=r"The weights have the leading axes \(2,\); expected those of one network"):
+        RecurrentNetwork(architecture(), stacked)
+    for other in (torch.zeros(3, 7), torch.zeros(1, 7), torch.zeros(())):
+        with pytest.raises(FormatError, match="The first axes of stacked weights are .*expected the number of net"):
+            unstack_weights(stacked | {"linear.bias": other})
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,10 @@ def test_gradients_flow_and_mismatched_arguments_are_rejected():
         SignedPermutation.sample(arch, 3, generator=random(0)).apply(arch, weights)
     with pytest.raises(FormatError, match="align takes the named weights of one network each"):
         align(arch, weights, weights)
+    one = unstack_weights(leaves)[0]
+    assert align(arch, one, one).orders[0].tolist() == list(range(H)), "weights that are parameters, too"
+    with pytest.raises(FormatError, match="not finite: the network has diverged"):
+        align(arch, one, one | {"linear.bias": torch.full((5,), torch.nan)})
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -36,6 +36,8 @@ def tile(size: int) -> int:
 def unsupported(architecture: Architecture, precision: str = PRECISIONS[0]) -> str | None:
     """Return why the kernel does not support an architecture, as the end of a sentence; None if it does."""
     a = architecture
+    if a.cell not in _SOURCE:
+        return f"supports the cells {', '.join(_SOURCE)}; got {a.cell}"
     largest = {"hidden_size": LARGEST_HIDDEN[precision], "inputs": LARGEST, "outputs": LARGEST}
     for (name, limit), size in zip(largest.items(), (a.hidden_size, a.input_size, a.output_size), strict=True):
         if size > limit:

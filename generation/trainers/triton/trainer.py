@@ -37,7 +37,7 @@ from rnn_zoos.generation.trainers.groups import (
     train_in_groups,
 )
 from rnn_zoos.generation.trainers.occupancy import Device, whole_waves
-from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, TrainingSettings, adamw_rates
+from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, TrainingSettings, adamw_rates, first_sampler
 from rnn_zoos.generation.trainers.triton.compile import compile_kernel
 from rnn_zoos.generation.trainers.triton.kernel import train_runs
 from rnn_zoos.generation.trainers.triton.shape import DENSE, IMAGES, PRECISIONS, SYMBOLS, KernelShape
@@ -140,7 +140,7 @@ def fitting_runs(shape: KernelShape, device: Device, num_warps: int | None = Non
 
 def kernel_shape(family: TaskFamily, settings: TrainingSettings, precision: str = PRECISIONS[0]) -> KernelShape:
     """Return the shape of the kernel that trains runs of a family. Raises BackendError for unsupported sizes."""
-    sampler = family.sampler(settings.seed, [0], [0], settings.batch_size)
+    sampler = first_sampler(family, settings)
     return _shape(
         settings.architecture(family), settings.batch_size, sampler, _kernel_data(sampler, range(1)), precision
     )

@@ -32,6 +32,7 @@ from rnn_zoos.generation.engines import local
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.groups import group_shards
 from rnn_zoos.generation.engines.local import LocalEngine
+from rnn_zoos.generation.engines.ray_engine import RayEngine
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.writing.directory import locked
 from rnn_zoos.generation.writing.reopening import reopen_zoo
@@ -457,6 +458,11 @@ def test_parts_that_do_not_exist_are_refused(part, tiny_preset, tmp_path):
     assert not (tmp_path / "zoo").exists()
 
 
-def test_no_workers_are_refused():
+def test_numbers_with_which_nothing_could_be_made_are_refused():
+    for engine in (LocalEngine, RayEngine):
+        with pytest.raises(WorkerError, match="The runs at once are -1; expected at least 1"):
+            engine(runs_at_once=-1)
+        with pytest.raises(WorkerError, match="Workers may be silent for -1 seconds; expected a number above 0"):
+            engine(silence_limit=-1)
     with pytest.raises(WorkerError, match="The number of workers is 0; expected at least 1"):
         LocalEngine(workers=0)

@@ -1,6 +1,7 @@
 """`rnn-zoos speed` reports consistent numbers; how fast anything is, is not tested."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -109,8 +110,15 @@ def test_the_flop_of_an_update_agree_with_a_calculation_by_hand():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_the_commit_is_that_of_the_checkout_or_unknown(tmp_path, monkeypatch):
+    """Also below another repository, such as a project with a virtual environment."""
     assert len(commit().removesuffix("+")) == 40 and describe_machine()["commit"] == commit()
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    assert commit() == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "own.txt").write_text("")
+    for words in (["init", "-q"], ["add", "own.txt"], ["commit", "-qm", "own"]):
+        subprocess.run([*git, *words], check=True)
+    (tmp_path / "machine.py").write_text("")
     assert commit() == "unknown"
 
 

@@ -1,6 +1,7 @@
 """How many runs fit into memory: arithmetic, and its inputs."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from trainer_comparison import FAMILY
 
 from rnn_zoos.errors import BackendError
+from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import make_plan
@@ -23,7 +25,10 @@ from rnn_zoos.generation.trainers.memory import (
     host_memory,
 )
 from rnn_zoos.generation.trainers.stacked import StackedRunGroup
+from rnn_zoos.generation.trainers.triton.shape import unsupported
 from rnn_zoos.generation.trainers.triton.trainer import TritonRunGroup
+from rnn_zoos.networks import architecture
+from rnn_zoos.networks.architecture import GATES, Architecture
 
 GIB, MIB = 2**30, 2**20
 
@@ -32,6 +37,28 @@ def paper_sizes(zoo, cell="lstm"):
     plan = make_plan(zoo, "paper")
     settings = plan.settings.model_copy(update={"cell": cell})
     return RunSizes.of(plan.family, settings)
+
+
+def test_sizes_are_those_of_a_task_that_a_run_can_have(tiny_preset):
+    """A family of another package may have no task 0."""
+    plan, tasks = make_plan("formal-languages", tiny_preset()), list[int]()
+
+    class Recorded(FormalLanguages):
+        def sampler(self, seed, runs, own, *args):
+            tasks.extend(own)
+            return super().sampler(seed, runs, own, *args)
+
+    assert RunSizes.of(Recorded(), plan.settings) == RunSizes.of(plan.family, plan.settings)
+    assert tasks == FormalLanguages().assign_tasks(plan.settings.seed, torch.tensor([0])).tolist() != [0]
+
+
+def test_a_cell_that_was_added_needs_no_entry_of_its_own_and_does_not_run_on_triton(monkeypatch):
+    sizes = paper_sizes("formal-languages")
+    largest = max(device_bytes("stacked", paper_sizes("formal-languages", cell)) for cell in CELLS)
+    monkeypatch.setattr(architecture, "GATES", MappingProxyType({**GATES, "mgu": 2}))
+    sizes = replace(sizes, architecture=Architecture("mgu", 2, 6, 32, 6))
+    assert 0 < device_bytes("stacked", sizes) <= largest
+    assert unsupported(sizes.architecture) == "supports the cells lstm, gru, rnn; got mgu"
 
 
 def peak_of(function):

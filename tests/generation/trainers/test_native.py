@@ -280,6 +280,8 @@ def test_auto_chooses_the_native_trainer_and_falls_back_to_loop(monkeypatch):
         choose_backend("cuda")
     with pytest.raises(UnknownNameError, match="Unknown backend 'auto'; known: native, stacked, triton, loop"):
         make_trainer("auto")
+    with pytest.raises(BackendError, match="runs_at_once is -1; expected at least 1"):
+        make_trainer("stacked", runs_at_once=-1)
     assert backends.BACKENDS[-1] == "loop"
 
 

@@ -186,7 +186,7 @@ def test_batches_do_not_depend_on_how_many_are_drawn_ahead(monkeypatch):
         assert_same_bits(trained, wanted)
 
 
-@pytest.mark.parametrize("device", ["cuda:77", "gpu", "vulkan"])
+@pytest.mark.parametrize("device", ["cuda:77", "gpu", "vulkan", "hpu", "meta"])
 def test_a_missing_device_is_reported_with_the_existing_ones(device):
     with pytest.raises(DeviceError, match=f"There is no device '{device}' here .*Possible: cpu"):
         StackedTrainer(device)
