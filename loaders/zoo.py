@@ -181,7 +181,8 @@ class Zoo:
                 return Row(row)
         if step in self.manifest.snapshots:
             raise UnknownNameError(self._missing_step(run, step, rows))
-        raise UnknownNameError.among(f"step of run {run}", step, [row["step"] for row in rows])
+        steps = ", ".join(str(row["step"]) for row in rows)
+        raise UnknownNameError(f"Unknown step {step} of run {run}; it has the steps {steps or 'none'}.")
 
     def _missing_step(self, run: int, step: int, rows: Sequence[Mapping[str, Any]]) -> str:
         """Return why the rows of a run lack a step of the zoo, and which steps they have."""

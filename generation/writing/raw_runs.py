@@ -85,8 +85,12 @@ class RawRuns:
 def read_raw(directory: Path) -> RawRuns:
     """Read raw.json. Raises FormatError if the directory has none of this version, StorageError if it is unreadable."""
     path = directory / INDEX
+    if not path.is_file():
+        raise FormatError(
+            f"{directory} has no {INDEX}. Expected a directory raw/ZOO or carry/ZOO that generation/check_gpu.py wrote."
+        )
     try:
-        content = json.loads(b"".join(file_blocks(path)) if path.exists() else "")
+        content = json.loads(b"".join(file_blocks(path)))
         found = content.pop("format")
         if found != FORMAT:
             raise FormatError(f"{path} has format {found}; expected {FORMAT}. Update rnn-zoos.")

@@ -33,7 +33,8 @@ NETWORKS = 40
 ZOO_FOLDER = "zoo/"
 """Where `serve` has the zoo's own files, relative to the page."""
 MARKER = "explorer.txt"
-"""File that every page has: a directory with it is replaced when the page is made again."""
+"""File that every page has, with the list of its files: they are replaced when the page is made again."""
+_MADE = "A page of the explorer of rnn-zoos, made by `rnn-zoos explore`. Its files:"
 _RESULTS = "data/results.js"
 _DIGITS = 60  # pictures to choose from
 
@@ -89,6 +90,11 @@ class Page:
             raise StorageError(
                 f"{out} exists and is not a page of the explorer; nothing was changed. Give --out a new directory."
             )
+        if old and (others := self._other_files(out)):
+            raise StorageError(
+                f"{out} has files that are not of its page, such as {others[0]}; nothing was changed. Move them away, "
+                "or give --out a new directory."
+            )
         target = replaceable_path(out)
         complete = target.with_name(f".{target.name}.{os.getpid()}.page")
         with new_directory(complete) as directory:
@@ -103,6 +109,11 @@ class Page:
             raise StorageError(
                 f"{out} could not be replaced: {error.strerror or error}. The new page is in {complete}."
             ) from error
+
+    def _other_files(self, out: Path) -> list[str]:
+        """Return the files of a directory with a page that are neither of that page nor of this one."""
+        known = {*self.files, *(out / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()}
+        return sorted(own for path in out.rglob("*") if path.is_file() and (own := _name_in(out, path)) not in known)
 
 
 def build_page(
@@ -163,8 +174,13 @@ def build_page(
     files["index.html"] = html_page("index.html", "main", own, links)
     if results is not None:
         files["leaderboard.html"] = html_page("leaderboard.html", "leaderboard", [_RESULTS], {})
-    files |= page_assets() | {MARKER: b"A page of the explorer of rnn-zoos, made by `rnn-zoos explore`.\n"}
+    files |= page_assets()
+    files[MARKER] = "\n".join([_MADE, MARKER, *sorted(files), ""]).encode()
     return Page(files, len(shown), len(index), len(chosen))
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _zoo_data(zoo: Zoo, family: TaskFamily, shown: pa.Table, all_rows: int, served: bool, dataset: str | None) -> bytes:

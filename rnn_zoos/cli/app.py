@@ -5,6 +5,7 @@ Importing this file is fast: every command imports the code that it runs when it
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -84,13 +85,19 @@ app.add_typer(speed, name="speed", rich_help_panel=_MEASURE)
 def main() -> None:
     """Run the command. A ZooError, or a missing extra, becomes one message on stderr and exit status 1."""
     try:
-        app()
+        app([_with_home(word) for word in sys.argv[1:]])
     except ZooError as error:
         _fail(error)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
         _fail(MissingExtraError.of(EXTRAS[error.name], error))
+
+
+def _with_home(word: str) -> str:
+    """Return a word of the command line with its ~, which shells leave as it is in --out=~/zoos and in quotes."""
+    option, joined, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return option + joined + (os.path.expanduser(value) if value == "~" or value.startswith("~/") else value)
 
 
 def _fail(error: ZooError) -> NoReturn:

@@ -195,6 +195,10 @@ def leaderboard(
         _check_results(directory)
         return
     if overview:
+        if figures is not None or brief or (protocol, predictor) != ("strict", "linear"):
+            raise typer.BadParameter(
+                "--overview shows losses of emulation alone; of the other options it takes --split."
+            )
         print(overviews.overview(overviews.result_folders(directory), split), end="")
         return
     results = read_results(directory)
@@ -207,7 +211,7 @@ def leaderboard(
 
 
 def _check_results(directory: Path) -> None:
-    from rnn_zoos.baselines.benchmark.result_files import read_results
+    from rnn_zoos.baselines.benchmark.overview import result_folders
     from rnn_zoos.baselines.benchmark.result_format import check_result
 
     paths = sorted(directory.rglob("*.json"))
@@ -216,4 +220,5 @@ def _check_results(directory: Path) -> None:
         print(finding)
     if findings:
         raise typer.Exit(1)
-    print(f"{directory}: {len(read_results(directory))} results, all valid.")
+    folders = result_folders(directory)  # results of different folders need not be comparable
+    print(f"{directory}: {sum(map(len, folders.values()))} results, all valid.")

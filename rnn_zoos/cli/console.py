@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
     from rnn_zoos.format.manifest import Manifest
@@ -73,19 +74,45 @@ def print_json_rows(head: Mapping[str, object], name: str, rows: Iterable[Mappin
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Print rows as a table whose headers are the keys of all rows; without rows, the title alone.
 
-    Floats get 4 significant digits; cells of None, and those that a row lacks, are empty.
+    Floats get 4 significant digits; cells of None, and those that a row lacks, are empty. Tables that are too wide for
+    the terminal are continued below, with their first column.
     """
     from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    headers = [*dict.fromkeys(name for row in rows for name in row)]
+    if not rows:
+        console.print(title)
+    for number, part in enumerate(_parts(headers, rows, console.width)):
+        console.print(_table(title if number == 0 else "", part, rows))
+
+
+def _parts(headers: Sequence[str], rows: Sequence[Mapping[str, object]], width: int) -> Iterator[list[str]]:
+    """Yield the headers in parts whose columns fit side by side; each part begins with the first header.
+
+    A single wide column is not divided: its cells are broken into lines.
+    """
+    widths = {name: 3 + max(len(name), *(len(_cell(row.get(name)).plain) for row in rows)) for name in headers}
+    first, part = headers[:1], headers[:1]
+    for name in headers[1:]:
+        if len(part) > 1 and 1 + sum(widths[own] for own in [*part, name]) > width:
+            yield part
+            part = [*first]
+        part.append(name)
+    if part:
+        yield part
+
+
+def _table(title: str, headers: Sequence[str], rows: Sequence[Mapping[str, object]]) -> Table:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    headers = dict.fromkeys(name for row in rows for name in row)
+    table = Table(title=title or None, title_justify="left")
     for name in headers:
         known = next((row[name] for row in rows if row.get(name) is not None), None)
-        table.add_column(name, justify="right" if isinstance(known, (int, float)) else "left")
+        table.add_column(name, justify="right" if isinstance(known, (int, float)) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in headers))
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table if rows else title)
+    return table
 
 
 def print_properties(title: str, properties: Mapping[str, object], header: str = "property") -> None:

@@ -29,7 +29,7 @@ def language_samples(network: RecurrentNetwork, seed: int, row: Mapping[str, Any
     rows = []
     for sequence, accepted, right_counts in zip(sequences, verdict.accepted, verdict.right_counts, strict=True):
         fault = "" if accepted else "order" if right_counts else "counts" if EOS in sequence else "no end"
-        rows.append({"": _verdict(bool(accepted)), "string": as_text(sequence) or "(empty)", "fault": fault})
+        rows.append({"verdict": _verdict(bool(accepted)), "string": as_text(sequence) or "(empty)", "fault": fault})
     return rows
 
 
@@ -46,7 +46,7 @@ def digit_samples(network: RecurrentNetwork, task: int, count: int) -> Rows:
         named = int(distribution.argmax())
         rows.append(
             {
-                "": _verdict(named == label),
+                "verdict": _verdict(named == label),
                 "MNIST number": number,
                 "digit": label,
                 "named": named,
@@ -63,7 +63,7 @@ def automaton_samples(network: RecurrentNetwork, seed: int, row: Mapping[str, An
     answers, said = automaton.answers(strings), network(one_hot(strings, SYMBOLS[-1])).argmax(dim=-1) == 1
     return [
         {
-            "": _verdict(torch.equal(of_network, of_automaton)),
+            "verdict": _verdict(torch.equal(of_network, of_automaton)),
             "string": "".join(map(str, string.tolist())),
             "answers (+: accepted)": "".join("+" if accepted else "-" for accepted in of_network),
             "wrong": int((of_network != of_automaton).sum()),

@@ -100,6 +100,9 @@ def test_the_figures_of_a_zoo_are_drawn_beside_it_even_if_it_is_in_a_quoted_home
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     status, out, _ = rnn_zoos("plot", "~/zoo")
     assert status == 0 and out.splitlines()[0] == str(tmp_path / "home" / "zoo" / "figures" / "accuracy.png")
+    status, out, _ = rnn_zoos("plot", "~/zoo", "--out=~/drawn")  # shells leave such a ~ as it is
+    assert status == 0 and (tmp_path / "home" / "drawn" / "accuracy.png").is_file()
+    assert rnn_zoos("check", "~/zoo")[0] == 0
     assert not [*(tmp_path / "here").iterdir()]
 
 
@@ -140,6 +143,7 @@ def test_parts_can_be_merged_and_the_zoo_verified(zoo, tiny_preset, tmp_path, rn
         (["--address", "head:6379"], 2, "only valid with --engine ray"),
         (["--store", "s3://zoo"], 2, "only valid with --engine ray"),
         (["--engine", "rey"], 1, "Did you mean 'ray'?"),
+        (["--timeout", "-1"], 1, "may be silent for -1 seconds; expected a number above 0"),
         (["--engine", "ray", "--device", "cuda:0"], 2, "Ray assigns GPUs to its workers itself"),
     ],
 )

@@ -1,5 +1,8 @@
 """What commands share: tables for people."""
 
+import re
+import sys
+
 from rnn_zoos.cli.console import print_table
 
 
@@ -22,3 +25,16 @@ def test_a_value_stands_under_its_own_header_if_rows_lack_others(capsys):
 def test_without_rows_there_is_the_title_alone(capsys):
     print_table("nothing", [])
     assert capsys.readouterr().out == "nothing\n"
+
+
+def test_a_table_that_is_too_wide_for_the_terminal_is_continued_below(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    names = ["step", "accuracy", "count_accuracy", "weight_norm", "loss"]
+    print_table("steps", [dict(zip(names, (step, 0.25, 0.5, 29.125, 1.5), strict=True)) for step in (0, 5000)])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 40 and "steps" in lines[0] and "…" not in "".join(lines)
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    assert cells == [
+        ["0", "0.25", "0.5"], ["5000", "0.25", "0.5"], ["0", "29.12", "1.5"], ["5000", "29.12", "1.5"],
+    ]  # fmt: skip

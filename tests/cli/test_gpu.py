@@ -240,7 +240,7 @@ def test_runs_of_other_settings_or_damaged_ones_become_no_zoo(worked, settings, 
     damaged = run_command("assemble", copy, *where)
     assert damaged.status == 1 and "runs-00000.npz is missing or damaged. Copy it again" in damaged.err
     empty = run_command("assemble", tmp_path, *where)
-    assert empty.status == 1 and "has no readable raw.json" in empty.err
+    assert empty.status == 1 and "has no raw.json. Expected a directory raw/ZOO" in empty.err
 
 
 def test_trained_runs_that_may_not_be_read_are_called_that(tmp_path):

@@ -308,7 +308,7 @@ def test_errors_for_wrong_arguments_list_the_valid_ones(zoo, tmp_path):
         load_dataset(tmp_path)
     with pytest.raises(UnknownNameError, match="Unknown run 7; this zoo has the runs 0 to 6"):
         load_model(directory, run=7, step=0)
-    with pytest.raises(UnknownNameError, match="Unknown step of run 3 1; known: 0, 2, 11"):
+    with pytest.raises(UnknownNameError, match="Unknown step 1 of run 3; it has the steps 0, 2, 11"):
         load_model(directory, run=3, step=1)
 
 
@@ -425,9 +425,11 @@ def test_sample_shows_the_strings_on_which_a_snapshot_was_evaluated(zoo):
     title, rows = sample_network(zoo("formal-languages"), run=2, step=None, count=13)
     row = open_zoo(zoo("formal-languages")).row(2, 11)
     assert "step 11" in title and row["task"] in title
-    assert sum(r[""] == "right" for r in rows) / 13 == pytest.approx(row["accuracy"])
+    assert sum(r["verdict"] == "right" for r in rows) / 13 == pytest.approx(row["accuracy"])
     faults = {"right": {""}, "wrong": {"order", "counts", "no end"}}
-    assert all(r["fault"] in faults[r[""]] and r["string"].endswith("...") == (r["fault"] == "no end") for r in rows)
+    assert all(
+        r["fault"] in faults[r["verdict"]] and r["string"].endswith("...") == (r["fault"] == "no end") for r in rows
+    )
 
 
 def test_sample_shows_classified_digits(zoo):
@@ -436,4 +438,4 @@ def test_sample_shows_classified_digits(zoo):
     assert len(rows) == 20
     for row in rows:
         assert digits.labels[digits.numbers.tolist().index(row["MNIST number"])] == row["digit"]
-        assert (row[""] == "right") == (row["digit"] == row["named"]) and 0.1 <= row["probability"] <= 1
+        assert (row["verdict"] == "right") == (row["digit"] == row["named"]) and 0.1 <= row["probability"] <= 1

@@ -1,5 +1,7 @@
 """The overview: encoders by folders of results, each folder with its own zoo and settings."""
 
+import re
+
 import pytest
 from synthetic_results import DIGITS, LANGUAGES, Fake, synthetic, synthetic_control, write_results
 from typer.testing import CliRunner
@@ -66,6 +68,12 @@ def test_the_command_prints_it_for_folders_that_cannot_be_compared(folders):
     )
     one = CliRunner().invoke(app, ["leaderboard", str(folders / "cpu" / LANGUAGES), "--overview", "--split", "ood"])
     assert cells(one.stdout)["encoder"] == ["."]
+    for option in (["--brief"], ["--predictor", "mlp"], ["--figures", "drawn"]):
+        refused = CliRunner().invoke(app, ["leaderboard", str(folders), "--overview", *option])
+        assert refused.exit_code == 2 and "of emulation alone" in re.sub(r"[\s│]+", " ", refused.stderr)
+    checked = CliRunner().invoke(app, ["leaderboard", str(folders), "--check"])
+    number = sum(map(len, result_folders(folders).values()))
+    assert checked.exit_code == 0 and checked.stdout == f"{folders}: {number} results, all valid.\n"
 
 
 def test_results_of_two_zoos_in_one_folder_are_an_error():

@@ -188,7 +188,8 @@ def test_a_language_network_reads_and_writes_as_it_does_in_python(width, browser
     written = browser.run("return [...document.querySelectorAll('#live-0 .strings li')].map((own) => own.textContent)")
     _, rows = sample_network(directory, run, step, 10)
     said = [
-        f"{row['string']} right" if row[""] == "right" else f"{row['string']} wrong: {row['fault']}" for row in rows
+        f"{row['string']} right" if row["verdict"] == "right" else f"{row['string']} wrong: {row['fault']}"
+        for row in rows
     ]
     assert written == said
     browser.type("#seed", "12345678901234567890")

@@ -191,9 +191,17 @@ def test_a_page_replaces_a_page_and_nothing_else(zoo, tmp_path):
     page = build_page(open_zoo(zoo("formal-languages")), 1)
     out = tmp_path / "deep" / "page"
     page.write(out)
-    (out / "left-over.txt").write_text("")
+    (out / "index.html").write_text("")
+    (out / "old.js").write_text("")  # of an earlier version
+    (out / MARKER).write_text((out / MARKER).read_text() + "old.js\n")
     page.write(out)
-    assert not (out / "left-over.txt").exists() and (out / MARKER).is_file()
+    assert not (out / "old.js").exists() and (out / "index.html").read_bytes() == page.files["index.html"]
+    listed = (out / MARKER).read_text().splitlines()[1:]
+    assert sorted(listed) == sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    (out / "notes.md").write_text("mine")
+    with pytest.raises(StorageError, match="has files that are not of its page, such as notes.md; nothing was changed"):
+        page.write(out)
+    assert (out / "notes.md").read_text() == "mine"
     assert sorted(path.name for path in out.parent.iterdir()) == ["page"]
     other = tmp_path / "mine"
     other.mkdir()

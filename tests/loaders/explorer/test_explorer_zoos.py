@@ -105,7 +105,7 @@ def test_the_strings_of_a_network_are_those_that_sample_shows(zoo):
     data = {"architecture": architecture, "rows": places, "seed": opened.manifest.seed, "count": count}
     for row, strings in zip(rows, javascript(body, data), strict=True):
         _, shown = sample_network(directory, row["run"], row["step"], count)
-        expected = [[line["string"], line[""] == "right", line["fault"]] for line in shown]
+        expected = [[line["string"], line["verdict"] == "right", line["fault"]] for line in shown]
         assert strings == expected
 
 
