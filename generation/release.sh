@@ -29,7 +29,7 @@ Examples:
 EOF
 }
 
-options=() out=zoos extras=generation,report,baselines,explore
+options=() extras=generation,report,baselines,explore
 # shellcheck disable=SC1091
 . "$(dirname "$0")/environment.sh"
 
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
             if [ $# -lt 2 ]; then echo "Error: $1 needs a value." >&2; usage >&2; exit 2; fi
             case $1 in
                 --preset) options+=(--preset "$(preset_path "$2")") ;;
-                --out) out=$2 ;;
+                --out) options+=(--out "$(absolute "$2")") ;;
                 --mnist) options+=(--mnist "$(digits_path "$2")") ;;
             esac
             shift 2 ;;
@@ -55,7 +55,6 @@ while [ $# -gt 0 ]; do
         *) options+=("$1"); shift ;;
     esac
 done
-options+=(--out "$(absolute "$out")")
 cd "$(dirname "$0")/.."
 
 prepare_environment "$extras"

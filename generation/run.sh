@@ -12,7 +12,7 @@ it only generates: the directory holds no whole zoo then.
 
   --preset NAME    demo (minutes on 2 cores), small, medium, paper, or a YAML file   [demo]
   --out DIR        write zoos to DIR/formal-languages and DIR/sequential-mnist       [zoos]
-  --zoo ZOO        one zoo: formal-languages, sequential-mnist or automata           [the first two]
+  --zoo ZOO        formal-languages, sequential-mnist or automata; repeat it         [the first two]
   --mnist SOURCE   digits: hub, a directory with the four IDX files, or embedded     [demo: embedded, else: hub]
   --engine ray     use Ray, which is then installed: on this machine, or on a cluster with --address HOST:PORT
   --runs N, --seed S, --workers N, --backend B    see: rnn-zoos generate --help
@@ -25,7 +25,7 @@ Examples:
 EOF
 }
 
-preset=demo out=zoos mnist="" zoos=(formal-languages sequential-mnist) options=()
+preset=demo out=zoos mnist="" zoos=() options=()
 . "$(dirname "$0")/environment.sh"
 
 while [ $# -gt 0 ]; do
@@ -43,13 +43,14 @@ while [ $# -gt 0 ]; do
             case $1 in
                 --preset) preset=$(preset_path "$2") ;;
                 --out) out=$(absolute "$2") ;;
-                --zoo) zoos=("$2") ;;
+                --zoo) zoos+=("$2") ;;
                 --mnist) mnist=$(digits_path "$2") ;;
             esac
             shift 2 ;;
         *) options+=("$1"); shift ;;
     esac
 done
+if [ ${#zoos[@]} -eq 0 ]; then zoos=(formal-languages sequential-mnist); fi
 if [ -n "$mnist" ]; then options+=(--mnist "$mnist"); fi
 cd "$(dirname "$0")/.."
 

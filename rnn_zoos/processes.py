@@ -153,10 +153,9 @@ class WorkerPool(Generic[Task, Result]):
         else:
             reason = "was killed or ran out of memory" if worker.has_started else "ended while it was starting"
         if attempt == MAX_ATTEMPTS:
-            hint = (
-                f"Finished work is kept; run the same command again, with fewer --workers than {len(self._workers)} if "
-                "memory was short."
-            )
+            number = len(self._workers)
+            fewer = f"with fewer --workers than {number}" if number > 1 else "when other programs need less"
+            hint = f"Finished work is kept; run the same command again, {fewer} if memory was short."
             hint = hint if worker.hung or worker.has_started else _SCRIPT_HINT
             raise WorkerError(f"The worker on {task} {reason}, {MAX_ATTEMPTS} times. {hint}")
         self.notify(

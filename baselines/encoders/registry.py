@@ -158,6 +158,11 @@ def _class_of(name: str) -> type[nn.Module]:
     return found
 
 
+def check_encoder(name: str) -> None:
+    """Raise UnknownNameError or EncoderError unless there is an encoder of this name, or `module:Class`."""
+    _class_of(name)
+
+
 def encoder_class(name: str) -> type[Encoder]:
     """Return the class of an encoder that is a subclass of `Encoder`. Raises UnknownNameError and EncoderError."""
     found = _class_of(name)

@@ -133,6 +133,8 @@ def publish(
     from rnn_zoos.generation.publishing.publish import publish as publish_files
     from rnn_zoos.generation.publishing.space import publish_with_space, published_space
 
+    if space is None and (embeddings or networks != NETWORKS):
+        raise typer.BadParameter("--networks and --embeddings are of the explorer. Give --space OWNER/NAME, too.")
     linked = space or (prepared_space(directory) if dry_run else published_space(repo, endpoint))
     publication = prepare_publication(directory, repo, results, linked)
     for line in publication.summary():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -75,6 +76,7 @@ def explore(
             return
         if local is None:
             print("The zoo is on the Hub: only networks inside the page run.", file=sys.stderr)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the page is removed
         serve_page(target, local, port=port, started=_announce)
 
 

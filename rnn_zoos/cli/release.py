@@ -93,9 +93,9 @@ def release(
         spaces=spaces,
         verified_runs=verify_runs,
         benchmark=benchmark,
+        encoders=encoder or (),
         generate_options=option("--backend", backend),
         benchmark_options=[
-            *(argument for name in encoder or () for argument in ("--encoder", name)),
             *option("--seeds", seeds),
             *([] if controls is None else ["--controls" if controls else "--no-controls"]),
         ],

@@ -68,6 +68,7 @@ class Release:
     spaces: bool
     verified_runs: int
     benchmark: str
+    encoders: Sequence[str]
     generate_options: Sequence[str]
     benchmark_options: Sequence[str]
     digits: Sequence[str]
@@ -123,7 +124,8 @@ class Release:
 
     def _benchmark(self, zoo: str) -> Command:
         where = ["--zoo", str(self.directory(zoo)), "--out", str(self.out / "benchmark")]
-        options = ["--preset", self.benchmark, *self.benchmark_options, *self.workers]
+        encoders = [argument for name in self.encoders for argument in ("--encoder", name)]
+        options = ["--preset", self.benchmark, *encoders, *self.benchmark_options, *self.workers]
         folder = self.out / "benchmark" / zoo
         return Command(["benchmark", *where, *options], lambda: f"{len([*folder.glob('*.json')])} results are there")
 
@@ -190,7 +192,8 @@ class Release:
 
     def check(self) -> None:
         """Raise the errors of wrong options now, not after hours of training."""
-        from rnn_zoos.baselines.benchmark.presets import PRESETS
+        from rnn_zoos.baselines.benchmark.presets import PRESETS, preset_of
+        from rnn_zoos.baselines.encoders.registry import check_encoder
         from rnn_zoos.errors import HubError, UnknownNameError
         from rnn_zoos.generation.writing.workspace import Workspace
         from rnn_zoos.loaders.hub import HUB_NAME
@@ -198,6 +201,9 @@ class Release:
         if self.benchmark not in (*PRESETS, "none"):
             raise UnknownNameError.among("preset of the benchmark", self.benchmark, (*PRESETS, "none"))
         for zoo in self.zoos:
+            for encoder in () if self.benchmark == "none" else self.encoders:
+                preset_of(self.benchmark).sizes_of(encoder, zoo)
+                check_encoder(encoder)
             plan = self.plan(zoo)
             if not HUB_NAME.fullmatch(self.repo(zoo)):
                 raise HubError(f"{self.repo(zoo)!r} is not a name on the Hub. Give --namespace a user or organisation.")

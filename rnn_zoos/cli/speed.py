@@ -24,7 +24,11 @@ Repeats = Annotated[int, typer.Option(help="Number of measurements; the median i
 Scratch = Annotated[
     Path | None,
     typer.Option(
-        help="Existing directory for temporary files.", metavar="DIR", show_default="the system's temporary directory"
+        help="Existing directory for temporary files.",
+        metavar="DIR",
+        show_default="the system's temporary directory",
+        exists=True,
+        file_okay=False,
     ),
 ]
 

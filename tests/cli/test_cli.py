@@ -239,7 +239,18 @@ def test_errors_that_a_user_can_fix_are_one_message_with_exit_status_one(
     assert status == 1 and err.startswith("Error: ") and message in err and "Traceback" not in err and out == ""
 
 
-@pytest.mark.parametrize("arguments", [["plan"], ["plan", "formal-languages"], ["fly"], ["info", ".", "--runs", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan"],
+        ["plan", "formal-languages"],
+        ["fly"],
+        ["info", ".", "--runs", "3"],
+        ["speed", "scale", "--scratch", "nowhere"],
+        ["publish", ".", "--repo", "me/zoo", "--networks", "3"],
+        ["publish", ".", "--repo", "me/zoo", "--embeddings", "e.safetensors"],
+    ],
+)
 def test_invalid_usage_has_exit_status_two(arguments, rnn_zoos):
     assert rnn_zoos(*arguments)[0] == 2
 

@@ -138,6 +138,9 @@ def test_a_release_with_a_space_shows_both_at_the_end_and_the_next_call_changes_
         (("--benchmark", "fast"), "Unknown preset of the benchmark 'fast'"),
         (("--namespace", "a/b"), "is not a name on the Hub"),
         (("--zoo", "formal"), "Unknown zoo 'formal'"),
+        (("--benchmark", "quick", "--encoder", "flatt"), "Unknown encoder 'flatt'"),
+        (("--benchmark", "quick", "--encoder", "no_module:Own"), "The encoder no_module:Own cannot be imported"),
+        (("--benchmark", "cpu", "--encoder", "hankel"), "The encoder hankel cannot query networks of"),
     ],
 )
 def test_wrong_options_are_reported_before_anything_is_done(options, message, hub, preset, tmp_path):

@@ -92,3 +92,15 @@ def test_run_sh_checks_and_plots_whole_zoos(stand_ins, tmp_path):
     command = [ROOT / "generation" / "run.sh", "--out", tmp_path / "zoos", "--zoo", "automata", "--runs", "3"]
     subprocess.run(command, env=stand_ins(rnn_zoos="", python=""), capture_output=True, check=True)
     assert [call.split()[0] for call in logged(tmp_path, "rnn-zoos")] == ["generate", "check", "info", "plot"]
+    both = [ROOT / "generation" / "run.sh", "--zoo", "automata", "--zoo=sequential-mnist", "--part", "1/2"]
+    subprocess.run(both, env=stand_ins(rnn_zoos="", python=""), capture_output=True, check=True)
+    calls = [call.split() for call in logged(tmp_path, "rnn-zoos")[-2:]]
+    assert [call[1] for call in calls] == ["automata", "sequential-mnist"] and "zoos/automata" in calls[0]
+
+
+def test_both_scripts_write_below_the_repository_unless_they_are_told_otherwise(stand_ins, tmp_path):
+    environment = stand_ins(rnn_zoos="", python="")
+    for script, words in (("run.sh", ["--part", "1/2"]), ("release.sh", ["--namespace", "me", "--preset", "demo"])):
+        subprocess.run([ROOT / "generation" / script, *words], cwd=tmp_path, env=environment, check=True)
+        given = logged(tmp_path, "rnn-zoos")[-1].split()
+        assert "--out" not in given or not given[given.index("--out") + 1].startswith("/"), "relative to the repository"

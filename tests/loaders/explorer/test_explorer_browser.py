@@ -96,6 +96,9 @@ def test_runs_are_selected_by_their_numbers_from_the_keyboard(browser, page_of):
     browser.open(url_of(page_of("formal-languages")))
     browser.type("#select-runs", "2, 4-5, x")
     assert browser.text("#count").endswith("3 selected")
+    browser.type("#select-runs", "99999")
+    said = browser.run("return document.querySelector('#select-runs').validationMessage")
+    assert "There is no such run here" in said and browser.text("#count").endswith("3 selected")
     texts = browser.run(
         "return [...document.querySelectorAll('#tasks .points path')].map((own) => own.style.strokeWidth)"
     )
@@ -215,6 +218,7 @@ def test_an_automaton_network_answers_as_it_does_in_python(browser, page_of, zoo
     said = browser.text("#live-0 p")
     assert said.startswith(f"{right} of {len(text)} answers are right. After {len(text)} symbols")
     assert abs(float(re.search(r"probability ([\d.e-]+)\.", said)[1]) - accepted[-1].item()) < 1e-3
+    assert browser.find("#position").get_attribute("max") == "11", "also for networks of more symbols"
     browser.find("#position").send_keys(Keys.HOME)
     assert "After 0 symbols the automaton is in state 0." in browser.text("#live-0 p")
     assert len(browser.all("#live-0 svg circle.state")) == automaton.num_states

@@ -61,7 +61,14 @@ function taskField(state) {
  */
 function runsField(state) {
   const field = element("input", { type: "text", placeholder: "3, 17-20", size: 10, id: "select-runs" });
-  field.addEventListener("change", () => state.select(field.value.trim() === "" ? null : runsOf(state, field.value)));
+  field.addEventListener("input", () => field.setCustomValidity(""));
+  field.addEventListener("change", () => {
+    const runs = runsOf(state, field.value);
+    if (field.value.trim() === "" || runs.length > 0) return state.select(runs.length > 0 ? runs : null);
+    const last = Math.max(...state.data.runs.keys());
+    field.setCustomValidity(`There is no such run here. Give numbers up to ${last}, such as 3, 17-20.`);
+    field.reportValidity();
+  });
   state.listen((change) => {
     if (change === "selection" && document.activeElement !== field) field.value = "";
   });

@@ -23,8 +23,7 @@ export class LiveAutomaton {
   constructor(head, refresh) {
     this.head = head;
     this.text = stringField("beginning", "0110101001", LONGEST, () => {
-      this.position.max = this.text.value.length; // before the value, which it limits
-      this.position.value = this.text.value.length;
+      this.#readAll();
       refresh();
     });
     this.position = element("input", { type: "range", min: 0, max: 10, value: 10, step: 1, id: "position" });
@@ -35,12 +34,17 @@ export class LiveAutomaton {
     this.position.addEventListener("input", refresh);
   }
 
+  /** Let the slider end, and stand, at the last symbol that a network of any automaton reads. */
+  #readAll() {
+    this.position.max = String(symbolsOf(this.text.value, 10).length); // before the value, which it limits
+    this.position.value = this.position.max;
+  }
+
   controls() {
     const draw = () => {
       if (this.another === null) return;
       this.text.value = this.another();
-      this.position.max = String(LENGTH);
-      this.position.value = String(LENGTH);
+      this.#readAll();
       this.refresh();
     };
     return [
@@ -74,7 +78,6 @@ export class LiveAutomaton {
     };
     if (symbols.length === 0)
       return fill(node, element("p", { class: "note" }, `Type a string of the symbols 0 to ${known - 1}.`));
-    this.position.max = String(symbols.length);
     const read = Math.min(Number(this.position.value), symbols.length);
     const states = walk(automaton, symbols);
     const right = answers(automaton, symbols);

@@ -39,11 +39,7 @@ export class LiveStrings {
     return [
       labelled("beginning (letters a to d)", this.beginning),
       labelled("seed of its strings", this.seed),
-      element(
-        "p",
-        { class: "note" },
-        seedNote(this.head),
-      ),
+      element("p", { class: "note" }, seedNote(this.head)),
     ];
   }
 

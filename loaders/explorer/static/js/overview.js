@@ -158,8 +158,10 @@ function historyTraces(state, label) {
     if (shown.length === 0) continue;
     const title = state.isSelected(shown[0]) ? coloured.texts[coloured.values[shown[0]]] : "";
     const line = lines.get(title) ?? { x: [], y: [], text: [], count: 0 };
-    for (const row of shown) {
-      line.x.push(data.steps.indexOf(data.step[row]));
+    // A single snapshot becomes a dash: a line of one point would not be seen.
+    const ends = shown.length === 1 ? [-0.08, 0.08] : [0];
+    for (const [row, end] of shown.flatMap((own) => ends.map((shift) => /** @type {const} */ ([own, shift])))) {
+      line.x.push(data.steps.indexOf(data.step[row]) + end);
       line.y.push(up(row));
       line.text.push(`run ${run}, ${plain(data.column("task").text(row, readable))}: ${readable(column.values[row])}`);
     }
