@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.sharedctypes import RawArray
@@ -39,6 +40,17 @@ _SCRIPT_HINT = (
     'if __name__ == "__main__": every worker process imports the script again.'
 )
 _MANAGER_JOIN_SECONDS = 5.0  # wait for an executor's thread to end: if Python exits first, it prints a traceback
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one CPU thread, so that the order of additions depends neither on the machine nor on the caller."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def available_cores() -> int:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.emulation.data import Biases, ZooData, load_data
-from rnn_zoos.processes import Worker, WorkerPool, available_cores
+from rnn_zoos.processes import Worker, WorkerPool, available_cores, one_thread
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def make_results(
     Args:
         work: What the jobs have in common.
         jobs: The results to produce; duplicates are ignored.
-        workers: Number of worker processes; with 1, this process does the work. Default: one per core, or 1 on a GPU.
-            Single-threaded processes side by side train small networks faster than one process with many threads.
+        workers: Number of worker processes; with 1, this process does the work, with one thread as workers do. Default:
+            one per core, or 1 on a GPU. Single-threaded processes side by side train small networks faster than one
+            process with many threads, which wait for each other twenty times as long when a core is taken.
         finished: Called with every job and the path of its result file.
         progress: Called with the fraction of all updates that is done.
 
@@ -118,9 +119,10 @@ def make_results(
     data = work.load()
     counter = _Progress({job: work.updates(data, job) for job in jobs}, progress)
     if workers == 1:
-        for job in jobs:
-            finished(job, work.run(data, job, counter.reporter(job)))
-            counter.finish(job)
+        with one_thread():
+            for job in jobs:
+                finished(job, work.run(data, job, counter.reporter(job)))
+                counter.finish(job)
         return
     with WorkerPool[Any, Path](
         workers, _run, work, silence_limit=math.inf, advance=counter.advance, notify=_print_to_stderr

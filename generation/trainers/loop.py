@@ -23,12 +23,12 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainedRun,
     TrainingSettings,
     learning_rate,
-    one_thread,
     settings_of_run,
     trained_run,
 )
 from rnn_zoos.networks.model import RecurrentNetwork, initial_weights
 from rnn_zoos.networks.weights import flatten
+from rnn_zoos.processes import one_thread
 
 _DRAWN_AHEAD = 200  # updates: drawing costs a fixed time per call, and 200 batches still fit in cache
 

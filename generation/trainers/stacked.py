@@ -47,11 +47,11 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainedRun,
     TrainingSettings,
     adamw_rates,
-    one_thread,
 )
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten
+from rnn_zoos.processes import one_thread
 
 _ALIGNED = 8  # sequences and units: a product of two such sizes fills whole vectors
 

@@ -8,7 +8,6 @@ others up to rounding. `loop.py` is the shortest example and the reference imple
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -213,17 +212,6 @@ def trained_run(architecture: Architecture, run: Run, snapshots: Mapping[int, Te
     """Return the result of a run from its snapshots: step -> finite flat weights [P], steps ascending."""
     flat = torch.stack([*snapshots.values()]) if snapshots else torch.empty(0, architecture.num_parameters)
     return TrainedRun(run, tuple(snapshots), unflatten(architecture, flat), diverged)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one CPU thread, so that the order of additions depends neither on the machine nor on the caller."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def learning_rate(settings: TrainingSettings, update: int) -> float:
