@@ -21,6 +21,7 @@ from rnn_zoos.baselines.benchmark.result_files import (
     sort_by_loss,
 )
 from rnn_zoos.baselines.benchmark.tables import mean_score
+from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions, transfer_of
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title
 from rnn_zoos.errors import FormatError
 
@@ -50,7 +51,7 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
         `zoo`; `columns`, each with `key`, `title`, `lower` (whether lower is better) and `digits` (after the point);
         and `rows`, the lowest loss first: `name`, `kind` (encoder, reference or control), `access`, `seeds`, `cells`
         (key -> value, low, high), `curve` (per evaluation `update`, `seconds` and validation loss `loss`, means over
-        seeds) and `map`.
+        seeds) and `map`; and `notes`, lines about all results.
 
     Raises:
         FormatError: There is no result of this zoo.
@@ -58,9 +59,11 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
     groups = group_by_zoo(results).get(zoo)
     if groups is None:
         raise FormatError(f"There is no result of the zoo {zoo}. Give --results the results of this zoo.")
-    columns = _columns(groups)
+    columns, transfer = _columns(groups), transfer_of(groups)
+    trained, others = ("", "") if transfer is None else transfer_conditions(transfer)
     return {
         "zoo": zoo,
+        "notes": [f"Results of a transfer: trained on {trained}; tested on {others}, too."] if transfer else [],
         "columns": [
             {"key": own.key, "title": own.title, "lower": own.lower_is_better, "digits": own.digits} for own in columns
         ],

@@ -18,6 +18,7 @@ from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
 from rnn_zoos.format.sealed_json import read_sealed_json
 from rnn_zoos.generation.plan import Plan, plan_of_zoo, rebuild_plan
+from rnn_zoos.generation.presets import preset_names
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.finishing import finish
@@ -213,8 +214,9 @@ def _remedy(first: ShardRecord, second: ShardRecord) -> str:
 
 def _describe_missing(plan: Plan, missing: Sequence[ShardPlan], out: Path) -> list[str]:
     names = ", ".join(shard.name for shard in missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
+    preset = plan.preset if plan.preset in preset_names() else f"{plan.preset}.yaml"
     return [
         f"{out} is unfinished: {len(missing)} of {len(plan.shards)} shards are in none of the directories: {names}.",
         "Merge again with the parts that contain them, or make them: rnn-zoos generate "
-        f"{plan.zoo} --preset {plan.preset} --runs {plan.settings.runs} --seed {plan.settings.seed} --out {out}",
+        f"{plan.zoo} --preset {preset} --runs {plan.settings.runs} --seed {plan.settings.seed} --out {out}",
     ]

@@ -82,9 +82,12 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str,
         plan = plan_of(zoo)
         copy = any("by_run" in result and same_plan(result, plan) for result in own)
         other = f"{made_on['name']}, preset {made_on['preset']} ({made_on['sha256'][:12]})"
+        kind = "a copy of this zoo" if copy else "another zoo"
         print(
-            f"Note: {results} has results of {'a copy of this zoo' if copy else 'another zoo'}, {other}. They are not "
-            f"of the networks of {zoo.source.address}, which has the hash {zoo.identity[:12]}.",
+            f"Note: {results} has results of {kind}, {other}. They are not of the networks of {zoo.source.address}, "
+            f"which has the hash {zoo.identity[:12]}.",
             file=sys.stderr,
         )
+        data["notes"].append(f"These are results of {kind}, {other}; the explorer shows one with the hash "
+                             f"{zoo.identity[:12]}.")  # fmt: skip
     return data

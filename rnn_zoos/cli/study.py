@@ -45,6 +45,8 @@ def study(
     from rnn_zoos.baselines.benchmark.study_list import STUDIES
 
     if name is None:
+        if zoo is not None or figures is not None:
+            raise typer.BadParameter("Give the name of a study, too; without options, `rnn-zoos study` lists them.")
         for known, one in STUDIES.items():
             print(f"{known}: {one.question} ({len(one.variants)} variants, zoo {one.zoo})")
         return

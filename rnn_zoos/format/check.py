@@ -151,8 +151,8 @@ def _check_manifest(manifest: Manifest, family: TaskFamily) -> Iterator[str]:
         if found != expected:
             yield f"{MANIFEST}: {name} is {found}; expected {expected}."
     if (manifest.digits is None) == ("images" in rollouts):
-        expected = "the origin of its digits" if "images" in rollouts else "none: its rollouts refer to no digits"
-        yield f"{MANIFEST}: digits is {manifest.digits}; expected {expected}."
+        wanted = "the origin of its digits" if "images" in rollouts else "none: its rollouts refer to no digits"
+        yield f"{MANIFEST}: digits is {manifest.digits}; expected {wanted}."
     expected_files = _expected_files(manifest)
     for path in sorted(expected_files ^ manifest.files.keys()):
         fault = "not listed" if path in expected_files else "listed, but not part of the format"

@@ -218,7 +218,10 @@ def read_manifest(directory: Path) -> Manifest:
         )
     if not path.is_file():
         if (directory / UNFINISHED).is_dir():
-            raise FormatError(f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it.")
+            raise FormatError(
+                f"{directory} is an unfinished zoo. Run the same `rnn-zoos generate` again to finish it; parts are "
+                "joined with `rnn-zoos merge`."
+            )
         raise FormatError(
             f"{directory} is not a zoo: it has no {MANIFEST}. Expected a directory that `rnn-zoos generate` wrote."
         )

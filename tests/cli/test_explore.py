@@ -102,6 +102,8 @@ def test_the_leaderboard_says_if_it_is_that_of_another_zoo(zoo, tmp_path):
         assert finished.status == 0 and (tmp_path / "page" / "leaderboard.html").is_file()
         expected = f"Note: {folder} has results of {what}, formal-languages, preset lstm (abababababab)."
         assert finished.err.startswith(expected) and str(directory) in finished.err
+        page = (tmp_path / "page" / "data" / "results.js").read_text()
+        assert f"These are results of {what}, formal-languages, preset lstm (abababababab)" in page
 
 
 def test_stored_results_are_found_for_their_zoo_then_for_a_copy_and_for_no_other(zoo, tmp_path, monkeypatch):

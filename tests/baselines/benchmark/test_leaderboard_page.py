@@ -42,6 +42,13 @@ def test_rows_have_means_over_seeds_with_intervals(data):
     json.dumps(data)
 
 
+def test_results_of_a_transfer_say_so(data):
+    assert data["notes"] == []
+    transferred = [{**result, "transfer": "cells"} for result in many_results(LANGUAGES)]
+    (note,) = leaderboard_data(transferred, LANGUAGES, {})["notes"]
+    assert note == "Results of a transfer: trained on cell lstm; tested on cell gru or rnn, too."
+
+
 def test_a_zoo_without_results_is_an_error():
     with pytest.raises(FormatError, match="no result of the zoo automata. Give --results the results of this zoo"):
         leaderboard_data(many_results(LANGUAGES), "automata", {})
@@ -53,8 +60,9 @@ def test_the_page_sorts_filters_and_links_to_maps(width, data, browser, zoo, tmp
     opened = open_zoo(zoo(LANGUAGES))
     values = np.random.default_rng(0).normal(size=(len(opened.index()), 5))
     maps = [Features("other", "other", values[:, :2]), Features("dws.0", "embeddings by dws, seed 0", values)]
-    build_page(opened, 3, maps, data).write(tmp_path / "page")
+    build_page(opened, 3, maps, data | {"notes": ["Of <another> zoo."]}).write(tmp_path / "page")
     browser.open((tmp_path / "page" / "leaderboard.html").as_uri(), width)
+    assert browser.text("#notes") == "Of <another> zoo."
     names = "return [...document.querySelectorAll('#board tbody th')].map((own) => own.firstChild.textContent)"
     losses = {row["name"]: row["cells"].get("test", [9.0])[0] for row in data["rows"]}
     assert browser.run(names) == sorted(losses, key=lambda name: losses[name])

@@ -147,6 +147,12 @@ def test_all_studies_are_of_known_variants_and_searches_do_not_see_test(monkeypa
         assert study.seeds == 3 or name.startswith("low-data") or "test" not in study.splits
 
 
+def test_options_without_the_name_of_a_study_are_refused(tmp_path):
+    for options in (["--zoo", tmp_path], ["--figures", tmp_path]):
+        refused = run_command("study", *options)
+        assert refused.status == 2 and "Give the name of a study" in refused.err
+
+
 def test_the_command_lists_studies_and_prints_tables(work, tmp_path):
     assert run_command("study").out == "tiny: which is better? (2 variants, zoo formal-languages)\n"
     work.run(work.load(), work.jobs()[0], lambda update, loss: None)

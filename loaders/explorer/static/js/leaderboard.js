@@ -27,7 +27,7 @@ const LOSS_AXIS = { type: "log", tickvals: LOSS_TICKS, ticktext: LOSS_TICKS.map(
 /** What the table shows and how it is sorted. */
 class Board {
   /**
-   * @param {{zoo: string, columns: BoardColumn[], rows: Row[]}} head
+   * @param {{zoo: string, columns: BoardColumn[], rows: Row[], notes: string[]}} head
    */
   constructor(head) {
     this.columns = head.columns;
@@ -37,6 +37,7 @@ class Board {
     this.kinds = new Set(head.rows.map((row) => row.kind));
     byId("title").textContent = `Leaderboard: ${head.zoo}`;
     document.title = `Leaderboard: ${head.zoo}`;
+    fill(byId("notes"), ...head.notes.map((note) => element("p", { class: "note" }, note)));
     fill(byId("kinds"), ...[...this.kinds].map((kind) => this.#tick(kind)));
     this.show();
   }
