@@ -53,6 +53,18 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "1x128-128-networks": _self_rollout(layers=1, hidden=128, networks=128),
             },
         ),
+        "rates-languages": Study(
+            "is twice the learning rate better for all encoders, at 6,000 updates?",
+            _LANGUAGES,
+            seeds=1,
+            splits=_SEARCH,
+            settings={"updates": 6000, "evaluate_every": 1000},
+            variants={
+                f"{encoder}-rate-{str(rate).lstrip('0')}": Variant(encoder, settings={"learning_rate": rate})
+                for encoder in ("self-rollout", "interactive", "non-interactive", "neural-graph", "flat")
+                for rate in (0.003, 0.006)
+            },
+        ),
         "updates-languages": Study(
             "what do more updates give, with which emulator?",
             _LANGUAGES,
