@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from damage import edit_index
 from selenium.webdriver.common.keys import Keys
 
 from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
@@ -302,6 +304,21 @@ def test_the_map_names_neighbours_and_looks_at_them(browser, page_of, zoo):
     assert again == sorted(again) != distances
     browser.find("#step").send_keys(Keys.HOME)
     assert "at step 0" in browser.text("#neighbours-of")
+    assert browser.messages() == []
+
+
+def test_a_page_without_networks_shows_labels_and_huge_numbers_shortly(browser, zoo, tmp_path):
+    directory = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
+    first = int(open_zoo(directory).index()["run"].to_numpy().min())
+    for split in open_zoo(directory).splits():
+        edit_index(directory, split, lambda rows: [row.update(loss=1.3739e32) for row in rows if row["run"] == first])
+    build_page(open_zoo(directory), 0).write(tmp_path / "page")
+    browser.open(url_of(tmp_path / "page"))
+    browser.wait(lambda: browser.text("#note-0") == "Choose a network.")
+    browser.find("#choice-0 button").click()  # next
+    browser.wait(lambda: "Its weights are not inside this page" in browser.text("#note-0"))
+    browser.type("#run-0", str(first))
+    browser.wait(lambda: "1.37e+32 nats" in browser.text("#labels-0"))
     assert browser.messages() == []
 
 

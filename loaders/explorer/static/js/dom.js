@@ -61,12 +61,12 @@ export function plain(text) {
 }
 
 /**
- * A number for reading: whole numbers with separators, others with four significant digits.
+ * A number for reading: whole numbers with separators, unless they are huge, others with four significant digits.
  * @param {number} value
  */
 export function readable(value) {
   if (Number.isNaN(value)) return "none";
-  if (Number.isInteger(value)) return value.toLocaleString("en");
+  if (Number.isSafeInteger(value)) return value.toLocaleString("en");
   const size = Math.abs(value);
   return size >= 1e5 || size < 1e-4 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 }

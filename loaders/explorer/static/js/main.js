@@ -31,6 +31,7 @@ if (data.rows > 0) {
   const panels = new Panels(state, weights, digits);
   const [run] = weights.runs;
   if (run !== undefined) panels.lookAt(run);
+  else await panels.update();
 } else byId("empty").hidden = false;
 document.body.dataset.ready = "yes";
 performance.mark("ready");

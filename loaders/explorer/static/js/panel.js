@@ -107,8 +107,8 @@ export class Panels {
     const { selected } = this.state;
     const other = this.state.networks[1 - place]?.run;
     const wanted = runs.filter((run) => run !== other && (selected === null || selected.has(run)));
-    const from = wanted.length ? wanted : runs;
-    if (from.length === 0) return;
+    const able = wanted.length ? wanted : runs;
+    const from = able.length ? able : [...this.state.data.runs.keys()]; // whose labels are shown, at least
     const now = this.state.networks[place];
     const run = from[(from.indexOf(now === null ? -1 : now.run) + 1) % from.length];
     this.state.look(place, { run, step: this.#bestStep(run) });
