@@ -53,6 +53,7 @@ done
 if [ ${#zoos[@]} -eq 0 ]; then zoos=(formal-languages sequential-mnist); fi
 if [ -n "$mnist" ]; then options+=(--mnist "$mnist"); fi
 cd "$(dirname "$0")/.."
+out=$(absolute "$out")
 
 extras=generation,report,baselines,explore
 case " ${options[*]-} " in *" --engine ray "*) extras+=,ray ;; esac
@@ -77,4 +78,4 @@ echo "Figures:"
 for zoo in "${zoos[@]}"; do
     rnn-zoos plot "$out/$zoo"
 done
-echo "To look at a network: source ${VIRTUAL_ENV}/bin/activate; rnn-zoos sample $out/${zoos[0]} --run 0"
+echo "To look at a network: source ${VIRTUAL_ENV}/bin/activate; rnn-zoos sample $(printf %q "$out/${zoos[0]}") --run 0"

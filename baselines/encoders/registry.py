@@ -95,12 +95,7 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
     known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
     if not known:
         raise EncoderError(f"There is no architecture of the networks that {name} is to embed. Give at least one.")
-    if len(known) > 1 and not _is_mixed(kind):
-        able = ", ".join(usable_encoders(known))
-        raise EncoderError(
-            f"{name} embeds networks of one architecture; these have {len(known)} "
-            f"({', '.join(own.name for own in known)}). Encoders that embed networks of several: {able}."
-        )
+    check_encoder(name, known)
     architecture = known[0]
     if name in ENCODERS:
         _check_sizes(name, {"embedding_size": embedding_size, **sizes})
@@ -158,8 +153,14 @@ def _class_of(name: str) -> type[nn.Module]:
     return found
 
 
-def check_encoder(name: str) -> None:
-    """Raise UnknownNameError or EncoderError unless there is an encoder of this name, or `module:Class`."""
+def check_encoder(name: str, architectures: Sequence[Architecture]) -> None:
+    """Raise UnknownNameError or EncoderError unless there is an encoder of this name for networks like these."""
+    if len(architectures) > 1 and not _is_mixed(_class_of(name)):
+        able = ", ".join(usable_encoders(architectures))
+        raise EncoderError(
+            f"{name} embeds networks of one architecture; these have {len(architectures)} "
+            f"({', '.join(own.name for own in architectures)}). Encoders that embed networks of several: {able}."
+        )
     _class_of(name)
 
 

@@ -134,6 +134,12 @@ def _read_journal(journal: Path) -> dict[str, Any]:
     return dict(json.loads(line) for line in lines)
 
 
+def other_files(root: Path, mark: Mapping[str, Any]) -> list[str]:
+    """Return the files of a directory that the export with this mark did not write."""
+    own = {JOURNAL, MARK}
+    return [path for path, _ in sorted(_files_below(root)) if path not in own and not _is_listed(path, mark["files"])]
+
+
 def _own_files(root: Path) -> list[Path]:
     """Return the files of an earlier export, its lists last. Raises StorageError if others exist or some are edited."""
     if root.exists() and not root.is_dir():
@@ -149,7 +155,7 @@ def _own_files(root: Path) -> list[Path]:
             "--out a new or an empty directory."
         )
     listed = mark["files"]
-    foreign = [path for path in present if not _is_listed(path, listed)]
+    foreign = other_files(root, mark)
     edited = _edited({path: file for path, file in present.items() if path in listed}, listed)
     if foreign or edited:
         problems = [f"{_names(foreign)} not written by an export"] * bool(foreign)

@@ -16,7 +16,7 @@ from rnn_zoos.format.files import sha256_of
 from rnn_zoos.format.manifest import CARD, MANIFEST, PUBLISHED
 from rnn_zoos.generation.publishing.card import linked_space
 from rnn_zoos.generation.publishing.export import write_export
-from rnn_zoos.generation.publishing.export_directory import read_mark
+from rnn_zoos.generation.publishing.export_directory import other_files, read_mark
 from rnn_zoos.generation.publishing.results import result_files, results_section
 from rnn_zoos.loaders.hub import check_hub_name
 from rnn_zoos.loaders.zoo import Zoo, open_zoo
@@ -132,7 +132,7 @@ def prepared_before(
         mark = read_mark(directory / PUBLISHED)
     except StorageError:
         return None  # writing the export again will raise it
-    if mark is None or "prepared" not in mark:
+    if mark is None or "prepared" not in mark or other_files(directory / PUBLISHED, mark):
         return None
     try:
         hashes = {path: entry["sha256"] for path, entry in mark["files"].items()}

@@ -5,6 +5,7 @@ Importing this file is fast: every command imports the code that it runs when it
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -53,7 +54,7 @@ Exit status:
   0    success
   1    an error, or findings of check, verify or leaderboard --check
   2    invalid options or arguments
-  130  generate or relabel was interrupted; the same command resumes it
+  130  interrupted; the same command resumes generate, assemble and relabel
 """,
     no_args_is_help=True,
     add_completion=False,
@@ -84,6 +85,8 @@ app.add_typer(speed, name="speed", rich_help_panel=_MEASURE)
 
 def main() -> None:
     """Run the command. A ZooError, or a missing extra, becomes one message on stderr and exit status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where a terminal lacks the letters of tables
     try:
         app([_with_home(word) for word in sys.argv[1:]])
     except ZooError as error:

@@ -192,6 +192,8 @@ def leaderboard(
     from rnn_zoos.baselines.benchmark.result_files import read_results
 
     if check_only:
+        if overview or figures is not None:
+            raise typer.BadParameter("--check only validates the files. Leave out --overview and --figures.")
         _check_results(directory)
         return
     if overview:

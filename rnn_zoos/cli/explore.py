@@ -76,7 +76,9 @@ def explore(
             return
         if local is None:
             print("The zoo is on the Hub: only networks inside the page run.", file=sys.stderr)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the page is removed
+        for name in ("SIGTERM", "SIGHUP"):  # end as Ctrl-C does: the page is removed
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.default_int_handler)
         serve_page(target, local, port=port, started=_announce)
 
 

@@ -83,8 +83,12 @@ def release(
       rnn-zoos release --namespace rnn-zoos --preset paper --mnist ~/mnist \\
           --benchmark cpu --encoder statistics --encoder interactive --tag v1
     """
+    if benchmark == "none" and (encoder or seeds is not None or controls is not None):
+        raise typer.BadParameter(
+            "--encoder, --seeds and --controls are of the benchmark, which --benchmark none leaves out."
+        )
     planned = Release(
-        zoos=zoo or _ZOOS,
+        zoos=list(dict.fromkeys(zoo or _ZOOS)),
         namespace=namespace,
         preset=preset,
         out=out,

@@ -194,6 +194,7 @@ class Release:
         """Raise the errors of wrong options now, not after hours of training."""
         from rnn_zoos.baselines.benchmark.presets import PRESETS, preset_of
         from rnn_zoos.baselines.encoders.registry import check_encoder
+        from rnn_zoos.cli.engine_options import backend_for_all
         from rnn_zoos.errors import HubError, UnknownNameError
         from rnn_zoos.generation.writing.workspace import Workspace
         from rnn_zoos.loaders.hub import HUB_NAME
@@ -201,12 +202,16 @@ class Release:
         if self.benchmark not in (*PRESETS, "none"):
             raise UnknownNameError.among("preset of the benchmark", self.benchmark, (*PRESETS, "none"))
         for zoo in self.zoos:
+            plan = self.plan(zoo)
             for encoder in () if self.benchmark == "none" else self.encoders:
                 preset_of(self.benchmark).sizes_of(encoder, zoo)
-                check_encoder(encoder)
-            plan = self.plan(zoo)
+                check_encoder(encoder, plan.architectures)
             if not HUB_NAME.fullmatch(self.repo(zoo)):
                 raise HubError(f"{self.repo(zoo)!r} is not a name on the Hub. Give --namespace a user or organisation.")
+            if self.digits and self.digits[1] not in ("hub", "embedded"):
+                plan.identity()  # reads the digits of a directory
+            backend = self.generate_options[1] if self.generate_options else "auto"
+            backend_for_all(backend, "local", plan.architectures, ())
             Workspace(self.directory(zoo), plan).check_directory()
 
     def check_repositories(self) -> None:

@@ -61,9 +61,9 @@ def speed_generation(
     from rnn_zoos.generation.trainers.backends import CPU_BACKENDS, choose_backend
 
     measured = measure_generation([choose_backend(name)[0] for name in backend or CPU_BACKENDS], updates, repeats)
+    print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
     if out is not None:
         write_json(out, measured)
-    print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), measured["results"])
 
 
 @speed.command("architectures")
@@ -85,11 +85,11 @@ def speed_architectures(
     from rnn_zoos.generation.measuring.architecture_speed import measure_architectures
 
     measured = measure_architectures(zoo, backend, updates, repeats)
-    if out is not None:
-        write_json(out, measured)
     *rows, mixture = measured["results"]
     print_table(", ".join(f"{key} {value}" for key, value in measured["machine"].items()), rows)
     print_properties("A zoo of all of them", mixture)
+    if out is not None:
+        write_json(out, measured)
 
 
 @speed.command("loading")
@@ -119,11 +119,11 @@ def speed_loading(
     from rnn_zoos.generation.measuring.loading_speed import measure_loading
 
     measured = measure_loading(directory, runs, batch, repeats, scratch)
-    if out is not None:
-        write_json(out, measured)
     for title in ("machine", "zoo", "index"):
         print_properties(title, measured[title])
     print_table(f"weights of the training split, random batches of {batch}", measured["results"])
+    if out is not None:
+        write_json(out, measured)
 
 
 @speed.command("engines")
@@ -150,10 +150,10 @@ def speed_engines(
     from rnn_zoos.processes import available_cores
 
     results = measure_engines(updates, repeats, choose_backend(backend)[0])
+    print_table("training of LSTMs of the paper's size", results)
     if out is not None:
         machine = describe_machine() | {"cores": available_cores()}
         write_json(out, {"machine": machine, "repeats": repeats, "updates": updates, "results": results})
-    print_table("training of LSTMs of the paper's size", results)
 
 
 @speed.command("labels")
@@ -185,10 +185,10 @@ def speed_labels(
     from rnn_zoos.generation.trainers.backends import choose_backend
 
     measured = measure_label_costs(directory, runs, updates, repeats, choose_backend(backend)[0], mnist)
-    if out is not None:
-        write_json(out, measured)
     print_properties(f"training, {measured['backend']}", measured["training"])
     print_table(f"labels of {measured['zoo']['zoo']}, preset {measured['zoo']['preset']}", measured["results"])
+    if out is not None:
+        write_json(out, measured)
 
 
 @speed.command("scale")
@@ -213,10 +213,10 @@ def speed_scale(
     from rnn_zoos.machine import describe_machine
 
     measured = measure_scale(runs, shards, scratch)
-    if out is not None:
-        write_json(out, {"machine": describe_machine(), **measured})
     print_properties("simulated zoo", measured["zoo"])
     print_table("bookkeeping", measured["results"])
+    if out is not None:
+        write_json(out, {"machine": describe_machine(), **measured})
 
 
 @speed.command("encoders")
@@ -249,6 +249,6 @@ def speed_encoders(
     from rnn_zoos.machine import describe_machine
 
     results = measure_encoders(encoder, repeats, preset)
+    print_table(f"one update, preset {preset}", results)
     if out is not None:
         write_json(out, {"machine": describe_machine(), "preset": preset, "repeats": repeats, "results": results})
-    print_table(f"one update, preset {preset}", results)

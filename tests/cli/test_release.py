@@ -140,6 +140,8 @@ def test_a_release_with_a_space_shows_both_at_the_end_and_the_next_call_changes_
         (("--zoo", "formal"), "Unknown zoo 'formal'"),
         (("--benchmark", "quick", "--encoder", "flatt"), "Unknown encoder 'flatt'"),
         (("--benchmark", "quick", "--encoder", "no_module:Own"), "The encoder no_module:Own cannot be imported"),
+        (("--backend", "fast"), "Unknown backend 'fast'"),
+        (("--mnist", "nowhere"), "nowhere"),
         (("--benchmark", "cpu", "--encoder", "hankel"), "The encoder hankel cannot query networks of"),
     ],
 )

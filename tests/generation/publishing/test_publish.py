@@ -11,7 +11,7 @@ from command import run_command
 from mini_hub import Fault, MiniHub
 from publishing import REPO, contents, requests, set_up_client
 
-from rnn_zoos.errors import FormatError, HubError
+from rnn_zoos.errors import FormatError, HubError, StorageError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.manifest import PUBLISHED, read_manifest
 from rnn_zoos.generation.publishing import publish
@@ -132,6 +132,13 @@ def test_without_a_valid_token_the_error_says_how_to_log_in_and_does_not_show_th
     with pytest.raises(HubError, match=hint) as refused:
         publish.publish(prepare_publication(own_zoo, REPO), REPO, endpoint=hub.url)
     assert "hf_bad" not in str(refused.value) and not hub.repos
+
+
+def test_a_file_that_was_added_to_what_is_published_is_an_error_even_if_all_else_is_as_before(own_zoo):
+    prepare_publication(own_zoo, REPO)
+    (own_zoo / "published" / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError, match="mine.txt was not written by an export"):
+        prepare_publication(own_zoo, REPO)
 
 
 def test_a_damaged_zoo_is_not_published(own_zoo):
