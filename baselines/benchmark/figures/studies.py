@@ -30,7 +30,7 @@ def draw_study(folder: Path, out: Path) -> list[Path]:
         set_title(figure, title)
     else:
         figure = _dots(study, groups)
-        set_title(figure, title, "(diamonds: means over seeds; dots: seeds; dotted lines: the first variant)")
+        set_title(figure, title, "(diamonds: means; dots: seeds; dotted lines: the first variant)")
     return save_figures({f"study-{name}": figure}, out)
 
 
