@@ -85,7 +85,7 @@ class RawRuns:
 def read_raw(directory: Path) -> RawRuns:
     """Read raw.json. Raises FormatError if the directory has none of this version, StorageError if it is unreadable."""
     path = directory / INDEX
-    if not path.is_file():
+    if not path.exists():
         raise FormatError(
             f"{directory} has no {INDEX}. Expected a directory raw/ZOO or carry/ZOO that generation/check_gpu.py wrote."
         )

@@ -73,7 +73,7 @@ def test_samples_show_the_answers_that_the_automaton_gives(automata):
         ones, right = np.cumsum([int(symbol) for symbol in row["string"]]), 0
         for count, answer in zip(ones, row["answers (+: accepted)"], strict=True):
             right += (answer == "+") == (count % 2 == 0)
-        assert (row["wrong"], row[""]) == (40 - right, "right" if right == 40 else "wrong")
+        assert (row["wrong"], row["verdict"]) == (40 - right, "right" if right == 40 else "wrong")
 
 
 def test_figures_show_final_accuracy_against_the_number_of_states(automata):
