@@ -88,6 +88,6 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str,
             f"which has the hash {zoo.identity[:12]}.",
             file=sys.stderr,
         )
-        data["notes"].append(f"These are results of {kind}, {other}; the explorer shows one with the hash "
-                             f"{zoo.identity[:12]}.")  # fmt: skip
+        note = f"These are results of {kind}, {other}; the explorer shows one with the hash {zoo.identity[:12]}."
+        data["notes"].append(note)
     return data
