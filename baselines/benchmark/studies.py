@@ -158,6 +158,11 @@ def read_study(folder: Path) -> tuple[str, Study, dict[str, list[dict[str, Any]]
     return name, study, {variant: group for variant, group in groups.items() if group}
 
 
+def study_losses(group: Sequence[Mapping[str, Any]], split: str) -> list[float]:
+    """Return the total variation per step on a split, of every seed of a variant."""
+    return [result["losses"][split]["total_variation"] for result in group]
+
+
 def study_table(folder: Path) -> str:
     """Return a Markdown table of a study's files: losses (mean and deviation over seeds), parameters, seconds.
 
@@ -171,7 +176,7 @@ def study_table(folder: Path) -> str:
         "| --- | --- | " + "--- | " * len(study.splits) + "--- | --- |",
     ]
     for variant, group in groups.items():
-        losses = [_spread([r["losses"][split]["total_variation"] for r in group]) for split in study.splits]
+        losses = [_spread(study_losses(group, split)) for split in study.splits]
         seconds = statistics.mean(result["seconds"] for result in group)
         cells = [variant, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")

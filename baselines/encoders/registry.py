@@ -155,13 +155,13 @@ def _class_of(name: str) -> type[nn.Module]:
 
 def check_encoder(name: str, architectures: Sequence[Architecture]) -> None:
     """Raise UnknownNameError or EncoderError unless there is an encoder of this name for networks like these."""
-    if len(architectures) > 1 and not _is_mixed(_class_of(name)):
+    kind = _class_of(name)
+    if len(architectures) > 1 and not _is_mixed(kind):
         able = ", ".join(usable_encoders(architectures))
         raise EncoderError(
             f"{name} embeds networks of one architecture; these have {len(architectures)} "
             f"({', '.join(own.name for own in architectures)}). Encoders that embed networks of several: {able}."
         )
-    _class_of(name)
 
 
 def encoder_class(name: str) -> type[Encoder]:

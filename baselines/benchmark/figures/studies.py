@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, Look, looks, round_log_axis, set_title
-from rnn_zoos.baselines.benchmark.studies import Study, read_study
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, looks, round_log_axis, set_title
+from rnn_zoos.baselines.benchmark.studies import Study, read_study, study_losses
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure, save_figures
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _dots(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
     figure, axes = new_figure(8, 1.7 + 0.28 * len(groups))
     drawn = list[float]()
     for split, colour, shift in zip(study.splits[-2:], _COLOURS, (-0.14, 0.14), strict=False):
-        losses = [_losses(group, split) for group in groups.values()]
+        losses = [study_losses(group, split) for group in groups.values()]
         for line, seeds in enumerate(losses):
             axes.scatter(seeds, np.full(len(seeds), line + shift), color=colour, s=8, alpha=0.6)
             label = split if line == 0 else None
@@ -59,13 +59,13 @@ def _curves(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
     splits = study.splits[-2:]
     figure, grid = new_figure(11, 4.8, ncols=len(splits), sharey=True, squeeze=False)
     encoders = {group[0]["encoder"]: group for group in groups.values()}
-    styles: Mapping[str, Look] = looks(encoders)
+    styles = looks(encoders)
     counts, drawn = sorted({group[0]["settings"]["training_runs"] for group in groups.values()}), list[float]()
     panels = list(grid.flat)
     for axes, split in zip(panels, splits, strict=True):
         for encoder, style in styles.items():
             own = {g[0]["settings"]["training_runs"]: g for g in groups.values() if g[0]["encoder"] == encoder}
-            means = [float(np.mean(_losses(own[count], split))) for count in sorted(own)]
+            means = [float(np.mean(study_losses(own[count], split))) for count in sorted(own)]
             axes.plot(sorted(own), means, label=encoder, marker="o", markersize=4, **style.line)
             drawn += means
         axes.set(xscale="log", xlabel="training runs, logarithmic", title=split)
@@ -75,10 +75,6 @@ def _curves(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
     _log_axis(panels[0], "y", drawn)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
-
-
-def _losses(group: Sequence[Any], split: str) -> list[float]:
-    return [result["losses"][split]["total_variation"] for result in group]
 
 
 def _log_axis(axes: Axes, name: str, losses: Sequence[float]) -> None:
