@@ -98,8 +98,8 @@ def begin_export(root: Path, about: Mapping[str, Any]) -> ExportDirectory:
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"{path} cannot be written: {error.strerror or error}. Free disk space or fix the permissions, or give another "
-        "--out."
+        f"{path} cannot be written: {error.strerror or error}. Free disk space, fix the permissions, or "
+        "choose another directory."
     )
 
 
@@ -122,7 +122,7 @@ def read_mark(root: Path) -> dict[str, Any] | None:
         pass
     raise StorageError(
         f"{root / MARK} is not the list of files that `rnn-zoos export` writes, so nothing was changed. Delete the "
-        "directory if you do not need it, or give --out a new one."
+        "directory if you do not need it, or choose a new one."
     )
 
 
@@ -143,7 +143,7 @@ def other_files(root: Path, mark: Mapping[str, Any]) -> list[str]:
 def _own_files(root: Path) -> list[Path]:
     """Return the files of an earlier export, its lists last. Raises StorageError if others exist or some are edited."""
     if root.exists() and not root.is_dir():
-        raise StorageError(f"{root} is a file; nothing was changed. Give --out a new directory.")
+        raise StorageError(f"{root} is a file; nothing was changed. Choose a new directory.")
     present = dict(sorted(_files_below(root)))
     lists = [present.pop(path) for path in (JOURNAL, MARK) if path in present]
     if not present and not lists:
@@ -151,8 +151,8 @@ def _own_files(root: Path) -> list[Path]:
     mark = read_mark(root)
     if mark is None:
         raise StorageError(
-            f"{root} is not empty and has no {MARK}, so it is not an export of this version. Nothing was changed. Give "
-            "--out a new or an empty directory."
+            f"{root} is not empty and has no {MARK}, so it is not an export of this version. Nothing was changed. "
+            "Choose a new or an empty directory."
         )
     listed = mark["files"]
     foreign = other_files(root, mark)
@@ -161,8 +161,8 @@ def _own_files(root: Path) -> list[Path]:
         problems = [f"{_names(foreign)} not written by an export"] * bool(foreign)
         problems += [f"{_names(edited)} edited since the export"] * bool(edited)
         raise StorageError(
-            f"{root} has files of yours, so nothing was changed: {'; '.join(problems)}. Move them elsewhere, or give "
-            "--out a new directory."
+            f"{root} has files of yours, so nothing was changed: {'; '.join(problems)}. Move them elsewhere, or "
+            "choose a new directory."
         )
     return [*present.values(), *lists]
 

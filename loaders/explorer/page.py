@@ -85,11 +85,8 @@ class Page:
             >>> build_page(open_zoo("zoos/formal-languages")).write("page")
         """
         out = Path(out)
+        check_target(out)
         old = out.is_dir() and any(out.iterdir())
-        if (old and not (out / MARKER).is_file()) or (out.exists() and not out.is_dir()):
-            raise StorageError(
-                f"{out} exists and is not a page of the explorer; nothing was changed. Give --out a new directory."
-            )
         if old and (others := self._other_files(out)):
             raise StorageError(
                 f"{out} has files that are not of its page, such as {others[0]}; nothing was changed. Move them away, "
@@ -114,6 +111,15 @@ class Page:
         """Return the files of a directory with a page that are neither of that page nor of this one."""
         known = {*self.files, *(out / MARKER).read_text(encoding="utf-8", errors="replace").splitlines()}
         return sorted(own for path in out.rglob("*") if path.is_file() and (own := _name_in(out, path)) not in known)
+
+
+def check_target(out: Path) -> None:
+    """Raise StorageError if a path is neither free, nor an empty directory, nor a page of the explorer."""
+    old = out.is_dir() and any(out.iterdir())
+    if (old and not (out / MARKER).is_file()) or (out.exists() and not out.is_dir()):
+        raise StorageError(
+            f"{out} exists and is not a page of the explorer; nothing was changed. Give --out a new directory."
+        )
 
 
 def build_page(

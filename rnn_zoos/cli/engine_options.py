@@ -48,8 +48,18 @@ class EngineOptions:
     at_once: int | None
     timeout: float
 
-    def engine(self) -> Engine:
-        """Return the engine. Raises UnknownNameError, or BadParameter for options that it does not have."""
+    def engine(self, backend: str) -> Engine:
+        """Return the engine that trains with a backend.
+
+        Raises UnknownNameError, or BadParameter for options that engine or backend do not have.
+        """
+        from rnn_zoos.generation.trainers.backends import GPU_BACKENDS
+
+        if self.at_once is not None and backend not in GPU_BACKENDS:
+            raise typer.BadParameter(
+                f"only valid with --backend {' or '.join(GPU_BACKENDS)}; {backend} trains one run per process",
+                param_hint="--at-once",
+            )
         if self.name == "ray":
             return self._ray()
         if self.name != "local":

@@ -53,11 +53,14 @@ def explore(
           --embeddings embeddings.safetensors --networks 100
     """
     from rnn_zoos.baselines.benchmark.comparable import stored_results_on
+    from rnn_zoos.loaders.explorer.page import check_target
     from rnn_zoos.loaders.explorer.server import serve as serve_page
     from rnn_zoos.loaders.zoo import open_zoo
 
     if out is None and not serve:
         raise typer.BadParameter("Give --out a directory, or --serve.")
+    if out is not None:
+        check_target(out)  # before the work of making the page
     opened = open_zoo(zoo, revision)
     local = None if opened.source.remote else Path(opened.source.address)
     board = results or stored_results_on(opened)

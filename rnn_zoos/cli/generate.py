@@ -175,7 +175,7 @@ def generate(
     zoo_plan = replace(zoo_plan, backend=chosen)
     zoo_plan.identity()  # loads the digits: errors in the input are reported before anything else is printed
     print(f"Backend {chosen}: {reason}.", file=sys.stderr)
-    chosen_engine = EngineOptions(engine, workers, address, store, device, at_once, timeout).engine()
+    chosen_engine = EngineOptions(engine, workers, address, store, device, at_once, timeout).engine(chosen)
     with resumable():
         manifest = generate_zoo(zoo_plan, out, chosen_engine, chosen_part, rehash)
     if manifest is None:

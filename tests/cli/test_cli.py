@@ -145,6 +145,7 @@ def test_parts_can_be_merged_and_the_zoo_verified(zoo, tiny_preset, tmp_path, rn
         (["--engine", "rey"], 1, "Did you mean 'ray'?"),
         (["--timeout", "-1"], 1, "may be silent for -1 seconds; expected a number above 0"),
         (["--engine", "ray", "--device", "cuda:0"], 2, "Ray assigns GPUs to its workers itself"),
+        (["--backend", "loop", "--at-once", "3"], 2, "only valid with --backend"),
     ],
 )
 def test_invalid_combinations_of_options_are_rejected(options, status, message, tmp_path, rnn_zoos):

@@ -138,6 +138,7 @@ def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
     (tmp_path / "mine" / "thesis.tex").touch()
     finished = run_command("explore", zoo("formal-languages"), "--out", tmp_path / "mine", "--networks", "0")
     assert finished.status == 1 and "is not a page of the explorer; nothing was changed" in finished.err
+    assert "MB of data" not in finished.out  # found before the page is made
     finished = run_command("explore", "nowhere", "--out", tmp_path / "page")
     assert finished.status == 1 and "nowhere is neither a directory nor the name of a zoo" in finished.err
     finished = run_command("explore", zoo("automata"), "--out", tmp_path / "page", "--results", tmp_path / "mine")

@@ -123,7 +123,7 @@ def test_a_directory_with_files_of_the_user_is_refused_before_anything_is_change
     before = files_below(exported)
     with pytest.raises(StorageError, match=message) as refused:
         export_parquet(zoo("formal-languages"), exported)
-    assert files_below(exported) == before and "--out a new" in str(refused.value)
+    assert files_below(exported) == before and "hoose a new" in str(refused.value)
 
 
 @pytest.mark.parametrize("target", ["files", "zoo", "file"])
