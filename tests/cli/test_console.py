@@ -1,8 +1,15 @@
 """What commands share: tables for people."""
 
+import io
 import re
 import sys
 
+import pytest
+from command import run_command
+
+from rnn_zoos.baselines.benchmark import encoder_speed
+from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS
+from rnn_zoos.cli.app import main
 from rnn_zoos.cli.console import print_table
 
 
@@ -38,3 +45,21 @@ def test_a_table_that_is_too_wide_for_the_terminal_is_continued_below(capsys, mo
     assert cells == [
         ["0", "0.25", "0.5"], ["5000", "0.25", "0.5"], ["0", "29.12", "1.5"], ["5000", "29.12", "1.5"],
     ]  # fmt: skip
+
+
+def test_letters_that_a_terminal_lacks_are_replaced(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["rnn-zoos", "leaderboard", str(STORED_ENCODERS / "formal-languages")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    stdout.flush()
+    printed = stdout.buffer.getvalue().decode("ascii")
+    assert stop.value.code in (0, None) and "accuracy R? within steps" in printed
+
+
+def test_what_was_measured_is_printed_before_a_file_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_speed, "measure_encoders", lambda *arguments: [{"update with": "flat", "ms": 12.5}])
+    (tmp_path / "folder").mkdir()
+    finished = run_command("speed", "encoders", "--json", tmp_path / "folder")
+    assert finished.status == 1 and "folder" in finished.err and "12.5" in finished.out

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 
 import pytest
 from command import run_command
@@ -174,3 +175,13 @@ def test_serve_gives_the_zoo_to_the_server_and_removes_a_temporary_page(zoo, mon
     assert finished.out.endswith("http://127.0.0.1:8123/: open it in a browser. Ctrl-C ends the server.\n")
     ((page, directory, port, from_zoo),) = served
     assert (directory, port, from_zoo) == (zoo("formal-languages"), 0, True) and not page.exists()
+
+
+def test_the_server_ends_by_other_signals_as_by_ctrl_c_so_that_the_page_is_removed(zoo, monkeypatch):
+    signals, handlers = (signal.SIGTERM, signal.SIGHUP), []
+    before = [signal.signal(own, signal.SIG_DFL) for own in signals]
+    monkeypatch.setattr(server, "serve", lambda *page, **options: handlers.extend(map(signal.getsignal, signals)))
+    finished = run_command("explore", zoo("formal-languages"), "--serve", "--networks", "0")
+    for own, handler in zip(signals, before, strict=True):
+        signal.signal(own, handler)
+    assert finished.status == 0 and handlers == [signal.default_int_handler] * 2
