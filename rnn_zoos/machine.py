@@ -1,4 +1,4 @@
-"""Facts for measurements of speed: a description of this machine, and the operations of an update."""
+"""This machine: its devices, its description for results, and the operation count of an update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from typing import Any
 
 import torch
 
+from rnn_zoos.errors import DeviceError
 from rnn_zoos.networks.architecture import Architecture
+
+
+def existing_device(name: str) -> torch.device:
+    """Return the torch device of this name, a CPU or a GPU.
+
+    Raises DeviceError, which lists the devices of this machine, if there is none.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # `meta` is a device of tensors without values
+    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: what torch without CUDA raises
+        known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        raise DeviceError(
+            f"There is no device {name!r} here ({str(error).splitlines()[0]}). Possible: {', '.join(['cpu', *known])}."
+        ) from error
+    return device
 
 
 def update_flop(architecture: Architecture, batch_size: int, steps: int) -> float:

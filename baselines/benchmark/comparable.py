@@ -20,6 +20,7 @@ from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData, zoo_entry
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
+from rnn_zoos.format.files import read_error
 from rnn_zoos.loaders.zoo import Zoo
 
 
@@ -127,10 +128,14 @@ def _zoo(shared: Result) -> str:
 
 
 def _results_below(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the JSON objects below a directory; other files are not results, and are left out."""
+    """Yield the JSON objects below a directory; other files are not results, and are left out. Raises StorageError."""
     for path in sorted(directory.rglob("*.json")):
+        if path.is_dir():
+            continue
         try:
             content = json.loads(path.read_text())
+        except OSError as error:
+            raise read_error(path, error) from error
         except ValueError:
             continue
         if isinstance(content, dict):

@@ -54,15 +54,20 @@ class Estimate:
 
 def with_interval(value: float, low: float, high: float, digits: int = 4) -> str:
     """Return a value and its interval as text, such as `0.0110 [.0101, .0120]`."""
-    text = f"{value:.{digits}f}"
+    text = _fixed(value, digits)
     if math.isnan(low) or math.isnan(high):
         return text
     return f"{text} [{_without_zero(low, digits)}, {_without_zero(high, digits)}]"
 
 
+def _fixed(number: float, digits: int) -> str:
+    """Return a number with so many decimals, and never a negative zero."""
+    return f"{round(number, digits) + 0.0:.{digits}f}"
+
+
 def _without_zero(number: float, digits: int) -> str:
     """Return a number without the 0 before its point."""
-    text = f"{number:.{digits}f}"
+    text = _fixed(number, digits)
     sign, size = ("-", text[1:]) if text.startswith("-") else ("", text)
     return sign + (size[1:] if size.startswith("0.") else size)
 

@@ -15,7 +15,7 @@ from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.errors import FormatError, UnknownNameError
-from rnn_zoos.format.files import write_atomically
+from rnn_zoos.format.files import read_error, write_atomically
 
 Result: TypeAlias = Mapping[str, Any]
 """The content of a result file."""
@@ -71,9 +71,14 @@ def write_result(path: Path, identity: Result, measured: Result) -> None:
 
 
 def read_entries(path: Path) -> dict[str, Any]:
-    """Return the JSON object in an existing result file, unchecked. Raises FormatError if it is not readable."""
+    """Return the JSON object in an existing result file, unchecked.
+
+    Raises FormatError if it is not one, StorageError if the file cannot be read.
+    """
     try:
         content = json.loads(path.read_text())
+    except OSError as error:
+        raise read_error(path, error) from error
     except ValueError as error:
         raise FormatError(f"{path} is not a readable result ({error}). Delete it to make it again.") from error
     if not isinstance(content, dict):

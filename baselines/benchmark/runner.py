@@ -53,7 +53,8 @@ def run_encoder(
         seed: Seed of the initial weights and of everything that is drawn in training.
         preset: `quick`, `cpu` or `paper`, see `rnn_zoos.baselines.benchmark.presets`.
         out: Folder of results; the files are `out/ZOO/ENCODER.SEED.json` and `out/ZOO/ENCODER.SEED.safetensors`.
-        report: Called after every update of emulation with the number of updates and the loss.
+        report: Called after every update with the number of updates so far and the loss: those of emulation, then
+            those of the end-to-end trainings.
 
     Returns:
         The path of the result file.
@@ -87,7 +88,15 @@ def run_encoder(
     started, end_to_end = clock(), {}
     if run.encoder.information != "labels":
         save_encoder(run, path.with_suffix(".safetensors"), preset)
-        scores = train_end_to_end(data, encoder, seed, chosen.end_to_end, sizes, BOOTSTRAP_REPEATS)
+        scores = train_end_to_end(
+            data,
+            encoder,
+            seed,
+            chosen.end_to_end,
+            sizes,
+            BOOTSTRAP_REPEATS,
+            lambda update, loss: report(settings.updates + update, loss),
+        )
         end_to_end = {"end_to_end": scores}
     trained = clock()
     measurements = {"targets": _targets(data), **measure_encoder(run), **end_to_end}

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
+from rnn_zoos.baselines.downstream.protocols import PROTOCOLS
 from rnn_zoos.baselines.emulation.data import Biases, ZooData, load_data
+from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.processes import Worker, WorkerPool, available_cores, one_thread
 
 
@@ -44,8 +46,12 @@ class Benchmark:
         return load_data(self.zoo, self.revision, self.biases, self.device, self.transfer)
 
     def updates(self, data: ZooData, job: Job) -> int:
-        """Return the number of updates of a job; a control counts as one."""
-        return 1 if job.seed is None else preset_of(self.preset).settings_of(data.zoo.manifest.zoo).updates
+        """Return the number of updates of a job, by emulation and end to end; a control counts as one."""
+        if job.seed is None:
+            return 1
+        chosen = preset_of(self.preset)
+        emulation, end_to_end = chosen.settings_of(data.zoo.manifest.zoo).updates, chosen.end_to_end.updates
+        return emulation + (0 if job.name in REFERENCES else len(PROTOCOLS) * end_to_end)
 
     def run(self, data: ZooData, job: Job, report: Callable[[int, float], None]) -> Path:
         """Produce one result and return the path of its file."""

@@ -27,6 +27,8 @@ from rnn_zoos.machine import describe_machine
 FORMAT = 1
 """Version of the format of a file of a study."""
 
+_ENTRIES = {"study", "variant", "encoder", "settings", "seed", "zoo", "losses", "parameters", "seconds"}
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -146,7 +148,7 @@ def read_study(folder: Path) -> tuple[str, Study, dict[str, list[dict[str, Any]]
     Raises FormatError if the folder has none, or has files that cannot be compared.
     """
     results = [read_entries(path) for path in sorted(folder.glob("*.json"))]
-    if not results or not all("study" in result for result in results):
+    if not results or not all(set(result) >= _ENTRIES for result in results):
         raise FormatError(
             f"{folder} has no results of a study, or other files. Expected what this command makes: "
             f"rnn-zoos study {folder.name} --zoo DIR --out {folder.parent}"

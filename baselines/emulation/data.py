@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.errors import BackendError, FormatError, UnknownNameError
+from rnn_zoos.errors import FormatError, UnknownNameError
 from rnn_zoos.families.benchmark import Behaviour, Benchmark
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.files import Array
+from rnn_zoos.machine import existing_device
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.mixed_stack import MixedStack
 from rnn_zoos.networks.stack import NetworkStack
@@ -86,13 +87,18 @@ class SplitData:
         """Return a column of the index, or what the family derives from it, as a numpy array [R].
 
         Raises:
-            FormatError: The zoo lacks it.
+            UnknownNameError: There is no such column or label.
+            FormatError: The zoo lacks it: it was made by a version that did not measure it.
         """
-        from rnn_zoos.format.columns import require_labels
+        from rnn_zoos.format.columns import known_columns, require_labels
 
-        if name in self._benchmark.derived:
-            return self._benchmark.derived[name](self.labels)
-        require_labels(self.zoo.manifest, [name])
+        manifest, derived = self.zoo.manifest, self._benchmark.derived
+        if name in derived:
+            return derived[name](self.labels)
+        known = {**known_columns(manifest, task_family(manifest.zoo)), **manifest.columns}
+        if name not in known:
+            raise UnknownNameError.among("label", name, [*known, *derived])
+        require_labels(manifest, [name])
         return self.index[name].to_numpy()
 
     def one_hot(self, column: str) -> Array:
@@ -244,7 +250,7 @@ def load_data(
         FormatError: If it is not a zoo, has no rollouts, or lacks rows in one of the splits train, validation, test
             and ood.
         UnknownNameError: If there is no such transfer or kind of biases.
-        BackendError: If this machine has no such device.
+        DeviceError: If this machine has no such device.
         HubError: If the Hub does not provide it.
 
     Example:
@@ -255,7 +261,7 @@ def load_data(
     """
     from rnn_zoos.loaders.zoo import open_zoo
 
-    biases, device = to_biases(biases), check_device(device)
+    biases, device = to_biases(biases), str(existing_device(device))
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")
@@ -297,10 +303,3 @@ def to_biases(name: str) -> Biases:
         if name == known:
             return cast("Biases", known)
     raise UnknownNameError.among("kind of biases", name, get_args(Biases))
-
-
-def check_device(name: str) -> str:
-    """Return the name of a torch device if this machine has it. Raises BackendError."""
-    if name == "cpu" or (name.startswith("cuda") and torch.cuda.is_available()):
-        return name
-    raise BackendError(f"This machine has no device {name!r}; expected cpu, or cuda with an NVIDIA GPU.")

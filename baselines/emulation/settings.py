@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from rnn_zoos.baselines.emulation.emulator import Conditioning
 from rnn_zoos.baselines.emulation.optimisation import one_cycle
 from rnn_zoos.errors import PresetError, UnknownNameError
+
+Schedule: TypeAlias = Literal["one-cycle", "constant"]
+"""How the learning rate changes; see `EmulationSettings.rate`."""
+
+_COUNTS = ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers", "embedding_size")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class EmulationSettings:
 
     Raises:
         PresetError: If a number is out of range.
+        UnknownNameError: If there is no such conditioning or schedule.
 
     Example:
         >>> from rnn_zoos.baselines import EmulationSettings
@@ -47,20 +53,26 @@ class EmulationSettings:
     embedding_size: int = 16
     conditioning: Conditioning = "every"
     learning_rate: float = 3e-3
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    schedule: Schedule = "one-cycle"
     weight_decay: float = 0.01
     clip: float = 1.0
     evaluated_sequences: int = 8
     training_runs: int = 0
 
     def __post_init__(self) -> None:
-        """Raise PresetError for numbers that no training can have."""
-        positive = ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers", "embedding_size")
-        for name in (*positive, "evaluated_sequences", "learning_rate", "clip"):
+        """Check everything that does not depend on a zoo."""
+        for name in (*_COUNTS, "evaluated_sequences", "training_runs"):
+            number, least = getattr(self, name), 0 if name == "training_runs" else 1
+            if not isinstance(number, int) or number < least:
+                raise PresetError(f"{name} is {number}; expected a whole number of at least {least}.")
+        for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise PresetError(f"{name} is {getattr(self, name)}; expected a number above 0.")
         if not self.weight_decay >= 0:
             raise PresetError(f"weight_decay is {self.weight_decay}; expected 0 or more.")
+        for name, known in (("conditioning", get_args(Conditioning)), ("schedule", get_args(Schedule))):
+            if getattr(self, name) not in known:
+                raise UnknownNameError.among(name, getattr(self, name), known)
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update.
@@ -74,9 +86,6 @@ class EmulationSettings:
         Returns:
             The learning rate.
 
-        Raises:
-            UnknownNameError: If `schedule` is unknown.
-
         Example:
             >>> from rnn_zoos.baselines import EmulationSettings
             >>> EmulationSettings(updates=100, evaluate_every=10, learning_rate=0.002).rate(9)
@@ -84,6 +93,4 @@ class EmulationSettings:
         """
         if self.schedule == "constant":
             return self.learning_rate
-        if self.schedule != "one-cycle":
-            raise UnknownNameError.among("schedule", self.schedule, ["one-cycle", "constant"])
         return one_cycle(self.learning_rate, self.updates, update)

@@ -202,7 +202,7 @@ class Encoder(nn.Module, ABC):
         Args:
             weights: Stacked weights, name -> [M, *shape].
             stack: The same networks, ready to run: `outputs, state = stack(inputs)` with inputs [B, T, I] or
-                [M, B, T, I] and outputs [M, B, T, O]. None if `information` is "weights".
+                [M, B, T, I] and outputs [M, B, T, O]. None unless the encoder queries networks or is `mixed`.
 
         Returns:
             Embeddings [M, Z], with gradients to the encoder's parameters.

@@ -55,6 +55,7 @@ Example:
 """
 
 
+_RATES = ("dropout",)  # sizes that may be 0
 _FOR_SEVERAL = ("statistics-padded",)  # other encoders are better for networks of one architecture
 
 Architectures: TypeAlias = Architecture | Sequence[Architecture]
@@ -98,7 +99,7 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
     check_encoder(name, known)
     architecture = known[0]
     if name in ENCODERS:
-        _check_sizes(name, {"embedding_size": embedding_size, **sizes})
+        _check_positive_sizes(name, {"embedding_size": embedding_size, **sizes})
     if not issubclass(kind, Encoder):
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
@@ -107,10 +108,10 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
         raise EncoderError(f"{name} cannot be made for {architecture} with sizes {sizes}: {error}.") from error
 
 
-def _check_sizes(name: str, sizes: Mapping[str, Any]) -> None:
-    """Raise EncoderError for a whole number below 1: with no units or layers, torch makes layers that ignore all."""
+def _check_positive_sizes(name: str, sizes: Mapping[str, Any]) -> None:
+    """Raise EncoderError for a size below 1: torch would build empty layers whose outputs ignore their inputs."""
     for size, number in sizes.items():
-        if isinstance(number, int) and not isinstance(number, bool) and number < 1:
+        if size not in _RATES and isinstance(number, int) and not isinstance(number, bool) and number < 1:
             raise EncoderError(f"{name} cannot be made with {size}={number}; expected at least 1.")
 
 
@@ -121,10 +122,10 @@ def sizes_of(name: str, architectures: Architectures, sizes: Mapping[str, Any]) 
 
 
 def code_of(name: str) -> dict[str, str]:
-    """Return what tells versions of an encoder apart, for the identity of its trainings and results.
+    """Return the hash of the file that defines an encoder `module:Class`, for the identity of trainings and results.
 
-    Empty for the encoders of the project, whose results its version describes. Of `module:Class`, a hash of the file
-    that defines the class: what an earlier version of it has learned is not continued or kept by mistake.
+    It prevents a training from being resumed, or a result from being kept, after the code changed. Empty for the
+    encoders of this package, whose version is part of their results.
     """
     if ":" not in name:
         return {}

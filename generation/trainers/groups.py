@@ -9,7 +9,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from rnn_zoos.errors import DeviceError
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.generation.trainers.trainer import (
     REPORT_EVERY,
@@ -165,16 +164,3 @@ def _results(group: RunGroup, runs: Sequence[Run], snapshots: dict[int, Tensor])
         of_run = {step: weights[number] for step, weights in snapshots.items() if step < end}
         trained.append(trained_run(group.architecture, run, of_run, diverged=end <= group.settings.num_updates))
     return trained
-
-
-def existing_device(name: str) -> torch.device:
-    """Return the torch device of this name. Raises DeviceError, listing the devices of this machine."""
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # `meta` is a device of tensors without values
-    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: what torch without CUDA raises
-        known = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        raise DeviceError(
-            f"There is no device {name!r} here ({str(error).splitlines()[0]}). Possible: {', '.join(['cpu', *known])}."
-        ) from error
-    return device

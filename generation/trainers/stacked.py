@@ -34,7 +34,6 @@ from rnn_zoos.families.sampler import Sampler
 from rnn_zoos.generation.trainers.groups import (
     RunGroup,
     default_runs_at_once,
-    existing_device,
     initial_parameters,
     train_group,
     train_in_groups,
@@ -48,6 +47,7 @@ from rnn_zoos.generation.trainers.trainer import (
     TrainingSettings,
     adamw_rates,
 )
+from rnn_zoos.machine import existing_device
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.stack import NetworkStack
 from rnn_zoos.networks.weights import unflatten

@@ -93,10 +93,11 @@ def verify(
         )
     criterion = criterion_of(zoo.manifest.made, provenance(plan.backend))
     chosen = choose_runs(plan.settings.runs, runs, seed)
+    again = set(chosen)
     tasks = [
         RetrainingTask(run, split, StoredRun.read(zoo, run).as_trained_run() if not criterion.labels else None)
         for run, split in plan.runs()
-        if run.run in set(chosen)
+        if run.run in again
     ]
     rows, findings = [], []
     sizes = plan.settings.evaluation_sizes(plan.family)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -59,14 +59,26 @@ class ExplorerServer(ThreadingHTTPServer):
         try:
             super().__init__((host, port), partial(_Handler, directory.resolve(), files))
         except (OSError, OverflowError) as error:
-            raise StorageError(
-                f"Port {port} of {host} cannot be used: {error}. Choose another port (0: any that is free), or stop "
-                "the program that uses it."
-            ) from error
+            raise _port_error(host, port, error) from error
         self.url = f"http://{host}:{self.server_address[1]}/"
 
     def __enter__(self) -> ExplorerServer:
         return self
+
+
+def _port_error(host: str, port: int, error: Exception) -> StorageError:
+    return StorageError(
+        f"Port {port} of {host} cannot be used: {error}. Choose another port (0: any that is free), or stop the "
+        "program that uses it."
+    )
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Raise StorageError if a port cannot be listened on, before the work of making a page."""
+    try:
+        HTTPServer((host, port), BaseHTTPRequestHandler).server_close()
+    except (OSError, OverflowError) as error:
+        raise _port_error(host, port, error) from error
 
 
 def serve(

@@ -26,7 +26,7 @@ def sample_network(
         revision: branch, tag or commit hash on the Hub; None is the main branch.
 
     Returns:
-        A title, and `count` table rows. The first column, whose name is empty, is "right" or "wrong".
+        A title, and `count` table rows. The first column, `verdict`, is "right" or "wrong".
 
     Raises:
         FormatError: if the directory or repository is not a zoo.

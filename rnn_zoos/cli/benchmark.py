@@ -106,13 +106,13 @@ def benchmark(
     from rnn_zoos.baselines.benchmark.presets import preset_of
     from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
     from rnn_zoos.baselines.downstream.controls import controls_of
-    from rnn_zoos.baselines.emulation.data import benchmark_of, check_device, to_biases
+    from rnn_zoos.baselines.emulation.data import benchmark_of, to_biases
     from rnn_zoos.baselines.emulation.references import REFERENCES, references_of
     from rnn_zoos.baselines.encoders.own_module import try_module
     from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 
     chosen = preset_of(preset)
-    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), check_device(device), transfer)
+    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), device, transfer)
     data = plan.load()
     encoders = encoder or usable_encoders(data.architectures, benchmark_of(data.zoo.manifest.zoo))
     for name in {*encoders} - {*REFERENCES}:  # what cannot work is reported at once, not after an hour

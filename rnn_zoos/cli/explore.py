@@ -54,6 +54,7 @@ def explore(
     """
     from rnn_zoos.baselines.benchmark.comparable import stored_results_on
     from rnn_zoos.loaders.explorer.page import check_target
+    from rnn_zoos.loaders.explorer.server import check_port
     from rnn_zoos.loaders.explorer.server import serve as serve_page
     from rnn_zoos.loaders.zoo import open_zoo
 
@@ -61,6 +62,8 @@ def explore(
         raise typer.BadParameter("Give --out a directory, or --serve.")
     if out is not None:
         check_target(out)  # before the work of making the page
+    if serve:
+        check_port(port)
     opened = open_zoo(zoo, revision)
     local = None if opened.source.remote else Path(opened.source.address)
     board = results or stored_results_on(opened)

@@ -112,8 +112,7 @@ def _machine(device: str) -> dict[str, Any]:
     """Return what the results depend on: processor, GPU, versions, commit."""
     import torch
 
-    from rnn_zoos.generation.trainers.groups import existing_device
-    from rnn_zoos.machine import describe_machine
+    from rnn_zoos.machine import describe_machine, existing_device
 
     if device == "cpu" or not torch.cuda.is_available():
         return describe_machine()

@@ -284,8 +284,8 @@ class TaskFamily(ABC):
             count: Number of inputs.
 
         Returns:
-            What the inputs are, in a few words, and `count` rows of a table. The first column, whose name is empty, is
-            "right" or "wrong". By default there are none.
+            What the inputs are, in a few words, and `count` rows of a table. The first column, `verdict`, is "right" or
+            "wrong". By default there are none.
         """
         return "this family shows no samples", []
 

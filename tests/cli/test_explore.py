@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import signal
+import socket
 
 import pytest
 from command import run_command
@@ -140,6 +141,11 @@ def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
     finished = run_command("explore", zoo("formal-languages"), "--out", tmp_path / "mine", "--networks", "0")
     assert finished.status == 1 and "is not a page of the explorer; nothing was changed" in finished.err
     assert "MB of data" not in finished.out  # found before the page is made
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = run_command("explore", zoo("formal-languages"), "--serve", "--port", port, "--networks", "0")
+    assert finished.status == 1 and f"Port {port} of 127.0.0.1 cannot be used" in finished.err
+    assert "MB of data" not in finished.out
     finished = run_command("explore", "nowhere", "--out", tmp_path / "page")
     assert finished.status == 1 and "nowhere is neither a directory nor the name of a zoo" in finished.err
     finished = run_command("explore", zoo("automata"), "--out", tmp_path / "page", "--results", tmp_path / "mine")

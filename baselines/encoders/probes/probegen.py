@@ -28,6 +28,7 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     Questions,
     answer_size,
     ask,
+    check_questions,
     evenly_spaced,
     input_kind,
     read_answers,
@@ -108,6 +109,7 @@ class ProbeGen(FittedToNetworks):
         symbols = kind != "numbers"
         self.sequences, self.steps = sequences or (4 if symbols else 2), steps or (22 if symbols else 50)
         self.questions: Questions = questions or ("symbols" if symbols else "raw")
+        check_questions(self.questions)
         self.answers: Answers = answers or ("log" if symbols else "both")
         self.generator = ProbeGenerator(self.sequences, self.steps, architecture.input_size, latent, generator_layers)
         if kind == "written" and self.questions in ("symbols", "soft"):

@@ -33,6 +33,7 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     Questions,
     answer_size,
     ask,
+    check_questions,
     evenly_spaced,
     input_kind,
     read_answers,
@@ -58,11 +59,11 @@ class _Probing(FittedToNetworks):
         architecture: Architecture of the networks.
         embedding_size: Z, the number of entries of an embedding.
         sequences: N, probe sequences per network.
-        steps: T, steps of each; by default 22 for networks that write symbols, else 50.
+        steps: T, steps of each; by default 22 for networks that read symbols, else 50.
         hidden: Units per layer of the core.
         layers: Layers of the core.
         questions: How logits become questions; by default `symbols` for networks that read symbols, else `raw`.
-        answers: How answers are read; by default `log` for networks that write symbols, else `both`.
+        answers: How answers are read; by default `log` for networks that read symbols, else `both`.
         inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
         bos: Whether the first question starts as BOS, if questions are symbols.
         standardised: Whether embeddings start standardised on training networks.
@@ -93,6 +94,7 @@ class _Probing(FittedToNetworks):
         symbols = kind != "numbers"
         self.sequences, self.steps = sequences, steps or (22 if symbols else 50)
         self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
+        check_questions(self.questions_form)
         self.answers_form: Answers = answers or ("log" if symbols else "both")
         self.standardised = standardised
         self.starts_with_bos = bos and kind == "written" and self.questions_form in ("symbols", "soft")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,9 @@ Answers: TypeAlias = Literal["log", "probabilities", "both"]
 SHARPNESS = 4.0
 """Factor of the logits of a question before their softmax, whose gradient `straight_through_symbols` uses."""
 FIT_NETWORKS = 2048
-"""Training networks that features which never change are standardised on."""
+"""Number of training networks used to standardise fixed features."""
 LEAST_DEVIATION = 0.03
-"""Added to the deviations of such features: those that hardly vary stay small."""
+"""Added to the standard deviation of fixed features, so that nearly constant ones stay small."""
 _LOWEST = -8.0  # log-probabilities below it are read as this: the networks are not trained to tell them apart
 
 
@@ -57,9 +57,14 @@ def ask(logits: Tensor, questions: Questions) -> Tensor:
         return logits.softmax(dim=-1)
     if questions == "sigmoid":
         return logits.sigmoid()
-    if questions == "raw":
-        return logits
-    raise UnknownNameError.among("form of questions", questions, ["symbols", "soft", "sigmoid", "raw"])
+    check_questions(questions)
+    return logits
+
+
+def check_questions(questions: str) -> None:
+    """Raise UnknownNameError unless there is such a form of questions."""
+    if questions not in get_args(Questions):
+        raise UnknownNameError.among("form of questions", questions, get_args(Questions))
 
 
 def straight_through_symbols(logits: Tensor) -> Tensor:
@@ -95,19 +100,25 @@ def read_answers(outputs: Tensor, answers: Answers) -> Tensor:
         outputs: Logits of the outputs, [..., O].
         answers: `log`, log-probabilities, clamped at -8 and scaled to -1 to 1; `probabilities`; `both`.
     """
+    check_answers(answers)
     log_probs = F.log_softmax(outputs, dim=-1)
     parts = []
     if answers in ("probabilities", "both"):
         parts.append(log_probs.exp())
     if answers in ("log", "both"):
         parts.append(log_probs.clamp(min=_LOWEST) / 4 + 1)
-    if not parts:
-        raise UnknownNameError.among("form of answers", answers, ["log", "probabilities", "both"])
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
+def check_answers(answers: str) -> None:
+    """Raise UnknownNameError unless there is such a form of answers."""
+    if answers not in get_args(Answers):
+        raise UnknownNameError.among("form of answers", answers, get_args(Answers))
+
+
 def answer_size(architecture: Architecture, answers: Answers) -> int:
-    """Return the number of entries of `read_answers` per output of a network."""
+    """Return the number of entries of `read_answers` per step. Raises UnknownNameError for an unknown form."""
+    check_answers(answers)
     return (2 if answers == "both" else 1) * architecture.output_size
 
 

@@ -70,7 +70,7 @@ class SymbolwiseHead(nn.Module):
 
 
 class _WritesStrings(FittedToNetworks, FeatureEncoder):
-    """What encoders share that let networks write N strings of T steps: MLPs read their standardised answers.
+    """Base class of encoders that let networks write N strings of T steps: MLPs read their standardised outputs.
 
     Args:
         architecture: Architecture of the networks.
@@ -84,8 +84,8 @@ class _WritesStrings(FittedToNetworks, FeatureEncoder):
         apart: Whether every symbol has an MLP of its own, if answers are arranged by runs.
 
     Raises:
-        EncoderError: The networks do not read and write the symbols of the formal languages.
-        UnknownNameError: `arranged` is unknown.
+        EncoderError: The networks do not read and write the symbols of the formal languages, or there is no prefix.
+        UnknownNameError: `arranged` or `answers` is unknown.
     """
 
     information: ClassVar[Information] = "queries"
@@ -109,6 +109,8 @@ class _WritesStrings(FittedToNetworks, FeatureEncoder):
                 f"Self-rollout probing feeds networks the {NUM_SYMBOLS} symbols that they write; this architecture has "
                 f"{architecture.input_size} inputs and {architecture.output_size} outputs. Choose another encoder."
             )
+        if strings < 1:
+            raise EncoderError(f"Self-rollout probing was given {strings} prefixes; expected at least 1.")
         if arranged not in ("runs", "steps"):
             raise UnknownNameError.among("arrangement of answers", arranged, ["runs", "steps"])
         self.strings, self.steps, self.arranged, self.answers_form = strings, steps, arranged, answers

@@ -31,7 +31,6 @@ from rnn_zoos.generation.trainers.groups import (
     RUNS_AT_ONCE,
     RunGroup,
     default_runs_at_once,
-    existing_device,
     initial_parameters,
     train_group,
     train_in_groups,
@@ -41,6 +40,7 @@ from rnn_zoos.generation.trainers.trainer import Report, Run, TrainedRun, Traini
 from rnn_zoos.generation.trainers.triton.compile import compile_kernel
 from rnn_zoos.generation.trainers.triton.kernel import train_runs
 from rnn_zoos.generation.trainers.triton.shape import DENSE, IMAGES, PRECISIONS, SYMBOLS, KernelShape
+from rnn_zoos.machine import existing_device
 from rnn_zoos.networks.architecture import Architecture
 
 INTERPRETED = not isinstance(train_runs, JITFunction)

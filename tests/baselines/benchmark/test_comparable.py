@@ -9,9 +9,10 @@ from conftest import ZOOS
 from rnn_zoos.baselines.benchmark import comparable, runner
 from rnn_zoos.baselines.benchmark.comparable import comparable_results, how_to_compare, shared_entries
 from rnn_zoos.baselines.benchmark.presets import PRESETS
+from rnn_zoos.baselines.benchmark.result_files import read_entries
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import load_data
-from rnn_zoos.errors import FormatError
+from rnn_zoos.errors import FormatError, StorageError
 
 
 def result(encoder: str = "mine", **changes) -> dict:
@@ -96,6 +97,17 @@ def test_a_directory_without_comparable_results_is_reported(tmp_path):
         comparable_results(shared(), ["mine"], folder)
     with pytest.raises(FormatError, match="nowhere has no results"):
         comparable_results(shared(), ["mine"], tmp_path / "nowhere")
+
+
+def test_what_cannot_be_read_among_results_is_reported(tmp_path):
+    folder = store(tmp_path / "results", result("flat"))
+    (folder / "folder.json").mkdir()
+    assert len(comparable_results(shared(), ["mine"], folder)) == 1
+    (folder / "gone.json").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match=r"gone.json cannot be read: No such file"):
+        comparable_results(shared(), ["mine"], folder)
+    with pytest.raises(StorageError, match=r"folder.json cannot be read"):
+        read_entries(folder / "folder.json")
 
 
 def test_a_comparable_result_that_is_not_valid_is_reported(tmp_path, monkeypatch):

@@ -119,6 +119,7 @@ def test_numbers_with_intervals_are_short():
     assert str(Estimate(0.011, 0.01014, 0.012)) == "0.0110 [.0101, .0120]"
     assert with_interval(0.5, -0.25, 1.05, 2) == "0.50 [-.25, 1.05]"
     assert with_interval(12.34, 9.96, 15.0, 1) == "12.3 [10.0, 15.0]"
+    assert with_interval(-0.00001, -0.00002, 0.0) == "0.0000 [.0000, .0000]"
 
 
 def test_a_comparison_takes_milliseconds():

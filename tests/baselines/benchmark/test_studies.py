@@ -131,9 +131,10 @@ def test_a_study_needs_its_zoo_its_name_and_results(work, edited_zoo, tmp_path):
     with pytest.raises(FormatError, match="has no results of a study"):
         study_table(tmp_path / "nothing")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "some.json").write_text('{"a": 1}')
-    with pytest.raises(FormatError, match="or other files. Expected .* rnn-zoos study other --zoo"):
-        study_table(tmp_path / "other")
+    for content in ('{"a": 1}', '{"study": "tiny", "seed": 0}'):
+        (tmp_path / "other" / "some.json").write_text(content)
+        with pytest.raises(FormatError, match="or other files. Expected .* rnn-zoos study other --zoo"):
+            study_table(tmp_path / "other")
     digits = edited_zoo("sequential-mnist", {"runs: 7": "runs: 16", "runs: 5": "runs: 12"})
     with pytest.raises(PlanMismatchError, match="is about formal-languages, but .* is sequential-mnist"):
         StudyRuns("tiny", str(digits), tmp_path).load()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import shutil
 from functools import lru_cache
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import ZOOS
+from old_zoos import remove_labels
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.emulation.checkpoint import load_checkpoint
-from rnn_zoos.baselines.emulation.data import SplitData, check_device, load_data, to_biases
+from rnn_zoos.baselines.emulation.data import SplitData, load_data, to_biases
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
@@ -23,7 +25,7 @@ from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
-from rnn_zoos.errors import BackendError, EncoderError, FormatError, PlanMismatchError, PresetError, UnknownNameError
+from rnn_zoos.errors import DeviceError, EncoderError, FormatError, PlanMismatchError, PresetError, UnknownNameError
 from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, before_padding, training_strings
 from rnn_zoos.loaders.dataset import load_dataset
 from rnn_zoos.networks.stack import NetworkStack
@@ -78,8 +80,6 @@ def test_the_behaviour_of_networks_equals_the_rollouts_of_load_dataset(name, dat
     rows, numbers = torch.tensor([3, 0, 17]), torch.tensor([[1, 0], [2, 2], [3, 1]])
     behaviour = train.behaviour(rows, numbers)
     assert train.labels("accuracy")[3] == loaded[3]["accuracy"]
-    with pytest.raises(FormatError, match="lacks the labels sharpness, which are needed here; `rnn-zoos relabel`"):
-        train.labels("sharpness")
     for place, (row, picked) in enumerate(zip(rows.tolist(), numbers.tolist(), strict=True)):
         expected = loaded[row]
         for key, tensor in train.stack(rows).weights.items():
@@ -299,9 +299,18 @@ def test_merged_biases_give_the_same_networks_without_identifying_the_run(name, 
     for refuses in (to_biases, lambda name: load_data(zoo.zoo.source.folder, biases=name)):
         with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
             refuses("gone")
-    for refuses in (check_device, lambda name: load_data(zoo.zoo.source.folder, device=name)):
-        with pytest.raises(BackendError, match="has no device 'tpu'"):
-            refuses("tpu")
+    for device in ("tpu", "cudaish", "meta"):
+        with pytest.raises(DeviceError, match=f"There is no device '{device}' here"):
+            load_data(zoo.zoo.source.folder, device=device)
+
+
+@pytest.mark.parametrize("name", ZOOS)
+def test_a_label_that_does_not_exist_is_not_one_that_the_zoo_lacks(name, data, tmp_path):
+    with pytest.raises(UnknownNameError, match="Unknown label 'acuracy'.*Did you mean 'accuracy'"):
+        data(name).splits["test"].labels("acuracy")
+    old = remove_labels(shutil.copytree(data(name).zoo.source.folder, tmp_path / "zoo"), "accuracy")
+    with pytest.raises(FormatError, match="lacks the labels accuracy, which are needed here; `rnn-zoos relabel`"):
+        load_data(old).splits["test"].labels("accuracy")
 
 
 class Clones(torch.nn.Module):

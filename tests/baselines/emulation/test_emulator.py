@@ -1,11 +1,13 @@
 """The emulator: what it reads, at which steps; clones that write strings; native code against torch."""
 
+import math
+
 import pytest
 import torch
 
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import PresetError, UnknownNameError
 from rnn_zoos.families.language_strings import BOS, NUM_SYMBOLS
 from rnn_zoos.networks.native.recurrence import without_native_code
 
@@ -36,7 +38,24 @@ def test_unknown_conditioning_and_schedules_are_refused():
     with pytest.raises(UnknownNameError, match="Unknown conditioning 'evry'.*every"):
         emulator_of("evry")
     with pytest.raises(UnknownNameError, match="Unknown schedule 'cyclic'.*one-cycle"):
-        EmulationSettings(updates=2, evaluate_every=1, schedule="cyclic").rate(0)
+        EmulationSettings(updates=2, evaluate_every=1, schedule="cyclic")
+    with pytest.raises(UnknownNameError, match="Unknown conditioning 'never'.*every"):
+        EmulationSettings(updates=2, evaluate_every=1, conditioning="never")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"networks": 2.5}, "networks is 2.5; expected a whole number of at least 1"),
+        ({"updates": math.inf}, "updates is inf; expected a whole number of at least 1"),
+        ({"training_runs": -3}, "training_runs is -3; expected a whole number of at least 0"),
+        ({"evaluated_sequences": 0}, "evaluated_sequences is 0; expected a whole number of at least 1"),
+        ({"clip": 0.0}, "clip is 0.0; expected a number above 0"),
+    ],
+)
+def test_numbers_that_no_training_can_have_are_refused(changes, message):
+    with pytest.raises(PresetError, match=message):
+        EmulationSettings(**{"updates": 2, "evaluate_every": 1, **changes})
 
 
 @pytest.mark.parametrize("conditioning", ["every", "first"])

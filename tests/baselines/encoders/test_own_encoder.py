@@ -7,7 +7,7 @@ from torch import nn
 from rnn_zoos.baselines import Encoder, embeddings_of
 from rnn_zoos.baselines.encoders.own_module import ModuleEncoder, try_module
 from rnn_zoos.baselines.encoders.registry import encoder_class, make_encoder
-from rnn_zoos.errors import EncoderError
+from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights
 from rnn_zoos.networks.weights import stack_weights
@@ -29,6 +29,29 @@ ARCHITECTURE = Architecture("gru", 2, 6, 7, 5)
 def test_encoders_that_cannot_be_made_are_explained(name, architecture, sizes, message):
     with pytest.raises(EncoderError, match=message):
         make_encoder(name, architecture, **sizes)
+
+
+def test_a_rate_of_zero_is_no_empty_layer():
+    assert make_encoder("transformer", ARCHITECTURE, dropout=0).embedding_size == 16
+
+
+SYMBOLS = Architecture("gru", 1, 6, 7, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "message"),
+    [
+        ("interactive", {"questions": "sof"}, "Unknown form of questions 'sof'.*Did you mean 'soft'"),
+        ("probegen", {"questions": "hard"}, "Unknown form of questions 'hard'"),
+        ("non-interactive", {"answers": "logs"}, "Unknown form of answers 'logs'"),
+        ("random-probes", {"answers": "one"}, "Unknown form of answers 'one'"),
+        ("self-rollout", {"answers": "one"}, "Unknown form of answers 'one'"),
+        ("self-rollout", {"prefixes": ()}, "was given 0 prefixes; expected at least 1"),
+    ],
+)
+def test_unknown_forms_are_refused_when_an_encoder_is_made(name, sizes, message):
+    with pytest.raises((EncoderError, UnknownNameError), match=message):
+        make_encoder(name, SYMBOLS, **sizes)
 
 
 class Plain(nn.Module):
