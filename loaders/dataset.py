@@ -134,13 +134,13 @@ def load_dataset(
         rollouts: also load what the networks read and answered.
         revision: branch, tag or commit hash on the Hub; None is the main branch. All files are read from the commit
             that it points to now.
-        streaming: return iterable datasets of as many shards as files of weights are read, for division over nodes and
-            workers.
+        streaming: return iterable datasets. They have one dataset shard per file of weights, so that nodes and workers
+            can divide them.
         token: Hub access token for private zoos; None uses that of `hf auth login` or HF_TOKEN. It is not pickled:
             spawned workers need HF_TOKEN.
         tensors: "torch" or "numpy", the type of weights, rollouts and embeddings.
         embeddings: file that `rnn-zoos embed` wrote for this zoo. Rows then also have `embedding`, float32 [16].
-        columns: the columns of a row, in this order, at least one; None takes all. Without "weights" none are
+        columns: the columns of a row, in this order, at least one; None takes all. Without "weights", no weights are
             downloaded.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where the tensors of index rows are: the columns that locate them, read from any form that rows may have."""
+"""The columns that locate the tensors of index rows (split, shard, row), from tables, dicts or lists of rows."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def load_model(
     Args:
         zoo_or_row: a row of `load_dataset`, whose weights are taken; or the directory of a zoo, or OWNER/NAME of a
             dataset repository on the Hub.
-        run: number of the run; only for a zoo, as all that follow.
+        run: number of the run. This and the following arguments apply only if a zoo is given.
         step: number of updates done.
         revision: branch, tag or commit hash on the Hub; None is the main branch.
         token: Hub access token; None uses that of `hf auth login` or HF_TOKEN.
@@ -91,8 +91,8 @@ def stack(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> NetworkStack
         [M, B, T, O] and the last states.
 
     Raises:
-        FormatError: if there are no rows, a row has no weights, there is only one row, without a list around it, their
-            weights are stacked already, or the networks have several architectures.
+        FormatError: if `rows` is empty or a single row, if a row has no weights or stacked ones, or if the networks
+            have several architectures.
 
     Example:
         >>> import torch

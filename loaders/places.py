@@ -1,7 +1,7 @@
-"""Places: where the tensors of a row are stored, as a value that a table can carry and that only its own zoo can open.
+"""Places: references to tensors, as table values (zoo, file, row) from which a row's tensors are read later.
 
-A place names a zoo by its address and the hash of its manifest, a shard that the manifest lists, and a row of it. So
-whoever writes places into a dataset can have verified files of that very zoo read, and no others.
+A place names a zoo by its address and the hash of its manifest, a shard that the manifest lists, and a row of the shard.
+So a dataset with places can only make readers open verified files of that very zoo.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read_rollouts(stored: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def read_stored_rollouts(stored: Mapping[str, Any]) -> dict[str, Array]:
-    """Read the same with digits as pixels, `seen`, which is how rollouts are stored outside a zoo."""
+    """Read rollouts in the form in which they are stored outside a zoo: digits as rotated pixels, `seen`."""
     if stored["bytes"] is not None:
         return _load(stored["bytes"])
     zoo, file, row = _place(stored)

@@ -1,19 +1,17 @@
-"""Zoos of small recurrent networks: what a zoo is.
-
-Words and axis letters, the same in every docstring:
+"""Zoos of small recurrent networks. This page defines the terms and axis letters that all docstrings use.
 
     M networks    B sequences   T steps        L layers        H hidden units   G gates       I inputs
     O outputs     V symbols     P parameters   Z embedding     S snapshots      K updates drawn ahead
 
     run        one training of one network; it has a task, hyperparameters, a number
-    snapshot   the network of a run after some updates (`step`); one row of a zoo
+    snapshot   the network of a run after some number of updates (`step`); one row of a zoo
     stack      M networks along a leading axis: stacked weights [M, *shape], and `NetworkStack`, which runs them at once
     shard      a file with the stacked weights of some runs of one split
 
     >>> from rnn_zoos import load_dataset, load_model, open_zoo
 
-`rnn_zoos.generation` makes zoos, `rnn_zoos.loaders` reads them, `rnn_zoos.baselines` learns from them. This package
-imports none of the three before it is asked for a name of theirs.
+`rnn_zoos.generation` makes zoos, `rnn_zoos.loaders` reads them, `rnn_zoos.baselines` learns from them. Importing this
+package loads none of the three; each is imported when one of its names is first used.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Geta
 
 
 def moved(module: str, to: str) -> Getattr:
-    """Return `__getattr__` for a module whose names have moved to the module `to`: they work, with a warning."""
+    """Return `__getattr__` of a deprecated module: it forwards names to the module `to`, with a warning."""
 
     def get(name: str) -> Any:  # noqa: ANN401 - an object of any type
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: each has an address instead of a history.
+"""Counter-based random numbers: each value depends only on seed, run, purpose and counter.
 
 Philox 4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011) maps a counter and a key to four
 random words. The key is the seed of the zoo, the counter is (block, counter, run, purpose). Any number of any run can

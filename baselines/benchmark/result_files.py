@@ -143,7 +143,7 @@ def _conflicts(paths: Sequence[Path], results: Sequence[Result]) -> Iterator[tup
 
 
 def _shared(result: Result) -> Iterator[tuple[str, str, Any]]:
-    """Yield what a result must share with others: the problem if it does not, among which results, and the value."""
+    """Yield what must agree for results to be comparable: (problem if it does not, which results, value)."""
     yield "was made on a different zoo than", "all", result["zoo"]["sha256"]
     yield "is of another transfer than", "all", result.get("transfer")
     if "encoder" in result:
@@ -180,7 +180,7 @@ def same_plan(a: Result, b: Result) -> bool:
 
 
 def of_one_zoo(results: Sequence[Result], zoo: Mapping[str, str]) -> list[Result]:
-    """Return those results of copies of a zoo that are of this zoo (by its hash); if none is, those of one copy."""
+    """Keep the results of one zoo among those of its copies: of `zoo` itself (by hash), else of the first copy found."""
     hashes = [result["zoo"]["sha256"] for result in results]
     chosen = zoo["sha256"] if zoo["sha256"] in hashes else next(iter(hashes), "")
     return [result for result, own in zip(results, hashes, strict=True) if own == chosen]

@@ -67,7 +67,7 @@ def check_result(path: Path) -> list[str]:
 
 
 def _check_origin(result: Mapping[str, Any]) -> list[str]:
-    """Return which of the entries that results are grouped and compared by are not what they should be."""
+    """Return the problems of the entries by which results are grouped and compared."""
     problems = []
     for key in ("preset", "sha256"):
         if not isinstance(_at(result, "zoo", key), str):
@@ -237,7 +237,7 @@ def _check_losses(result: Mapping[str, Any]) -> list[str]:
 
 
 def _check_series(result: Mapping[str, Any]) -> list[str]:
-    """Return why the curves cannot be drawn: losses of every evaluation and at every position of a sequence."""
+    """Return the problems of the training history and of the losses by position, from which curves are drawn."""
     problems = []
     history = result["history"]
     if not isinstance(history, list) or not history:

@@ -24,7 +24,7 @@ EVALUATED_SPLITS = ("validation", "test", "ood")
 
 
 UNUSUAL = 1000.0
-"""How many times as large as the median of training labels a number is that counts as missing; see `largest_usual`."""
+"""A number above this multiple of the median training label counts as missing; see `largest_usual`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def protocol_rows(
 
 
 def largest_usual(target: Target, labels: Array) -> float:
-    """Return the size beyond which a number counts as missing, given the training labels [R, columns].
+    """Return the absolute value above which a label counts as missing, given the training labels [R, columns].
 
     The losses of networks whose weights exploded are many powers of ten larger than others. A few would decide what
     predictors learn, and any score. Logarithms, angles and classes have no such size, nor have numbers that are mostly

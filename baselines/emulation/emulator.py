@@ -23,8 +23,8 @@ _Run: TypeAlias = Callable[[Tensor, Any], tuple[Tensor, Any]]
 class Emulator(nn.Module):
     """An LSTM that reads a network's inputs and predicts its outputs.
 
-    x_1 = A z + a                  z the embedding [Z]; it takes the place of the first input, which is BOS; where it
-                                   is not, the emulator reads it (`reads_first`): + B u_1 + b
+    x_1 = A z + a                  z the embedding [Z], which replaces the first input, BOS; if the first input is not
+                                   BOS (`reads_first`), + B u_1 + b
     x_t = B u_t + b                t > 1, u_t the input of step t [I]; with conditioning `every` + A z + a
     h_t = LSTM(x_t)                two layers of 256 by default
     log-probabilities of step t = log_softmax(C h_t + c), [O]

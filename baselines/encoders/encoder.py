@@ -42,9 +42,9 @@ class Encoder(nn.Module, ABC):
             needs sequences of the training data. Unless it is "weights", the encoder is called with a `NetworkStack`.
         augmented: Whether every training step applies a new random signed permutation of hidden units to each network.
             For encoders that are not invariant to the order and the signs of hidden units.
-        mixed: Whether one encoder embeds networks of several architectures. It is made for one of them, uses the inputs
-            and outputs of it alone, and reads networks by running them, or by `stack.groups`. An encoder that does so
-            only with the arguments of `sizes_for_several` sets it to False when it is made without.
+        mixed: Whether one encoder can embed networks of several architectures that share inputs and outputs. It must
+            read them by running them, or through `stack.groups`. An encoder that can do so only with the arguments of
+            `sizes_for_several` sets this to False if it is made without them.
         architecture: Architecture of the networks; if `mixed`, the first of several.
         embedding_size: Z, the number of entries of an embedding.
 
@@ -115,7 +115,7 @@ class Encoder(nn.Module, ABC):
             benchmark: What the family says of its networks.
 
         Returns:
-            True if the inputs of the family's networks are of the kind that the encoder asks with.
+            True if the encoder can query networks with inputs of the family's kind.
 
         Example:
             >>> from rnn_zoos.baselines import Encoder

@@ -1,4 +1,4 @@
-"""Networks whose weights exploded must not decide how the weights of all others are scaled.
+"""Robust scaling: networks with exploded weights are left out of means and deviations.
 
 In zoos whose runs draw their hyperparameters (preset `diverse`), the weights of some runs grow by many powers of ten.
 Means and deviations of all training networks would be those of the few largest, and all others would look the same.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 UNUSUAL = 10.0
-"""How many times as long as the median a vector is that does not count for means and deviations."""
+"""Vectors longer than this multiple of the median are left out of means and deviations."""
 LINEAR = 25.0
 """Size up to which standardised values stay as they are."""
 

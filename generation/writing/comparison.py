@@ -134,7 +134,7 @@ def compare_labels(
 
 
 def few(count: int) -> int:
-    """Return how many of some strings or digits rounding may change: the expected number at most, and five deviations.
+    """Return how many of `count` strings or digits rounding may change: the expected number and 5 standard deviations.
 
     Of 13 it is 1, of 1,000 strings 7, of 12,000 digits 30.
     """

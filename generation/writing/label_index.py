@@ -81,7 +81,7 @@ def _of_runs(table: pa.Table, measured: Values) -> Values:
 
 
 def _extend(table: pa.Table, columns: Mapping[str, Column], values: Values) -> pa.Table:
-    """Return an index with those of the columns that it lacks."""
+    """Add missing columns to an index table."""
     schema = index_schema(columns)
     return pa.Table.from_arrays(
         [

@@ -35,7 +35,7 @@ def assemble(
         ),
     ] = None,
 ) -> None:
-    """Make a zoo of runs that generation/check_gpu.py trained on a GPU.
+    """Build a zoo from runs that generation/check_gpu.py trained on a GPU.
 
     Measures every snapshot here, and writes a regular zoo, with the provenance
     of the machine that trained the runs. If it was interrupted, the same

@@ -49,7 +49,7 @@ def benchmark(
         bool | None,
         typer.Option(
             "--controls/--no-controls",
-            help="Also make the results of controls and of references that read labels.",
+            help="Also evaluate controls, and references that read labels.",
             show_default="not with --preset quick",
         ),
     ] = None,
@@ -64,7 +64,8 @@ def benchmark(
     biases: Annotated[
         str,
         typer.Option(
-            help="Bias vectors: apart as stored, or merged into their sum, because b_ih - b_hh identifies the run.",
+            help="Keep the two bias vectors (apart), or replace them by their sum (merged): their difference "
+            "identifies a run.",
             metavar="apart|merged",
         ),
     ] = "apart",

@@ -29,6 +29,7 @@ Workers = Annotated[
     int | None, typer.Option(help="Number of worker processes.", metavar="N", min=1, show_default="one per core")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+MNIST_HELP = "MNIST digits: hub (download), a directory of IDX files, or embedded (5,000 digits in this package)."
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.", metavar="FILE")]
 
 _WIDTH = 160  # of tables that are not printed to a terminal

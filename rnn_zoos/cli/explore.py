@@ -39,7 +39,7 @@ def explore(
     ] = None,
     revision: Revision = None,
 ) -> None:
-    """Make a page to walk among the networks of a zoo, and run them.
+    """Make an interactive web page of a zoo's networks.
 
     Writes a static page that any browser opens from the disk. It has
     pictures of labels, tasks and maps, linked with each other, and runs

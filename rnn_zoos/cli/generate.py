@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rnn_zoos.cli.console import (
+    MNIST_HELP,
     AsJson,
     Directory,
     Workers,
@@ -43,7 +44,6 @@ Runs = Annotated[
 Seed = Annotated[
     int | None, typer.Option(help="Seed of the zoo.", metavar="N", min=0, show_default="that of the preset")
 ]
-_MNIST_HELP = "MNIST digits: hub (download), a directory of IDX files, or embedded (5,000 digits in this package)."
 
 
 def plan(zoo: Zoo, preset: Preset, runs: Runs = None, seed: Seed = None, as_json: AsJson = False) -> None:
@@ -87,7 +87,7 @@ def generate(
     ] = "auto",
     mnist: Annotated[
         str | None,
-        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="embedded for preset demo, else hub"),
+        typer.Option(help=MNIST_HELP, metavar="hub|DIR|embedded", show_default="embedded for preset demo, else hub"),
     ] = None,
     engine: Annotated[
         str,
@@ -139,7 +139,7 @@ def generate(
     rehash: Annotated[
         bool,
         typer.Option(
-            "--rehash", help="Read all finished files again, not only those whose size or time of change is new."
+            "--rehash", help="Hash all finished files again, not only those with a new size or modification time."
         ),
     ] = False,
     timeout: Annotated[
@@ -204,7 +204,7 @@ def merge(
     out: Annotated[Path, typer.Option(help="Directory for the whole zoo.", metavar="DIR")],
     mnist: Annotated[
         str | None,
-        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the parts"),
+        typer.Option(help=MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the parts"),
     ] = None,
 ) -> None:
     """Join parts of a zoo that were generated separately into one.
@@ -245,7 +245,7 @@ def verify(
     ] = None,
     mnist: Annotated[
         str | None,
-        typer.Option(help=_MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the zoo"),
+        typer.Option(help=MNIST_HELP, metavar="hub|DIR|embedded", show_default="that of the zoo"),
     ] = None,
 ) -> None:
     """Train some runs of a zoo again, and compare them with the stored ones.

@@ -25,7 +25,7 @@ def check(
         bool, typer.Option("--repair", help="First remove temporary files that killed processes left behind.")
     ] = False,
 ) -> None:
-    """Check that a zoo conforms to format 1, or 2 for several architectures.
+    """Check that a zoo conforms to its format.
 
     Reads every file and checks hashes, shapes, index rows, the assignment of
     tasks, and splits. Prints one line per finding. The exit status is 1 if

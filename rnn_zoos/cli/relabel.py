@@ -34,7 +34,7 @@ def relabel(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add labels that a zoo lacks, because an older version made it.
+    """Add labels that did not exist when a zoo was made.
 
     Measures them on the stored weights, and replaces the index and zoo.json.
     Labels of runs (steps_to_50, steps_to_90) follow from the index. Weights

@@ -1,4 +1,4 @@
-"""The command for the day of release: from a preset to published zoos, in an order that leaves nothing half visible."""
+"""The command for the day of release: from a preset to published zoos, in an order that never publishes a part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import Workers
+from rnn_zoos.cli.console import MNIST_HELP, Workers
 from rnn_zoos.cli.generate import Preset
 from rnn_zoos.cli.release_steps import UPLOAD, Release, option
 
@@ -55,7 +55,7 @@ def release(
     mnist: Annotated[
         str | None,
         typer.Option(
-            help="MNIST digits, see generate.",
+            help=MNIST_HELP,
             metavar="hub|DIR|embedded",
             show_default="embedded for preset demo, else hub",
         ),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rnn_zoos.cli.console import JsonFile, print_properties, print_table
+from rnn_zoos.cli.console import MNIST_HELP, JsonFile, print_properties, print_table
 
 speed = typer.Typer(
     help="""Measure the speed of training, loading, and encoders on this machine.
@@ -74,7 +74,7 @@ def speed_architectures(
     repeats: Repeats = 3,
     out: JsonFile = None,
 ) -> None:
-    """Measure a trainer at 27 architectures, one by one and in one table.
+    """Measure a trainer on 27 architectures, one by one and in one mixed zoo.
 
     \b
     Examples:
@@ -165,9 +165,7 @@ def speed_labels(
     backend: Annotated[
         str, typer.Option(help="Trainer to compare with: auto, native or loop.", metavar="NAME")
     ] = "auto",
-    mnist: Annotated[
-        str | None, typer.Option(help="MNIST digits, see generate.", metavar="DIR", show_default="those of the zoo")
-    ] = None,
+    mnist: Annotated[str | None, typer.Option(help=MNIST_HELP, metavar="DIR", show_default="those of the zoo")] = None,
     out: JsonFile = None,
 ) -> None:
     """Measure what each label of a snapshot costs, compared with training.

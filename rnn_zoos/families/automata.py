@@ -174,7 +174,7 @@ class Automata(TaskFamily):
         return int(values["automaton"])
 
     def is_ood(self, tasks: Tensor) -> Tensor:
-        """Tell which tasks are named automata, under any number, or have 21 states or more."""
+        """Tell which tasks are out of distribution: automata that are a named one, or have 21 states or more."""
         named = torch.tensor([number_of_language(task) < len(NAMED) for task in tasks.tolist()], dtype=torch.bool)
         return named | (num_states_of(tasks) >= OOD_STATES)
 

@@ -1,4 +1,4 @@
-"""What networks of the families of this package do, for encoders to imitate, and what can be predicted of them."""
+"""The benchmark definitions of the shipped families: what encoders imitate, and which labels are predicted."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ class Behaviour:
     Attributes:
         inputs: What the networks read, [M, B, T, I].
         log_probs: Log-probabilities of their outputs, [M, B, T, O].
-        unpadded: Which steps come before the padding after EOS, bool [M, B, T]; all steps of other sequences do.
+        unpadded: True at steps before the padding that follows EOS, bool [M, B, T]; all True for sequences without
+            padding.
         classes: The right output of each step, int64 [M, B, T], -1 where nothing counts as right; None for strings that
             networks write.
     """
@@ -42,7 +43,7 @@ class Behaviour:
         return self._each(lambda tensor: tensor[networks[:, None], sequences])
 
     def room_for(self, networks: int, device: str) -> Behaviour:
-        """Return uninitialised tensors for the behaviour of more networks, on a device."""
+        """Return uninitialised tensors of the same form for `networks` networks, on a device."""
         return self._each(lambda tensor: torch.empty(networks, *tensor.shape[1:], dtype=tensor.dtype, device=device))
 
     def put(self, networks: Tensor, behaviour: Behaviour) -> None:
@@ -52,7 +53,7 @@ class Behaviour:
                 own[networks] = other.to(own.device)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Behaviour:
-        """Return the same with changed tensors."""
+        """Return a copy whose tensors are changed by a function."""
         classes = None if self.classes is None else change(self.classes)
         return Behaviour(change(self.inputs), change(self.log_probs), change(self.unpadded), classes)
 
@@ -67,7 +68,7 @@ class TargetColumns:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What the benchmark asks of a family.
+    """What encoders imitate and predict on zoos of a family.
 
     Attributes:
         behaviour: Function (decoded rollouts of M rows by name, labels of these rows) -> behaviour, on the CPU.
@@ -75,7 +76,7 @@ class Benchmark:
             `step` are usual.
         input_kind: What networks read.
         steps: T, steps of a sequence.
-        starts_with_bos: Whether the first input is the same for all sequences and says nothing.
+        starts_with_bos: Whether the first input is the same constant (BOS) for all sequences.
         derived: Name of a column -> function that computes it from columns of the index.
         accepts: Function (strings of M networks, uint8 [M, B, T], BOS first; labels of these rows) -> which of them are
             right, bool [M, B]; for networks that write. Clones are judged by it; without it, by `Behaviour.classes`.

@@ -62,13 +62,13 @@ class TaskFamily(ABC):
             of `evaluation` in a preset. One field is `rollouts`, the number of rollouts stored per snapshot. An
             instance of it is passed as `evaluation` below.
         task_columns: Columns of the index that describe a task.
-        main_column: The numeric one of them that figures show.
-        benchmark: What the benchmark of encoders asks of it; None for families that are not benchmarked.
-        view: How the explorer's page shows it; by default tasks along `main_column`, and networks that do not run.
+        main_column: The numeric task column on the x-axis of figures.
+        benchmark: What encoders imitate and predict; None for families that are not benchmarked.
+        view: How the explorer shows it. By default, tasks lie along `main_column` and networks cannot be run.
         label_columns: Columns of the index with what `evaluate` measures.
         further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
-        imported_label_columns: The labels of an imported zoo: only what the source holds or what follows from it. By
-            default none: there is no source to import from.
+        imported_label_columns: Labels of imported zoos: those stored in, or computed from, the source. Empty if nothing
+            can be imported.
         data_licenses: Licences of data of others in its zoos, by the Hub's names.
     """
 
@@ -175,9 +175,9 @@ class TaskFamily(ABC):
         return np.where(self.is_ood(tasks).numpy(), "ood", split)
 
     def split_keys(self, tasks: Tensor) -> Tensor:
-        """Return what the split of each task outside ood is a hash of, int64 [M]: equal for tasks that mean the same.
+        """Return the numbers whose hash decides the split of each task outside ood, int64 [M].
 
-        By default the tasks themselves.
+        Equivalent tasks must have equal numbers. By default, they are the tasks themselves.
         """
         return tasks
 
@@ -266,9 +266,9 @@ class TaskFamily(ABC):
         ]
 
     def counted(self, evaluation: Any) -> dict[str, int]:  # noqa: ANN401
-        """Return of how many strings, digits or the like labels are a fraction: label -> number of them.
+        """Return how many items (strings, digits) each fraction label averages over: label -> count.
 
-        A label that is missing here is taken for a fraction of the smallest size of the evaluation.
+        A missing label is assumed to average over the smallest size of the evaluation.
         """
         return {}
 

@@ -62,7 +62,7 @@ class Label:
         fraction: Whether its values are fractions of whole numbers, see `TaskFamily.counted`.
         measure_stack: Function (family, snapshots) -> what `measure` returns for each of them, up to rounding; for
             snapshots that a GPU trained. None if `measure` takes no time to speak of.
-        rounding: How far rounding on another machine moves a value that is no fraction, relative to 1 + its size.
+        rounding: Tolerance between machines for a value that is no fraction, relative to 1 + |value|.
     """
 
     column: Column

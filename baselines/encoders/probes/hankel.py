@@ -51,8 +51,8 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         embedding_size: Z, the number of entries of an embedding.
         strings: N, random strings per matrix.
         steps: T, symbols of a string.
-        every: Every so many symbols of a string, a beginning ends.
-        continuations: At most so many continuations: all up to some length, and always all of one symbol.
+        every: Distance between prefixes: those of length `every`, 2 `every`, ... are used.
+        continuations: Upper bound on the number of continuations; those of one symbol are always included.
         hidden: Units per hidden layer of the MLP.
         layers: Hidden layers of the MLP.
 
@@ -206,7 +206,7 @@ def count(symbols: int, depth: int) -> int:
 
 
 def longest(symbols: int, most: int) -> int:
-    """Return the greatest length, 1 or more, up to which there are at most `most` strings."""
+    """Return the largest length (at least 1) such that there are at most `most` strings of up to that length."""
     depth = 1
     while count(symbols, depth + 1) <= most:
         depth += 1
