@@ -1,7 +1,7 @@
 """Places: references to tensors, as table values (zoo, file, row) from which a row's tensors are read later.
 
-A place names a zoo by its address and the hash of its manifest, a shard that the manifest lists, and a row of the shard.
-So a dataset with places can only make readers open verified files of that very zoo.
+A place names a zoo by its address and the hash of its manifest, a shard that the manifest lists, and a row of it. So a
+dataset with places can only make readers open verified files of that very zoo.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_weights(stored: Mapping[str, Any]) -> dict[str, Array]:
     if stored["bytes"] is not None:
         return _load(stored["bytes"])
     zoo, file, row = _place(stored)
-    return zoo.read_row("shards", file, row)
+    return zoo.read_row("weights", file, row)
 
 
 def read_rollouts(stored: Mapping[str, Any]) -> dict[str, Array]:

@@ -195,7 +195,7 @@ class TorchDataset(Dataset[dict[str, Any]]):
         return np.where(wanted < 0, wanted + count, wanted)
 
     def _read_weights(self, wanted: Array) -> dict[str, Tensor] | Tensor:
-        stored = self.zoo.row_format("shards", self.architecture)
+        stored = self.zoo.row_format("weights", self.architecture)
         flat = self.weights == "flat" and self.transform is None
         layout = stored.flat(len(wanted)) if flat else stored.stacked(len(wanted))
         if self.in_memory:
@@ -212,7 +212,7 @@ class TorchDataset(Dataset[dict[str, Any]]):
 
     def _read_all(self) -> RowTensors:
         """Return the weights of all rows, one row after the other in one block."""
-        layout = self.zoo.row_format("shards", self.architecture).flat(len(self))
+        layout = self.zoo.row_format("weights", self.architecture).flat(len(self))
         block = self._gather("shards", np.arange(len(self)), layout)
         return RowTensors(layout.views(block), len(self))
 

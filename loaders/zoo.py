@@ -197,7 +197,7 @@ class Zoo:
         """Copy the tensors of M index rows out of the shards.
 
         Args:
-            kind: "shards" for weights, "rollouts" for what the networks read and answered, as stored.
+            kind: "weights", or "rollouts" for what the networks read and answered, as stored.
             places: M rows of `index`, as a table or as its `to_pydict` or `to_pylist`, of which only the columns
                 `split`, `shard` and `row` are read.
 
@@ -214,22 +214,22 @@ class Zoo:
         Example:
             >>> from rnn_zoos import open_zoo
             >>> zoo = open_zoo("zoos/formal-languages")
-            >>> arrays = zoo.take("shards", zoo.index("train"))
+            >>> arrays = zoo.take("weights", zoo.index("train"))
         """
-        _check_kind(kind)
+        folder = _folder_of(kind)
         columns = place_columns(places)
         shards = list(zip(columns["split"], columns["shard"], strict=True))
-        of_rollouts = kind == "rollouts"  # which have the same shapes for all architectures
+        of_rollouts = folder == "rollouts"  # which have the same shapes for all architectures
         architecture = self.manifest.architectures[0] if of_rollouts else self.architecture_of(shards)
         layout = self.row_format(kind, architecture).stacked(len(shards))
         rows = np.array(columns["row"], np.int64)
-        return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, kind)))
+        return layout.views(gather_rows(shards, rows, layout, partial(self.files.open_shards, folder)))
 
     def read_row(self, kind: str, file: str, row: int) -> dict[str, Array]:
         """Copy the tensors of one row out of a shard that is named by its path.
 
         Args:
-            kind: "shards" for weights, "rollouts" for what the networks read and answered, as stored.
+            kind: "weights", or "rollouts" for what the networks read and answered, as stored.
             file: path of the shard inside the zoo, such as shards/train-00000-of-00012.safetensors.
             row: number of the row in this file.
 
@@ -245,20 +245,20 @@ class Zoo:
         Example:
             >>> from rnn_zoos import open_zoo
             >>> zoo = open_zoo("zoos/formal-languages")
-            >>> arrays = zoo.read_row("shards", zoo.manifest.paths("shards", "train")[0], 0)
+            >>> arrays = zoo.read_row("weights", zoo.manifest.paths("shards", "train")[0], 0)
         """
-        _check_kind(kind)
+        folder = _folder_of(kind)
         if not isinstance(row, Integral):
             raise FormatError(f"The row is {row!r}; expected the number of a row in {file}.")
-        place = self.files.locate(kind, file)
-        (shard,) = self.files.open_shards(kind, [place])
+        place = self.files.locate(folder, file)
+        (shard,) = self.files.open_shards(folder, [place])
         return copy_row(shard, int(row), self.row_format(kind, self.architecture_of([place])), file)
 
     def row_format(self, kind: str, architecture: Architecture) -> RowFormat:
         """Return the tensors of a row of the files of one kind.
 
         Args:
-            kind: "shards" for weights, "rollouts" for what the networks read and answered.
+            kind: "weights", or "rollouts" for what the networks read and answered.
             architecture: the architecture of the networks.
 
         Returns:
@@ -267,12 +267,13 @@ class Zoo:
         Example:
             >>> from rnn_zoos import open_zoo
             >>> zoo = open_zoo("zoos/formal-languages")
-            >>> len(zoo.row_format("shards", zoo.manifest.architecture).fields)
+            >>> len(zoo.row_format("weights", zoo.manifest.architecture).fields)
             10
         """
-        if (kind, architecture) not in self._formats:
-            self._formats[kind, architecture] = RowFormat(self.manifest.tensors(kind, architecture))
-        return self._formats[kind, architecture]
+        key = _folder_of(kind), architecture
+        if key not in self._formats:
+            self._formats[key] = RowFormat(self.manifest.tensors(*key))
+        return self._formats[key]
 
     def architecture_of(self, shards: Collection[tuple[str, int]]) -> Architecture:
         """Return the architecture that the networks of some shards share.
@@ -373,7 +374,7 @@ class Zoo:
             >>> outputs, state = stack(torch.zeros(3, 7, 6))
         """
         places = place_columns(rows)
-        arrays = self.take("shards", places)
+        arrays = self.take("weights", places)
         weights = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
         return NetworkStack(self.architecture_of([*zip(places["split"], places["shard"], strict=True)]), weights)
 
@@ -428,16 +429,16 @@ class Zoo:
             >>> zoo = open_zoo("zoos/formal-languages")
             >>> weights = zoo.weights(zoo.index("train").to_pylist()[0])
         """
-        arrays = self.take("shards", place_columns([row]))
+        arrays = self.take("weights", place_columns([row]))
         return {name: torch.from_numpy(array[0]) for name, array in arrays.items()}
 
-    def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("shards",)) -> None:
+    def fetch(self, split: str, shards: Iterable[int], kinds: Sequence[str] = ("weights",)) -> None:
         """Download the files of some shards ahead of reading. Does nothing for a local directory.
 
         Args:
             split: split of the shards.
             shards: numbers of the shards within the split.
-            kinds: which files: "shards" for weights, "rollouts" for what the networks read and answered.
+            kinds: which files: "weights", or "rollouts" for what the networks read and answered.
 
         Raises:
             UnknownNameError: for another kind.
@@ -449,18 +450,20 @@ class Zoo:
             >>> from rnn_zoos import open_zoo
             >>> open_zoo("zoos/formal-languages").fetch("train", [0])
         """
-        for kind in kinds:
-            _check_kind(kind)
+        folders = [_folder_of(kind) for kind in kinds]
         if not self.source.remote:
             return
         numbers = list(shards)
-        files = [self.files.shard_path(kind, split, number) for kind in kinds for number in numbers]
-        if files and "rollouts" in kinds and "images" in self.manifest.rollouts:
+        files = [self.files.shard_path(folder, split, number) for folder in folders for number in numbers]
+        if files and "rollouts" in folders and "images" in self.manifest.rollouts:
             files.append(DIGITS)
         self.files.download(files)
 
 
-def _check_kind(kind: str) -> None:
-    """Raise UnknownNameError unless `kind` is a kind of tensor files."""
-    if kind not in KINDS:
-        raise UnknownNameError.among("kind of files", kind, KINDS)
+def _folder_of(kind: str) -> str:
+    """Return the folder of a zoo with the tensors of a kind. Raises UnknownNameError."""
+    if kind in KINDS:  # the name of a folder, which version 0.1 asked for
+        return kind
+    if kind != "weights":
+        raise UnknownNameError.among("kind of tensors", kind, ("weights", "rollouts"))
+    return "shards"

@@ -23,7 +23,7 @@ def side_stream(device: torch.device | str) -> Iterator[None]:
         current.wait_stream(side)
 
 
-def captured(work: Callable[[], None], device: torch.device | str) -> torch.cuda.CUDAGraph:
+def capture_graph(work: Callable[[], None], device: torch.device | str) -> torch.cuda.CUDAGraph:
     """Return work on a GPU as a graph; capturing does not do the work.
 
     The work must not wait for the GPU, nor copy from the host, and must read and write tensors at fixed places. It was

@@ -5,7 +5,7 @@ import gc
 import pytest
 import torch
 
-from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
+from rnn_zoos.cuda_graph import WARM_UP, capture_graph, side_stream
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -19,7 +19,7 @@ def test_a_graph_repeats_the_work_and_capturing_does_not_do_it():
     with side_stream("cuda"):
         for _ in range(WARM_UP):
             work()
-    graph = captured(work, "cuda")
+    graph = capture_graph(work, "cuda")
     assert total.tolist() == [3, 3, 3] and gc.isenabled()
     graph.replay()
     graph.replay()

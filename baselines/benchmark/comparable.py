@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from rnn_zoos.baselines.benchmark.loss_details import by_run
 from rnn_zoos.baselines.benchmark.presets import preset_of
-from rnn_zoos.baselines.benchmark.result_files import Result, of_one_zoo, same_plan, same_settings
+from rnn_zoos.baselines.benchmark.result_files import Result, is_same_plan, only_one_zoo, same_settings
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
-from rnn_zoos.baselines.emulation.data import ZooData, zoo_entry
+from rnn_zoos.baselines.emulation.data import ZooData, zoo_reference
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import read_error
@@ -31,7 +31,7 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
     """
     manifest = data.zoo.manifest
     entries = {
-        "zoo": zoo_entry(data.zoo),
+        "zoo": zoo_reference(data.zoo),
         "biases": data.biases,
         "preset": preset,
         "settings": asdict(preset_of(preset).settings_of(manifest.zoo)),
@@ -44,7 +44,7 @@ def shared_entries(data: ZooData, preset: str) -> dict[str, Any]:
 def comparable_results(shared: Result, names: Collection[str], directory: Path | None) -> list[Result]:
     """Return the results of other encoders below a directory that new results can be compared with.
 
-    They are of the same zoo by its hash; if there are none, of a copy of it (see `same_plan`).
+    They are of the same zoo by its hash; if there are none, of a copy of it (see `is_same_plan`).
 
     Args:
         shared: The `shared_entries` of the new results.
@@ -60,9 +60,9 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
             problems = check_result(path)
             if problems:
                 raise FormatError(f"{path}: {problems[0]} Delete the file, or make it again.")
-            if same_plan(result, shared):
+            if is_same_plan(result, shared):
                 found.append(result)
-    found = of_one_zoo(found, shared["zoo"])
+    found = only_one_zoo(found, shared["zoo"])
     if directory is not None and not found:
         raise FormatError(
             f"{directory} has no results of other encoders on the zoo {_zoo(shared)} with preset {shared['preset']}, "
@@ -72,23 +72,23 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
     return found
 
 
-def plan_of(zoo: Zoo) -> dict[str, Any]:
-    """Return what `same_plan` compares of a zoo: the entries `zoo` and `by_run` of results on it, without losses."""
+def plan_entries(zoo: Zoo) -> dict[str, Any]:
+    """Return what `is_same_plan` compares of a zoo: the entries `zoo` and `by_run` of results on it, without losses."""
     index = zoo.index()
     rows = {split: index.filter(pc.equal(index["split"], split)) for split in EVALUATED_SPLITS}
-    return {"zoo": zoo_entry(zoo), "by_run": _runs(rows)}
+    return {"zoo": zoo_reference(zoo), "by_run": _runs(rows)}
 
 
 def stored_results_on(zoo: Zoo) -> Path | None:
-    """Return the folder of the project's results on a zoo; if there is none, on a copy of it (see `same_plan`).
+    """Return the folder of the project's results on a zoo; if there is none, on a copy of it (see `is_same_plan`).
 
     None if there are no such results. An installed package has none at all. Results of a transfer are left out.
     """
-    plan = plan_of(zoo)
+    plan = plan_entries(zoo)
     copies = []
     for folder in sorted(STORED.glob(f"*/{zoo.manifest.zoo}")):
         result = next((result for _, result in _results_below(folder) if "by_run" in result), None)
-        if result is not None and result.get("transfer") is None and same_plan(result, plan):
+        if result is not None and result.get("transfer") is None and is_same_plan(result, plan):
             copies.append((result["zoo"]["sha256"] != zoo.identity, folder))
     return min(copies)[1] if copies else None
 

@@ -19,12 +19,12 @@ from rnn_zoos.baselines.benchmark.result_files import (
     group_by_zoo,
     is_control,
     is_reference,
-    of_one_zoo,
-    same_plan,
+    is_same_plan,
+    only_one_zoo,
     same_settings,
     sort_by_loss,
 )
-from rnn_zoos.baselines.downstream.intervals import REPEATS, interval_of, resampled_counts, widened_by_seeds
+from rnn_zoos.baselines.downstream.intervals import REPEATS, add_seed_variance, percentile_interval, resampled_counts
 from rnn_zoos.baselines.downstream.measures import cluster_sums
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import Array
@@ -72,7 +72,7 @@ def _without_zero(number: float, digits: int) -> str:
     return sign + (size[1:] if size.startswith("0.") else size)
 
 
-def total_variation_of(group: Group, split: str) -> Estimate:
+def total_variation_estimate(group: Group, split: str) -> Estimate:
     """Return the total variation per step of an encoder on a split: mean over seeds and runs, with its interval.
 
     Tasks are resampled with all their runs, and the variance over seeds is added; see
@@ -97,14 +97,14 @@ def compare(results_a: Group, results_b: Group, split: str = "test") -> Estimate
 
     Args:
         results_a: Results of an encoder, one per seed.
-        results_b: Results of another encoder on the same zoo, or on a copy of it (`same_plan`).
+        results_b: Results of another encoder on the same zoo, or on a copy of it (`is_same_plan`).
         split: `validation`, `test` or `ood`.
 
     Raises:
         FormatError: The results are of different zoos or runs.
     """
     a, b = _Losses(results_a, split), _Losses(results_b, split)
-    if not same_plan(results_a[0], results_b[0]):
+    if not is_same_plan(results_a[0], results_b[0]):
         raise FormatError(
             f"{a.name} and {b.name} were not evaluated on the same runs of {split}. Compare results of the same zoo."
         )
@@ -143,17 +143,17 @@ class _Losses:
 
 def _interval(value: float, resampled: Array, tasks: int, by_seed: Sequence[Sequence[float]]) -> tuple[float, float]:
     """Return the interval of a value from its resamples over tasks; nan if there is a single task."""
-    over_tasks = interval_of(resampled, tasks)
-    return over_tasks if tasks < 2 else widened_by_seeds(value, over_tasks, by_seed, tasks)
+    over_tasks = percentile_interval(resampled, tasks)
+    return over_tasks if tasks < 2 else add_seed_variance(value, over_tasks, by_seed, tasks)
 
 
-def standing(new: Sequence[Result], stored: Sequence[Result]) -> str:
+def rank_report(new: Sequence[Result], stored: Sequence[Result]) -> str:
     """Return a short text on where new results stand among stored ones, for people to read.
 
     For every encoder among the new results: its rank by total variation on `test`, the value with its interval, which
     stored encoders it beats and loses to (the 95% interval of the paired difference excludes 0), and which are level.
     Only stored results of the same zoo (by its hash), preset, settings and biases count; if there are none, those of
-    a copy of the zoo (`same_plan`), and the text says so. Results of the same encoder are left out.
+    a copy of the zoo (`is_same_plan`), and the text says so. Results of the same encoder are left out.
 
     Args:
         new: Results of one or several encoders, a file per seed.
@@ -182,18 +182,20 @@ def _comparable(group: Group, stored: Sequence[Result]) -> dict[str, Group]:
         if not is_control(result)
         and display_name(result) != display_name(first)
         and same_settings(result, first)
-        and same_plan(result, first)
+        and is_same_plan(result, first)
     ]
-    return next(iter(group_by_zoo(of_one_zoo(found, first["zoo"])).values()), {})
+    return next(iter(group_by_zoo(only_one_zoo(found, first["zoo"])).values()), {})
 
 
 def _standing(zoo: str, name: str, group: Group, others: Mapping[str, Group]) -> str:
-    value = total_variation_of(group, "test")
+    value = total_variation_estimate(group, "test")
     measured = f"total variation per step {value} on unseen tasks ({_count(len(group), 'seed')})"
     encoders = {other: results for other, results in others.items() if not is_reference(results[0])}
     if not others:
         return f"{name} on {zoo}: {measured}. No stored result is of the same zoo and settings."
-    better = [other for other, results in encoders.items() if total_variation_of(results, "test").value < value.value]
+    better = [
+        other for other, results in encoders.items() if total_variation_estimate(results, "test").value < value.value
+    ]
     place = f"rank {len(better) + 1} of {len(encoders) + 1}, " if not is_reference(group[0]) else ""
     lines = [f"{name} on {zoo}: {place}{measured}."]
     for verdict, names in _verdicts(group, others).items():

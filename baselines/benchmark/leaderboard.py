@@ -7,11 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_estimate
 from rnn_zoos.baselines.benchmark.result_files import (
     END_TO_END,
     Group,
-    Selection,
+    ScoreSelection,
     clone_correlation,
     defining_predictor,
     group_by_zoo,
@@ -21,12 +21,12 @@ from rnn_zoos.baselines.benchmark.result_files import (
     shown_targets,
     sort_by_loss,
 )
-from rnn_zoos.baselines.benchmark.tables import Column, markdown, over_seeds, table
+from rnn_zoos.baselines.benchmark.tables import TableColumn, markdown, over_seeds, table
 from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
 from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions, transfer_of, transfer_tables
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
 
-_QUERIES = Column("queries", lambda group: f"{group[0]['queries']:,}")
+_QUERIES = TableColumn("queries", lambda group: f"{group[0]['queries']:,}")
 
 
 def leaderboard(
@@ -75,7 +75,7 @@ def leaderboard(
         >>> from rnn_zoos.baselines import leaderboard, read_results
         >>> table = leaderboard(read_results("results"), predictor="mlp", brief=True)
     """
-    selection = Selection(protocol, predictor, split)
+    selection = ScoreSelection(protocol, predictor, split)
     parts = []
     for zoo, groups in group_by_zoo(results).items():
         shown = _shown(sort_by_loss(groups), selection)
@@ -96,14 +96,14 @@ def _transfer(groups: Mapping[str, Group]) -> list[str]:
     ]
 
 
-def _shown(groups: Mapping[str, Group], selection: Selection) -> dict[str, Group]:
+def _shown(groups: Mapping[str, Group], selection: ScoreSelection) -> dict[str, Group]:
     """Return the lines of the table: all, or those that are trained end to end if these scores are selected."""
     if selection.predictor != END_TO_END:
         return dict(groups)
     return {name: group for name, group in groups.items() if "end_to_end" in group[0]}
 
 
-def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def _full_tables(zoo: str, groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:
     """Return the tables of a zoo, each below a line that says what it shows."""
     trained = {name: group for name, group in groups.items() if not is_control(group[0])}
     emulation = table(_emulation_columns(zoo, selection), trained)
@@ -115,14 +115,14 @@ def _full_tables(zoo: str, groups: Mapping[str, Group], selection: Selection) ->
     return [*tables, *_order(trained)]
 
 
-def _brief_table(groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def _brief_table(groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:
     """Return the narrow table of a zoo, and notes on it."""
     targets = shown_targets(groups)
     columns = [
         _QUERIES,
-        Column("TV per step, test", partial(_total_variation, "test")),
-        Column("TV per step, ood", lambda group: f"{total_variation_of(group, 'ood').value:.4f}"),
-        Column(f"clone correlation, {selection.split}", partial(_clone_correlation, selection.split)),
+        TableColumn("TV per step, test", partial(_total_variation, "test")),
+        TableColumn("TV per step, ood", lambda group: f"{total_variation_estimate(group, 'ood').value:.4f}"),
+        TableColumn(f"clone correlation, {selection.split}", partial(_clone_correlation, selection.split)),
         *(
             _score_column(name, targets[name], targets[name].shown[place], selection, intervals=False)
             for name, place in (("task_trained", 0), ("accuracy", -1))
@@ -132,26 +132,26 @@ def _brief_table(groups: Mapping[str, Group], selection: Selection) -> list[str]
     return [table(columns, groups), *_notes(groups, selection)]
 
 
-def _emulation_columns(zoo: str, selection: Selection) -> list[Column]:
+def _emulation_columns(zoo: str, selection: ScoreSelection) -> list[TableColumn]:
     """Return the columns of the table of emulation, after the first, which has the name of the encoder."""
     split = selection.split
     columns = [
-        Column("access", lambda group: str(group[0]["information"])),
-        Column("seeds", lambda group: str(len(group))),
-        Column("parameters", lambda group: f"{group[0]['parameters']:,}"),
+        TableColumn("access", lambda group: str(group[0]["information"])),
+        TableColumn("seeds", lambda group: str(len(group))),
+        TableColumn("parameters", lambda group: f"{group[0]['parameters']:,}"),
         _QUERIES,
-        Column("TV per step, test", partial(_total_variation, "test")),
-        Column("TV per step, ood", partial(_total_variation, "ood")),
-        Column(f"clone correlation, {split}", partial(_clone_correlation, split)),
+        TableColumn("TV per step, test", partial(_total_variation, "test")),
+        TableColumn("TV per step, ood", partial(_total_variation, "ood")),
+        TableColumn(f"clone correlation, {split}", partial(_clone_correlation, split)),
     ]
     task = task_targets(zoo).get("task_trained")
     if task is not None:
         nearest = f"nearest {target_title('task_trained')} {measure_title(task, task.shown[0])}, {split}"
-        columns.append(Column(nearest, partial(_retrieval, task, split)))
+        columns.append(TableColumn(nearest, partial(_retrieval, task, split)))
     return columns
 
 
-def _label_columns(groups: Mapping[str, Group], selection: Selection) -> list[Column]:
+def _label_columns(groups: Mapping[str, Group], selection: ScoreSelection) -> list[TableColumn]:
     """Return the columns of the table of labels, after the first, which has the name of the encoder or control."""
     return [
         _score_column(name, target, measure, selection, intervals=True)
@@ -160,18 +160,18 @@ def _label_columns(groups: Mapping[str, Group], selection: Selection) -> list[Co
     ]
 
 
-def _score_column(name: str, target: Target, measure: str, selection: Selection, intervals: bool) -> Column:
+def _score_column(name: str, target: Target, measure: str, selection: ScoreSelection, intervals: bool) -> TableColumn:
     header = f"{target_title(name)} {measure_title(target, measure)}"
 
     def cell(group: Group) -> str:
         scores = [score_of(result, name, selection, measure) for result in group]
         return over_seeds([score for score in scores if score is not None], measure, _digits(target), intervals)
 
-    return Column(header, cell, encoders_only=False)
+    return TableColumn(header, cell, encoders_only=False)
 
 
 def _total_variation(split: str, group: Group) -> str:
-    return str(total_variation_of(group, split))
+    return str(total_variation_estimate(group, split))
 
 
 def _clone_correlation(split: str, group: Group) -> str:
@@ -188,7 +188,7 @@ def _digits(target: Target) -> int:
     return 1 if target.kind == "angle" else 3
 
 
-def _notes(groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def _notes(groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:
     """Return a list of the controls whose scores are those of their own predictor, if there are any."""
     predictors = {name: defining_predictor(group[0]) for name, group in groups.items()}
     notes = [

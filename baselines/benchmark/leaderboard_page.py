@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnn_zoos.baselines.benchmark.comparison import history, total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import history, total_variation_estimate
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
     Result,
-    Selection,
+    ScoreSelection,
     clone_correlation,
     group_by_zoo,
     is_control,
@@ -84,7 +84,7 @@ def _columns(groups: Mapping[str, Group]) -> list[_Column]:
 
 
 def _target_column(name: str, target: Target) -> _Column:
-    measure, selection = target.shown[0], Selection()
+    measure, selection = target.shown[0], ScoreSelection()
 
     def value(group: Group) -> Value | None:
         scores = [score_of(result, name, selection, measure) for result in group]
@@ -96,7 +96,7 @@ def _target_column(name: str, target: Target) -> _Column:
 
 
 def _loss(group: Group, split: str) -> Value:
-    estimate = total_variation_of(group, split)
+    estimate = total_variation_estimate(group, split)
     return estimate.value, estimate.low, estimate.high
 
 

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import compare, total_variation_estimate
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
     Result,
-    Selection,
+    ScoreSelection,
     group_by_zoo,
     is_control,
     is_reference,
@@ -47,10 +47,10 @@ def overview(folders: Mapping[str, Sequence[Result]], split: str = "test") -> st
         UnknownNameError: There is no such split.
         FormatError: The results of a folder are of different zoos or runs.
     """
-    split = Selection(split=split).split
+    split = ScoreSelection(split=split).split
     columns = {name: _trained(name, results) for name, results in folders.items()}
     losses = {
-        name: {encoder: total_variation_of(group, split).value for encoder, group in groups.items()}
+        name: {encoder: total_variation_estimate(group, split).value for encoder, group in groups.items()}
         for name, groups in columns.items()
     }
     best = {name: _level_with_best(_encoders(groups), losses[name], split) for name, groups in columns.items()}

@@ -57,7 +57,7 @@ class Preset:
         chosen = {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
         if zoo in self.settings or encoder not in ENCODERS:
             return chosen
-        return {**encoder_class(encoder).sizes_for(benchmark_of(zoo)), **chosen}
+        return {**encoder_class(encoder).family_options(benchmark_of(zoo)), **chosen}
 
 
 # Chosen on validation; the studies `emulator-languages` and `emulator-digits` repeat the search. An emulator of

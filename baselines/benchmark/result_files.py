@@ -29,7 +29,7 @@ PREDICTOR_CHOICES = ("linear", "mlp", END_TO_END)
 
 
 @dataclass(frozen=True)
-class Selection:
+class ScoreSelection:
     """Which of the stored scores to show.
 
     Attributes:
@@ -166,7 +166,7 @@ def same_settings(a: Result, b: Result) -> bool:
     return all(a.get(key) == b.get(key) for key in ("preset", "settings", "biases", "transfer"))
 
 
-def same_plan(a: Result, b: Result) -> bool:
+def is_same_plan(a: Result, b: Result) -> bool:
     """Tell whether the zoos of two results are copies of each other: the same preset, the same runs of the same tasks.
 
     Zoos that processors of different kinds make from one preset have other roundings, and so another hash.
@@ -179,8 +179,8 @@ def same_plan(a: Result, b: Result) -> bool:
     )
 
 
-def of_one_zoo(results: Sequence[Result], zoo: Mapping[str, str]) -> list[Result]:
-    """Keep the results of one zoo among those of its copies: of `zoo` itself (by hash), else of the first copy found."""
+def only_one_zoo(results: Sequence[Result], zoo: Mapping[str, str]) -> list[Result]:
+    """Keep the results of one zoo among those of its copies: of `zoo` (by hash), else of the first copy found."""
     hashes = [result["zoo"]["sha256"] for result in results]
     chosen = zoo["sha256"] if zoo["sha256"] in hashes else next(iter(hashes), "")
     return [result for result, own in zip(results, hashes, strict=True) if own == chosen]
@@ -218,7 +218,7 @@ def is_reference(result: Result) -> bool:
     return result.get("information") == REFERENCE
 
 
-def total_variation(group: Group) -> float:
+def mean_test_loss(group: Group) -> float:
     """Return the emulation loss of an encoder on unseen tasks that tables show: the mean over its seeds and runs.
 
     The mean over snapshots, `emulation` in a result, is another one where runs have different numbers of snapshots.
@@ -241,12 +241,12 @@ def sort_by_loss(groups: Mapping[str, Group]) -> dict[str, Group]:
         result = entry[1][0]
         if is_control(result):
             return 2, 0.0
-        return int(is_reference(result)), total_variation(entry[1])
+        return int(is_reference(result)), mean_test_loss(entry[1])
 
     return dict(sorted(groups.items(), key=place))
 
 
-def used_predictor(result: Result, selection: Selection) -> str | None:
+def used_predictor(result: Result, selection: ScoreSelection) -> str | None:
     """Return the predictor whose scores a result has for a selection, or None if there is none.
 
     That is the selected one, with two exceptions. Controls and references are not trained end to end. A control that is
@@ -272,7 +272,7 @@ def defining_predictor(result: Result) -> str | None:
 
 
 def score_of(
-    result: Result, target: str, selection: Selection, measure: str | None = None
+    result: Result, target: str, selection: ScoreSelection, measure: str | None = None
 ) -> Mapping[str, float | None] | None:
     """Return value, low and high of a measure of a target, by default of the first that is shown.
 

@@ -25,10 +25,10 @@ from rnn_zoos.baselines.downstream.clones import check_judged
 from rnn_zoos.baselines.downstream.controls import control_features, control_of
 from rnn_zoos.baselines.downstream.end_to_end import train_end_to_end
 from rnn_zoos.baselines.downstream.targets import targets_of
-from rnn_zoos.baselines.emulation.data import ZooData, zoo_entry
+from rnn_zoos.baselines.emulation.data import ZooData, zoo_reference
 from rnn_zoos.baselines.emulation.saved_encoder import save_encoder
 from rnn_zoos.baselines.emulation.training import EmulationRun, work_clock
-from rnn_zoos.baselines.encoders.registry import code_of
+from rnn_zoos.baselines.encoders.registry import code_hash
 from rnn_zoos.errors import PlanMismatchError
 from rnn_zoos.machine import describe_machine
 
@@ -147,7 +147,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
     chosen = preset_of(preset)
     return {
         "encoder": encoder,
-        **code_of(encoder),
+        **code_hash(encoder),
         "seed": seed,
         "preset": preset,
         "settings": asdict(chosen.settings_of(data.zoo.manifest.zoo)),
@@ -158,7 +158,7 @@ def _encoder_identity(data: ZooData, encoder: str, seed: int, preset: str) -> di
 
 
 def _zoo_identity(data: ZooData) -> dict[str, Any]:
-    return {"format": FORMAT, "zoo": zoo_entry(data.zoo), "biases": data.biases, "transfer": data.transfer}
+    return {"format": FORMAT, "zoo": zoo_reference(data.zoo), "biases": data.biases, "transfer": data.transfer}
 
 
 def _targets(data: ZooData) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class BenchmarkWork:
     """What all jobs of one call share: the zoo, the folder of results, and the settings."""
 
     zoo: str
@@ -61,7 +61,7 @@ class Benchmark:
 
 
 class Work(Hashable, Protocol):
-    """What jobs have in common: `Benchmark`, or the trainings of a study. Hashable, and sent to worker processes."""
+    """What jobs have in common: `BenchmarkWork`, or a study. Hashable, and sent to worker processes."""
 
     @property
     def device(self) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import read_entries
 from rnn_zoos.baselines.benchmark.runner import is_finished
-from rnn_zoos.baselines.emulation.data import ZooData, load_data, zoo_entry
+from rnn_zoos.baselines.emulation.data import ZooData, load_data, zoo_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import count_parameters
@@ -117,7 +117,7 @@ class StudyRuns:
             "sizes": sizes,
             "settings": asdict(settings),
             "seed": job.seed,
-            "zoo": zoo_entry(data.zoo),
+            "zoo": zoo_reference(data.zoo),
         }
         path = self.out / self.study / f"{job.variant}.{job.seed}.json"
         if is_finished(path, identity):

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from rnn_zoos.baselines.benchmark.comparison import with_interval
 from rnn_zoos.baselines.benchmark.result_files import Group, is_control
-from rnn_zoos.baselines.downstream.intervals import widened_by_seeds
+from rnn_zoos.baselines.downstream.intervals import add_seed_variance
 from rnn_zoos.baselines.downstream.measures import limits_of
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column of a table: its header, and the text of its cell for the results of an encoder or control.
 
     `encoders_only` columns are empty for controls.
@@ -25,7 +25,7 @@ class Column:
     encoders_only: bool = True
 
 
-def table(columns: Sequence[Column], groups: Mapping[str, Group]) -> str:
+def table(columns: Sequence[TableColumn], groups: Mapping[str, Group]) -> str:
     """Return a Markdown table with a line per encoder or control."""
     lines = [["encoder", *(column.header for column in columns)]]
     for name, group in groups.items():
@@ -53,7 +53,7 @@ def over_seeds(
 def mean_score(scores: Sequence[Mapping[str, float | None]], measure: str) -> tuple[float, float, float] | None:
     """Return the mean over seeds of a score with its 95% interval; None if it is undefined.
 
-    The interval is the mean of those of single seeds, widened by the variation over seeds (`widened_by_seeds`). It ends
+    The interval is the mean of those of single seeds, widened by the variance over seeds (`add_seed_variance`). It ends
     where the measure does. The bounds are nan if those of a seed are undefined.
     """
     defined = [score for score in scores if score["value"] is not None]
@@ -62,7 +62,7 @@ def mean_score(scores: Sequence[Mapping[str, float | None]], measure: str) -> tu
     values = [float(score["value"] or 0) for score in defined]
     mean = statistics.mean(values)
     over_tasks = (_mean_bound(defined, "low"), _mean_bound(defined, "high"))
-    low, high = widened_by_seeds(mean, over_tasks, [values])
+    low, high = add_seed_variance(mean, over_tasks, [values])
     least, most = limits_of(measure)
     return mean, max(low, least), min(high, most)  # nan stays nan: it is the first argument
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rnn_zoos.baselines.benchmark.result_files import END_TO_END, Group, Result, Selection, used_predictor
-from rnn_zoos.baselines.benchmark.tables import Column, over_seeds, table
+from rnn_zoos.baselines.benchmark.result_files import END_TO_END, Group, Result, ScoreSelection, used_predictor
+from rnn_zoos.baselines.benchmark.tables import TableColumn, over_seeds, table
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
     LEFT_OUT,
@@ -34,7 +34,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class TrajectoryColumn:
     """A measure of a trajectory task that tables and figures show.
 
     Attributes:
@@ -56,13 +56,13 @@ def with_trajectories(groups: Mapping[str, Group]) -> dict[str, Group]:
 
 
 def trajectory_score(
-    result: Result, task: str, measure: str, selection: Selection
+    result: Result, task: str, measure: str, selection: ScoreSelection
 ) -> Mapping[str, float | None] | None:
     """Return value, low and high of a measure of a trajectory task; None if the split is left out."""
     return _scores(result, task, selection).get(measure)
 
 
-def shown_trajectories(groups: Mapping[str, Group], selection: Selection) -> list[Shown]:
+def shown_trajectories(groups: Mapping[str, Group], selection: ScoreSelection) -> list[TrajectoryColumn]:
     """Return what is shown of groups with trajectory tasks: measures that have a value for one of them."""
     if not groups:
         return []
@@ -71,17 +71,21 @@ def shown_trajectories(groups: Mapping[str, Group], selection: Selection) -> lis
     for name, measure in _SHOWN:
         task = _task_name(first, name)
         if task is not None and any(defined_scores(group, task, measure, selection) for group in groups.values()):
-            found.append(Shown(_title(name, measure), task, measure, _chance(first, task, measure, selection)))
+            found.append(
+                TrajectoryColumn(_title(name, measure), task, measure, _chance(first, task, measure, selection))
+            )
     return found
 
 
-def defined_scores(group: Group, task: str, measure: str, selection: Selection) -> list[Mapping[str, float | None]]:
+def defined_scores(
+    group: Group, task: str, measure: str, selection: ScoreSelection
+) -> list[Mapping[str, float | None]]:
     """Return the scores of all seeds that are defined."""
     found = [trajectory_score(result, task, measure, selection) for result in group]
     return [score for score in found if score is not None and score["value"] is not None]
 
 
-def trajectory_tables(groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def trajectory_tables(groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:
     """Return the table of trajectory tasks and notes on what is left out, if there are results of such tasks.
 
     Encoders that are trained on the labels are not asked, so that there is no table if they are selected.
@@ -99,7 +103,7 @@ def trajectory_tables(groups: Mapping[str, Group], selection: Selection) -> list
     return [*tables, notes] if notes else tables
 
 
-def _scores(result: Result, task: str, selection: Selection) -> Mapping[str, Mapping[str, float | None]]:
+def _scores(result: Result, task: str, selection: ScoreSelection) -> Mapping[str, Mapping[str, float | None]]:
     """Return measure -> score of a task for the selected split; empty if it is left out.
 
     What is retrieved depends on features alone: controls that differ by their predictor or labels do not have it.
@@ -111,7 +115,7 @@ def _scores(result: Result, task: str, selection: Selection) -> Mapping[str, Map
     return {} if LEFT_OUT in of_split else of_split
 
 
-def _of_split(result: Result, task: str, selection: Selection) -> Mapping[str, Mapping[str, float | None]]:
+def _of_split(result: Result, task: str, selection: ScoreSelection) -> Mapping[str, Mapping[str, float | None]]:
     stored = result["trajectories"]
     tasks = stored["retrieved"]
     if task not in tasks:
@@ -127,9 +131,9 @@ def _task_name(result: Result, name: str) -> str | None:
     return next((at_step(name, step) for step in result["trajectories"]["early_steps"]), None)
 
 
-def _column(shown: Shown, selection: Selection) -> Column:
+def _column(shown: TrajectoryColumn, selection: ScoreSelection) -> TableColumn:
     chance = "" if shown.chance is None else f" (chance {shown.chance:.3g})"
-    return Column(
+    return TableColumn(
         f"{shown.title}{chance}",
         lambda group: over_seeds(defined_scores(group, shown.task, shown.measure, selection), shown.measure),
         encoders_only=False,
@@ -141,14 +145,14 @@ def _title(name: str, measure: str) -> str:
     return f"{_TITLES[name]}, {measures[measure].title}"
 
 
-def _chance(result: Result, task: str, measure: str, selection: Selection) -> float | None:
+def _chance(result: Result, task: str, measure: str, selection: ScoreSelection) -> float | None:
     score = trajectory_score(result, task, f"chance_{measure}", selection)
     if score is not None:
         return score["value"]
     return None if measure == "r_squared" else 0.5
 
 
-def _left_out(result: Result, selection: Selection) -> dict[str, str]:
+def _left_out(result: Result, selection: ScoreSelection) -> dict[str, str]:
     """Return name of a task -> why it is left out, for those that are shown and have no scores."""
     reasons = {}
     for name in _TITLES:

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rnn_zoos.baselines.benchmark.comparison import total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import total_variation_estimate
 from rnn_zoos.baselines.benchmark.result_files import (
     Group,
-    Selection,
+    ScoreSelection,
     clone_correlation,
     is_control,
     score_of,
     shown_targets,
 )
-from rnn_zoos.baselines.benchmark.tables import Column, mean_score, table
+from rnn_zoos.baselines.benchmark.tables import TableColumn, mean_score, table
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title
 from rnn_zoos.baselines.emulation.data import TRANSFERS
 
@@ -27,7 +27,7 @@ Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Transferred:
+class TransferColumn:
     """What tables and figures of a transfer show.
 
     Attributes:
@@ -60,15 +60,15 @@ def _in_words(column: str, operator: str, value: object) -> str:
     return f"{column} {words[operator]}{listed}"
 
 
-def shown_transfers(groups: Mapping[str, Group]) -> list[Transferred]:
+def shown_transfers(groups: Mapping[str, Group]) -> list[TransferColumn]:
     """Return what is shown of a transfer: emulation, if encoders are among the results, and labels."""
     trained = [group for group in groups.values() if not is_control(group[0])]
     emulation = [
-        Transferred("TV per step", None, "total_variation", digits=4),
-        Transferred("clone correlation", None, "clone_correlation"),
+        TransferColumn("TV per step", None, "total_variation", digits=4),
+        TransferColumn("clone correlation", None, "clone_correlation"),
     ]
     labels = [
-        Transferred(_title(name, target, measure), name, measure)
+        TransferColumn(_title(name, target, measure), name, measure)
         for name, target in shown_targets(groups).items()
         for measure in target.shown
     ]
@@ -79,7 +79,7 @@ def _title(name: str, target: Target, measure: str) -> str:
     return f"{target_title(name)} {measure_title(target, measure)}"
 
 
-def transferred_score(group: Group, shown: Transferred, selection: Selection) -> Interval | None:
+def transferred_score(group: Group, shown: TransferColumn, selection: ScoreSelection) -> Interval | None:
     """Return the mean over seeds of a score on the split of the selection, with its interval; None if undefined."""
     if shown.target is not None:
         found = [score_of(result, shown.target, selection, shown.measure) for result in group]
@@ -87,24 +87,24 @@ def transferred_score(group: Group, shown: Transferred, selection: Selection) ->
     if is_control(group[0]):
         return None
     if shown.measure == "total_variation":
-        estimate = total_variation_of(group, selection.split)
+        estimate = total_variation_estimate(group, selection.split)
         return estimate.value, estimate.low, estimate.high
     correlation = clone_correlation(group, selection.split)
     return correlation, correlation, correlation
 
 
-def transfer_tables(groups: Mapping[str, Group], selection: Selection) -> list[str]:
+def transfer_tables(groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:
     """Return the table of a transfer below a line that says what it shows; none for results without a transfer."""
     if transfer_of(groups) is None:
         return []
-    columns: Sequence[Column] = [
-        Column(shown.title, partial(_cell, shown, selection), encoders_only=shown.target is None)
+    columns: Sequence[TableColumn] = [
+        TableColumn(shown.title, partial(_cell, shown, selection), encoders_only=shown.target is None)
         for shown in shown_transfers(groups)
     ]
     title = f"Transfer, known architectures → others (`{KNOWN}` → `{OTHERS}`), predictor {selection.predictor}:"
     return [f"{title}\n\n{table(columns, groups)}"]
 
 
-def _cell(shown: Transferred, selection: Selection, group: Group) -> str:
+def _cell(shown: TransferColumn, selection: ScoreSelection, group: Group) -> str:
     both = [transferred_score(group, shown, replace(selection, split=split)) for split in (KNOWN, OTHERS)]
     return " → ".join("-" if score is None else f"{score[0]:.{shown.digits}f}" for score in both)

@@ -14,7 +14,7 @@ from rnn_zoos.baselines.downstream.protocols import Features
 from rnn_zoos.baselines.downstream.targets import targets_of
 from rnn_zoos.baselines.emulation.data import Biases, SplitData, ZooData
 from rnn_zoos.baselines.encoders.encoder import Weights
-from rnn_zoos.baselines.encoders.feature_encoder import of_each
+from rnn_zoos.baselines.encoders.feature_encoder import map_architectures
 from rnn_zoos.baselines.encoders.weights.statistics import MAX_LAYERS, padded_statistics, weight_statistics
 from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.families.run_table import VARIED
@@ -61,13 +61,13 @@ def _bias_differences(split: SplitData) -> Array:
         size = differences.abs()
         return torch.stack([size.mean(1), differences.std(1), size.amax(1)], dim=1)
 
-    return of_each(split.networks, summary).cpu().numpy()
+    return map_architectures(split.networks, summary).cpu().numpy()
 
 
 def _statistics(split: SplitData) -> Array:
     """Statistics of every weight tensor; in a zoo of several architectures, padded, with the architecture."""
     mixed = split.zoo.manifest.shard_architectures is not None
-    return of_each(split.networks, padded_statistics if mixed else weight_statistics).cpu().numpy()
+    return map_architectures(split.networks, padded_statistics if mixed else weight_statistics).cpu().numpy()
 
 
 def _weight_norm(split: SplitData) -> Array:
@@ -77,7 +77,7 @@ def _weight_norm(split: SplitData) -> Array:
         squares = [tensor.double().flatten(1).square().sum(dim=1) for tensor in weights.values()]
         return torch.stack(squares).sum(dim=0).sqrt()[:, None]
 
-    return of_each(split.networks, norm).cpu().numpy()
+    return map_architectures(split.networks, norm).cpu().numpy()
 
 
 def _accuracy(split: SplitData) -> Array:

@@ -19,7 +19,7 @@ from rnn_zoos.baselines.downstream.predictors import Scores, score_predictions
 from rnn_zoos.baselines.downstream.protocols import (
     EVALUATED_SPLITS,
     PROTOCOLS,
-    largest_usual,
+    outlier_threshold,
     protocol_rows,
     row_numbers,
 )
@@ -33,7 +33,7 @@ from rnn_zoos.baselines.encoders.registry import make_encoder
 from rnn_zoos.format.files import Array
 
 MISSING = float("inf")
-"""Stands for a number that is unusually large; see `largest_usual`."""
+"""Stands for a number that is unusually large; see `outlier_threshold`."""
 
 
 class Head(nn.Module):
@@ -130,7 +130,7 @@ class _Training:
         kinds, labels = dict[str, Kind](), dict[str, Array]()
         for target in self.zoo_targets.values():
             values = np.concatenate([target.values(data.splits[split])[rows] for split, rows in trained.items()])
-            values[np.abs(values) > largest_usual(target, values)] = MISSING
+            values[np.abs(values) > outlier_threshold(target, values)] = MISSING
             kinds |= dict.fromkeys(target.columns, target.kind)
             labels |= dict(zip(target.columns, values.T, strict=True))
         with torch.random.fork_rng():

@@ -25,7 +25,7 @@ def resampled_counts(clusters: int, repeats: int, seed: int) -> Array:
     return np.asarray(np.random.default_rng(seed).multinomial(clusters, equal, size=repeats))
 
 
-def interval_of(resampled: Array, clusters: int) -> tuple[float, float]:
+def percentile_interval(resampled: Array, clusters: int) -> tuple[float, float]:
     """Return the 95% expanded percentile interval of the values [B] of resamples of `clusters` clusters.
 
     Percentiles of few clusters are too narrow: values vary too little by a factor (C - 1) / C, and the normal
@@ -41,7 +41,7 @@ def interval_of(resampled: Array, clusters: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def widened_by_seeds(
+def add_seed_variance(
     value: float, interval: tuple[float, float], means: Sequence[Sequence[float]], clusters: float = math.inf
 ) -> tuple[float, float]:
     """Return a 95% interval over tasks, widened by the variation over seeds.
@@ -80,4 +80,4 @@ def bootstrap_interval(
     if len(names) < 2:
         return math.nan, math.nan
     counts = resampled_counts(len(names), repeats, seed)
-    return interval_of(measure.resampled(rows, clusters, counts), len(names))
+    return percentile_interval(measure.resampled(rows, clusters, counts), len(names))

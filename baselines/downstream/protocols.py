@@ -24,7 +24,7 @@ EVALUATED_SPLITS = ("validation", "test", "ood")
 
 
 UNUSUAL = 1000.0
-"""A number above this multiple of the median training label counts as missing; see `largest_usual`."""
+"""A number above this multiple of the median training label counts as missing; see `outlier_threshold`."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ def protocol_rows(
 ) -> tuple[Rows, dict[str, Rows]]:
     """Return the training rows of a protocol, and the tested rows of every evaluated split.
 
-    Rows whose labels are larger than `largest_usual` are left out of both.
+    Rows whose labels are larger than `outlier_threshold` are left out of both.
 
     Raises UnknownNameError for an unknown protocol, LeakError if training and tested rows share a run or a task.
     """
     trained, tested = row_numbers(data, protocol, target.from_step)
     train = _joined([_rows(data.splits[split], features[split], target, rows) for split, rows in trained.items()])
     test = {split: _rows(data.splits[split], features[split], target, rows) for split, rows in tested.items()}
-    largest = largest_usual(target, train.labels)
+    largest = outlier_threshold(target, train.labels)
     train, test = _up_to(train, largest), {split: _up_to(rows, largest) for split, rows in test.items()}
     for name, rows in test.items():
         guard_against_leaks(train, rows, name)
     return train, test
 
 
-def largest_usual(target: Target, labels: Array) -> float:
+def outlier_threshold(target: Target, labels: Array) -> float:
     """Return the absolute value above which a label counts as missing, given the training labels [R, columns].
 
     The losses of networks whose weights exploded are many powers of ten larger than others. A few would decide what

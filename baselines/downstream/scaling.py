@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
+from rnn_zoos.baselines.encoders.outliers import inlier_rows, soft_clip
 from rnn_zoos.format.files import Array
 
 _QUANTILE = 0.9
@@ -23,13 +23,13 @@ class FeatureScaler:
 
     def fit(self, features: Array, labels: Array | None = None) -> FeatureScaler:
         """Compute means and deviations of features [R, F]."""
-        usual = usual_rows(torch.from_numpy(features).double(), _QUANTILE).numpy()
+        usual = inlier_rows(torch.from_numpy(features).double(), _QUANTILE).numpy()
         self._scaler.fit(features if usual.all() else features[usual])
         return self
 
     def transform(self, features: Array) -> Array:
         """Return standardised features [R, F]."""
-        scaled: Array = compress(torch.from_numpy(self._scaler.transform(features))).numpy()
+        scaled: Array = soft_clip(torch.from_numpy(self._scaler.transform(features))).numpy()
         return scaled
 
     def fit_transform(self, features: Array, labels: Array | None = None) -> Array:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.emulation.optimisation import Optimisation
-from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
+from rnn_zoos.cuda_graph import WARM_UP, capture_graph, side_stream
 from rnn_zoos.symmetry.signed import SignedPermutation
 
 
@@ -94,7 +94,7 @@ class CapturedUpdate:
             self._loss.copy_(value.detach())
             optimisation.minimise(value)
 
-        self._graph = captured(update, device)
+        self._graph = capture_graph(update, device)
 
     def replay(self, batch: Batch, update: int) -> float:
         """Do an update, counted from 0, with a batch; return its loss. Raises EncoderError if that is not finite."""

@@ -67,7 +67,7 @@ class SplitData:
     @cached_property
     def networks(self) -> NetworkStack:
         """The networks of all rows, ready to run; a `MixedStack` if they have several architectures."""
-        return as_one_stack(self.zoo.stacks(self.index, self.device), self.biases)
+        return merge_stacks(self.zoo.stacks(self.index, self.device), self.biases)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -134,8 +134,8 @@ class SplitData:
         whole: Behaviour | None = None
         for rows in torch.arange(len(self)).split(_DECODED):
             part = self._read_behaviour(rows, every.expand(len(rows), -1))
-            whole = whole or part.room_for(len(self), self.device)
-            whole.put(rows, part)
+            whole = whole or part.empty_like(len(self), self.device)
+            whole.copy_rows(rows, part)
         assert whole is not None, "a split has rows"
         return whole
 
@@ -159,7 +159,7 @@ class SplitData:
         return decode_rollouts(self.zoo, stored, angles)
 
 
-def as_one_stack(groups: Sequence[tuple[Tensor, NetworkStack]], biases: Biases) -> NetworkStack:
+def merge_stacks(groups: Sequence[tuple[Tensor, NetworkStack]], biases: Biases) -> NetworkStack:
     """Return the networks of the stacks that `Zoo.stacks` returned for at least one row, with biases as asked."""
     if biases == "merged":
         groups = [(rows, NetworkStack(s.architecture, merge_biases(s.architecture, s.weights))) for rows, s in groups]
@@ -261,7 +261,7 @@ def load_data(
     """
     from rnn_zoos.loaders.zoo import open_zoo
 
-    biases, device = to_biases(biases), str(existing_device(device))
+    biases, device = check_biases(biases), str(existing_device(device))
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")
@@ -292,12 +292,12 @@ def _selected(zoo: Zoo, transfer: str | None) -> dict[str, tuple[str, Where | No
     return {**{split: (split, [known]) for split in ("train", "validation", "test")}, "ood": ("test", [others])}
 
 
-def zoo_entry(zoo: Zoo) -> dict[str, str]:
+def zoo_reference(zoo: Zoo) -> dict[str, str]:
     """Return what results, saved encoders and embeddings say of the zoo that they were made with."""
     return {"name": zoo.manifest.zoo, "preset": zoo.manifest.preset, "sha256": zoo.identity}
 
 
-def to_biases(name: str) -> Biases:
+def check_biases(name: str) -> Biases:
     """Return a kind of biases by its name. Raises UnknownNameError."""
     for known in get_args(Biases):
         if name == known:

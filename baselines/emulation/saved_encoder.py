@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.emulation.data import Biases, zoo_entry
+from rnn_zoos.baselines.emulation.data import Biases, zoo_reference
 from rnn_zoos.baselines.emulation.tensor_file import read_tensor_file, write_tensor_file
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import Encoder
@@ -97,7 +97,7 @@ def save_encoder(run: EmulationRun, path: str | Path, preset: str | None = None)
         embedding_size=run.settings.embedding_size,
         architecture=run.encoder.architecture,
         biases=run.data.biases,
-        zoo=zoo_entry(zoo),
+        zoo=zoo_reference(zoo),
         seed=run.seed,
         preset=preset,
         settings=asdict(run.settings),

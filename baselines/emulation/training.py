@@ -26,7 +26,7 @@ from rnn_zoos.baselines.emulation.optimisation import Optimisation, seeded
 from rnn_zoos.baselines.emulation.references import REFERENCES, make_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.encoder import Encoder
-from rnn_zoos.baselines.encoders.registry import ENCODERS, code_of, make_encoder
+from rnn_zoos.baselines.encoders.registry import ENCODERS, code_hash, make_encoder
 from rnn_zoos.errors import EncoderError, PresetError
 from rnn_zoos.networks.architecture import Architecture
 
@@ -90,7 +90,7 @@ class EmulationRun:
         self.data, self.seed, self.settings, self.folder = data, seed, settings, Path(folder)
         self.identity = {
             "encoder": encoder,
-            **code_of(encoder),
+            **code_hash(encoder),
             "sizes": sizes or {},
             "seed": seed,
             "zoo": data.zoo.identity,

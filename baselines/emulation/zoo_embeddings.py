@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rnn_zoos.baselines.emulation.data import as_one_stack, zoo_entry
+from rnn_zoos.baselines.emulation.data import merge_stacks, zoo_reference
 from rnn_zoos.baselines.emulation.saved_encoder import SavedEncoder
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.errors import EncoderError, FormatError, StorageError, UnknownNameError
@@ -78,7 +78,7 @@ def embed_zoo(zoo: Zoo, saved: SavedEncoder, progress: Callable[[float], None] =
     index = zoo.index()
     batches = [np.empty((0, about.embedding_size), np.float32)]
     for first in range(0, len(index), _BATCH):
-        stack = as_one_stack(zoo.stacks(index.slice(first, _BATCH)), about.biases)
+        stack = merge_stacks(zoo.stacks(index.slice(first, _BATCH)), about.biases)
         with torch.no_grad():
             batches.append(embeddings_of(saved.encoder, stack.weights, stack).numpy())
         progress(min(1.0, (first + _BATCH) / len(index)))
@@ -117,7 +117,7 @@ def write_embeddings(path: Path, zoo: Zoo, saved: SavedEncoder, embeddings: Arra
     rows = {name: index[name].to_numpy().astype(np.int32) for name in ("run", "step")}
     about = {
         "format": FORMAT,
-        "zoo": zoo_entry(zoo),
+        "zoo": zoo_reference(zoo),
         "encoder": asdict(saved.description),
         "encoder_sha256": saved.sha256,
     }

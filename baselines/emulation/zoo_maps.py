@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.baselines.emulation.data import SplitData, as_one_stack
-from rnn_zoos.baselines.encoders.feature_encoder import of_each
-from rnn_zoos.baselines.encoders.outliers import compress, usual_rows
+from rnn_zoos.baselines.emulation.data import SplitData, merge_stacks
+from rnn_zoos.baselines.encoders.feature_encoder import map_architectures
+from rnn_zoos.baselines.encoders.outliers import inlier_rows, soft_clip
 from rnn_zoos.baselines.encoders.probes.queries import read_answers
 from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.weights.statistics import MAX_LAYERS, padded_statistics
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.files import Array
-from rnn_zoos.loaders.explorer.maps import Features
+from rnn_zoos.loaders.explorer.maps import MapFeatures
 from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -25,7 +25,7 @@ _ROUNDING = 1e-6  # of float32: below it a column is constant
 _MOST_FEATURES = 2000  # of answers: what principal components are computed of
 
 
-def zoo_maps(zoo: Zoo, progress: Callable[[float], None] = lambda fraction: None) -> list[Features]:
+def zoo_maps(zoo: Zoo, progress: Callable[[float], None] = lambda fraction: None) -> list[MapFeatures]:
     """Return what maps of a zoo can be made of without an encoder.
 
     - answers: outputs of the networks, as the encoders that probe them read them: along strings that they write
@@ -43,16 +43,16 @@ def zoo_maps(zoo: Zoo, progress: Callable[[float], None] = lambda fraction: None
     fits = all(architecture.num_layers <= MAX_LAYERS for architecture in zoo.manifest.architectures)
     answers, statistics = [], []
     for first in range(0, len(index), _BATCH):
-        stack = as_one_stack(zoo.stacks(index.slice(first, _BATCH)), "apart")
+        stack = merge_stacks(zoo.stacks(index.slice(first, _BATCH)), "apart")
         with torch.no_grad():
             if questions is not None:
                 answers.append(questions(stack).numpy())
             if fits:
-                statistics.append(of_each(stack, padded_statistics).numpy())
+                statistics.append(map_architectures(stack, padded_statistics).numpy())
         progress(min(1.0, (first + _BATCH) / len(index)))
     found = [
-        Features("answers", "answers of the networks", np.concatenate(answers)) if answers else None,
-        Features("statistics", "statistics of their weights", _standardised(np.concatenate(statistics)))
+        MapFeatures("answers", "answers of the networks", np.concatenate(answers)) if answers else None,
+        MapFeatures("statistics", "statistics of their weights", _standardised(np.concatenate(statistics)))
         if statistics
         else None,
     ]
@@ -65,11 +65,11 @@ def _standardised(values: Array) -> Array:
     Means and deviations are those of usual rows, and what is far outside is compressed; see `outliers`.
     """
     values = values.astype(np.float64)
-    usual = values[usual_rows(torch.from_numpy(values)).numpy()]
+    usual = values[inlier_rows(torch.from_numpy(values)).numpy()]
     mean, spread = usual.mean(axis=0), usual.std(axis=0)
     varies = spread > _ROUNDING * (1 + np.abs(mean))
     standardised = np.where(varies, (values - mean) / np.where(varies, spread, 1), 0)
-    return np.asarray(compress(torch.from_numpy(standardised)).float().numpy())
+    return np.asarray(soft_clip(torch.from_numpy(standardised)).float().numpy())
 
 
 def _questions(zoo: Zoo) -> Callable[[NetworkStack], Tensor] | None:

@@ -44,7 +44,7 @@ class Encoder(nn.Module, ABC):
             For encoders that are not invariant to the order and the signs of hidden units.
         mixed: Whether one encoder can embed networks of several architectures that share inputs and outputs. It must
             read them by running them, or through `stack.groups`. An encoder that can do so only with the arguments of
-            `sizes_for_several` sets this to False if it is made without them.
+            `multi_architecture_options` sets this to False if it is made without them.
         architecture: Architecture of the networks; if `mixed`, the first of several.
         embedding_size: Z, the number of entries of an embedding.
 
@@ -126,7 +126,7 @@ class Encoder(nn.Module, ABC):
         return True
 
     @classmethod
-    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return keyword arguments for a zoo of another family than the paper's. The default is none.
 
         Args:
@@ -138,13 +138,13 @@ class Encoder(nn.Module, ABC):
         Example:
             >>> from rnn_zoos.baselines import Encoder
             >>> from rnn_zoos.families.registry import task_family
-            >>> Encoder.sizes_for(task_family("automata").benchmark)
+            >>> Encoder.family_options(task_family("automata").benchmark)
             {}
         """
         return {}
 
     @classmethod
-    def sizes_for_several(cls) -> dict[str, Any]:
+    def multi_architecture_options(cls) -> dict[str, Any]:
         """Return keyword arguments for networks of several architectures. The default is none.
 
         Returns:
@@ -152,7 +152,7 @@ class Encoder(nn.Module, ABC):
 
         Example:
             >>> from rnn_zoos.baselines import Encoder
-            >>> Encoder.sizes_for_several()
+            >>> Encoder.multi_architecture_options()
             {}
         """
         return {}

@@ -104,7 +104,7 @@ class FittedToNetworks(Encoder):
         self.fit_networks(NetworkStack(self.architecture, weights), sequences)
 
 
-def of_each(networks: NetworkStack, features: Callable[[Architecture, Weights], Tensor]) -> Tensor:
+def map_architectures(networks: NetworkStack, features: Callable[[Architecture, Weights], Tensor]) -> Tensor:
     """Return features [M, F] of networks of several architectures, computed for one after the other."""
     parts = [(positions, features(stack.architecture, stack.weights)) for positions, stack in networks.groups]
     order = torch.argsort(torch.cat([positions for positions, _ in parts]))

@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.outliers import compress, usual_networks, usual_rows
+from rnn_zoos.baselines.encoders.outliers import inlier_networks, inlier_rows, soft_clip
 from rnn_zoos.networks.architecture import GATES, Architecture
 from rnn_zoos.networks.weights import flatten
 
@@ -55,14 +55,14 @@ class Standardise(nn.Module):
 
     def fit(self, features: Tensor, least_deviation: float = 0.0) -> None:
         """Compute mean and standard deviation of features [N, F]; add `least_deviation` to all deviations."""
-        usual = usual_rows(features)
+        usual = inlier_rows(features)
         features = features if bool(usual.all()) else features[usual]
         self.mean.copy_(features.mean(dim=0))
         self.scale.copy_(inverse_or_zero(features.std(dim=0, correction=0) + least_deviation))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [..., F], standardised."""
-        return compress((features - self.mean) * self.scale)
+        return soft_clip((features - self.mean) * self.scale)
 
 
 def split_gates(architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,7 +98,7 @@ class StandardiseGates(nn.Module):
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """Compute means and standard deviations of stacked weights, name -> [N, *shape]."""
-        usual = split_gates(self.architecture, usual_networks(weights))
+        usual = split_gates(self.architecture, inlier_networks(weights))
         groups = [gate for tensor in usual.values() for gate in tensor.unbind(1)]
         self.means.copy_(torch.stack([group.mean() for group in groups]))
         self.scales.copy_(inverse_or_zero(torch.stack([group.std(correction=0) for group in groups])))
@@ -111,7 +111,7 @@ class StandardiseGates(nn.Module):
             name: (tensor - mean.view(-1, *[1] * (tensor.dim() - 2))) * scale.view(-1, *[1] * (tensor.dim() - 2))
             for (name, tensor), (mean, scale) in zip(tensors.items(), pairs, strict=True)
         }
-        return {name: compress(tensor) for name, tensor in standardised.items()}
+        return {name: soft_clip(tensor) for name, tensor in standardised.items()}
 
     def flat(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Return standardised flat weights [N, P], with P in the order of the architecture's parameters."""
@@ -120,7 +120,7 @@ class StandardiseGates(nn.Module):
             numbers.repeat_interleave(self.group_sizes, output_size=self.num_parameters)
             for numbers in (self.means, self.scales)
         )
-        return compress(flat.sub_(mean).mul_(scale))
+        return soft_clip(flat.sub_(mean).mul_(scale))
 
 
 def _gate_counts(architecture: Architecture) -> dict[str, int]:

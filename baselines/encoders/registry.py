@@ -118,10 +118,10 @@ def _check_positive_sizes(name: str, sizes: Mapping[str, Any]) -> None:
 def sizes_of(name: str, architectures: Architectures, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments of an encoder with those that it needs for several architectures."""
     kind, several = _class_of(name), not isinstance(architectures, Architecture) and len(architectures) > 1
-    return {**(kind.sizes_for_several() if several and issubclass(kind, Encoder) else {}), **sizes}
+    return {**(kind.multi_architecture_options() if several and issubclass(kind, Encoder) else {}), **sizes}
 
 
-def code_of(name: str) -> dict[str, str]:
+def code_hash(name: str) -> dict[str, str]:
     """Return the hash of the file that defines an encoder `module:Class`, for the identity of trainings and results.
 
     It prevents a training from being resumed, or a result from being kept, after the code changed. Empty for the

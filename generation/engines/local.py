@@ -81,7 +81,7 @@ class LocalEngine:
 
         options: dict[str, Any] = {"silence_limit": self.silence_limit, "notify": progress.print_line}
         counted = {**options, "advance": advance}  # updates are counted by the processes that train
-        trained, untrained = divide(workspace, pending)
+        trained, untrained = split_by_trained(workspace, pending)
         progress.advance(sum(updates_of(workspace, shard) for shard in trained))  # by an earlier call
         source = (
             self._train_on_devices(workspace, trained, untrained, devices, counted)
@@ -147,7 +147,7 @@ def train_group(
     Shards that have files already are left out: a process that was lost has written them.
     """
     workspace = Workspace(directory, plan)
-    done, shards = divide(workspace, group.shards)
+    done, shards = split_by_trained(workspace, group.shards)
     worker.report(sum(updates_of(workspace, shard) for shard in done))
     missing = [workspace.missing_runs(shard) for shard in shards]
     trained = train_together(plan, missing, worker.report, devices[worker.number], runs_at_once, measure)
@@ -225,7 +225,7 @@ class _TrainedJobs:
             ) from error
 
 
-def divide(workspace: Workspace, shards: Sequence[ShardPlan]) -> tuple[list[ShardPlan], list[ShardPlan]]:
+def split_by_trained(workspace: Workspace, shards: Sequence[ShardPlan]) -> tuple[list[ShardPlan], list[ShardPlan]]:
     """Return the shards that need no training, as a device has left their missing runs in files, and the others."""
     parts: tuple[list[ShardPlan], list[ShardPlan]] = [], []
     for shard in shards:

@@ -78,7 +78,7 @@ def _load_dataset_labels_only(source: CopiedZoo) -> Take:
 def _zoo_take(source: CopiedZoo) -> Take:
     zoo = open_zoo(source.zoo)
     index = zoo.index(SPLIT).select(PLACE)
-    return lambda rows: zoo.take("shards", index.take(rows).to_pydict())
+    return lambda rows: zoo.take("weights", index.take(rows).to_pydict())
 
 
 def _torch_dataset(source: CopiedZoo, weights: Form = "named", in_memory: bool = False) -> Take:

@@ -111,7 +111,7 @@ def _with_weights(zoo: Zoo, index: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return index rows joined with their weights."""
     if zoo.manifest.shard_architectures is not None:
         return index.append_column(schema.field(WEIGHTS), _flat_weights(zoo, index, schema)).cast(schema)
-    taken = zoo.take("shards", index)
+    taken = zoo.take("weights", index)
     columns = [index[name].combine_chunks() for name in index.column_names]
     for name in zoo.manifest.architecture.parameter_shapes:
         kind = schema.field(name).type

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnn_zoos.cuda_graph import WARM_UP, captured, side_stream
+from rnn_zoos.cuda_graph import WARM_UP, capture_graph, side_stream
 from rnn_zoos.denormals import denormals_as_zero
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.sampler import Sampler
@@ -208,7 +208,7 @@ def _captured(group: StackedRunGroup) -> torch.cuda.CUDAGraph:
     with side_stream(device):
         for _ in range(WARM_UP):
             group.update()
-    graph = captured(group.update, device)
+    graph = capture_graph(group.update, device)
     for tensor, value in zip(group.state, before, strict=True):
         tensor.copy_(value)
     return graph

@@ -71,7 +71,7 @@ class StoredRun:
         """Read a run of a zoo."""
         rows = zoo.index(where=[("run", "==", run.run)]).to_pylist()
         places = {name: [row[name] for row in rows] for name in ("split", "shard", "row")}
-        return cls(run, rows, zoo.take("shards", places), zoo.take("rollouts", places))
+        return cls(run, rows, zoo.take("weights", places), zoo.take("rollouts", places))
 
     def as_trained_run(self) -> TrainedRun:
         """Return the run in the form in which a trainer returns runs."""
@@ -133,7 +133,7 @@ def compare_labels(
         yield table_row, problem
 
 
-def few(count: int) -> int:
+def max_changed(count: int) -> int:
     """Return how many of `count` strings or digits rounding may change: the expected number and 5 standard deviations.
 
     Of 13 it is 1, of 1,000 strings 7, of 12,000 digits 30.
@@ -222,13 +222,13 @@ def _labels_are_close(
     stored: Mapping[str, Any],
     computed: Mapping[str, Any],
 ) -> bool:
-    counts, smallest = family.counted(evaluation), min(vars(evaluation).values(), default=1)
+    counts, smallest = family.fraction_denominators(evaluation), min(vars(evaluation).values(), default=1)
 
     def tolerance(name: str, value: float) -> float:
         if not is_fraction(family, name):
             return rounding(family, name) * (1 + abs(value))
         count = counts.get(name, smallest)
-        return (few(count) + 0.5) / count  # float32 rounds fractions
+        return (max_changed(count) + 0.5) / count  # float32 rounds fractions
 
     return all(
         abs(stored[name] - value) <= tolerance(name, value)
@@ -243,7 +243,7 @@ def _rollouts_are_close(stored: Mapping[str, Array], computed: Mapping[str, Arra
     for name, array in computed.items():
         if array.dtype.kind != "f":
             same &= (stored[name] == array).reshape(len(same), -1).all(axis=1)
-    if (~same).sum() > few(len(same)):
+    if (~same).sum() > max_changed(len(same)):
         return False
     numbers = [name for name, array in computed.items() if array.dtype.kind == "f"]
     pairs = [(stored[name][same].astype(np.float64), computed[name][same].astype(np.float64)) for name in numbers]

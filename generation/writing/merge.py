@@ -33,7 +33,7 @@ _MAX_NAMED = 5  # missing shards that are named
 
 
 @dataclass(frozen=True)
-class Part:
+class MergeSource:
     """A directory with some shards of a plan.
 
     Attributes:
@@ -102,7 +102,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None 
     return lines + relabel_hint(out, manifest, plan.family)
 
 
-def _read_part(directory: Path, mnist: str | None) -> Part:
+def _read_part(directory: Path, mnist: str | None) -> MergeSource:
     paths = OutputPaths(directory)
     if paths.plan.is_file():
         stored = read_sealed_json(paths.plan, "Run the `rnn-zoos generate` that started it again.")
@@ -110,7 +110,7 @@ def _read_part(directory: Path, mnist: str | None) -> Part:
             raise FormatError(f"The shards of {directory} are in {stored['store']}; merge needs them in the directory.")
         records = {path.stem: path for path in paths.existing_records()}
         plan = rebuild_plan(stored, mnist=mnist)
-        return Part(directory, plan, records.keys(), lambda name: read_record(records[name]))
+        return MergeSource(directory, plan, records.keys(), lambda name: read_record(records[name]))
     if not paths.manifest.is_file():
         raise FormatError(
             f"{directory} is neither a zoo nor a part of one. Expected an --out directory of `rnn-zoos generate`."
@@ -118,10 +118,10 @@ def _read_part(directory: Path, mnist: str | None) -> Part:
     manifest = read_manifest(directory)
     plan = plan_of_zoo(manifest, mnist=mnist)
     finished = FinishedShards.of_zoo(directory, manifest, plan)
-    return Part(directory, plan, finished.shards.keys(), finished.record)
+    return MergeSource(directory, plan, finished.shards.keys(), finished.record)
 
 
-def _check_same_plan(parts: Sequence[Part], plan: Plan) -> None:
+def _check_same_plan(parts: Sequence[MergeSource], plan: Plan) -> None:
     """Raise PlanMismatchError unless all parts have the settings of a plan, except the number of runs."""
     expected, lines = _identity(plan), []
     largest = next(part for part in parts if part.plan is plan)
@@ -142,7 +142,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
     return {"preset": plan.preset, **{key: value for key, value in plan.identity().items() if key != "runs"}}
 
 
-def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[Part]) -> list[ShardPlan]:
+def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[MergeSource]) -> list[ShardPlan]:
     """Copy shards into the workspace, several at a time, and return those that no part has completely."""
     plan = workspace.plan
     size = 4 * max(own.num_parameters for own in plan.architectures) * len(plan.settings.snapshots)
@@ -152,7 +152,7 @@ def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Seque
     return [shard for shard, whole in zip(shards, complete, strict=True) if not whole]
 
 
-def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[Part]) -> bool:
+def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[MergeSource]) -> bool:
     """Copy a shard from the part that has most of its runs, then labels; return whether it has all of the runs.
 
     Raises MergeError unless all parts that have the shard agree.
@@ -184,7 +184,9 @@ def _extent(plan: Plan, record: ShardRecord) -> tuple[int, int]:
     return len(record.runs), len(common_columns(plan, record.rows))
 
 
-def _check_agreement(shard: ShardPlan, first: tuple[Part, ShardRecord], second: tuple[Part, ShardRecord]) -> None:
+def _check_agreement(
+    shard: ShardPlan, first: tuple[MergeSource, ShardRecord], second: tuple[MergeSource, ShardRecord]
+) -> None:
     """Raise MergeError unless the runs that both parts have are equal, row by row and byte by byte.
 
     The second part has at most as many runs as the first.

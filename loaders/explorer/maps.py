@@ -20,7 +20,7 @@ _HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Features:
+class MapFeatures:
     """Numbers that describe each network of a zoo.
 
     Attributes:
@@ -34,7 +34,7 @@ class Features:
     values: Array
 
 
-def embedding_features(zoo: Zoo, path: Path) -> Features:
+def embedding_features(zoo: Zoo, path: Path) -> MapFeatures:
     """Return the embeddings of a zoo that `rnn-zoos embed` wrote to a file.
 
     Raises:
@@ -44,7 +44,7 @@ def embedding_features(zoo: Zoo, path: Path) -> Features:
     index = zoo.index()
     values = embeddings.column(index).flatten().to_numpy().reshape(len(index), embeddings.size)
     title = f"embeddings by {embeddings.encoder}, seed {embeddings.seed}"
-    return Features(f"{embeddings.encoder}.{embeddings.seed}", title, values)
+    return MapFeatures(f"{embeddings.encoder}.{embeddings.seed}", title, values)
 
 
 def principal_components(values: Array, kept: int = _KEPT) -> tuple[Array, Array]:
@@ -78,7 +78,7 @@ def _leading_directions(centred: Array, kept: int) -> Array:
     return np.asarray((basis @ turned.T)[:, :kept])
 
 
-def pack_map(features: Features, rows: Array, arrays: Arrays) -> dict[str, Any]:
+def pack_map(features: MapFeatures, rows: Array, arrays: Arrays) -> dict[str, Any]:
     """Add the map of some rows to `arrays`, float16 [R, K], and describe it.
 
     Args:

@@ -22,7 +22,7 @@ from rnn_zoos.format.files import Array, new_directory, replaceable_path
 from rnn_zoos.loaders.explorer.assets import html_page, page_assets
 from rnn_zoos.loaders.explorer.columns import MAX_ROWS, pack_columns, shown_rows
 from rnn_zoos.loaders.explorer.data_files import Arrays, data_script
-from rnn_zoos.loaders.explorer.maps import Features, pack_map
+from rnn_zoos.loaders.explorer.maps import MapFeatures, pack_map
 from rnn_zoos.loaders.explorer.networks import choose_networks, pack_networks
 from rnn_zoos.loaders.hub import check_hub_name
 from rnn_zoos.loaders.views.info import zoo_info
@@ -125,7 +125,7 @@ def check_target(out: Path) -> None:
 def build_page(
     zoo: Zoo,
     networks: int = NETWORKS,
-    features: Sequence[Features] = (),
+    features: Sequence[MapFeatures] = (),
     results: Mapping[str, Any] | None = None,
     zoo_is_served: bool = False,
     most_rows: int = MAX_ROWS,
@@ -220,7 +220,7 @@ def _network_data(zoo: Zoo, shown: pa.Table, chosen: Array) -> bytes:
     return data_script("networks", head, arrays.block())
 
 
-def _map_data(features: Sequence[Features], rows: Array) -> bytes:
+def _map_data(features: Sequence[MapFeatures], rows: Array) -> bytes:
     arrays = Arrays()
     head = {"maps": [pack_map(own, rows, arrays) for own in features]}
     return data_script("maps", head, arrays.block())

@@ -26,7 +26,7 @@ from rnn_zoos.format.files import DTYPES, Array, FileEntry, new_directory, write
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import FORMAT, Manifest, index_path, shard_path
 from rnn_zoos.loaders.paper.layout import Part, SourceRun, common_steps, open_parts
-from rnn_zoos.loaders.paper.snapshots import Snapshot, language_weight_decay, read_run
+from rnn_zoos.loaders.paper.snapshots import ImportedSnapshot, language_weight_decay, read_run
 
 RUNS_PER_SHARD = 20
 
@@ -167,7 +167,7 @@ def _shard(
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Array]]]:
     """Return the index rows of a shard (without `shard` and `row`), and its tensors by kind: shards and rollouts."""
     rows: list[dict[str, Any]] = []
-    snapshots: list[Snapshot] = []
+    snapshots: list[ImportedSnapshot] = []
     for run in runs:
         kept, num_repaired = read_run(run.part, run.source, run.task)
         diverged = len(kept) < len(run.source.steps)
@@ -184,7 +184,9 @@ def _shard(
     }
 
 
-def _index_row(run: _Run, position: int, snapshot: Snapshot, family: TaskFamily, diverged: bool) -> dict[str, Any]:
+def _index_row(
+    run: _Run, position: int, snapshot: ImportedSnapshot, family: TaskFamily, diverged: bool
+) -> dict[str, Any]:
     """Return the index row of the snapshot at a position of its run, without `shard` and `row`."""
     row, step = run.source.first + position, run.source.steps[position]
     return {

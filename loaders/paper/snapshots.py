@@ -39,7 +39,7 @@ _INPUT_TOLERANCE = 2e-3  # from the input of an integer grey level: a bit above 
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class ImportedSnapshot:
     """One snapshot: its labels, and its weights and rollouts by name, without a row axis."""
 
     labels: Mapping[str, float]
@@ -50,13 +50,13 @@ class Snapshot:
 _Reader = Callable[[Part, int, int, RecurrentNetwork], tuple[dict[str, float], dict[str, Tensor], int]]
 
 
-def read_run(part: Part, run: SourceRun, task: int) -> tuple[list[Snapshot], int]:
+def read_run(part: Part, run: SourceRun, task: int) -> tuple[list[ImportedSnapshot], int]:
     """Return the snapshots of a run before the first non-finite one, and the number of repaired sequences.
 
     Raises:
         FormatError: if a value is impossible, or the last network does not reproduce its stored outputs.
     """
-    kept: list[Snapshot] = []
+    kept: list[ImportedSnapshot] = []
     repaired = 0
     read: _Reader = _language_snapshot if part.zoo == FormalLanguages.name else _digit_snapshot
     for row in range(run.first, run.first + len(run.steps)):
@@ -69,7 +69,7 @@ def read_run(part: Part, run: SourceRun, task: int) -> tuple[list[Snapshot], int
         if not all(abs(label) <= _MAX_LABEL for label in labels.values()):
             break
         arrays = {name: tensor.numpy() for name, tensor in rollouts.items()}
-        kept.append(Snapshot(labels, {name: tensor.numpy() for name, tensor in weights.items()}, arrays))
+        kept.append(ImportedSnapshot(labels, {name: tensor.numpy() for name, tensor in weights.items()}, arrays))
         repaired += num_repaired
     if kept:
         _check_outputs(part, run.first + len(kept) - 1, network, rollouts)

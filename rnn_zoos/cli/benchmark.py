@@ -105,15 +105,15 @@ def benchmark(
     """
     from rnn_zoos.baselines.benchmark.comparable import comparable_results, how_to_compare, shared_entries
     from rnn_zoos.baselines.benchmark.presets import preset_of
-    from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
+    from rnn_zoos.baselines.benchmark.schedule import BenchmarkWork, Job, make_results
     from rnn_zoos.baselines.downstream.controls import controls_of
-    from rnn_zoos.baselines.emulation.data import benchmark_of, to_biases
+    from rnn_zoos.baselines.emulation.data import benchmark_of, check_biases
     from rnn_zoos.baselines.emulation.references import REFERENCES, references_of
     from rnn_zoos.baselines.encoders.own_module import try_module
     from rnn_zoos.baselines.encoders.registry import make_encoder, usable_encoders
 
     chosen = preset_of(preset)
-    plan = Benchmark(zoo, out, preset, revision, to_biases(biases), device, transfer)
+    plan = BenchmarkWork(zoo, out, preset, revision, check_biases(biases), device, transfer)
     data = plan.load()
     encoders = encoder or usable_encoders(data.architectures, benchmark_of(data.zoo.manifest.zoo))
     for name in {*encoders} - {*REFERENCES}:  # what cannot work is reported at once, not after an hour
@@ -144,9 +144,9 @@ def benchmark(
 
 def _standing(new: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
     """Return how the encoders of new results stand among other results."""
-    from rnn_zoos.baselines.benchmark.comparison import standing
+    from rnn_zoos.baselines.benchmark.comparison import rank_report
 
-    return standing([result for result in new if result["information"] != "labels"], others)
+    return rank_report([result for result in new if result["information"] != "labels"], others)
 
 
 def leaderboard(

@@ -12,7 +12,7 @@ import typer
 from rnn_zoos.progress import progress_bar
 
 if TYPE_CHECKING:
-    from rnn_zoos.loaders.explorer.maps import Features
+    from rnn_zoos.loaders.explorer.maps import MapFeatures
     from rnn_zoos.loaders.explorer.page import Page
     from rnn_zoos.loaders.zoo import Zoo
 
@@ -57,7 +57,7 @@ def make_page(
     return build_page(zoo, networks, maps, board, zoo_is_served, dataset=dataset)
 
 
-def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
+def _maps(zoo: Zoo, files: Sequence[Path]) -> list[MapFeatures]:
     """Return what the maps are made of: embeddings first, then what needs no encoder."""
     from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
     from rnn_zoos.loaders.explorer.maps import embedding_features
@@ -67,11 +67,11 @@ def _maps(zoo: Zoo, files: Sequence[Path]) -> list[Features]:
         return [*given, *zoo_maps(zoo, progress)]
 
 
-def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str, Any]:
+def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[MapFeatures]) -> dict[str, Any]:
     """Return the data of the leaderboard page; say so if the results are not of this very zoo."""
-    from rnn_zoos.baselines.benchmark.comparable import plan_of
+    from rnn_zoos.baselines.benchmark.comparable import plan_entries
     from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
-    from rnn_zoos.baselines.benchmark.result_files import read_results, same_plan
+    from rnn_zoos.baselines.benchmark.result_files import is_same_plan, read_results
 
     names = {own.name.rpartition(".")[0]: own.name for own in maps}
     found = read_results(results)
@@ -79,8 +79,8 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[Features]) -> dict[str,
     own = [result for result in found if result["zoo"]["name"] == zoo.manifest.zoo]
     made_on = own[0]["zoo"]
     if made_on["sha256"] != zoo.identity:
-        plan = plan_of(zoo)
-        copy = any("by_run" in result and same_plan(result, plan) for result in own)
+        plan = plan_entries(zoo)
+        copy = any("by_run" in result and is_same_plan(result, plan) for result in own)
         other = f"{made_on['name']}, preset {made_on['preset']} ({made_on['sha256'][:12]})"
         kind = "a copy of this zoo" if copy else "another zoo"
         print(

@@ -229,7 +229,7 @@ class Automata(TaskFamily):
             },
         )
 
-    def counted(self, evaluation: AutomataEvaluation) -> dict[str, int]:
+    def fraction_denominators(self, evaluation: AutomataEvaluation) -> dict[str, int]:
         """Return the number of answers that labels are a fraction of."""
         answers = evaluation.strings * LENGTH
         traced = (evaluation.traced_strings + 1) // 2 * LENGTH

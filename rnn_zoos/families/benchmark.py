@@ -42,11 +42,11 @@ class Behaviour:
         """Return the behaviour of some networks [M'] on sequences [M', B'] of each."""
         return self._each(lambda tensor: tensor[networks[:, None], sequences])
 
-    def room_for(self, networks: int, device: str) -> Behaviour:
+    def empty_like(self, networks: int, device: str) -> Behaviour:
         """Return uninitialised tensors of the same form for `networks` networks, on a device."""
         return self._each(lambda tensor: torch.empty(networks, *tensor.shape[1:], dtype=tensor.dtype, device=device))
 
-    def put(self, networks: Tensor, behaviour: Behaviour) -> None:
+    def copy_rows(self, networks: Tensor, behaviour: Behaviour) -> None:
         """Replace the behaviour of some networks [M']."""
         for own, other in zip(vars(self).values(), vars(behaviour).values(), strict=True):
             if own is not None:

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from rnn_zoos.families.labels import Snapshot, SnapshotStack
     from rnn_zoos.families.sequential_mnist import DigitEvaluation, SequentialMnist
 
-TURNS = (15, 30, 60)
+ROTATION_OFFSETS = (15, 30, 60)
 """Degrees by which digits are turned away from the angle of the task."""
 _DIGITS = 500  # held-out digits, at most, per angle
 
 
-def turned_digits(evaluation: DigitEvaluation) -> int:
+def num_rotated_digits(evaluation: DigitEvaluation) -> int:
     """Return on how many held-out digits the labels of this module are measured, per angle."""
     return min(_DIGITS, evaluation.held_out_digits)
 
 
-def turned_accuracy(family: SequentialMnist, of: Snapshot, turn: int) -> float:
+def rotated_accuracy(family: SequentialMnist, of: Snapshot, turn: int) -> float:
     """Return the accuracy on held-out digits that are turned by so many degrees more, and less, than in training."""
     digits = family.digits
-    shown = digits.validation[: turned_digits(of.evaluation)]
+    shown = digits.validation[: num_rotated_digits(of.evaluation)]
     measure = digit_measure(of.network)
     angles = [of.task / MICRODEGREES + sign * turn for sign in (1, -1)]
     return sum(measure(digits.images, digits.labels, shown, rotation_table(angle))[1] for angle in angles) / 2
@@ -42,17 +42,17 @@ def turned_accuracy(family: SequentialMnist, of: Snapshot, turn: int) -> float:
 def digit_calibration(family: SequentialMnist, of: Snapshot) -> float:
     """Return the calibration error after the last tile on held-out digits."""
     digits = family.digits
-    shown = digits.validation[: turned_digits(of.evaluation)]
+    shown = digits.validation[: num_rotated_digits(of.evaluation)]
     logits = of.network(tile_inputs(digits.images[shown], family.table(of.task)))
     return calibration_error(logits[:, -1], digits.labels[shown])
 
 
 @torch.no_grad()
-def turned_accuracies(family: SequentialMnist, of: SnapshotStack, turn: int) -> list[float]:
-    """Do what `turned_accuracy` does for M snapshots."""
+def rotated_accuracies(family: SequentialMnist, of: SnapshotStack, turn: int) -> list[float]:
+    """Do what `rotated_accuracy` does for M snapshots."""
     from rnn_zoos.families.digit_stacks import DigitStack
 
-    shown = family.digits.validation[: turned_digits(of.evaluation)]
+    shown = family.digits.validation[: num_rotated_digits(of.evaluation)]
     sums = [0.0] * of.stack.num_networks
     for sign in (1, -1):
         tables = [rotation_table(task / MICRODEGREES + sign * turn) for task in of.tasks]
@@ -66,7 +66,7 @@ def digit_calibrations(family: SequentialMnist, of: SnapshotStack) -> list[float
     """Do what `digit_calibration` does for M snapshots."""
     from rnn_zoos.families.digit_stacks import DigitStack
 
-    shown = family.digits.validation[: turned_digits(of.evaluation)]
+    shown = family.digits.validation[: num_rotated_digits(of.evaluation)]
     stack = DigitStack(family, of.stack, [family.table(task) for task in of.tasks])
     last = stack.last_logits(shown).cpu()
     return [calibration_error(logits, family.digits.labels[shown]) for logits in last]
@@ -77,11 +77,11 @@ DIGIT_LABELS: Mapping[str, Label] = MappingProxyType(
         **{
             f"accuracy_{turn}": Label(
                 Column("float32", f"fraction of held-out digits named right that are turned {turn} degrees away"),
-                partial(turned_accuracy, turn=turn),
+                partial(rotated_accuracy, turn=turn),
                 fraction=True,
-                measure_stack=partial(turned_accuracies, turn=turn),
+                measure_stack=partial(rotated_accuracies, turn=turn),
             )
-            for turn in TURNS
+            for turn in ROTATION_OFFSETS
         },
         "calibration_error": Label(
             Column("float32", "expected calibration error after the last tile on held-out digits"),

@@ -265,7 +265,7 @@ class TaskFamily(ABC):
             for named, run, task, step in zip(weights, runs, tasks, steps, strict=True)
         ]
 
-    def counted(self, evaluation: Any) -> dict[str, int]:  # noqa: ANN401
+    def fraction_denominators(self, evaluation: Any) -> dict[str, int]:  # noqa: ANN401
         """Return how many items (strings, digits) each fraction label averages over: label -> count.
 
         A missing label is assumed to average over the smallest size of the evaluation.

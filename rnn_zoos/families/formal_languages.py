@@ -189,7 +189,7 @@ class FormalLanguages(TaskFamily):
 
         return evaluate_languages(stack, seed, runs, tasks, steps, evaluation)
 
-    def counted(self, evaluation: LanguageEvaluation) -> dict[str, int]:
+    def fraction_denominators(self, evaluation: LanguageEvaluation) -> dict[str, int]:
         """Return the number of strings that labels are a fraction of."""
         counts = dict.fromkeys(("accuracy", "count_accuracy", "finished"), evaluation.strings)
         return {**counts, "greedy_accuracy": MAX_N + 1, "long_accuracy": LONG_N - MAX_N}

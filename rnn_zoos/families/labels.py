@@ -59,7 +59,7 @@ class Label:
         measure: Function (family, snapshot) -> value. The value depends on these arguments alone, so that it can be
             measured later for a zoo that lacks the label. It leaves the network as it is. Labels that are measured
             together have the same function, which returns a mapping with the values of all of them.
-        fraction: Whether its values are fractions of whole numbers, see `TaskFamily.counted`.
+        fraction: Whether its values are fractions of whole numbers, see `TaskFamily.fraction_denominators`.
         measure_stack: Function (family, snapshots) -> what `measure` returns for each of them, up to rounding; for
             snapshots that a GPU trained. None if `measure` takes no time to speak of.
         rounding: Tolerance between machines for a value that is no fraction, relative to 1 + |value|.

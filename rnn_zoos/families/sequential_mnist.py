@@ -20,7 +20,7 @@ from rnn_zoos.errors import PresetError
 from rnn_zoos.families import behaviours
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.digit_inputs import MICRODEGREES, NUM_CLASSES, digit_measure, tile_inputs
-from rnn_zoos.families.digit_labels import DIGIT_LABELS, TURNS, turned_digits
+from rnn_zoos.families.digit_labels import DIGIT_LABELS, ROTATION_OFFSETS, num_rotated_digits
 from rnn_zoos.families.digits import Digits, load_digits
 from rnn_zoos.families.family import Measurement, TaskFamily, assign_in_blocks, to_half
 from rnn_zoos.families.labels import Label
@@ -255,9 +255,9 @@ class SequentialMnist(TaskFamily):
 
         return evaluate_digits(self, stack, seed, runs, tasks, evaluation)
 
-    def counted(self, evaluation: DigitEvaluation) -> dict[str, int]:
+    def fraction_denominators(self, evaluation: DigitEvaluation) -> dict[str, int]:
         """Return the number of digits that labels are a fraction of."""
-        turned = dict.fromkeys((f"accuracy_{turn}" for turn in TURNS), 2 * turned_digits(evaluation))
+        turned = dict.fromkeys((f"accuracy_{turn}" for turn in ROTATION_OFFSETS), 2 * num_rotated_digits(evaluation))
         return {"accuracy": evaluation.held_out_digits, "test_accuracy": evaluation.test_digits, **turned}
 
     def samples(

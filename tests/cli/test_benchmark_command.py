@@ -11,7 +11,7 @@ from torch import nn
 
 from rnn_zoos import open_zoo
 from rnn_zoos.baselines.benchmark import comparable, presets, schedule
-from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job
+from rnn_zoos.baselines.benchmark.schedule import BenchmarkWork, Job
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
 from rnn_zoos.baselines.emulation.data import ZooData
@@ -45,7 +45,7 @@ def made(zoo, monkeypatch, tmp_path) -> list[Job]:
     """Replace training by writing small files; return the jobs of the command."""
     jobs = []
 
-    def make(benchmark: Benchmark, asked, workers, finished, progress) -> None:
+    def make(benchmark: BenchmarkWork, asked, workers, finished, progress) -> None:
         for job in asked:
             jobs.append(job)
             path = tmp_path / f"{len(jobs)}.json"
@@ -114,7 +114,7 @@ def test_without_comparable_results_the_command_prints_how_to_make_some(made):
 def test_new_results_are_compared_with_the_given_ones(made, tmp_path, monkeypatch):
     calls = []
     comparison = ModuleType("comparison")
-    comparison.standing = lambda new, stored: calls.append((new, stored)) or "second of three"
+    comparison.rank_report = lambda new, stored: calls.append((new, stored)) or "second of three"
     monkeypatch.setitem(sys.modules, "rnn_zoos.baselines.benchmark.comparison", comparison)
     monkeypatch.setattr(comparable, "check_result", lambda path: [])
     (tmp_path / "other").mkdir()

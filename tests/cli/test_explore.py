@@ -12,7 +12,7 @@ from publishing import REPO, contents, set_up_client
 
 from rnn_zoos.baselines import EmulationRun, EmulationSettings, load_data, save_encoder
 from rnn_zoos.baselines.benchmark import comparable
-from rnn_zoos.baselines.benchmark.comparable import plan_of
+from rnn_zoos.baselines.benchmark.comparable import plan_entries
 from rnn_zoos.baselines.emulation.saved_encoder import read_encoder
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED_ENCODERS, embed_zoo, write_embeddings
 from rnn_zoos.loaders.explorer import server
@@ -77,7 +77,7 @@ def results_of(zoo, folder, identity=None, **changes):
     """Write a stored result of the benchmark as if it were of this zoo; or of a copy, which has another hash."""
     folder.mkdir(parents=True)
     path = next((STORED_ENCODERS / "formal-languages").glob("flat.*.json"))
-    entries = plan_of(zoo) | changes
+    entries = plan_entries(zoo) | changes
     entries["zoo"]["sha256"] = identity or zoo.identity
     for losses in entries["by_run"].values():
         losses["total_variation"] = [0.1] * len(losses["run"])
@@ -87,7 +87,7 @@ def results_of(zoo, folder, identity=None, **changes):
 
 def dealt_otherwise(zoo):
     """Return the entry `by_run` of a zoo of the same preset whose first test run has another task."""
-    runs = plan_of(zoo)["by_run"]
+    runs = plan_entries(zoo)["by_run"]
     return runs | {"test": runs["test"] | {"task": ["another", *runs["test"]["task"][1:]]}}
 
 

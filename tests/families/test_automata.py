@@ -174,7 +174,7 @@ def test_one_traced_string_is_too_few():
 
 def test_all_labels_that_are_fractions_count_as_such():
     fractions = {name for name in FAMILY.labels if is_fraction(FAMILY, name)}
-    assert fractions == FAMILY.counted(SIZES).keys()
+    assert fractions == FAMILY.fraction_denominators(SIZES).keys()
 
 
 def test_impossible_rollouts_are_found():

@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 
 from rnn_zoos.families.calibration import calibration_error
 from rnn_zoos.families.digit_inputs import MICRODEGREES, tile_inputs
-from rnn_zoos.families.digit_labels import digit_calibration, turned_accuracy
+from rnn_zoos.families.digit_labels import digit_calibration, rotated_accuracy
 from rnn_zoos.families.labels import Snapshot
 from rnn_zoos.families.language_labels import greedy_labels, greedy_strings, next_symbol_calibration
 from rnn_zoos.families.language_strings import BOS, EOS, task_number, task_offsets, training_strings
@@ -140,7 +140,7 @@ def test_accuracy_away_from_the_angle_is_that_of_digits_turned_both_ways(network
                 == digits.labels[shown]
                 for angle in ((350 + turn) % 360, 350 - turn)
             ]
-            found.append(turned_accuracy(family, snapshot, turn))
+            found.append(rotated_accuracy(family, snapshot, turn))
             assert found[-1] == pytest.approx(torch.cat(right).double().mean().item())
         logits = network(tile_inputs(digits.images[shown], rotation_table(350)))[:, -1]
     assert len({*found}) > 1, "otherwise a swapped angle would pass"

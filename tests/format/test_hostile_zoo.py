@@ -140,15 +140,15 @@ def test_a_shard_that_is_truncated_while_it_is_mapped_is_an_error_and_a_finding(
     out = shutil.copytree(zoo("formal-languages"), tmp_path / "zoo")
     opened = open_zoo(out)
     rows = opened.index("train").to_pydict()
-    expected = opened.take("shards", rows)
+    expected = opened.take("weights", rows)
     path = out / opened.manifest.paths("shards", "train")[0]
     whole = path.read_bytes()
     with open(path, "r+b") as file:
         file.truncate(100)
     time.sleep(0.05)  # sizes are looked up every 10 ms
     with pytest.raises(IntegrityError, match=r"truncated|has 100 bytes; expected"):
-        opened.take("shards", rows)
+        opened.take("weights", rows)
     assert any(f"{path.name} has 100 bytes; expected {len(whole):,}" in finding for finding in check_zoo(out))
     path.write_bytes(whole)
-    restored = opened.take("shards", rows)
+    restored = opened.take("weights", rows)
     assert all(np.array_equal(restored[name], array) for name, array in expected.items())

@@ -50,7 +50,7 @@ def test_readers_get_the_same_rows_while_a_copy_of_the_zoo_is_extended(tmp_path)
     before = contents(tmp_path / "zoo")
     shutil.copytree(tmp_path / "zoo", tmp_path / "elsewhere")
     rows = open_zoo(tmp_path / "zoo").index("train")
-    weights = open_zoo(tmp_path / "zoo").take("shards", rows.to_pydict())
+    weights = open_zoo(tmp_path / "zoo").take("weights", rows.to_pydict())
     expected = sum(float(abs(array.astype("float64")).sum()) for array in weights.values())
     reading = readers(script, tmp_path / "zoo", number, epochs)
     subprocess.run(generate_command(preset, tmp_path / "elsewhere", "--runs", "60"), check=True, capture_output=True)
@@ -77,9 +77,9 @@ def test_reading_a_zoo_that_is_extended_in_place_is_an_error_and_never_gives_wro
     zoo = open_zoo(tmp_path)
     rows = zoo.index().to_pydict()
     first = {name: values[:1] for name, values in rows.items()}
-    before = zoo.take("shards", first)
+    before = zoo.take("weights", first)
     generate_in_process(tmp_path, make_plan("formal-languages", tiny_preset(), runs=60))
-    for name, array in zoo.take("shards", first).items():
+    for name, array in zoo.take("weights", first).items():
         assert (array == before[name]).all(), "an open file keeps its content"
     with pytest.raises(ZooError):
-        zoo.take("shards", rows)
+        zoo.take("weights", rows)

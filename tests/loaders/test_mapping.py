@@ -53,7 +53,7 @@ def bounded(monkeypatch):
 def read_randomly(directory, times=200):
     zoo = open_zoo(directory)
     index = zoo.index()
-    dataset, expected = zoo.torch_dataset(), zoo.take("shards", index.to_pydict())
+    dataset, expected = zoo.torch_dataset(), zoo.take("weights", index.to_pydict())
     random = np.random.default_rng(0)
     for _ in range(times):
         rows = random.integers(len(dataset), size=3).tolist()
@@ -85,16 +85,16 @@ def test_a_changed_file_is_hashed_again(copied, hashed, bounded):
     files = bounded()
     place = {"split": ["train"], "shard": [0], "row": [0]}
     path = copied / read_manifest(copied).paths("shards", "train")[0]
-    open_zoo(copied).take("shards", place)
+    open_zoo(copied).take("weights", place)
     files.cache_clear()
-    open_zoo(copied).take("shards", place)
+    open_zoo(copied).take("weights", place)
     assert hashed.count(path.name) == 1
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     age(copied)  # the same size and inode, and an old time, but not the same one
     files.cache_clear()
     with pytest.raises(IntegrityError, match=f"{path.name} has sha256"):
-        open_zoo(copied).take("shards", place)
+        open_zoo(copied).take("weights", place)
 
 
 def test_a_file_changed_a_moment_ago_is_not_remembered_as_verified(copied, hashed, bounded):
@@ -103,7 +103,7 @@ def test_a_file_changed_a_moment_ago_is_not_remembered_as_verified(copied, hashe
     age(copied, seconds=0)
     for _ in range(2):
         files.cache_clear()
-        open_zoo(copied).take("shards", {"split": ["train"], "shard": [0], "row": [0]})
+        open_zoo(copied).take("weights", {"split": ["train"], "shard": [0], "row": [0]})
     assert hashed == ["train-00000-of-00002.safetensors"] * 2
 
 
@@ -128,7 +128,7 @@ def test_a_truncated_shard_is_an_error_and_a_restored_one_is_read_again(read, co
     def first():
         if read == "torch_dataset":
             return dataset[0]["weights"]["linear.bias"].numpy()
-        return zoo.take("shards", {"split": ["train"], "shard": [0], "row": [0]})["linear.bias"][0]
+        return zoo.take("weights", {"split": ["train"], "shard": [0], "row": [0]})["linear.bias"][0]
 
     before = first()
     os.truncate(path, 8)

@@ -22,7 +22,7 @@ READERS = {
     "stack": lambda zoo, rows: zoo.stack(rows),
     "stacks": lambda zoo, rows: zoo.stacks(rows),
     "weights": lambda zoo, rows: zoo.weights(rows[0]),
-    "take": lambda zoo, rows: zoo.take("shards", {name: [row[name] for row in rows] for name in rows[0]}),
+    "take": lambda zoo, rows: zoo.take("weights", {name: [row[name] for row in rows] for name in rows[0]}),
 }
 
 
@@ -73,9 +73,9 @@ def test_places_may_stand_beside_anything_and_places_of_no_kind_are_an_error(zoo
 def test_rows_may_be_a_table_its_columns_or_its_rows(zoo):
     opened = open_zoo(zoo("formal-languages"))
     table = opened.index("train")
-    expected = opened.take("shards", table.to_pydict())
+    expected = opened.take("weights", table.to_pydict())
     for rows in (table, table.to_pylist(), table.to_pandas(), {name: table[name].to_numpy() for name in PLACE}):
-        found = opened.take("shards", rows)
+        found = opened.take("weights", rows)
         assert all(np.array_equal(found[name], array) for name, array in expected.items())
         assert torch.equal(opened.stack(rows).weights["linear.bias"], torch.from_numpy(expected["linear.bias"]))
 
@@ -95,24 +95,35 @@ def test_columns_that_are_not_those_of_rows_are_an_error(change, message, native
     if not native:
         monkeypatch.setattr(gathering, "_native", None)
     with pytest.raises(FormatError, match=message):
-        open_zoo(zoo("formal-languages")).take("shards", {"split": ["train"], "shard": [0], "row": [0]} | change)
+        open_zoo(zoo("formal-languages")).take("weights", {"split": ["train"], "shard": [0], "row": [0]} | change)
 
 
 def test_a_kind_of_files_or_a_row_of_a_file_that_does_not_exist_is_an_error(zoo):
     opened = open_zoo(zoo("formal-languages"))
     file = opened.manifest.paths("shards", "train")[0]
     for read in (
-        lambda: opened.take("weights", opened.index("train")),
-        lambda: opened.read_row("weights", file, 0),
-        lambda: opened.fetch("train", [0], ["weights"]),
+        lambda: opened.take("weigths", opened.index("train")),
+        lambda: opened.read_row("weigths", file, 0),
+        lambda: opened.row_format("weigths", opened.manifest.architecture),
+        lambda: opened.fetch("train", [0], ["weigths"]),
     ):
-        with pytest.raises(UnknownNameError, match="Unknown kind of files 'weights'; known: shards, rollouts"):
+        with pytest.raises(UnknownNameError, match="Unknown kind of tensors 'weigths'; known: weights, rollouts"):
             read()
     for row in (0.7, "0"):
         with pytest.raises(FormatError, match=f"The row is {row!r}; expected the number of a row in {file}"):
-            opened.read_row("shards", file, row)
+            opened.read_row("weights", file, row)
     with pytest.raises(FormatError, match=r"The zoo has no file \['shards/.*'\] in shards"):
-        opened.read_row("shards", [file], 0)
+        opened.read_row("weights", [file], 0)
+
+
+def test_the_name_of_the_folder_stands_for_its_tensors(zoo):
+    """As in version 0.1."""
+    opened = open_zoo(zoo("formal-languages"))
+    rows, file = opened.index("train"), opened.manifest.paths("shards", "train")[0]
+    for read in (lambda kind: opened.take(kind, rows), lambda kind: opened.read_row(kind, file, 2)):
+        one, other = read("shards"), read("weights")
+        assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    assert opened.row_format("shards", opened.manifest.architecture).fields
 
 
 @pytest.mark.parametrize("kind", ["one architecture", "several"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.comparison import history, total_variation_of
+from rnn_zoos.baselines.benchmark.comparison import history, total_variation_estimate
 from rnn_zoos.baselines.benchmark.figures.style import (
     OOD,
     TEST,
@@ -35,7 +35,7 @@ def losses(zoo: str, trained: Mapping[str, Group]) -> Figure:
     smallest, largest = np.inf, 0.0
     for split, colour, shift in (("test", TEST, -0.16), ("ood", OOD, 0.16)):
         for line, group in enumerate(trained.values()):
-            estimate, place = total_variation_of(group, split), line + shift
+            estimate, place = total_variation_estimate(group, split), line + shift
             seeds = [np.mean(result["by_run"][split]["total_variation"]) for result in group]
             axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
             axes.scatter(seeds, np.full(len(seeds), place), color=colour, s=7, alpha=0.6)
@@ -84,7 +84,9 @@ def queries(zoo: str, trained: Mapping[str, Group]) -> Figure:
     """Draw the loss on unseen tasks against the number of queries, a named dot per encoder with its 95% interval."""
     figure, axes = new_figure(9.5, 6.4)
     styles = looks(trained)
-    points = {name: (int(group[0]["queries"]), total_variation_of(group, "test")) for name, group in trained.items()}
+    points = {
+        name: (int(group[0]["queries"]), total_variation_estimate(group, "test")) for name, group in trained.items()
+    }
     columns = {count: [name for name, (found, _) in points.items() if found == count] for count, _ in points.values()}
     values = np.array([estimate.value for _, estimate in points.values()])
     places = {count: place for place, count in enumerate(sorted(columns))}

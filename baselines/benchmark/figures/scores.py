@@ -16,7 +16,7 @@ from rnn_zoos.baselines.benchmark.figures.style import (
     panels_of_lines,
     set_title,
 )
-from rnn_zoos.baselines.benchmark.result_files import Group, Selection, clone_correlation, score_of, shown_targets
+from rnn_zoos.baselines.benchmark.result_files import Group, ScoreSelection, clone_correlation, score_of, shown_targets
 from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure
@@ -38,7 +38,7 @@ def scores(zoo: str, groups: Mapping[str, Group]) -> Figure:
     for axes, (name, measure) in zip(panels, shown, strict=True):
         target = targets[name]
         for line, group in enumerate(groups.values()):
-            found = [score_of(result, name, Selection(), measure) for result in group]
+            found = [score_of(result, name, ScoreSelection(), measure) for result in group]
             bar(axes, line, [score for score in found if score is not None], measure, bar_colour(group))
         title = measure_title(target, measure).replace(", ", ",\n")
         axes.set_title(f"{target_title(name)}:\n{title}", fontsize=9)

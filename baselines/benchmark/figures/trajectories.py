@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnn_zoos.baselines.benchmark.figures.scores import LOWEST, bar
 from rnn_zoos.baselines.benchmark.figures.style import bar_colour, name_lines, panels_of_lines, set_title
-from rnn_zoos.baselines.benchmark.result_files import Group, Selection
+from rnn_zoos.baselines.benchmark.result_files import Group, ScoreSelection
 from rnn_zoos.baselines.benchmark.trajectory_table import defined_scores, shown_trajectories
 from rnn_zoos.loaders.views.figures import finish_axes
 
@@ -20,7 +20,7 @@ def trajectories(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
 
     All `groups` are of results with trajectory tasks; there may be none.
     """
-    selection = Selection()
+    selection = ScoreSelection()
     shown = shown_trajectories(groups, selection)
     if not shown:
         return None

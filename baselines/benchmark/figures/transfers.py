@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, name_lines, panels_of_lines, round_log_axis
-from rnn_zoos.baselines.benchmark.result_files import Group, Selection
+from rnn_zoos.baselines.benchmark.result_files import Group, ScoreSelection
 from rnn_zoos.baselines.benchmark.transfer_table import (
     KNOWN,
     OTHERS,
     Interval,
-    Transferred,
+    TransferColumn,
     shown_transfers,
     transfer_conditions,
     transfer_of,
@@ -41,7 +41,7 @@ def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
         drawn = []
         for split, colour, shift in ((KNOWN, TEST, -0.16), (OTHERS, OOD, 0.16)):
             for line, group in enumerate(groups.values()):
-                score = transferred_score(group, own, Selection(split=split))
+                score = transferred_score(group, own, ScoreSelection(split=split))
                 if score is not None:
                     _mark(axes, line + shift, score, colour, own)
                     drawn.append(score)
@@ -56,7 +56,7 @@ def transfers(zoo: str, groups: Mapping[str, Group]) -> Figure | None:
     return figure
 
 
-def _mark(axes: Axes, place: float, score: Interval, colour: str, shown: Transferred) -> None:
+def _mark(axes: Axes, place: float, score: Interval, colour: str, shown: TransferColumn) -> None:
     value, low, high = score
     beyond = value < _LOWEST and not _lower_is_better(shown)
     axes.plot([low, high], [place, place], color=colour, linewidth=1.4)
@@ -64,11 +64,11 @@ def _mark(axes: Axes, place: float, score: Interval, colour: str, shown: Transfe
     axes.scatter([max(value, _LOWEST)], [place], color=colour, s=22, zorder=3, marker=marker, clip_on=not beyond)
 
 
-def _lower_is_better(shown: Transferred) -> bool:
+def _lower_is_better(shown: TransferColumn) -> bool:
     return shown.measure in ("total_variation", "degrees")
 
 
-def _score_axis(axes: Axes, shown: Transferred, drawn: Sequence[Interval]) -> None:
+def _score_axis(axes: Axes, shown: TransferColumn, drawn: Sequence[Interval]) -> None:
     if shown.measure == "total_variation":
         values = [value for value, _, _ in drawn]
         low, high = min(values) / 1.4, max(values) * 1.4

@@ -68,7 +68,7 @@ class RandomProbes(FeatureEncoder):
         self.head = mlp(sequences * steps * answer_size(architecture, answers), hidden, layers, embedding_size)
 
     @classmethod
-    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return the kind of inputs and the length of whole sequences of a zoo."""
         return {"inputs": benchmark.input_kind, "steps": benchmark.steps}
 

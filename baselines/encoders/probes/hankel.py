@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import Information, Weights
-from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, of_each
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, map_architectures
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp
 from rnn_zoos.baselines.encoders.probes.queries import FIT_NETWORKS, LEAST_DEVIATION, evenly_spaced
 from rnn_zoos.errors import EncoderError
@@ -110,7 +110,7 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
         return benchmark.input_kind == "symbols"
 
     @classmethod
-    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return the length of the strings of a zoo."""
         return {"steps": benchmark.steps}
 
@@ -125,12 +125,12 @@ class HankelProbing(FittedToNetworks, FeatureEncoder):
     @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the features of training networks."""
-        self.standardise.fit(of_each(evenly_spaced(networks, FIT_NETWORKS), self.measure), LEAST_DEVIATION)
+        self.standardise.fit(map_architectures(evenly_spaced(networks, FIT_NETWORKS), self.measure), LEAST_DEVIATION)
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return standardised features [M, F]."""
         assert stack is not None, "checked by Encoder.forward"
-        standardised: Tensor = self.standardise(of_each(stack, self.measure))
+        standardised: Tensor = self.standardise(map_architectures(stack, self.measure))
         return standardised
 
     def measure(self, architecture: Architecture, weights: Weights) -> Tensor:

@@ -125,7 +125,7 @@ class ProbeGen(FittedToNetworks):
         standardise_outputs(self.head, self.embed(chosen.weights, chosen))
 
     @classmethod
-    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return the kind of inputs of a zoo."""
         return {"inputs": benchmark.input_kind}
 

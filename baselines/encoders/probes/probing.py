@@ -104,7 +104,7 @@ class _Probing(FittedToNetworks):
         self.head = mlp(hidden, hidden, 1, embedding_size) if mlps else nn.Linear(hidden, embedding_size)
 
     @classmethod
-    def sizes_for(cls, benchmark: Benchmark) -> dict[str, Any]:
+    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
         """Return the kind of inputs of a zoo."""
         return {"inputs": benchmark.input_kind}
 

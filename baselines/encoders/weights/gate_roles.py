@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.layers import inverse_or_zero, split_gates
-from rnn_zoos.baselines.encoders.outliers import compress, usual_networks
+from rnn_zoos.baselines.encoders.outliers import inlier_networks, soft_clip
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -44,8 +44,8 @@ class StandardiseRoles(nn.Module):
         """Compute means and standard deviations of networks of one or several architectures."""
         counts, sums, squares = torch.zeros(3, *self.means.shape, dtype=torch.float64, device=self.means.device)
         for _, stack in networks.groups:
-            places = places_of(stack.architecture)
-            for name, tensor in split_gates(stack.architecture, usual_networks(stack.weights)).items():
+            places = gate_roles_of(stack.architecture)
+            for name, tensor in split_gates(stack.architecture, inlier_networks(stack.weights)).items():
                 kind, roles = places[name]
                 values = tensor.flatten(2).double()
                 counts[kind, roles] += len(values)
@@ -62,13 +62,13 @@ class StandardiseRoles(nn.Module):
 
         Recurrent tensors become [M, 4, H, ...]; tensors of the readout become [M, 1, O, ...].
         """
-        places, result = places_of(architecture), {}
+        places, result = gate_roles_of(architecture), {}
         for name, tensor in split_gates(architecture, weights).items():
             kind, roles = places[name]
             mean, scale = (
                 numbers[kind, roles].view(-1, *[1] * (tensor.dim() - 2)) for numbers in (self.means, self.scales)
             )
-            found = compress((tensor - mean) * scale)
+            found = soft_clip((tensor - mean) * scale)
             if not name.startswith("linear"):
                 padded = found.new_zeros(len(found), len(ROLES), *found.shape[2:])
                 found = padded.index_copy(1, torch.tensor(roles, device=found.device), found)
@@ -76,7 +76,7 @@ class StandardiseRoles(nn.Module):
         return result
 
 
-def places_of(architecture: Architecture) -> dict[str, tuple[int, list[int]]]:
+def gate_roles_of(architecture: Architecture) -> dict[str, tuple[int, list[int]]]:
     """Return parameter name -> number of its kind, and the roles of its gates; the readout has a single one, 0."""
     roles, places = list(GATE_ROLES[architecture.cell]), {}
     for layer in range(architecture.num_layers):

@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_zoos.baselines.encoders.encoder import Information, Weights
-from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks, of_each
+from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks, map_architectures
 from rnn_zoos.baselines.encoders.layers import StandardiseGates, mlp
 from rnn_zoos.baselines.encoders.weights.gate_roles import ROLES, StandardiseRoles
 from rnn_zoos.baselines.encoders.weights.graph_layers import Update, edge_step
@@ -206,7 +206,7 @@ class NeuralGraphEncoder(FittedToNetworks):
             self.about = nn.Parameter(torch.zeros(len(GATES) + 1, width))
 
     @classmethod
-    def sizes_for_several(cls) -> dict[str, Any]:
+    def multi_architecture_options(cls) -> dict[str, Any]:
         """Return the argument that shares parameters among architectures."""
         return {"shared": True}
 
@@ -272,7 +272,7 @@ class NeuralGraphEncoder(FittedToNetworks):
                     f"{shapes}. Make it for several architectures: make_encoder('neural-graph', [one, another])."
                 )
             return self._embed(self.architecture, weights)
-        return of_each(stack or NetworkStack(self.architecture, weights), self._embed)
+        return map_architectures(stack or NetworkStack(self.architecture, weights), self._embed)
 
     def _embed(self, architecture: Architecture, weights: Weights) -> Tensor:
         """Return embeddings [M, Z] of networks of one architecture."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnn_zoos.baselines.encoders.encoder import Information, Weights
-from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, of_each
+from rnn_zoos.baselines.encoders.feature_encoder import FeatureEncoder, FittedToNetworks, map_architectures
 from rnn_zoos.baselines.encoders.layers import Standardise, mlp, split_gates
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -146,12 +146,12 @@ class PaddedStatisticsEncoder(FittedToNetworks, FeatureEncoder):
 
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
         """Compute means and standard deviations of the training networks' statistics."""
-        self.standardise.fit(of_each(networks, padded_statistics))
+        self.standardise.fit(map_architectures(networks, padded_statistics))
 
     def features(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return standardised statistics [M, F]."""
         networks = stack or NetworkStack(self.architecture, weights)
-        features: Tensor = self.standardise(of_each(networks, padded_statistics))
+        features: Tensor = self.standardise(map_architectures(networks, padded_statistics))
         return features
 
 

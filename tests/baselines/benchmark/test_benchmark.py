@@ -19,7 +19,7 @@ from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import read_results, result_path
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
-from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job
+from rnn_zoos.baselines.benchmark.schedule import BenchmarkWork, Job
 from rnn_zoos.baselines.downstream.controls import CONTROLS, controls_of
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import TARGETS
@@ -248,7 +248,9 @@ def test_encoders_of_digits_are_measured_and_drawn(edited_zoo, tmp_path):
     data = load_data(edited_zoo("sequential-mnist", edits))
     done = []
     path = run_encoder(data, "interactive", 0, "cpu", tmp_path, lambda update, loss: done.append(update))
-    assert done == list(range(1, Benchmark("", tmp_path).updates(data, Job("interactive", 0)) + 1)), "for progress bars"
+    assert done == list(range(1, BenchmarkWork("", tmp_path).updates(data, Job("interactive", 0)) + 1)), (
+        "for progress bars"
+    )
     result = json.loads(path.read_text())
     assert 0 <= result["clones"]["test"]["agreement"] <= 1
     assert all(set(scores) == set(TARGETS["sequential-mnist"]) for scores in result["end_to_end"].values())

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from synthetic_results import DIGITS, LANGUAGES, Fake, many_results, synthetic, synthetic_control
 
-from rnn_zoos.baselines.benchmark.comparison import Estimate, compare, standing, total_variation_of, with_interval
+from rnn_zoos.baselines.benchmark.comparison import (
+    Estimate,
+    compare,
+    rank_report,
+    total_variation_estimate,
+    with_interval,
+)
 from rnn_zoos.errors import FormatError
 
 GOOD, CLOSE, BAD = (Fake(name, loss) for name, loss in (("good", 0.0200), ("close", 0.0202), ("bad", 0.024)))
@@ -41,7 +47,7 @@ def test_an_interval_is_that_of_naive_resampling_of_tasks(seeds):
     for _ in range(2000):
         drawn = random.choice(np.unique(tasks), 19)
         means.append(np.concatenate([losses[tasks == task] for task in drawn]).mean())
-    found = total_variation_of(results, "test")
+    found = total_variation_estimate(results, "test")
     assert found.value == pytest.approx(0.02)
     low, high = np.percentile(means, [1.55, 98.45])  # further out than 2.5 and 97.5, for 19 tasks
     assert found.low == pytest.approx(low, rel=0.02) and found.high == pytest.approx(high, rel=0.02)
@@ -49,18 +55,18 @@ def test_an_interval_is_that_of_naive_resampling_of_tasks(seeds):
 
 def test_tasks_are_resampled_with_all_their_runs():
     """Runs of a task are equal: 40 runs of 4 tasks are as uncertain as 4 runs of 4 tasks."""
-    many = total_variation_of([planted({f"t{n}": [0.01 * n] * 10 for n in range(4)})], "test")
-    few = total_variation_of([planted({f"t{n}": [0.01 * n] for n in range(4)})], "test")
+    many = total_variation_estimate([planted({f"t{n}": [0.01 * n] * 10 for n in range(4)})], "test")
+    few = total_variation_estimate([planted({f"t{n}": [0.01 * n] for n in range(4)})], "test")
     assert (many.value, many.low, many.high) == pytest.approx((few.value, few.low, few.high))
-    apart = total_variation_of([planted({f"t{n}": [0.01 * (n % 4)] for n in range(40)})], "test")
+    apart = total_variation_estimate([planted({f"t{n}": [0.01 * (n % 4)] for n in range(40)})], "test")
     assert apart.high - apart.low < 0.5 * (many.high - many.low)
 
 
 def test_seeds_widen_an_interval():
-    narrow = total_variation_of([planted({"a": [0.02], "b": [0.022]}, seed=seed) for seed in range(3)], "test")
+    narrow = total_variation_estimate([planted({"a": [0.02], "b": [0.022]}, seed=seed) for seed in range(3)], "test")
     losses = (0.01, 0.02, 0.03)
     wide = [planted({"a": [loss], "b": [loss + 0.002]}, seed=seed) for seed, loss in enumerate(losses)]
-    found = total_variation_of(wide, "test")
+    found = total_variation_estimate(wide, "test")
     assert found.high - found.low > 5 * (narrow.high - narrow.low)
     assert found.low == 0, "a total variation is not negative"
 
@@ -69,7 +75,7 @@ def test_a_paired_difference_is_known_better_than_either_value():
     a, b = group(GOOD), group(BAD)
     difference = compare(b, a)
     assert difference.low < difference.value < difference.high and difference.excludes_zero
-    values = [total_variation_of(results, "test") for results in (a, b)]
+    values = [total_variation_estimate(results, "test") for results in (a, b)]
     assert difference.value == pytest.approx(values[1].value - values[0].value)
     assert values[0].high > values[1].low  # these intervals overlap, that of the difference excludes 0
     assert compare(a, b).value == -difference.value
@@ -107,11 +113,11 @@ def test_results_of_other_runs_are_not_compared():
     other = group(GOOD)
     other[1]["by_run"]["test"]["run"] = other[1]["by_run"]["test"]["run"][::-1]
     with pytest.raises(FormatError, match="The results of good are of different runs"):
-        total_variation_of(other, "test")
+        total_variation_estimate(other, "test")
 
 
 def test_an_interval_of_a_single_task_is_undefined_and_not_printed():
-    found = total_variation_of([planted({"a": [0.1, 0.3]})], "test")
+    found = total_variation_estimate([planted({"a": [0.1, 0.3]})], "test")
     assert str(found) == "0.2000" and not found.excludes_zero
 
 
@@ -131,7 +137,7 @@ def test_a_comparison_takes_milliseconds():
 
 def test_standing_gives_rank_value_and_whom_a_new_encoder_beats_and_loses_to():
     new = group(Fake("module:Mine", 0.0183, 30, "queries"), seeds=1)
-    text = standing(new, many_results(LANGUAGES))
+    text = rank_report(new, many_results(LANGUAGES))
     lines = {line.split(":")[0].strip(): line for line in text.splitlines()[1:]}
     first = text.splitlines()[0]
     assert first.startswith("module:Mine on formal-languages: rank 7 of 20, total variation per step 0.0190 [.01")
@@ -140,15 +146,15 @@ def test_standing_gives_rank_value_and_whom_a_new_encoder_beats_and_loses_to():
     assert "non-interactive" in lines["level with"] and "interactive (+0.0" in lines["loses to"]
     named = sum(lines[key].count(",") + 1 for key in ("beats", "level with", "loses to"))
     assert named == 22 and "A single seed of module:Mine: " in text
-    assert "A single seed of bad: " in standing(group(GOOD), group(BAD, seeds=1))
+    assert "A single seed of bad: " in rank_report(group(GOOD), group(BAD, seeds=1))
 
 
 def test_standing_names_a_copy_of_the_zoo_where_there_are_no_results_of_the_zoo_itself():
     copy = synthetic(LANGUAGES, BAD) | {"zoo": {**synthetic(LANGUAGES, BAD)["zoo"], "sha256": "cd" * 32}}
-    text = standing(group(GOOD), [copy])
+    text = rank_report(group(GOOD), [copy])
     assert "rank 1 of 2" in text and "beats:     bad (-0.00" in text
     assert "another copy of this zoo" in text
-    both = standing(group(GOOD), [copy, *group(CLOSE)])
+    both = rank_report(group(GOOD), [copy, *group(CLOSE)])
     assert "rank 1 of 2" in both and "another copy" not in both and "bad" not in both
 
 
@@ -157,7 +163,7 @@ def test_standing_names_a_copy_of_the_zoo_where_there_are_no_results_of_the_zoo_
 def test_zoos_with_other_runs_are_not_copies(split, column):
     other = synthetic(LANGUAGES, BAD)
     other["by_run"][split][column] = other["by_run"][split][column][::-1]
-    assert "No stored result is of the same zoo" in standing(group(GOOD), [other])
+    assert "No stored result is of the same zoo" in rank_report(group(GOOD), [other])
 
 
 def test_standing_ignores_results_of_other_zoos_settings_and_of_the_encoder_itself():
@@ -169,9 +175,9 @@ def test_standing_ignores_results_of_other_zoos_settings_and_of_the_encoder_itse
         *group(GOOD),
         synthetic_control(LANGUAGES, "mean"),
     ]
-    assert "No stored result is of the same zoo and settings" in standing(new, others)
-    text = standing(new, [*others, *group(BAD)])
+    assert "No stored result is of the same zoo and settings" in rank_report(new, others)
+    text = rank_report(new, [*others, *group(BAD)])
     assert "rank 1 of 2" in text and "beats:     bad (-0.00" in text and "loses to:  none" in text
     assert "single seed" not in text
-    assert standing([synthetic_control(LANGUAGES, "mean")], others) == "There is no result of an encoder."
-    assert len(standing([*new, *group(CLOSE)], group(BAD)).split("\n\n")) == 2
+    assert rank_report([synthetic_control(LANGUAGES, "mean")], others) == "There is no result of an encoder."
+    assert len(rank_report([*new, *group(CLOSE)], group(BAD)).split("\n\n")) == 2

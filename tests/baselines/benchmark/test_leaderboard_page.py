@@ -11,7 +11,7 @@ from synthetic_results import DIGITS, LANGUAGES, MANY, many_results
 from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.errors import FormatError
-from rnn_zoos.loaders.explorer.maps import Features
+from rnn_zoos.loaders.explorer.maps import MapFeatures
 from rnn_zoos.loaders.explorer.page import build_page
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -59,7 +59,7 @@ def test_a_zoo_without_results_is_an_error():
 def test_the_page_sorts_filters_and_links_to_maps(width, data, browser, zoo, tmp_path):
     opened = open_zoo(zoo(LANGUAGES))
     values = np.random.default_rng(0).normal(size=(len(opened.index()), 5))
-    maps = [Features("other", "other", values[:, :2]), Features("dws.0", "embeddings by dws, seed 0", values)]
+    maps = [MapFeatures("other", "other", values[:, :2]), MapFeatures("dws.0", "embeddings by dws, seed 0", values)]
     build_page(opened, 3, maps, data | {"notes": ["Of <another> zoo."]}).write(tmp_path / "page")
     browser.open((tmp_path / "page" / "leaderboard.html").as_uri(), width)
     assert browser.text("#notes") == "Of <another> zoo."

@@ -8,7 +8,7 @@ from synthetic_results import DIGITS, LANGUAGES, Fake, many_results, stored, syn
 
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import (
-    Selection,
+    ScoreSelection,
     group_by_zoo,
     read_results,
     score_of,
@@ -235,20 +235,20 @@ def test_scores_are_those_of_the_selected_protocol_predictor_split_and_measure(r
     for protocol in ("strict", "paper"):
         for predictor in ("linear", "mlp"):
             expected = result["downstream"][protocol][predictor]["accuracy"]["ood"]
-            selection = Selection(protocol, predictor, "ood")
+            selection = ScoreSelection(protocol, predictor, "ood")
             assert score_of(result, "accuracy", selection) == expected["r_squared"]
             assert score_of(result, "accuracy", selection, "kendall_tau") == expected["kendall_tau"]
         expected = result["end_to_end"][protocol]["step"]["test"]["accuracy"]
-        assert score_of(result, "step", Selection(protocol, predictor="end-to-end")) == expected
+        assert score_of(result, "step", ScoreSelection(protocol, predictor="end-to-end")) == expected
     for name in ("control.mean.json", "constant.0.json"):
         other = json.loads((results / name).read_text())
-        assert score_of(other, "step", Selection(predictor="end-to-end")) is None
+        assert score_of(other, "step", ScoreSelection(predictor="end-to-end")) is None
 
 
 def test_only_a_control_that_is_named_after_its_predictor_has_another_than_the_selected_one(results):
     boosted = json.loads((results / BOOSTED).read_text())
     assert CONTROLS[BOOSTED_CONTROL].predictors == ("boosting",)
-    assert used_predictor(boosted, Selection(predictor="mlp")) == "boosting"
+    assert used_predictor(boosted, ScoreSelection(predictor="mlp")) == "boosting"
     table = leaderboard(read_results(results), predictor="mlp")
     note = f"- control: {BOOSTED_CONTROL}: always with its own predictor, `boosting`."
     assert table.count(note) == table.count("its own predictor") == 1
@@ -272,7 +272,7 @@ def test_a_control_that_lacks_its_own_predictor_is_reported(results):
     result = json.loads((results / BOOSTED).read_text())
     del result["downstream"]["strict"]["boosting"]
     with pytest.raises(FormatError, match="has no predictor 'boosting'; it has linear"):
-        used_predictor(result, Selection())
+        used_predictor(result, ScoreSelection())
 
 
 def test_results_read_are_those_written(tmp_path):

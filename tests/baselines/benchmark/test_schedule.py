@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from rnn_zoos.baselines.benchmark.schedule import Benchmark, Job, make_results
+from rnn_zoos.baselines.benchmark.schedule import BenchmarkWork, Job, make_results
 from rnn_zoos.errors import UnknownNameError
 
 CONTROLS = [Job("mean", None), Job("step only", None), Job("task mean", None)]
@@ -20,7 +20,7 @@ def test_several_workers_produce_the_results_of_one(edited_zoo, tmp_path, monkey
     made, fractions = {}, []
     for workers in (1, 2):
         paths = []
-        benchmark = Benchmark(zoo, tmp_path / str(workers))
+        benchmark = BenchmarkWork(zoo, tmp_path / str(workers))
         threads(2)  # of this process, which does the work if it is the only worker
         make_results(benchmark, CONTROLS, workers, lambda job, path, paths=paths: paths.append(path), fractions.append)
         assert len(paths) == 3 and fractions.pop() == 1
@@ -30,7 +30,7 @@ def test_several_workers_produce_the_results_of_one(edited_zoo, tmp_path, monkey
     assert made[1] == made[2]
     for workers in (1, 2):
         with pytest.raises(UnknownNameError, match="Unknown control 'hope'"):
-            make_results(Benchmark(zoo, tmp_path), [Job("hope", None), *CONTROLS], workers)
+            make_results(BenchmarkWork(zoo, tmp_path), [Job("hope", None), *CONTROLS], workers)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, train_end_to_end
 from rnn_zoos.baselines.downstream.predictors import evaluate
-from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, largest_usual, protocol_rows, row_numbers
+from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, outlier_threshold, protocol_rows, row_numbers
 from rnn_zoos.baselines.downstream.targets import TARGETS, Target
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
@@ -143,7 +143,7 @@ def test_dropout_follows_from_the_seed(edited_zoo):
     ],
 )
 def test_how_large_a_label_may_be(target, labels, largest):
-    assert largest_usual(target, np.array(labels, float)) == pytest.approx(largest)
+    assert outlier_threshold(target, np.array(labels, float)) == pytest.approx(largest)
 
 
 def test_under_the_paper_protocol_half_of_the_ood_tasks_are_trained_on_and_the_other_half_is_tested(edited_zoo):

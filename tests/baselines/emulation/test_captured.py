@@ -54,7 +54,7 @@ def to_meta(run: EmulationRun) -> None:
     """Let a run work on the device `meta`, whose tensors have no values: nothing can wait for them."""
     train = run.data.splits["train"]
     behaviour, networks = train._on_device, train.networks
-    train._on_device = behaviour.room_for(len(train), "meta")
+    train._on_device = behaviour.empty_like(len(train), "meta")
     weights = {name: tensor.to("meta") for name, tensor in networks.weights.items()}
     train.networks, train.device = NetworkStack(networks.architecture, weights), "meta"
     run.modules.to("meta")
@@ -127,7 +127,7 @@ class RepeatedWork:
 
 @pytest.mark.parametrize("encoder", ["statistics", "flat", "interactive"])
 def test_repeated_work_gives_the_updates_of_a_training(encoder, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(captured, "captured", lambda work, device: RepeatedWork(work))
+    monkeypatch.setattr(captured, "capture_graph", lambda work, device: RepeatedWork(work))
     monkeypatch.setattr(captured, "side_stream", lambda device: nullcontext())
     one, other = (
         make_run(load_data(folder("formal-languages")), encoder, tmp_path / name) for name in ("one", "other")

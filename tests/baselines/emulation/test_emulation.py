@@ -15,7 +15,7 @@ from old_zoos import remove_labels
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
 from rnn_zoos.baselines.emulation.checkpoint import load_checkpoint
-from rnn_zoos.baselines.emulation.data import SplitData, load_data, to_biases
+from rnn_zoos.baselines.emulation.data import SplitData, check_biases, load_data
 from rnn_zoos.baselines.emulation.embedding import Embedder
 from rnn_zoos.baselines.emulation.losses import mean_over_steps, reverse_kl, total_variation
 from rnn_zoos.baselines.emulation.optimisation import Optimisation, one_cycle
@@ -296,7 +296,7 @@ def test_merged_biases_give_the_same_networks_without_identifying_the_run(name, 
     assert not any(tensor.any() for key, tensor in weights.items() if "bias_hh" in key)
     one, other = (each.splits["train"].stack(rows)(inputs)[0] for each in (zoo, merged))
     assert torch.allclose(one, other, atol=1e-5)
-    for refuses in (to_biases, lambda name: load_data(zoo.zoo.source.folder, biases=name)):
+    for refuses in (check_biases, lambda name: load_data(zoo.zoo.source.folder, biases=name)):
         with pytest.raises(UnknownNameError, match="Unknown kind of biases 'gone'; known: apart, merged"):
             refuses("gone")
     for device in ("tpu", "cudaish", "meta"):

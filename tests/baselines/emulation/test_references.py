@@ -9,7 +9,7 @@ from rnn_zoos.baselines.emulation.data import load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import EmulationRun
-from rnn_zoos.errors import EncoderError
+from rnn_zoos.errors import EncoderError, PresetError
 
 SETTINGS = EmulationSettings(updates=4, evaluate_every=4, networks=5, hidden=12, layers=1)
 
@@ -63,6 +63,6 @@ def test_a_training_on_few_runs_sees_only_these(data, tmp_path):
     assert seen.tolist() == np.unique(runs)[:2].tolist()
     assert len(run.training_rows) == int(np.isin(runs, seen).sum()) < len(runs)
     run.train()
-    for wrong in (999, -1):
-        with pytest.raises(EncoderError, match=f"training_runs is {wrong}"):
+    for wrong, error in ((999, EncoderError), (-1, PresetError)):
+        with pytest.raises(error, match=f"training_runs is {wrong}"):
             EmulationRun(zoo, "statistics", 0, replace(SETTINGS, training_runs=wrong), tmp_path / "many")

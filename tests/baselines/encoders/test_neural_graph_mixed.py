@@ -7,7 +7,7 @@ from conftest import CELLS
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.layers import split_gates
 from rnn_zoos.baselines.encoders.registry import make_encoder
-from rnn_zoos.baselines.encoders.weights.gate_roles import GATE_ROLES, ROLES, StandardiseRoles, places_of
+from rnn_zoos.baselines.encoders.weights.gate_roles import GATE_ROLES, ROLES, StandardiseRoles, gate_roles_of
 from rnn_zoos.baselines.encoders.weights.neural_graph import NeuralGraphEncoder
 from rnn_zoos.errors import EncoderError
 from rnn_zoos.networks.architecture import GATES, Architecture
@@ -115,7 +115,7 @@ def test_cells_with_the_same_candidate_are_told_apart_once_that_is_learned():
         of_rnn = networks(rnn)
         of_gru = {}
         for name in gru.parameter_shapes:
-            kind, roles = places_of(gru)[name]
+            kind, roles = gate_roles_of(gru)[name]
             candidate = of_rnn[name.replace("gru", "rnn")]
             means = encoder.standardise.means[kind]
             gates = [candidate if ROLES[role] == "candidate" else means[role].expand_as(candidate) for role in roles]
@@ -129,7 +129,7 @@ def test_weights_are_standardised_by_kind_and_role_over_all_architectures():
     standardise.fit(stack)
     moments: dict[tuple[int, int], list[torch.Tensor]] = {}
     for _, own in stack.groups:
-        found, places = standardise(own.architecture, own.weights), places_of(own.architecture)
+        found, places = standardise(own.architecture, own.weights), gate_roles_of(own.architecture)
         for name, tensor in found.items():
             kind, roles = places[name]
             assert tensor.shape[1] == (1 if name.startswith("linear") else len(ROLES))

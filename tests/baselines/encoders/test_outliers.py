@@ -9,7 +9,7 @@ from rnn_zoos.baselines.downstream.predictors import PREDICTORS, Problem
 from rnn_zoos.baselines.downstream.scaling import FeatureScaler
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.baselines.encoders.layers import Standardise, StandardiseGates
-from rnn_zoos.baselines.encoders.outliers import LINEAR, UNUSUAL, compress, usual_networks, usual_rows
+from rnn_zoos.baselines.encoders.outliers import LINEAR, UNUSUAL, inlier_networks, inlier_rows, soft_clip
 from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, make_encoder
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import initial_weights
@@ -29,10 +29,10 @@ def networks(count: int, *factors: float) -> dict[str, torch.Tensor]:
 
 def test_compression_is_odd_and_monotonic_and_leaves_usual_values_as_they_are():
     values = torch.linspace(-LINEAR, LINEAR, 101)
-    assert compress(values) is values
+    assert soft_clip(values) is values
     far = torch.tensor([LINEAR, LINEAR + 1e-2, 1e2, 1e3, 1e5, 3e38])
-    found = compress(far)
-    assert torch.equal(compress(-far), -found) and bool((found.diff() > 0).all()) and found[-1] <= 2 * LINEAR
+    found = soft_clip(far)
+    assert torch.equal(soft_clip(-far), -found) and bool((found.diff() > 0).all()) and found[-1] <= 2 * LINEAR
     assert found[0] == LINEAR
     torch.testing.assert_close((found[1] - found[0]) / 1e-2, torch.tensor(1.0), atol=1e-3, rtol=0)
 
@@ -40,9 +40,9 @@ def test_compression_is_odd_and_monotonic_and_leaves_usual_values_as_they_are():
 def test_rows_and_networks_count_unless_they_are_much_longer_than_the_median():
     features = torch.ones(5, 3) * torch.tensor([[1.0], [1.1], [UNUSUAL * 0.9], [UNUSUAL * 1.2], [1e30]])
     features[1] = 0
-    assert usual_rows(features[[0, 0, 0, 1, 2, 3, 4]]).tolist() == [True] * 5 + [False] * 2
-    assert usual_rows(torch.tensor([[0.0], [0], [0], [7]])).all(), "without a scale, all count"
-    kept = usual_networks(networks(5, 2.0, 30.0, 1e28))
+    assert inlier_rows(features[[0, 0, 0, 1, 2, 3, 4]]).tolist() == [True] * 5 + [False] * 2
+    assert inlier_rows(torch.tensor([[0.0], [0], [0], [7]])).all(), "without a scale, all count"
+    kept = inlier_networks(networks(5, 2.0, 30.0, 1e28))
     assert all(torch.equal(kept[name], tensor[:6]) for name, tensor in networks(5, 2.0, 30.0, 1e28).items())
 
 

@@ -46,7 +46,7 @@ def test_parquet_has_the_same_rows_and_the_same_bits(name, zoo, tmp_path, monkey
         index = ours.index(split).to_pylist()
         assert index == labels[split].to_list() == plain[split].select_columns(list(index[0])).to_list()
         rows = plain[split].with_format("numpy")[:]
-        for key, tensors in ours.take("shards", ours.index(split).to_pydict()).items():
+        for key, tensors in ours.take("weights", ours.index(split).to_pydict()).items():
             assert rows[key].dtype == np.float32 and np.array_equal(rows[key], tensors.reshape(len(index), -1))
     assert len(list((tmp_path / "out" / "data").glob("train-*"))) > 1
 

@@ -89,6 +89,6 @@ def test_the_recipe_for_shapes_in_the_documentation_runs(name, zoo, tmp_path, mo
     found: dict = {}
     exec(recipe, found)
     source = open_zoo(zoo(name))
-    expected = source.take("shards", source.index("train").to_pydict())
+    expected = source.take("weights", source.index("train").to_pydict())
     assert list(found["weights"]) == list(source.manifest.architecture.parameter_shapes)
     assert all(np.array_equal(tensor, expected[key]) for key, tensor in found["weights"].items())

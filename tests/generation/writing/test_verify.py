@@ -11,7 +11,7 @@ from rnn_zoos.errors import DigitsError, FormatError, PresetError
 from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
-from rnn_zoos.generation.writing.comparison import RetrainedRun, StoredRun, compare_bits, few
+from rnn_zoos.generation.writing.comparison import RetrainedRun, StoredRun, compare_bits, max_changed
 from rnn_zoos.generation.writing.verify import choose_runs, verify
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -91,7 +91,7 @@ def test_a_verification_of_nothing_is_refused(runs, zoo):
 
 
 def test_few_is_derived_from_the_count():
-    assert [few(count) for count in (4, 13, 100, 1000, 10_000, 12_000)] == [1, 1, 2, 7, 26, 30]
+    assert [max_changed(count) for count in (4, 13, 100, 1000, 10_000, 12_000)] == [1, 1, 2, 7, 26, 30]
 
 
 @pytest.mark.parametrize("backend", [None, pytest.param("stacked", marks=pytest.mark.long)])

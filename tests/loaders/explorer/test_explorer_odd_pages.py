@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from test_explorer_browser import WIDTHS, ZOOS, url_of
 
 from rnn_zoos.loaders.explorer.data_files import data_script
-from rnn_zoos.loaders.explorer.maps import Features
+from rnn_zoos.loaders.explorer.maps import MapFeatures
 from rnn_zoos.loaders.explorer.page import build_page
 from rnn_zoos.loaders.explorer.server import ExplorerServer
 from rnn_zoos.loaders.zoo import open_zoo
@@ -49,7 +49,7 @@ def attacked(data, key=""):
 def test_texts_of_a_hostile_zoo_are_shown_and_never_run(width, browser, zoo, tmp_path):
     opened = open_zoo(zoo("formal-languages"))
     values = np.random.default_rng(0).normal(size=(len(opened.index()), 3))
-    build_page(opened, 9, [Features("numbers", "numbers", values)]).write(tmp_path / "page")
+    build_page(opened, 9, [MapFeatures("numbers", "numbers", values)]).write(tmp_path / "page")
     edit_data(tmp_path / "page", "zoo", attacked)
     edit_data(tmp_path / "page", "maps", attacked)
     browser.open(url_of(tmp_path / "page"), width)

@@ -16,7 +16,7 @@ from rnn_zoos.families.columns import Column
 from rnn_zoos.loaders.explorer import assets
 from rnn_zoos.loaders.explorer.columns import pack_columns, shown_rows
 from rnn_zoos.loaders.explorer.data_files import Arrays, data_script
-from rnn_zoos.loaders.explorer.maps import Features, pack_map, principal_components
+from rnn_zoos.loaders.explorer.maps import MapFeatures, pack_map, principal_components
 from rnn_zoos.loaders.explorer.networks import choose_networks
 from rnn_zoos.loaders.explorer.page import MARKER, build_page
 from rnn_zoos.loaders.zoo import open_zoo
@@ -127,14 +127,14 @@ def test_principal_components_are_those_of_the_whole_decomposition():
 def test_a_map_of_one_number_or_without_differences_has_two_components():
     arrays = Arrays()
     for values in (np.arange(5.0)[:, None], np.ones((5, 3))):
-        packed = pack_map(Features("f", "F", values), np.array([0, 2, 4]), arrays)
+        packed = pack_map(MapFeatures("f", "F", values), np.array([0, 2, 4]), arrays)
         assert packed["size"] >= 2 and packed["length"] == 3 * packed["size"]
     assert np.isfinite(np.frombuffer(arrays.block(), np.float16)).all()
 
 
 def test_features_that_are_not_finite_are_refused():
     with pytest.raises(FormatError, match="features odd have values that are not finite. Leave them out"):
-        pack_map(Features("odd", "odd", np.array([[1.0, np.nan]])), np.array([0]), Arrays())
+        pack_map(MapFeatures("odd", "odd", np.array([[1.0, np.nan]])), np.array([0]), Arrays())
 
 
 @pytest.mark.parametrize("name", ["formal-languages", "sequential-mnist", "automata"])
@@ -142,7 +142,7 @@ def test_the_page_of_a_zoo(name, zoo):
     opened = open_zoo(zoo(name))
     index = opened.index()
     page = build_page(
-        opened, 5, [Features("numbers", "numbers", np.random.default_rng(0).normal(size=(len(index), 20)))]
+        opened, 5, [MapFeatures("numbers", "numbers", np.random.default_rng(0).normal(size=(len(index), 20)))]
     )
     assert {"index.html", "style.css", "vendor/plotly.min.js", "data/zoo.js", "data/networks.js", "data/maps.js"} <= {
         *page.files
@@ -165,7 +165,7 @@ def test_the_page_of_a_zoo(name, zoo):
     assert (
         page.files
         == build_page(
-            opened, 5, [Features("numbers", "numbers", np.random.default_rng(0).normal(size=(len(index), 20)))]
+            opened, 5, [MapFeatures("numbers", "numbers", np.random.default_rng(0).normal(size=(len(index), 20)))]
         ).files
     )
 
@@ -234,7 +234,7 @@ def test_the_current_directory_is_not_replaced_by_a_page(present, zoo, tmp_path,
 
 def test_two_maps_of_one_name_are_refused(zoo):
     opened = open_zoo(zoo("formal-languages"))
-    features = Features("a", "A", np.zeros((len(opened.index()), 2)))
+    features = MapFeatures("a", "A", np.zeros((len(opened.index()), 2)))
     with pytest.raises(UnknownNameError, match="have the same name"):
         build_page(opened, 0, [features, features])
 
