@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from rnn_zoos.errors import FormatError
+from rnn_zoos.errors import FormatError, shortened
 from rnn_zoos.format.files import Array, map_tensors, read_header, tensor_differences
+from rnn_zoos.format.manifest import zoo_title
 
 FORMAT = 1
 """Version of the format of the file, the entry `format` of the JSON in its header."""
@@ -44,7 +45,7 @@ class Embeddings:
         wanted = list(zip(rows["run"].to_pylist(), rows["step"].to_pylist(), strict=True))
         missing = [f"run {run} step {step}" for run, step in wanted if (run, step) not in self.places]
         if missing:
-            shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+            shown = shortened(missing, _SHOWN)
             raise FormatError(
                 f"{self.path} lacks the embeddings of {len(missing)} of {len(wanted)} rows: {shown}. Make it again "
                 "with: rnn-zoos embed."
@@ -69,7 +70,7 @@ def _read(path: Path, zoo_identity: str) -> tuple[dict[str, Array], str, int]:
     try:
         about = json.loads(header["__metadata__"]["rnn_zoos"])
         version, zoo = about["format"], about["zoo"]
-        made_for = f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
+        made_for = zoo_title(zoo)
         rows, size = header["embeddings"]["shape"]
         by = about.get("encoder", {})  # which nothing but maps needs
         encoder, seed = str(by.get("encoder", "an encoder")), int(by.get("seed", 0))

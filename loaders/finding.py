@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import unquote
 
-from rnn_zoos.errors import FormatError, HubError
+from rnn_zoos.errors import FormatError, HubError, shortened
 from rnn_zoos.format.manifest import MANIFEST
 from rnn_zoos.loaders.hub import HUB_NAME, find_revision
 from rnn_zoos.loaders.source import Directory, Source
@@ -72,5 +72,4 @@ def _explain_missing(directory: Path) -> str:
         return f"The directory {directory} does not exist, and {parent} contains no zoo."
     close = get_close_matches(directory.name, zoos, n=1)
     hint = f" Did you mean {directory.parent / close[0]}?" if close else ""
-    shown = ", ".join(zoos[:_SHOWN]) + (f", ... ({len(zoos)} in all)" if len(zoos) > _SHOWN else "")
-    return f"The directory {directory} does not exist; {parent} contains the zoos {shown}.{hint}"
+    return f"The directory {directory} does not exist; {parent} contains the zoos {shortened(zoos, _SHOWN)}.{hint}"

@@ -9,6 +9,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+def shortened(names: Iterable[object], most: int) -> str:
+    """Return at most so many names, separated by commas, and how many there are if that is more."""
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:most]) + (f", ... ({len(texts)} in all)" if len(texts) > most else "")
+
+
 class ZooError(Exception):
     """Base class of all errors that this package raises on purpose.
 
@@ -35,8 +41,7 @@ class UnknownNameError(ZooError, LookupError):
         names = [str(name) for name in known]
         close = get_close_matches(str(given), names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        shown = ", ".join(names[:30]) + (f", ... ({len(names)} in all)" if len(names) > 30 else "")
-        return cls(f"Unknown {what} {given!r}; known: {shown or 'none'}.{hint}")
+        return cls(f"Unknown {what} {given!r}; known: {shortened(names, 30) or 'none'}.{hint}")
 
 
 class PresetError(ZooError, ValueError):

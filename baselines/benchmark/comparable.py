@@ -21,6 +21,7 @@ from rnn_zoos.baselines.emulation.data import ZooData, zoo_reference
 from rnn_zoos.baselines.emulation.zoo_embeddings import STORED
 from rnn_zoos.errors import FormatError
 from rnn_zoos.format.files import read_error
+from rnn_zoos.format.manifest import zoo_title
 from rnn_zoos.loaders.zoo import Zoo
 
 
@@ -65,8 +66,8 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
     found = only_one_zoo(found, shared["zoo"])
     if directory is not None and not found:
         raise FormatError(
-            f"{directory} has no results of other encoders on the zoo {_zoo(shared)} with preset {shared['preset']}, "
-            f"biases {shared['biases']} and the same settings. Make some with `rnn-zoos benchmark`, or leave out "
+            f"{directory} has no results of other encoders on the zoo {zoo_title(shared['zoo'])} with preset "
+            f"{shared['preset']}, biases {shared['biases']} and the same settings. Make some with `rnn-zoos benchmark`, or leave out "
             "--against."
         )
     return found
@@ -97,8 +98,8 @@ def how_to_compare(shared: Result) -> str:
     """Return one line for new results without comparable stored ones: which command makes some."""
     preset = shared["preset"]
     return (
-        f"There are no stored results on the zoo {_zoo(shared)} with preset {preset} to compare with. To make some: "
-        f"rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with --against OTHER."
+        f"There are no stored results on the zoo {zoo_title(shared['zoo'])} with preset {preset} to compare with. To "
+        f"make some: rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with --against OTHER."
     )
 
 
@@ -120,11 +121,6 @@ def _runs(indexes: Mapping[str, pa.Table]) -> dict[str, dict[str, list[Any]]]:
         runs[split] = by_run(np.zeros((len(index), 1)), index["run"].to_numpy(), index["task"].to_numpy())
         del runs[split]["total_variation"]
     return runs
-
-
-def _zoo(shared: Result) -> str:
-    zoo = shared["zoo"]
-    return f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
 
 
 def _results_below(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 from rnn_zoos.baselines.benchmark.result_format import REFERENCE, check_result, targets_in
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target
+from rnn_zoos.baselines.downstream.targets import Target
 from rnn_zoos.baselines.emulation.data import Biases
 from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.families.registry import zoo_names
 from rnn_zoos.format.files import read_error, write_atomically
 
 Result: TypeAlias = Mapping[str, Any]
@@ -194,7 +195,7 @@ def is_control(result: Result) -> bool:
 def group_by_zoo(results: Sequence[Result]) -> dict[str, dict[str, Group]]:
     """Return zoo -> display name -> results of all seeds."""
     groups: dict[str, dict[str, list[Result]]] = {}
-    for zoo in TARGETS:
+    for zoo in zoo_names():
         for result in results:
             if result["zoo"]["name"] == zoo:
                 groups.setdefault(zoo, {}).setdefault(display_name(result), []).append(result)

@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target, task_targets
+from rnn_zoos.baselines.downstream.targets import Target, family_targets, task_targets
 from rnn_zoos.baselines.downstream.trajectory_tasks import LEFT_OUT, RANK_MEASURES, RETRIEVED, asked_tasks, at_step
 from rnn_zoos.baselines.emulation.data import TRANSFERS, Biases
+from rnn_zoos.families.registry import zoo_names
 
 FORMAT = 2
 """Version of the format, the entry `format` of every result file."""
@@ -53,8 +54,8 @@ def check_result(path: Path) -> list[str]:
     if missing:
         return [f"Missing keys: {', '.join(sorted(missing))}."]
     zoo = _at(result, "zoo", "name")
-    if zoo not in TARGETS:
-        return [f"Unknown zoo {'(missing)' if zoo is _MISSING else repr(zoo)}; known: {', '.join(TARGETS)}."]
+    if zoo not in zoo_names():
+        return [f"Unknown zoo {'(missing)' if zoo is _MISSING else repr(zoo)}; known: {', '.join(zoo_names())}."]
     if "targets" in result and not _are_targets(result["targets"]):
         expected = "name -> columns, kind, shown, from_step and log of each, as `rnn-zoos benchmark` writes them"
         return [f"targets is not a description of targets; expected {expected}."]
@@ -89,7 +90,7 @@ def _found(value: Any) -> str:  # noqa: ANN401 - JSON
 def targets_in(result: Mapping[str, Any]) -> Mapping[str, Target]:
     """Return the targets that a result has scores of: those that it names, or, if it is older, those of the family."""
     if "targets" not in result:
-        return TARGETS[result["zoo"]["name"]]
+        return family_targets(result["zoo"]["name"])
     return {
         name: Target(**{**about, "columns": tuple(about["columns"]), "shown": tuple(about["shown"])})
         for name, about in result["targets"].items()

@@ -6,7 +6,7 @@ targets of that zoo, see `targets_of`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,7 +16,6 @@ import numpy as np
 
 from rnn_zoos.baselines.downstream.measures import MEASURES, Kind
 from rnn_zoos.baselines.emulation.data import SplitData, benchmark_of
-from rnn_zoos.families.registry import zoo_names
 from rnn_zoos.families.run_table import VARIED, Choices
 from rnn_zoos.format.files import Array
 
@@ -57,35 +56,18 @@ _SHOWN: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
 _SHOWN_OF_DRAWN = ("r_squared",)  # R² within steps says little more: what a run draws does not depend on the step
 
 
-class _Targets(Mapping[str, Mapping[str, Target]]):
-    """The targets of every zoo, from what its family says."""
-
-    def __getitem__(self, zoo: str) -> Mapping[str, Target]:
-        return _targets_of(zoo)
-
-    def __contains__(self, zoo: object) -> bool:
-        return zoo in zoo_names()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(zoo_names())
-
-    def __len__(self) -> int:
-        return len(zoo_names())
-
-
 @lru_cache(maxsize=64)
-def _targets_of(zoo: str) -> Mapping[str, Target]:
+def family_targets(zoo: str) -> Mapping[str, Target]:
+    """Return the targets of every zoo of this name: those of `TaskFamily.benchmark`, and the task of trained networks.
+
+    Raises UnknownNameError if there is no such zoo, FormatError if its family has no benchmark.
+    """
     targets = {}
     for name, said in benchmark_of(zoo).targets.items():
         targets[name] = Target(said.columns, said.kind, _SHOWN[said.kind])
         if name == "task":
             targets["task_trained"] = replace(targets[name], from_step=TRAINED_FROM)
     return MappingProxyType(targets)
-
-
-TARGETS: Mapping[str, Mapping[str, Target]] = _Targets()
-"""Name of a zoo -> name -> target of every zoo of that name: `TaskFamily.benchmark` says which; and the task of trained
-networks, `task_trained`."""
 
 
 def targets_of(zoo: str, settings: Mapping[str, Any]) -> Mapping[str, Target]:
@@ -104,7 +86,7 @@ def targets_of(zoo: str, settings: Mapping[str, Any]) -> Mapping[str, Target]:
     if "weight_decay" not in vary and len(set(settings["weight_decay"])) == 1:
         drawn["weight_decay"] = None
     decided = {(name,) for name in drawn}
-    of_family = {name: target for name, target in TARGETS[zoo].items() if target.columns not in decided}
+    of_family = {name: target for name, target in family_targets(zoo).items() if target.columns not in decided}
     return MappingProxyType(of_family | {name: target for name, target in drawn.items() if target is not None})
 
 
@@ -125,7 +107,8 @@ def task_targets(zoo: str) -> dict[str, Target]:
 
     Empty if its family has no target `task`.
     """
-    return {name: TARGETS[zoo][name] for name in ("task", "task_trained") if name in TARGETS[zoo]}
+    targets = family_targets(zoo)
+    return {name: targets[name] for name in ("task", "task_trained") if name in targets}
 
 
 _TARGET_TITLES = {

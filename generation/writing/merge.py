@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError
+from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError, shortened
 from rnn_zoos.format.columns import relabel_hint
 from rnn_zoos.format.files import check_bytes, map_tensors
 from rnn_zoos.format.hashing import copy_checked
@@ -215,7 +215,7 @@ def _remedy(first: ShardRecord, second: ShardRecord) -> str:
 
 
 def _describe_missing(plan: Plan, missing: Sequence[ShardPlan], out: Path) -> list[str]:
-    names = ", ".join(shard.name for shard in missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
+    names = shortened((shard.name for shard in missing), _MAX_NAMED)
     preset = plan.preset if plan.preset in preset_names() else f"{plan.preset}.yaml"
     return [
         f"{out} is unfinished: {len(missing)} of {len(plan.shards)} shards are in none of the directories: {names}.",

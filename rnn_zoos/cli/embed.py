@@ -44,6 +44,7 @@ def embed(
         find_encoder,
         write_embeddings,
     )
+    from rnn_zoos.format.manifest import zoo_title
     from rnn_zoos.loaders.zoo import open_zoo
 
     check_replaceable(out)
@@ -54,9 +55,8 @@ def embed(
     with progress_bar(f"{about.encoder}, seed {about.seed}") as progress:
         embeddings = embed_zoo(opened, saved, progress)
     if about.zoo["sha256"] != opened.identity:
-        trained_on = f"{about.zoo['name']}, preset {about.zoo['preset']} ({about.zoo['sha256'][:12]})"
         print(
-            f"Note: {path} was trained on another zoo, {trained_on}. The splits of {zoo} are not its splits.",
+            f"Note: {path} was trained on another zoo, {zoo_title(about.zoo)}. The splits of {zoo} are not its splits.",
             file=sys.stderr,
         )
     write_embeddings(out, opened, saved, embeddings)

@@ -72,6 +72,7 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[MapFeatures]) -> dict[s
     from rnn_zoos.baselines.benchmark.comparable import plan_entries
     from rnn_zoos.baselines.benchmark.leaderboard_page import leaderboard_data
     from rnn_zoos.baselines.benchmark.result_files import is_same_plan, read_results
+    from rnn_zoos.format.manifest import zoo_title
 
     names = {own.name.rpartition(".")[0]: own.name for own in maps}
     found = read_results(results)
@@ -81,7 +82,7 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[MapFeatures]) -> dict[s
     if made_on["sha256"] != zoo.identity:
         plan = plan_entries(zoo)
         copy = any("by_run" in result and is_same_plan(result, plan) for result in own)
-        other = f"{made_on['name']}, preset {made_on['preset']} ({made_on['sha256'][:12]})"
+        other = zoo_title(made_on)
         kind = "a copy of this zoo" if copy else "another zoo"
         print(
             f"Note: {results} has results of {kind}, {other}. They are not of the networks of {zoo.source.address}, "

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from rnn_zoos.errors import shortened
 from rnn_zoos.families.columns import architecture_values
 from rnn_zoos.families.family import TaskFamily
 from rnn_zoos.families.labels import is_fraction
@@ -193,7 +194,7 @@ def _check_missing_runs(missing: Table, manifest: Manifest) -> Iterator[str]:
     """
     numbers = missing["run"][missing["initial_scale"] <= _LARGEST_SCALE].tolist()
     if numbers and 0 in manifest.snapshots:
-        shown = ", ".join(map(str, numbers[:_SHOWN_RUNS])) + (", ..." if len(numbers) > _SHOWN_RUNS else "")
+        shown = shortened(numbers, _SHOWN_RUNS)
         yield f"{len(numbers)} of {manifest.runs} runs have no rows: {shown}; expected that of step 0 of every run."
 
 

@@ -187,6 +187,11 @@ class Manifest:
         return list(self.settings["snapshots"])
 
 
+def zoo_title(zoo: Mapping[str, str]) -> str:
+    """Return a zoo in words, from the `name`, `preset` and `sha256` that results and saved encoders have of it."""
+    return f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
+
+
 def seal(data: Mapping[str, Any]) -> str:
     """Return the SHA-256 over all other entries of a manifest, which its entry `sha256` must equal."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -15,7 +15,7 @@ from rnn_zoos.baselines.benchmark.result_format import FORMAT
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.measures import MEASURES
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS
-from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
+from rnn_zoos.baselines.downstream.targets import family_targets, task_targets
 from rnn_zoos.baselines.downstream.trajectory_tasks import (
     RANK_MEASURES,
     RETRIEVED,
@@ -195,7 +195,7 @@ def _clones(scale: float, random: np.random.Generator) -> dict[str, Any]:
 
 
 def _target_scores(zoo: str, target: str, scale: float, random: np.random.Generator) -> dict[str, Any]:
-    kind = TARGETS[zoo][target].kind
+    kind = family_targets(zoo)[target].kind
     quality = float(np.clip(1 - 9 * scale * random.uniform(0.7, 1.3), 0.02, 0.99))
     value = 90 * (1 - quality) if kind == "angle" else quality
     width = 6 if kind == "angle" else 0.06
@@ -204,7 +204,7 @@ def _target_scores(zoo: str, target: str, scale: float, random: np.random.Genera
 
 
 def _scores(zoo: str, scale: float, random: np.random.Generator) -> dict[str, Any]:
-    return {name: _target_scores(zoo, name, scale, random) for name in TARGETS[zoo]}
+    return {name: _target_scores(zoo, name, scale, random) for name in family_targets(zoo)}
 
 
 def _downstream(zoo: str, predictors: tuple[str, ...], scale: float, random: np.random.Generator) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.benchmark.schedule import BenchmarkWork, Job
 from rnn_zoos.baselines.downstream.controls import CONTROLS, controls_of
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.targets import family_targets
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.references import REFERENCES
 from rnn_zoos.baselines.encoders.registry import ENCODERS, usable_encoders
@@ -253,7 +253,7 @@ def test_encoders_of_digits_are_measured_and_drawn(edited_zoo, tmp_path):
     )
     result = json.loads(path.read_text())
     assert 0 <= result["clones"]["test"]["agreement"] <= 1
-    assert all(set(scores) == set(TARGETS["sequential-mnist"]) for scores in result["end_to_end"].values())
+    assert all(set(scores) == set(family_targets("sequential-mnist")) for scores in result["end_to_end"].values())
     results = read_results(tmp_path)
     assert "task error (degrees)" in leaderboard(results)
     assert "Trajectories, no early snapshots" in leaderboard(results)

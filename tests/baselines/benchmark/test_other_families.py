@@ -17,7 +17,7 @@ from rnn_zoos.baselines.benchmark.result_files import read_results
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import TARGETS, task_targets
+from rnn_zoos.baselines.downstream.targets import family_targets, task_targets
 from rnn_zoos.baselines.emulation import references
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.emulator import Emulator
@@ -67,12 +67,12 @@ def test_behaviour_is_that_of_the_networks_and_classes_are_the_right_answers(aut
 
 def test_the_task_is_what_the_automaton_answers_to_short_strings(automata):
     split = load_data(automata).splits["train"]
-    values = TARGETS["automata"]["task"].values(split)
+    values = family_targets("automata")["task"].values(split)
     assert values.shape == (len(split), len(SHORT_STRINGS)) == (len(split), 14)
     for row, number in zip(values, split.labels("automaton").tolist(), strict=True):
         strings = [torch.tensor([int(symbol) for symbol in string]) for string in SHORT_STRINGS]
         assert row.tolist() == [float(automaton_of(number).answers(string)[-1]) for string in strings]
-    assert 0 < values.mean() < 1 and TARGETS["automata"]["task_trained"].from_step == 500
+    assert 0 < values.mean() < 1 and family_targets("automata")["task_trained"].from_step == 500
 
 
 def test_the_emulator_reads_the_first_symbol_where_it_says_something():
@@ -175,7 +175,7 @@ def test_a_family_without_a_task_to_predict_has_no_columns_of_it(foreign, tmp_pa
     """Neither has one that predicts the step alone columns of accuracy."""
     named = '{"task": TargetColumns("classes", ("modulus",)), **SHARED_TARGETS}'
     data = foreign("tallying", {named: '{"step": SHARED_TARGETS["step"]}', "[0, 100, 300]": "[0, 3]"})
-    assert list(TARGETS["tallying"]) == ["step"] and task_targets("tallying") == {}
+    assert list(family_targets("tallying")) == ["step"] and task_targets("tallying") == {}
     result = json.loads(run_encoder(data, "statistics", 0, "cpu", tmp_path / "out").read_text())
     run_control(data, "step only", tmp_path / "out")
     assert result["retrieval"] == {} and list(result["downstream"]["strict"]["mlp"]) == ["step"]

@@ -17,7 +17,7 @@ from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.controls import control_features
 from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate, evaluate_all
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
-from rnn_zoos.baselines.downstream.targets import MOST_CLASSES, TARGETS, measure_title, target_title, targets_of
+from rnn_zoos.baselines.downstream.targets import MOST_CLASSES, family_targets, measure_title, target_title, targets_of
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.run_table import VARIED, run_table, varied_values
@@ -74,9 +74,9 @@ def kinds(zoo: str, settings: dict) -> dict[str, str]:
 def test_the_preset_diverse_has_a_target_for_each_of_five_hyperparameters(zoo):
     settings = load_preset("diverse", zoo).as_data()
     assert kinds(zoo, settings) == KINDS
-    assert set(targets_of(zoo, settings)) == set(TARGETS[zoo]) | set(VARIED)
+    assert set(targets_of(zoo, settings)) == set(family_targets(zoo)) | set(VARIED)
     plain = load_preset("medium", zoo).as_data()
-    assert targets_of(zoo, plain) == TARGETS[zoo]
+    assert targets_of(zoo, plain) == family_targets(zoo)
 
 
 def test_the_kind_of_a_target_follows_from_what_runs_draw_from():

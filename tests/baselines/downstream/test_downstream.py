@@ -12,7 +12,7 @@ from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features, c
 from rnn_zoos.baselines.downstream.measures import angular_errors
 from rnn_zoos.baselines.downstream.predictors import PREDICTORS, EvaluationSettings, evaluate, evaluate_all, predict
 from rnn_zoos.baselines.downstream.protocols import Rows, guard_against_leaks, protocol_rows
-from rnn_zoos.baselines.downstream.targets import TARGETS
+from rnn_zoos.baselines.downstream.targets import family_targets
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData, load_data
 from rnn_zoos.errors import LeakError, UnknownNameError
 
@@ -32,7 +32,7 @@ def data(edited_zoo):
 def test_planted_labels_are_predicted_and_permuted_ones_are_not(name, predictor, data):
     """Features that contain the labels of every row, mixed linearly with noise."""
     zoo, random = data(name), np.random.default_rng(0)
-    for target in TARGETS[name].values():
+    for target in family_targets(name).values():
         if target.from_step:
             continue  # no network of this tiny zoo has that many steps
         labels = {split: target.values(rows) for split, rows in zoo.splits.items()}
@@ -61,7 +61,7 @@ def test_planted_labels_are_predicted_and_permuted_ones_are_not(name, predictor,
 
 @pytest.mark.parametrize("name", ZOOS)
 def test_the_paper_protocol_adds_half_of_the_ood_tasks_to_training(name, data):
-    zoo, target = data(name), TARGETS[name]["task"]
+    zoo, target = data(name), family_targets(name)["task"]
     features = control_features(zoo, "step only")
     strict, tested = protocol_rows(zoo, features, target, "strict")
     assert len(strict.runs) == len(zoo.splits["train"]) and len(tested["ood"].runs) == len(zoo.splits["ood"])
@@ -77,7 +77,9 @@ def test_the_paper_protocol_adds_half_of_the_ood_tasks_to_training(name, data):
 def test_a_planted_leak_is_detected(data):
     """A training run that is also tested, and a training task that is tested under another run's number."""
     zoo = data("formal-languages")
-    train, tested = protocol_rows(zoo, control_features(zoo, "mean"), TARGETS["formal-languages"]["step"], "strict")
+    train, tested = protocol_rows(
+        zoo, control_features(zoo, "mean"), family_targets("formal-languages")["step"], "strict"
+    )
     test = tested["test"]
     with pytest.raises(
         LeakError, match=f"1 runs are both in the training rows and in test, for example {train.runs[0]}"
@@ -96,11 +98,11 @@ def test_a_zoo_whose_splits_share_runs_is_not_evaluated(data):
     leaking = replace(zoo, splits={**zoo.splits, "test": zoo.splits["train"]})
     features = {split: np.zeros((len(rows), 1)) for split, rows in leaking.splits.items()}
     with pytest.raises(LeakError, match="runs are both in the training rows and in test"):
-        evaluate(leaking, features, TARGETS["formal-languages"]["step"], EvaluationSettings(repeats=2))
+        evaluate(leaking, features, family_targets("formal-languages")["step"], EvaluationSettings(repeats=2))
 
 
 def test_predictions_do_not_depend_on_the_labels_of_tested_rows(data):
-    zoo, target = data("formal-languages"), TARGETS["formal-languages"]["step"]
+    zoo, target = data("formal-languages"), family_targets("formal-languages")["step"]
     train, tested = protocol_rows(zoo, control_features(zoo, "weight statistics"), target, "strict")
     before = predict(train, [tested["test"].features], target, "linear", 0)
     tested["test"].labels[:] = -1
@@ -110,7 +112,7 @@ def test_predictions_do_not_depend_on_the_labels_of_tested_rows(data):
 
 def test_controls_have_the_information_that_their_names_claim(data):
     zoo = data("formal-languages")
-    steps, accuracy = TARGETS["formal-languages"]["step"], TARGETS["formal-languages"]["accuracy"]
+    steps, accuracy = family_targets("formal-languages")["step"], family_targets("formal-languages")["accuracy"]
     by_step = evaluate(zoo, control_features(zoo, "step only"), steps, EvaluationSettings(repeats=5))
     assert by_step["test"]["accuracy"]["value"] == 1
     constant = evaluate(zoo, control_features(zoo, "mean"), steps, EvaluationSettings(repeats=5))
@@ -137,7 +139,7 @@ def test_angles_are_predicted_across_the_wrap_at_360_degrees():
     features = np.concatenate([np.sin(np.deg2rad(angles)), np.cos(np.deg2rad(angles))], axis=1)
     numbers = np.arange(120)
     rows = Rows(features, angles, numbers, numbers.astype(str), numbers)
-    (predicted,) = predict(rows, [features], TARGETS["sequential-mnist"]["task"], "linear", 0)
+    (predicted,) = predict(rows, [features], family_targets("sequential-mnist")["task"], "linear", 0)
     assert angular_errors(predicted, angles).max() < 3
 
 
@@ -161,16 +163,16 @@ def test_a_column_of_several_targets_is_predicted_once_and_scored_as_if_alone(da
 
     monkeypatch.setattr(predictors, "PREDICTORS", {"linear": counted})
     settings = EvaluationSettings("paper", permuted=True, repeats=20)
-    together = evaluate_all(zoo, features, TARGETS["formal-languages"], settings)
+    together = evaluate_all(zoo, features, family_targets("formal-languages"), settings)
     assert len(fitted) <= 5  # three offsets, accuracy, step; a column of equal labels is not fitted
-    for name, target in TARGETS["formal-languages"].items():
+    for name, target in family_targets("formal-languages").items():
         assert evaluate(zoo, features, target, settings) == together[name]
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
 def test_targets_of_trained_networks_leave_out_earlier_ones_in_training_and_in_tests(data, protocol):
     zoo = data("formal-languages")
-    features, every = control_features(zoo, "step only"), TARGETS["formal-languages"]["step"]
+    features, every = control_features(zoo, "step only"), family_targets("formal-languages")["step"]
     late = replace(every, from_step=1)
     train, tested = protocol_rows(zoo, features, late, protocol)
     train_all, tested_all = protocol_rows(zoo, features, every, protocol)
@@ -187,6 +189,6 @@ def test_scores_without_training_rows_are_undefined(data):
     for predictor in PREDICTORS:
         settings = EvaluationSettings(predictor=predictor, repeats=20)
         scores = evaluate(
-            zoo, control_features(zoo, "step only"), TARGETS["sequential-mnist"]["task_trained"], settings
+            zoo, control_features(zoo, "step only"), family_targets("sequential-mnist")["task_trained"], settings
         )
         assert scores["test"]["degrees"] == {"value": None, "low": None, "high": None}

@@ -10,7 +10,7 @@ import torch
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, train_end_to_end
 from rnn_zoos.baselines.downstream.predictors import evaluate
 from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, outlier_threshold, protocol_rows, row_numbers
-from rnn_zoos.baselines.downstream.targets import TARGETS, Target
+from rnn_zoos.baselines.downstream.targets import Target, family_targets
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
 from rnn_zoos.baselines.encoders.weights.statistics import StatisticsEncoder
 from rnn_zoos.errors import EncoderError
@@ -78,7 +78,7 @@ def test_planted_labels_are_learned_and_labels_of_other_splits_are_not_used(name
     assert set(by_protocol) == {"strict", "paper"} and len(losses) == 2 * SETTINGS.updates
     assert np.mean(losses[55:60]) < 0.9 * np.mean(losses[:5]) and np.mean(losses[-5:]) < 0.9 * np.mean(losses[60:65])
     scores = by_protocol["strict"]
-    assert set(scores) == set(TARGETS[name]) and set(scores["step"]) == {"validation", "test", "ood"}
+    assert set(scores) == set(family_targets(name)) and set(scores["step"]) == {"validation", "test", "ood"}
     before = scores["accuracy"]["test"]["r_squared"]
     assert before["value"] > 0.3 and before["low"] <= before["value"] <= before["high"]
     relabel(data.splits["test"], np.random.default_rng(0).normal(size=len(data.splits["test"])))
@@ -100,7 +100,7 @@ def test_labels_of_networks_that_exploded_count_as_missing(edited_zoo):
         labels = data.splits[split].labels("accuracy").copy()
         labels[[2, 5]] = 1e30, -1e9
         relabel(data.splits[split], labels)
-    target = TARGETS["sequential-mnist"]["accuracy"]
+    target = family_targets("sequential-mnist")["accuracy"]
     train, tested = protocol_rows(data, features, target)
     assert [len(data.splits[split]) - 2 for split in ("train", "test")] == [
         len(train.labels),
