@@ -67,8 +67,8 @@ def comparable_results(shared: Result, names: Collection[str], directory: Path |
     if directory is not None and not found:
         raise FormatError(
             f"{directory} has no results of other encoders on the zoo {zoo_title(shared['zoo'])} with preset "
-            f"{shared['preset']}, biases {shared['biases']} and the same settings. Make some with `rnn-zoos benchmark`, or leave out "
-            "--against."
+            f"{shared['preset']}, biases {shared['biases']} and the same settings. Make some with `rnn-zoos "
+            "benchmark`, or leave out --against."
         )
     return found
 
@@ -99,7 +99,8 @@ def how_to_compare(shared: Result) -> str:
     preset = shared["preset"]
     return (
         f"There are no stored results on the zoo {zoo_title(shared['zoo'])} with preset {preset} to compare with. To "
-        f"make some: rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with --against OTHER."
+        f"make some: rnn-zoos benchmark --zoo DIR --preset {preset} --out OTHER; then repeat this command with "
+        "--against OTHER."
     )
 
 
