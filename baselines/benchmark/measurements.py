@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rnn_zoos.baselines.benchmark.figures.data import clone_points, embedding_map, example_probes
 from rnn_zoos.baselines.benchmark.loss_details import by_run, position_losses
 from rnn_zoos.baselines.downstream.clones import clone_fidelity
-from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate_all
+from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, predictor_scores
 from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS, PROTOCOLS, Features
 from rnn_zoos.baselines.downstream.retrieval import retrieval_scores
 from rnn_zoos.baselines.downstream.targets import targets_of
@@ -71,7 +71,7 @@ def evaluate_targets(
 
     targets = targets_of(data.zoo.manifest.zoo, data.zoo.manifest.settings)
     settings = EvaluationSettings(seed=seed, permuted=permuted, repeats=BOOTSTRAP_REPEATS)
-    return _by_predictor(predictors, settings, lambda chosen: evaluate_all(data, features, targets, chosen))
+    return _by_predictor(predictors, settings, lambda chosen: predictor_scores(data, features, targets, chosen))
 
 
 def evaluate_trajectories(

@@ -97,19 +97,14 @@ class EvaluationSettings:
 _DEFAULTS = EvaluationSettings()
 
 
-def evaluate(data: ZooData, features: Features, target: Target, settings: EvaluationSettings = _DEFAULTS) -> Scores:
-    """Fit a predictor to the training rows, and return its scores on the tested rows of every evaluated split.
-
-    Raises UnknownNameError for an unknown protocol or predictor, LeakError if training and tested rows share a run or
-    a task.
-    """
-    return evaluate_all(data, features, {"target": target}, settings)["target"]
-
-
-def evaluate_all(
+def predictor_scores(
     data: ZooData, features: Features, targets: Mapping[str, Target], settings: EvaluationSettings = _DEFAULTS
 ) -> dict[str, Scores]:
-    """Return target -> its scores, as `evaluate` does; a column that several targets have is predicted once."""
+    """Fit predictors to the training rows; return target -> scores on the tested rows of every evaluated split.
+
+    A column that several targets have is predicted once. Raises UnknownNameError for an unknown protocol or predictor,
+    LeakError if training and tested rows share a run or a task.
+    """
     found: dict[tuple[str, int], list[Array]] = {}  # by column and first step
     scores = {}
     for name, target in targets.items():
@@ -174,14 +169,9 @@ def _predict_column(problem: Problem, tested: Sequence[Array], fit: Callable[[Pr
 def score_predictions(target: Target, tested: Mapping[str, Rows], predictions: Sequence[Array], repeats: int) -> Scores:
     """Return the scores of predictions [R, columns], one array per split of `tested`; 95% intervals over tasks."""
     return {
-        split: score(target, Predictions(predicted, rows.labels, rows.steps), rows.tasks, repeats)
+        split: scores_of(MEASURES[target.kind], Predictions(predicted, rows.labels, rows.steps), rows.tasks, repeats)
         for (split, rows), predicted in zip(tested.items(), predictions, strict=True)
     }
-
-
-def score(target: Target, rows: Predictions, tasks: Array, repeats: int) -> dict[str, Score]:
-    """Return measure -> score of predictions of R rows, whose tasks are named by `tasks` [R]."""
-    return scores_of(MEASURES[target.kind], rows, tasks, repeats)
 
 
 def scores_of(measures: Mapping[str, Measure], rows: Predictions, tasks: Array, repeats: int) -> dict[str, Score]:

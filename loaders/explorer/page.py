@@ -22,16 +22,13 @@ from rnn_zoos.format.files import Array, new_directory, replaceable_path
 from rnn_zoos.loaders.explorer.assets import html_page, page_assets
 from rnn_zoos.loaders.explorer.columns import MAX_ROWS, pack_columns, shown_rows
 from rnn_zoos.loaders.explorer.data_files import Arrays, data_script
+from rnn_zoos.loaders.explorer.defaults import NETWORKS, ZOO_FOLDER
 from rnn_zoos.loaders.explorer.maps import MapFeatures, pack_map
 from rnn_zoos.loaders.explorer.networks import choose_networks, pack_networks
 from rnn_zoos.loaders.hub import check_hub_name
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.zoo import Zoo
 
-NETWORKS = 40
-"""Networks whose weights are inside a page, unless another number is given."""
-ZOO_FOLDER = "zoo/"
-"""Where `serve` has the zoo's own files, relative to the page."""
 MARKER = "explorer.txt"
 """File that every page has, with the list of its files: they are replaced when the page is made again."""
 _MADE = "A page of the explorer of rnn-zoos, made by `rnn-zoos explore`. Its files:"

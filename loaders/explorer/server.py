@@ -15,10 +15,9 @@ from urllib.parse import unquote
 
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.format.manifest import MANIFEST, read_manifest
+from rnn_zoos.loaders.explorer.defaults import ZOO_FOLDER
 from rnn_zoos.loaders.explorer.ranges import parse_ranges
 
-ZOO_FOLDER = "zoo/"
-"""Where the files of the zoo are below the page."""
 # Not those of `mimetypes`, which depend on the machine.
 _TYPES = {
     ".css": "text/css; charset=utf-8",

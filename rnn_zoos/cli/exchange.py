@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rnn_zoos.cli.console import Directory, print_summary
-from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page
+from rnn_zoos.cli.explorer_page import Embeddings, Networks, make_page
 from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.loaders.explorer.defaults import NETWORKS
 
 if TYPE_CHECKING:
     from rnn_zoos.generation.publishing.space import Space

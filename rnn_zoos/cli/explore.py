@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from rnn_zoos.cli.console import DirectoryOrName, Revision
-from rnn_zoos.cli.explorer_page import NETWORKS, Embeddings, Networks, make_page
+from rnn_zoos.cli.explorer_page import Embeddings, Networks, make_page
+from rnn_zoos.loaders.explorer.defaults import NETWORKS
 
 
 def explore(

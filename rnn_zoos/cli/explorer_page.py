@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnn_zoos.loaders.explorer.defaults import NETWORKS
 from rnn_zoos.progress import progress_bar
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.explorer.maps import MapFeatures
     from rnn_zoos.loaders.explorer.page import Page
     from rnn_zoos.loaders.zoo import Zoo
-
-NETWORKS = 40
-"""Networks whose weights are inside a page, unless another number is given."""
 
 Networks = Annotated[
     int,

@@ -15,7 +15,7 @@ from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, read_results
 from rnn_zoos.baselines.benchmark.result_format import check_result
 from rnn_zoos.baselines.benchmark.runner import run_control, run_encoder
 from rnn_zoos.baselines.downstream.controls import control_features
-from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, evaluate, evaluate_all
+from rnn_zoos.baselines.downstream.predictors import EvaluationSettings, predictor_scores
 from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.downstream.targets import MOST_CLASSES, family_targets, measure_title, target_title, targets_of
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
@@ -122,7 +122,9 @@ def test_planted_hyperparameters_are_predicted_and_permuted_ones_are_not(predict
             values = target.values(rows)
             features[split] = np.concatenate([values, random.normal(size=(len(rows), 2))], axis=1)
         scores, chance = (
-            evaluate(data, features, target, EvaluationSettings("strict", predictor, 1, permuted, repeats=3))["test"]
+            predictor_scores(
+                data, features, {"a": target}, EvaluationSettings("strict", predictor, 1, permuted, repeats=3)
+            )["a"]["test"]
             for permuted in (False, True)
         )
         measure = "r_squared" if kind == "log" else "accuracy"
@@ -132,7 +134,7 @@ def test_planted_hyperparameters_are_predicted_and_permuted_ones_are_not(predict
 def test_controls_know_of_hyperparameters_what_their_names_say(data):
     targets = {name: own_targets(data)[name] for name in VARIED}
     found = {
-        control: evaluate_all(data, control_features(data, control), targets, EvaluationSettings(repeats=2))
+        control: predictor_scores(data, control_features(data, control), targets, EvaluationSettings(repeats=2))
         for control in ("mean", "step only", "task mean", "hyperparameters only")
     }
 

@@ -10,13 +10,18 @@ from conftest import ZOOS
 from rnn_zoos.baselines.downstream import predictors
 from rnn_zoos.baselines.downstream.controls import CONTROLS, control_features, controls_of
 from rnn_zoos.baselines.downstream.measures import angular_errors
-from rnn_zoos.baselines.downstream.predictors import PREDICTORS, EvaluationSettings, evaluate, evaluate_all, predict
+from rnn_zoos.baselines.downstream.predictors import PREDICTORS, EvaluationSettings, predict, predictor_scores
 from rnn_zoos.baselines.downstream.protocols import Rows, guard_against_leaks, protocol_rows
 from rnn_zoos.baselines.downstream.targets import family_targets
 from rnn_zoos.baselines.emulation.data import SplitData, ZooData, load_data
 from rnn_zoos.errors import LeakError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+
+
+def evaluate(data, features, target, settings):
+    """Return the scores of a single target."""
+    return predictor_scores(data, features, {"target": target}, settings)["target"]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +168,7 @@ def test_a_column_of_several_targets_is_predicted_once_and_scored_as_if_alone(da
 
     monkeypatch.setattr(predictors, "PREDICTORS", {"linear": counted})
     settings = EvaluationSettings("paper", permuted=True, repeats=20)
-    together = evaluate_all(zoo, features, family_targets("formal-languages"), settings)
+    together = predictor_scores(zoo, features, family_targets("formal-languages"), settings)
     assert len(fitted) <= 5  # three offsets, accuracy, step; a column of equal labels is not fitted
     for name, target in family_targets("formal-languages").items():
         assert evaluate(zoo, features, target, settings) == together[name]
@@ -180,7 +185,7 @@ def test_targets_of_trained_networks_leave_out_earlier_ones_in_training_and_in_t
     assert all(set(rows.steps) == {1, 2} for rows in tested.values())
     assert set(train.runs) == set(train_all.runs) and set(tested["ood"].tasks) == set(tested_all["ood"].tasks)
     assert len(train.runs) * 3 == len(train_all.runs) * 2
-    together = evaluate_all(zoo, features, {"every": every, "late": late}, EvaluationSettings(protocol, repeats=20))
+    together = predictor_scores(zoo, features, {"every": every, "late": late}, EvaluationSettings(protocol, repeats=20))
     assert together["late"] == evaluate(zoo, features, late, EvaluationSettings(protocol, repeats=20))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnn_zoos.baselines.downstream.end_to_end import EndToEndSettings, Head, train_end_to_end
-from rnn_zoos.baselines.downstream.predictors import evaluate
+from rnn_zoos.baselines.downstream.predictors import predictor_scores
 from rnn_zoos.baselines.downstream.protocols import PROTOCOLS, outlier_threshold, protocol_rows, row_numbers
 from rnn_zoos.baselines.downstream.targets import Target, family_targets
 from rnn_zoos.baselines.emulation.data import SplitData, load_data
@@ -107,7 +107,7 @@ def test_labels_of_networks_that_exploded_count_as_missing(edited_zoo):
         len(tested["test"].labels),
     ]
     assert train.labels.max() <= 2 and (train.features[:, 0] == train.labels[:, 0]).all()
-    assert evaluate(data, features, target)["test"]["r_squared"]["value"] > 0.99
+    assert predictor_scores(data, features, {"a": target})["a"]["test"]["r_squared"]["value"] > 0.99
     losses, scores = trained(data)
     assert max(losses) < 3 and scores["strict"]["accuracy"]["test"]["r_squared"]["value"] > 0.3
 
