@@ -16,6 +16,7 @@ from typing import Any
 from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.result_files import read_entries
 from rnn_zoos.baselines.benchmark.runner import is_finished
+from rnn_zoos.baselines.benchmark.tables import markdown
 from rnn_zoos.baselines.emulation.data import ZooData, load_data, zoo_reference
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.emulation.training import EmulationRun
@@ -171,18 +172,12 @@ def study_table(folder: Path) -> str:
     Raises FormatError if the folder has none.
     """
     name, study, groups = read_study(folder)
-    lines = [
-        f"### {name}: {study.question}",
-        "",
-        f"| variant | seeds | {' | '.join(f'TV per step, {split}' for split in study.splits)} | parameters | seconds |",
-        "| --- | --- | " + "--- | " * len(study.splits) + "--- | --- |",
-    ]
+    lines = [["variant", "seeds", *(f"TV per step, {split}" for split in study.splits), "parameters", "seconds"]]
     for variant, group in groups.items():
         losses = [_spread(study_losses(group, split)) for split in study.splits]
         seconds = statistics.mean(result["seconds"] for result in group)
-        cells = [variant, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([variant, str(len(group)), *losses, f"{group[0]['parameters']:,}", f"{seconds:.0f}"])
+    return f"### {name}: {study.question}\n\n{markdown(lines)}\n"
 
 
 def _check_comparable(folder: Path, results: Sequence[Mapping[str, Any]]) -> None:
