@@ -15,31 +15,18 @@ log-probabilities; the embeddings start standardised on training networks.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Information, Weights
-from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks
-from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
-from rnn_zoos.baselines.encoders.probes.queries import (
-    Answers,
-    Questions,
-    answer_size,
-    ask,
-    check_questions,
-    evenly_spaced,
-    input_kind,
-    read_answers,
-)
-from rnn_zoos.families.benchmark import Benchmark, InputKind
+from rnn_zoos.baselines.encoders.encoder import Weights
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.probes.queries import Answers, Questions, answer_size, ask, input_kind, read_answers
+from rnn_zoos.baselines.encoders.probes.query_encoder import BOS_LOGIT, QueryEncoder
+from rnn_zoos.families.benchmark import InputKind
 from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
-
-_BOS_LOGIT = 5.0  # the other logits start with deviation 1
-_FIT_NETWORKS = 256  # training networks that the embeddings are standardised on, before training
 
 
 class ProbeGenerator(nn.Module):
@@ -65,30 +52,23 @@ class ProbeGenerator(nn.Module):
         return logits
 
 
-class ProbeGen(FittedToNetworks):
+class ProbeGen(QueryEncoder):
     """An MLP on the networks' outputs for generated probe sequences.
 
     By default 4 sequences of 22 steps for symbols, 2 of 50 for other inputs (a digit has 50 steps); codes of 32
     numbers, three linear maps; two hidden layers of 256.
 
     Args:
-        architecture: Architecture of the networks.
-        embedding_size: Z, the number of entries of an embedding.
+        architecture, embedding_size, steps, questions, answers, inputs: As for `QueryEncoder`.
         sequences: N, probe sequences; by default 4 for networks that read symbols, else 2.
-        steps: T, steps of each; by default 22 for networks that read symbols, else 50.
         latent: Entries of a code, and of the results of all linear maps but the last.
         generator_layers: Number of linear maps.
         hidden: Units of a hidden layer of the MLP.
         layers: Hidden layers of the MLP.
-        questions: How logits become probes; by default `symbols` for networks that read symbols, else `raw`.
-        answers: How outputs are read; by default `log` for networks that read symbols, else `both`.
-        inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
 
     Attributes:
         generator: Makes the logits of the probe sequences.
     """
-
-    information: ClassVar[Information] = "queries"
 
     def __init__(
         self,
@@ -104,43 +84,22 @@ class ProbeGen(FittedToNetworks):
         answers: Answers | None = None,
         inputs: InputKind | None = None,
     ) -> None:
-        super().__init__(architecture, embedding_size)
-        kind = input_kind(architecture, inputs)
-        symbols = kind != "numbers"
-        self.sequences, self.steps = sequences or (4 if symbols else 2), steps or (22 if symbols else 50)
-        self.questions: Questions = questions or ("symbols" if symbols else "raw")
-        check_questions(self.questions)
-        self.answers: Answers = answers or ("log" if symbols else "both")
+        sequences = sequences or (2 if input_kind(architecture, inputs) == "numbers" else 4)
+        super().__init__(architecture, embedding_size, sequences, steps, questions, answers, inputs)
         self.generator = ProbeGenerator(self.sequences, self.steps, architecture.input_size, latent, generator_layers)
-        if kind == "written" and self.questions in ("symbols", "soft"):
+        if self.starts_with_bos:
             with torch.no_grad():
-                self.generator.bias[0, BOS] = _BOS_LOGIT
-        features = self.sequences * self.steps * answer_size(architecture, self.answers)
+                self.generator.bias[0, BOS] = BOS_LOGIT
+        features = self.sequences * self.steps * answer_size(architecture, self.answers_form)
         self.head = mlp(features, hidden, layers, embedding_size)
-
-    @torch.no_grad()
-    def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
-        """Standardise the embeddings of training networks."""
-        chosen = evenly_spaced(networks, _FIT_NETWORKS)
-        standardise_outputs(self.head, self.embed(chosen.weights, chosen))
-
-    @classmethod
-    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
-        """Return the kind of inputs of a zoo."""
-        return {"inputs": benchmark.input_kind}
-
-    @property
-    def num_queries(self) -> int:
-        """Number of steps that a network is run for to embed it."""
-        return self.sequences * self.steps
 
     def probes(self) -> Tensor:
         """Return the probe sequences [N, T, I] that networks read."""
-        return ask(self.generator(), self.questions)
+        return ask(self.generator(), self.questions_form)
 
     def embed(self, weights: Weights, stack: NetworkStack | None) -> Tensor:
         """Return embeddings [M, Z]."""
         assert stack is not None, "checked by Encoder.forward"
         outputs, _ = stack(self.probes())  # [M, N, T, O]
-        embeddings: Tensor = self.head(read_answers(outputs, self.answers).flatten(1))
+        embeddings: Tensor = self.head(read_answers(outputs, self.answers_form).flatten(1))
         return embeddings

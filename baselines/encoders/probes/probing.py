@@ -20,26 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnn_zoos.baselines.encoders.encoder import Information, Weights
-from rnn_zoos.baselines.encoders.feature_encoder import FittedToNetworks
-from rnn_zoos.baselines.encoders.layers import mlp, standardise_outputs
-from rnn_zoos.baselines.encoders.probes.queries import (
-    Answers,
-    Questions,
-    answer_size,
-    ask,
-    check_questions,
-    evenly_spaced,
-    input_kind,
-    read_answers,
-)
+from rnn_zoos.baselines.encoders.encoder import Weights
+from rnn_zoos.baselines.encoders.layers import mlp
+from rnn_zoos.baselines.encoders.probes.queries import Answers, Questions, answer_size, ask, read_answers
+from rnn_zoos.baselines.encoders.probes.query_encoder import BOS_LOGIT, QueryEncoder
 from rnn_zoos.baselines.encoders.probes.stepwise import Core
-from rnn_zoos.families.benchmark import Benchmark, InputKind
+from rnn_zoos.families.benchmark import InputKind
 from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
@@ -49,29 +40,19 @@ PAPER_FORM: Mapping[str, Any] = MappingProxyType(
 )
 """Keyword arguments of both encoders for the form of the paper, besides `questions` (`soft` or `sigmoid`)."""
 
-_FIT_NETWORKS = 256  # training networks that the embeddings are standardised on, before training
 
-
-class _Probing(FittedToNetworks):
-    """What both kinds of probing share: the core, the head and the sizes.
+class _Probing(QueryEncoder):
+    """What both kinds of probing share: the core and the head.
 
     Args:
-        architecture: Architecture of the networks.
-        embedding_size: Z, the number of entries of an embedding.
-        sequences: N, probe sequences per network.
-        steps: T, steps of each; by default 22 for networks that read symbols, else 50.
+        architecture, embedding_size, sequences, steps, questions, answers, inputs: As for `QueryEncoder`.
         hidden: Units per layer of the core.
         layers: Layers of the core.
-        questions: How logits become questions; by default `symbols` for networks that read symbols, else `raw`.
-        answers: How answers are read; by default `log` for networks that read symbols, else `both`.
-        inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
         bos: Whether the first question starts as BOS, if questions are symbols.
         standardised: Whether embeddings start standardised on training networks.
         residual: Whether the layers of the core have residual connections.
         mlps: Whether MLPs with a hidden layer read the answers and write the embedding, instead of linear maps.
     """
-
-    information: ClassVar[Information] = "queries"
 
     def __init__(
         self,
@@ -89,44 +70,25 @@ class _Probing(FittedToNetworks):
         mlps: bool = False,
         inputs: InputKind | None = None,
     ) -> None:
-        super().__init__(architecture, embedding_size)
-        kind = input_kind(architecture, inputs)
-        symbols = kind != "numbers"
-        self.sequences, self.steps = sequences, steps or (22 if symbols else 50)
-        self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
-        check_questions(self.questions_form)
-        self.answers_form: Answers = answers or ("log" if symbols else "both")
+        super().__init__(architecture, embedding_size, sequences, steps, questions, answers, inputs)
         self.standardised = standardised
-        self.starts_with_bos = bos and kind == "written" and self.questions_form in ("symbols", "soft")
+        self.starts_with_bos = bos and self.starts_with_bos
         read = sequences * answer_size(architecture, self.answers_form)
         self.read = mlp(read, hidden, 1, hidden) if mlps else nn.Identity()
         self.core = Core(hidden if mlps else read, hidden, layers, residual)
         self.head = mlp(hidden, hidden, 1, embedding_size) if mlps else nn.Linear(hidden, embedding_size)
 
-    @classmethod
-    def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:
-        """Return the kind of inputs of a zoo."""
-        return {"inputs": benchmark.input_kind}
-
-    @property
-    def num_queries(self) -> int:
-        """Number of steps that a network is run for to embed it."""
-        return self.sequences * self.steps
-
-    @torch.no_grad()
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:
-        """Standardise the embeddings of training networks."""
-        if not self.standardised:
-            return
-        chosen = evenly_spaced(networks, _FIT_NETWORKS)
-        standardise_outputs(self.head, self.embed(chosen.weights, chosen))
+        """Standardise the embeddings of training networks, if asked to."""
+        if self.standardised:
+            super().fit_networks(networks, sequences)
 
     def first_logits(self, *shape: int) -> Tensor:
         """Return initial logits of questions, [*shape, I]; the first of a sequence asks BOS."""
         size = self.architecture.input_size
         if not self.starts_with_bos:
             return torch.randn(*shape, size)
-        return 5.0 * nn.functional.one_hot(torch.tensor(BOS), size).expand(*shape, size).clone()
+        return BOS_LOGIT * nn.functional.one_hot(torch.tensor(BOS), size).expand(*shape, size).clone()
 
 
 class NonInteractiveProbing(_Probing):

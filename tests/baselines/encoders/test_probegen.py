@@ -55,7 +55,7 @@ def test_default_probes_have_as_many_queries_as_those_of_probing(arch, shape):
 def test_the_mlp_reads_the_answers_of_every_network(arch):
     encoder, weights = ProbeGen(arch, 6, sequences=3, steps=5, hidden=11), networks(arch)
     answers = [
-        read_answers(run_network(arch, one, encoder.probes())[0], encoder.answers).flatten()
+        read_answers(run_network(arch, one, encoder.probes())[0], encoder.answers_form).flatten()
         for one in unstack_weights(weights)
     ]
     expected = encoder.head(torch.stack(answers))
