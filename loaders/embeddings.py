@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, shortened
-from rnn_zoos.format.files import Array, map_tensors, read_header, tensor_differences
+from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import zoo_title
+from rnn_zoos.format.tensors import map_tensors, read_header, tensor_differences
 
 FORMAT = 1
 """Version of the format of the file, the entry `format` of the JSON in its header."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.format.files import DTYPES, Array
+from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import index_path
+from rnn_zoos.format.tensors import DTYPES
 from rnn_zoos.loaders.mapping import REMEDY, RowTensors, Tensors
 
 try:

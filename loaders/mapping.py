@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from rnn_zoos.errors import FormatError
-from rnn_zoos.format.files import Array, FileEntry, map_tensors, tensor_differences
+from rnn_zoos.format.files import Array, FileEntry
+from rnn_zoos.format.tensors import map_tensors, tensor_differences
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.source import Source

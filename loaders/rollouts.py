@@ -16,8 +16,9 @@ from torch import Tensor
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.rotation import SIDE, rotation_table
-from rnn_zoos.format.files import DTYPES, Array
+from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS, Manifest
+from rnn_zoos.format.tensors import DTYPES
 
 if TYPE_CHECKING:
     from rnn_zoos.loaders.zoo import Zoo

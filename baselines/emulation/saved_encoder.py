@@ -21,7 +21,8 @@ from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.baselines.encoders.encoder import Encoder
 from rnn_zoos.baselines.encoders.registry import make_encoder, sizes_of
 from rnn_zoos.errors import EncoderError, FormatError
-from rnn_zoos.format.files import read_header, sha256_of
+from rnn_zoos.format.files import sha256_of
+from rnn_zoos.format.tensors import read_header
 from rnn_zoos.networks.architecture import Architecture
 
 FORMAT = 1

@@ -15,7 +15,8 @@ from rnn_zoos.baselines.emulation.data import merge_stacks, zoo_reference
 from rnn_zoos.baselines.emulation.saved_encoder import SavedEncoder
 from rnn_zoos.baselines.encoders.encoder import embeddings_of
 from rnn_zoos.errors import EncoderError, FormatError, StorageError, UnknownNameError
-from rnn_zoos.format.files import Array, read_header, write_tensors
+from rnn_zoos.format.files import Array
+from rnn_zoos.format.tensors import read_header, write_tensors
 from rnn_zoos.loaders.embeddings import FORMAT
 from rnn_zoos.loaders.zoo import Zoo
 from rnn_zoos.networks.architecture import Architecture

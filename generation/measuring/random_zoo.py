@@ -17,8 +17,9 @@ from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
 from rnn_zoos.families.language_strings import BOS, EOS, LENGTH, NUM_SYMBOLS
 from rnn_zoos.families.run_labels import with_run_labels
-from rnn_zoos.format.files import DTYPES, FileEntry, tensor_bytes
+from rnn_zoos.format.files import FileEntry
 from rnn_zoos.format.manifest import Manifest
+from rnn_zoos.format.tensors import DTYPES, tensor_bytes
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import TrainedRun

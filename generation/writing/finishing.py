@@ -15,9 +15,10 @@ import torch
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.rotation import PIXELS, SIDE
-from rnn_zoos.format.files import Array, FileEntry, map_tensors, write_tensors
+from rnn_zoos.format.files import Array, FileEntry
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import DIGITS, FORMAT, MANIFEST, Manifest, index_path
+from rnn_zoos.format.tensors import map_tensors, write_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.provenance import merge_provenance

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.families.family import Measurement
-from rnn_zoos.format.files import DTYPES, Array, FileEntry, check_bytes, map_tensors, write_tensors
+from rnn_zoos.format.files import Array, FileEntry, check_bytes
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
+from rnn_zoos.format.tensors import DTYPES, map_tensors, write_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import TrainedRun

@@ -13,9 +13,10 @@ import torch
 
 from rnn_zoos.errors import FormatError
 from rnn_zoos.families.labels import Snapshot, measure_labels
-from rnn_zoos.format.files import FileEntry, check_bytes, map_tensors
+from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import MANIFEST, Manifest, index_path
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.added_labels import LabelFolder, ShardLabels

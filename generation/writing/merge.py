@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError, shortened
 from rnn_zoos.format.columns import relabel_hint
-from rnn_zoos.format.files import check_bytes, map_tensors
+from rnn_zoos.format.files import check_bytes
 from rnn_zoos.format.hashing import copy_checked
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
 from rnn_zoos.format.sealed_json import read_sealed_json
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.plan import Plan, plan_of_zoo, rebuild_plan
 from rnn_zoos.generation.presets import preset_names
 from rnn_zoos.generation.shard_plans import ShardPlan

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from rnn_zoos.errors import FormatError, IntegrityError
 from rnn_zoos.format.columns import unknown_labels
-from rnn_zoos.format.files import FileEntry, check_bytes, map_tensors
+from rnn_zoos.format.files import FileEntry, check_bytes
 from rnn_zoos.format.index import read_index
 from rnn_zoos.format.manifest import Manifest, index_path, read_manifest
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import settings_of_run

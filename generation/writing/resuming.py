@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from rnn_zoos.errors import IntegrityError
-from rnn_zoos.format.files import Array, check_bytes, map_tensors
+from rnn_zoos.format.files import Array, check_bytes
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.trainer import Run, TrainedRun

@@ -15,8 +15,9 @@ from torch import Tensor
 from rnn_zoos.families.family import Measurement
 from rnn_zoos.families.labels import Snapshot, measure
 from rnn_zoos.families.run_labels import with_run_labels
-from rnn_zoos.format.files import DTYPES, Array, tensor_bytes
+from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import FORMAT
+from rnn_zoos.format.tensors import DTYPES, tensor_bytes
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.trainers.backends import make_trainer, network_type

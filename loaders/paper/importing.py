@@ -22,9 +22,10 @@ from rnn_zoos import __version__
 from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.families.registry import task_family
-from rnn_zoos.format.files import DTYPES, Array, FileEntry, new_directory, write_tensors
+from rnn_zoos.format.files import Array, FileEntry, new_directory
 from rnn_zoos.format.index import index_schema, write_index
 from rnn_zoos.format.manifest import FORMAT, Manifest, index_path, shard_path
+from rnn_zoos.format.tensors import DTYPES, write_tensors
 from rnn_zoos.loaders.paper.layout import Part, SourceRun, common_steps, open_parts
 from rnn_zoos.loaders.paper.snapshots import ImportedSnapshot, language_weight_decay, read_run
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from rnn_zoos.errors import ZooError
 from rnn_zoos.families.family import TaskFamily
-from rnn_zoos.format.files import Array, map_tensors, tensor_differences
+from rnn_zoos.format.files import Array
 from rnn_zoos.format.manifest import DIGIT_TENSORS, DIGITS, Manifest, index_path
+from rnn_zoos.format.tensors import map_tensors, tensor_differences
 from rnn_zoos.threads import map_in_threads
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.run_table import MAX_WEIGHT, VARIED
-from rnn_zoos.format.files import DTYPES
 from rnn_zoos.format.index import ARROW_TYPES
+from rnn_zoos.format.tensors import DTYPES
 
 if TYPE_CHECKING:
     from rnn_zoos.format.manifest import Manifest

@@ -13,7 +13,7 @@ from rnn_zoos import load_dataset, load_model
 from rnn_zoos.families.named_automata import NAMED, automaton_of
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.format.files import map_tensors
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation import verify
 from rnn_zoos.generation.plan import make_plan
 from rnn_zoos.generation.publishing.export import export_parquet

@@ -14,16 +14,11 @@ from damage import edit_manifest
 
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.format.files import (
-    FileEntry,
-    check_bytes,
-    map_tensors,
-    write_atomically,
-    write_tensors,
-)
+from rnn_zoos.format.files import FileEntry, check_bytes, write_atomically
 from rnn_zoos.format.index import read_index, write_index
 from rnn_zoos.format.manifest import read_manifest
 from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
+from rnn_zoos.format.tensors import map_tensors, write_tensors
 
 TENSORS = {"b.weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2), "a": np.array([[1], [2]], np.uint8)}
 

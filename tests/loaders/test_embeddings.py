@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from rnn_zoos import load_dataset, open_zoo
 from rnn_zoos.errors import FormatError
-from rnn_zoos.format.files import write_tensors
+from rnn_zoos.format.tensors import write_tensors
 
 SIZE = 3
 

@@ -23,8 +23,8 @@ from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
 from rnn_zoos.families.language_strings import one_hot_inputs
 from rnn_zoos.families.rotation import rotation_table
-from rnn_zoos.format.files import map_tensors, write_tensors
 from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.format.tensors import map_tensors, write_tensors
 from rnn_zoos.loaders.views.info import zoo_info
 from rnn_zoos.loaders.views.sample import sample_network
 from rnn_zoos.loaders.zoo import open_zoo

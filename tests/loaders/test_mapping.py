@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rnn_zoos.errors import IntegrityError
-from rnn_zoos.format.files import map_tensors, write_tensors
 from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.format.tensors import map_tensors, write_tensors
 from rnn_zoos.loaders import mapping, source
 from rnn_zoos.loaders.mapping import MappedFiles
 from rnn_zoos.loaders.zoo import open_zoo

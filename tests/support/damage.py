@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from rnn_zoos.format.files import json_bytes, map_tensors, write_tensors
+from rnn_zoos.format.files import json_bytes
 from rnn_zoos.format.index import read_index, write_index
 from rnn_zoos.format.manifest import seal
+from rnn_zoos.format.tensors import map_tensors, write_tensors
 
 
 def edit_manifest(manifest_path, edit):

@@ -11,8 +11,8 @@ from rnn_zoos.errors import IntegrityError
 from rnn_zoos.families.labels import is_fraction, rounding
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.format.files import map_tensors
 from rnn_zoos.format.index import read_index
+from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.engines import local
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.groups import ShardArrays, ShardGroup, train_together

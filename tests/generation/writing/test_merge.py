@@ -8,7 +8,7 @@ from damage import edit_index, replace_file
 
 from rnn_zoos.errors import FormatError, IntegrityError, MergeError, PlanMismatchError
 from rnn_zoos.format.check import check_zoo
-from rnn_zoos.format.files import map_tensors, tensor_bytes
+from rnn_zoos.format.tensors import map_tensors, tensor_bytes
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.local import LocalEngine
 from rnn_zoos.generation.plan import make_plan

@@ -8,8 +8,8 @@ from conftest import ZOOS
 from damage import edit_index, replace_file
 
 from rnn_zoos.errors import DigitsError, FormatError, PresetError
-from rnn_zoos.format.files import map_tensors, tensor_bytes
 from rnn_zoos.format.manifest import read_manifest
+from rnn_zoos.format.tensors import map_tensors, tensor_bytes
 from rnn_zoos.generation.plan import Plan, plan_of_zoo
 from rnn_zoos.generation.writing.comparison import RetrainedRun, StoredRun, compare_bits, max_changed
 from rnn_zoos.generation.writing.verify import choose_runs, verify
