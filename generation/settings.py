@@ -199,7 +199,9 @@ class Settings(BaseModel):
         """
         if not self.architectures:
             return (self.architecture(family),)
-        return tuple(family.architecture(own.cell, own.num_layers, own.hidden_size) for own in self.architectures)
+        return tuple(
+            family.architecture(sizes.cell, sizes.num_layers, sizes.hidden_size) for sizes in self.architectures
+        )
 
     def architecture(self, family: TaskFamily) -> Architecture:
         """Return the architecture of all networks of the zoo.

@@ -29,7 +29,10 @@ def zoo_html(manifest: Manifest, index: pa.Table | None) -> str:
         ("runs", f"{manifest.runs:,}"),
         ("snapshots", f"{sum(counts['rows'] for counts in manifest.splits.values()):,}"),
         ("steps", ", ".join(map(str, manifest.snapshots))),
-        *(("networks", f"{own.name}, {own.num_parameters:,} parameters") for own in manifest.architectures),
+        *(
+            ("networks", f"{architecture.name}, {architecture.num_parameters:,} parameters")
+            for architecture in manifest.architectures
+        ),
         ("size", f"{sum(entry.bytes for entry in manifest.files.values()) / 1e6:.1f} MB"),
     ]
     splits = [

@@ -65,7 +65,8 @@ def leaderboard_data(results: Sequence[Result], zoo: str, maps: Mapping[str, str
         "zoo": zoo,
         "notes": [f"Results of a transfer: trained on {trained}; tested on {others}, too."] if transfer else [],
         "columns": [
-            {"key": own.key, "title": own.title, "lower": own.lower_is_better, "digits": own.digits} for own in columns
+            {"key": column.key, "title": column.title, "lower": column.lower_is_better, "digits": column.digits}
+            for column in columns
         ],
         "rows": [_row(name, group, columns, maps) for name, group in sort_by_loss(groups).items()],
     }

@@ -157,7 +157,7 @@ def read_study(folder: Path) -> tuple[str, Study, dict[str, list[dict[str, Any]]
     _check_comparable(folder, results)
     name = str(results[0]["study"])
     study = study_of(name)
-    groups = {variant: [own for own in results if own["variant"] == variant] for variant in study.variants}
+    groups = {variant: [result for result in results if result["variant"] == variant] for variant in study.variants}
     return name, study, {variant: group for variant, group in groups.items() if group}
 
 

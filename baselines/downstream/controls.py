@@ -137,7 +137,7 @@ def controls_of(biases: Biases, architectures: Sequence[Architecture] = ()) -> l
 
     Without those of statistics if networks of several architectures have more layers than `padded_statistics`.
     """
-    deep = len(architectures) > 1 and any(own.num_layers > MAX_LAYERS for own in architectures)
+    deep = len(architectures) > 1 and any(architecture.num_layers > MAX_LAYERS for architecture in architectures)
     names = [name for name, control in CONTROLS.items() if biases == "apart" or control.merged_too]
     return [name for name in names if not (deep and CONTROLS[name].features is _statistics)]
 

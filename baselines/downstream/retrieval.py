@@ -32,7 +32,7 @@ def nearest_of_other_runs(features: Array, runs: Array) -> list[Array]:
     unit = unit_rows(features)
     cosines = unit @ unit.T
     cosines[runs[:, None] == runs] = -np.inf
-    return [np.flatnonzero(own >= own.max() - SAME) for own in cosines]
+    return [np.flatnonzero(row >= row.max() - SAME) for row in cosines]
 
 
 def retrieval_scores(data: ZooData, features: Features, repeats: int) -> dict[str, Scores]:

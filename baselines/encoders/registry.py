@@ -161,7 +161,7 @@ def check_encoder(name: str, architectures: Sequence[Architecture]) -> None:
         able = ", ".join(usable_encoders(architectures))
         raise EncoderError(
             f"{name} embeds networks of one architecture; these have {len(architectures)} "
-            f"({', '.join(own.name for own in architectures)}). Encoders that embed networks of several: {able}."
+            f"({', '.join(each.name for each in architectures)}). Encoders that embed networks of several: {able}."
         )
 
 
@@ -179,7 +179,7 @@ def usable_encoders(architecture: Architectures, benchmark: Benchmark | None = N
     With `benchmark`, only those that support networks of this family.
     """
     known = [architecture] if isinstance(architecture, Architecture) else list(architecture)
-    names = [name for name in ENCODERS if all(encoder_class(name).supports(own) for own in known)]
+    names = [name for name in ENCODERS if all(encoder_class(name).supports(each) for each in known)]
     if benchmark is not None:
         names = [name for name in names if encoder_class(name).supports_family(benchmark)]
     if len(known) > 1:

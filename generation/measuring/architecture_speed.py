@@ -34,7 +34,12 @@ def measure_architectures(zoo: str, backend: str, updates: int, repeats: int) ->
         updates: Updates of a measurement.
         repeats: How often each is measured; the architectures take turns.
     """
-    plans = {(own.cell, own.num_layers, own.hidden_size): _plan(zoo, backend, updates, [own]) for own in _all_sizes()}
+    plans = {
+        (architecture.cell, architecture.num_layers, architecture.hidden_size): _plan(
+            zoo, backend, updates, [architecture]
+        )
+        for architecture in _all_sizes()
+    }
     mixed = _plan(zoo, backend, updates, _all_sizes())
     rates: list[dict[Any, tuple[float, float]]] = []
     with MeasurementPool(available_cores()) as pool:

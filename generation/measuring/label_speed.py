@@ -83,7 +83,7 @@ def _measure(plan: Plan, directory: Path, runs: int, updates: int, repeats: int,
     """Measure labels and training in turn, in the measuring process."""
     job = next(label_jobs(directory, read_manifest(directory), plan))
     chosen = replace(job.shard, table=job.shard.table[:runs])
-    snapshots = [own for own in stored_snapshots(plan, directory, job) if own.run in chosen.run_numbers]
+    snapshots = [snapshot for snapshot in stored_snapshots(plan, directory, job) if snapshot.run in chosen.run_numbers]
     methods, train = _methods(plan.family), _trainer(plan, chosen.runs[0], backend)
     for method in methods.values():  # the first call also loads code and data
         method(snapshots[0])

@@ -88,7 +88,11 @@ def _metadata(zoo: Zoo) -> DatasetCardData:
     return DatasetCardData(
         pretty_name=f"rnn-zoos: {zoo.manifest.zoo}",
         license=licenses(zoo.manifest),
-        tags=list(dict.fromkeys([*TAGS, *(own.cell for own in zoo.manifest.architectures), zoo.manifest.zoo])),
+        tags=list(
+            dict.fromkeys(
+                [*TAGS, *(architecture.cell for architecture in zoo.manifest.architectures), zoo.manifest.zoo]
+            )
+        ),
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         configs=[
             {

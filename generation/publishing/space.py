@@ -144,7 +144,10 @@ def _check_replaceable(space: Repository, commit: str) -> None:
     if MARKER in space.files(commit):
         return
     titles = retried(
-        lambda: [own.title for own in space.api.list_repo_commits(space.name, repo_type=space.kind, revision=commit)],
+        lambda: [
+            commit_info.title
+            for commit_info in space.api.list_repo_commits(space.name, repo_type=space.kind, revision=commit)
+        ],
         space.name,
     )
     if titles != [_INITIAL]:

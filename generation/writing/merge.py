@@ -146,7 +146,7 @@ def _identity(plan: Plan) -> dict[str, Any]:
 def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[MergeSource]) -> list[ShardPlan]:
     """Copy shards into the workspace, several at a time, and return those that no part has completely."""
     plan = workspace.plan
-    size = 4 * max(own.num_parameters for own in plan.architectures) * len(plan.settings.snapshots)
+    size = 4 * max(architecture.num_parameters for architecture in plan.architectures) * len(plan.settings.snapshots)
     complete = map_in_threads(
         lambda shard: _copy_shard(workspace, shard, parts), shards, "merging", lambda shard: size * len(shard.table)
     )

@@ -156,7 +156,7 @@ def build_page(
     """
     if dataset is not None:
         check_hub_name(dataset)
-    names = [own.name for own in features]
+    names = [map_features.name for map_features in features]
     if len({*names}) < len(names):
         raise UnknownNameError(f"Two of the maps {', '.join(names)} have the same name. Leave one out.")
     index, family = zoo.index(), task_family(zoo.manifest.zoo)
@@ -198,7 +198,9 @@ def _zoo_data(zoo: Zoo, family: TaskFamily, shown: pa.Table, all_rows: int, serv
         "about": info["zoo"],
         "splits": info["splits"],
         "labels": [entry["label"] for entry in info["labels"]],
-        "architectures": [{"name": own.name, **asdict(own)} for own in manifest.architectures],
+        "architectures": [
+            {"name": architecture.name, **asdict(architecture)} for architecture in manifest.architectures
+        ],
         "steps": manifest.snapshots,
         "rows": len(shown),
         "all_rows": all_rows,
@@ -219,7 +221,7 @@ def _network_data(zoo: Zoo, shown: pa.Table, chosen: Array) -> bytes:
 
 def _map_data(features: Sequence[MapFeatures], rows: Array) -> bytes:
     arrays = Arrays()
-    head = {"maps": [pack_map(own, rows, arrays) for own in features]}
+    head = {"maps": [pack_map(map_features, rows, arrays) for map_features in features]}
     return data_script("maps", head, arrays.block())
 
 

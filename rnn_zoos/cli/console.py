@@ -96,7 +96,7 @@ def _parts(headers: Sequence[str], rows: Sequence[Mapping[str, object]], width: 
     widths = {name: 3 + max(len(name), *(len(_cell(row.get(name)).plain) for row in rows)) for name in headers}
     first, part = list(headers[:1]), list(headers[:1])
     for name in headers[1:]:
-        if len(part) > 1 and 1 + sum(widths[own] for own in [*part, name]) > width:
+        if len(part) > 1 and 1 + sum(widths[header] for header in [*part, name]) > width:
             yield part
             part = [*first]
         part.append(name)

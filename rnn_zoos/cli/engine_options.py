@@ -31,7 +31,7 @@ def backend_for_all(
     backend: str, engine: str, architectures: Sequence[Architecture], devices: Sequence[str]
 ) -> tuple[str, str]:
     """Return the backend to use for networks of all architectures, and why."""
-    choices = [backend_for_engine(backend, engine, own, devices) for own in architectures]
+    choices = [backend_for_engine(backend, engine, architecture, devices) for architecture in architectures]
     limited = ("native", "triton")  # chosen for one architecture, these may not support another
     return next((choice for choice in choices if choice[0] not in limited), choices[0])
 

@@ -72,7 +72,7 @@ def _leaderboard(zoo: Zoo, results: Path, maps: Sequence[MapFeatures]) -> dict[s
     from rnn_zoos.baselines.benchmark.result_files import is_same_plan, read_results
     from rnn_zoos.format.manifest import zoo_title
 
-    names = {own.name.rpartition(".")[0]: own.name for own in maps}
+    names = {features.name.rpartition(".")[0]: features.name for features in maps}
     found = read_results(results)
     data = leaderboard_data(found, zoo.manifest.zoo, names)
     own = [result for result in found if result["zoo"]["name"] == zoo.manifest.zoo]

@@ -212,7 +212,7 @@ class Automata(TaskFamily):
         automaton = automaton_of(task)
         strings = random_strings(automaton, seed, run, Purpose.EVALUATION, step, (evaluation.strings, 4 * LENGTH))
         answers = automaton.answers(strings).long()
-        logits = torch.cat([network(one_hot(some, self.input_size)) for some in strings.split(_STRINGS_AT_ONCE)])
+        logits = torch.cat([network(one_hot(chunk, self.input_size)) for chunk in strings.split(_STRINGS_AT_ONCE)])
         right = (logits.argmax(dim=-1) == answers).float()
         shown = random_strings(automaton, seed, run, Purpose.ROLLOUTS, 0, (evaluation.rollouts, LENGTH))
         early = logits[:, :LENGTH].flatten(0, 1), answers[:, :LENGTH].flatten()

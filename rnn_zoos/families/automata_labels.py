@@ -35,7 +35,9 @@ def hard_accuracy(_family: Automata, of: Snapshot) -> float:
     accepted, rejected = hard_pairs(automaton, to_uniform(bits).view(-1, LENGTH + 1))
     if not len(accepted):
         return 0.5
-    says_yes = [of.network(one_hot(some, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for some in (accepted, rejected)]
+    says_yes = [
+        of.network(one_hot(strings, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for strings in (accepted, rejected)
+    ]
     return float(says_yes[0].double().mean() + 1 - says_yes[1].double().mean()) / 2
 
 

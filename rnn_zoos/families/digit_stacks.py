@@ -90,7 +90,7 @@ class DigitStack:
         """Return the logits [M, B, 10] of each network after the last tile, on the same digits [B]."""
         networks = self.stack.num_networks
         chunks = positions.to(self.images.device).split(self.at_once)
-        return torch.cat([self._run(self.images[some].expand(networks, -1, -1))[:, :, -1] for some in chunks], dim=1)
+        return torch.cat([self._run(self.images[chunk].expand(networks, -1, -1))[:, :, -1] for chunk in chunks], dim=1)
 
     def _run(self, images: Tensor) -> Tensor:
         """Return the logits [M, B, 50, 10] of images [M, B, 785]."""

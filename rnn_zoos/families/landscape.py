@@ -60,7 +60,7 @@ def stacked_gradients(architecture: Architecture, weights: Tensor, inputs: Tenso
     """
     at_once = max(1, _PARAMETERS_AT_ONCE // weights.shape[1])
     if inputs.dim() == 3 and len(weights) > at_once:
-        parts = [stacked_gradients(architecture, some, inputs, targets) for some in weights.split(at_once)]
+        parts = [stacked_gradients(architecture, chunk, inputs, targets) for chunk in weights.split(at_once)]
         return torch.cat(parts)
     parameters = weights.detach().requires_grad_()
     with torch.enable_grad():

@@ -83,7 +83,7 @@ def _verdict_labels(stack: NetworkStack, uniforms: Tensor, tasks: Sequence[int])
     """Sample strings and judge them; return label -> value of each network."""
     offsets = torch.tensor([task_offsets(task) for task in tasks], device=uniforms.device).T[..., None]  # [3, M, 1]
     at_once = sequences_at_once(stack.architecture, stack.num_networks, LENGTH - 1)
-    verdicts = [judge(_sample_at_once(stack, some)[0], offsets.unbind()) for some in uniforms.split(at_once, dim=1)]
+    verdicts = [judge(_sample_at_once(stack, chunk)[0], offsets.unbind()) for chunk in uniforms.split(at_once, dim=1)]
     parts = {
         "accuracy": [verdict.accepted for verdict in verdicts],
         "count_accuracy": [verdict.right_counts for verdict in verdicts],

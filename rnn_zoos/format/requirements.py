@@ -112,7 +112,10 @@ def _variation_requirements(settings: Mapping[str, Any]) -> Iterator[tuple[str, 
 def _size_requirements(manifest: Manifest) -> Iterator[tuple[str, bool]]:
     """Yield requirements on sizes: without them, a tensor of no rows or a number of steps could overflow."""
     yield f"settings: snapshots must be below {_MAX_STEP}", all(step < _MAX_STEP for step in manifest.snapshots)
-    kinds = [("rollouts", manifest.architectures[0]), *(("shards", own) for own in manifest.architectures)]
+    kinds = [
+        ("rollouts", manifest.architectures[0]),
+        *(("shards", architecture) for architecture in manifest.architectures),
+    ]
     for kind, architecture in kinds:
         for name, (dtype, shape) in manifest.tensors(kind, architecture).items():
             size = np.dtype(DTYPES[dtype]).itemsize * prod(max(length, 1) for length in shape)
