@@ -128,12 +128,12 @@ def stored_snapshots(plan: Plan, directory: Path, job: LabelJob) -> Iterator[Sna
 
 def _measurements(plan: Plan, directory: Path, labels: tuple[str, ...], job: LabelJob) -> Iterator[dict[str, float]]:
     """Yield labels of the snapshots of a shard, in the order of its rows. Raises FormatError if one is not finite."""
-    for of in stored_snapshots(plan, directory, job):
-        measured = measure_labels(plan.family, of, labels)
+    for snapshot in stored_snapshots(plan, directory, job):
+        measured = measure_labels(plan.family, snapshot, labels)
         for name, value in measured.items():
             if not abs(value) <= _LARGEST:  # as a comparison that NaN fails, too
                 raise FormatError(
-                    f"{name} of run {of.run}, step {of.step} is {value}; a zoo has finite labels only. Choose other "
-                    "--labels."
+                    f"{name} of run {snapshot.run}, step {snapshot.step} is {value}; a zoo has finite labels "
+                    "only. Choose other --labels."
                 )
         yield measured

@@ -49,16 +49,16 @@ def _measurements(
     architecture, sizes = plan.architectures[trained[0].run.architecture], plan.settings.evaluation_sizes(plan.family)
     count = networks_at_once(architecture)
     for first in range(0, len(snapshots), count):
-        some = snapshots[first : first + count]
+        chunk = snapshots[first : first + count]
         names = architecture.parameter_shapes
-        weights = {name: torch.stack([run.weights[name][n] for run, n in some]).to(device) for name in names}
-        of = SnapshotStack(
+        weights = {name: torch.stack([run.weights[name][n] for run, n in chunk]).to(device) for name in names}
+        stacked = SnapshotStack(
             NetworkStack(architecture, weights),
             plan.settings.seed,
-            [run.run.run for run, _ in some],
-            [run.run.task for run, _ in some],
-            [run.steps[n] for run, n in some],
+            [run.run.run for run, _ in chunk],
+            [run.run.task for run, _ in chunk],
+            [run.steps[n] for run, n in chunk],
             sizes,
         )
-        yield from measure_stack(plan.family, of)
+        yield from measure_stack(plan.family, stacked)
         report(0)

@@ -24,19 +24,19 @@ _CLUSTERING_STEPS = 10
 
 
 @torch.no_grad()
-def hard_accuracy(_family: Automata, of: Snapshot) -> float:
+def hard_accuracy(_family: Automata, snapshot: Snapshot) -> float:
     """Return the fraction of right answers at the end of pairs of strings, of which the automaton accepts one each.
 
     It is 0.5, as without knowledge, if no such pair was found: where no single symbol matters, only the length.
     """
-    automaton = automaton_of(of.task)
-    words = of.evaluation.hard_pairs * (LENGTH + 1)
-    bits = random_bits(of.seed, [of.run], Purpose.FURTHER_LABELS, [_HARD], words)
+    automaton = automaton_of(snapshot.task)
+    words = snapshot.evaluation.hard_pairs * (LENGTH + 1)
+    bits = random_bits(snapshot.seed, [snapshot.run], Purpose.FURTHER_LABELS, [_HARD], words)
     accepted, rejected = hard_pairs(automaton, to_uniform(bits).view(-1, LENGTH + 1))
     if not len(accepted):
         return 0.5
     says_yes = [
-        of.network(one_hot(strings, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for strings in (accepted, rejected)
+        snapshot.network(one_hot(strings, SYMBOLS[-1]))[:, -1].argmax(dim=-1) == 1 for strings in (accepted, rejected)
     ]
     return float(says_yes[0].double().mean() + 1 - says_yes[1].double().mean()) / 2
 
@@ -87,13 +87,13 @@ def _accepted_strings(automaton: Automaton, uniforms: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def state_accuracy(_family: Automata, of: Snapshot) -> float:
+def state_accuracy(_family: Automata, snapshot: Snapshot) -> float:
     """Return the fraction of states of the automaton that a linear probe reads from the last layer's hidden state.
 
     The probe is a ridge regression on indicators of the states, fitted to the first half of the strings.
     """
-    automaton = automaton_of(of.task)
-    strings, hidden = _traced(automaton, of)
+    automaton = automaton_of(snapshot.task)
+    strings, hidden = _traced(automaton, snapshot)
     states, half = automaton.walk(strings), len(strings) // 2
     features = F.pad(hidden.double(), (0, 1), value=1.0)
     fitted = features[:half].flatten(0, 1)
@@ -104,15 +104,15 @@ def state_accuracy(_family: Automata, of: Snapshot) -> float:
 
 
 @torch.no_grad()
-def extracted_agreement(_family: Automata, of: Snapshot) -> float:
+def extracted_agreement(_family: Automata, snapshot: Snapshot) -> float:
     """Return the fraction of the network's answers that an automaton extracted from its hidden states gives, too.
 
     Extraction is by clustering (Omlin and Giles, "Extraction of rules from discrete-time recurrent neural networks",
     1996), here k-means with two clusters per state of the true automaton, on the first half of the strings.
     """
-    automaton = automaton_of(of.task)
-    strings, hidden = _traced(automaton, of)
-    answers = of.network.linear(hidden).argmax(dim=-1) == 1
+    automaton = automaton_of(snapshot.task)
+    strings, hidden = _traced(automaton, snapshot)
+    answers = snapshot.network.linear(hidden).argmax(dim=-1) == 1
     half = len(strings) // 2
     clusters = cluster(hidden[:half].flatten(0, 1), _CLUSTERS_PER_STATE * automaton.num_states).view(half, LENGTH)
     extracted = extract(strings[:half], clusters, answers[:half], automaton.num_symbols)
@@ -159,10 +159,10 @@ def extract(strings: Tensor, clusters: Tensor, answers: Tensor, num_symbols: int
     return Automaton(tuple(map(tuple, transitions.tolist())), tuple((votes > 0).tolist()))
 
 
-def _traced(automaton: Automaton, of: Snapshot) -> tuple[Tensor, Tensor]:
+def _traced(automaton: Automaton, snapshot: Snapshot) -> tuple[Tensor, Tensor]:
     """Return random strings [N, T], the same for all snapshots of a run, and the last layer's hidden states."""
-    count = of.evaluation.traced_strings
-    strings = random_strings(automaton, of.seed, of.run, Purpose.FURTHER_LABELS, _TRACED, (count, LENGTH))
-    recurrent = of.network.get_submodule(of.network.architecture.cell)
+    count = snapshot.evaluation.traced_strings
+    strings = random_strings(automaton, snapshot.seed, snapshot.run, Purpose.FURTHER_LABELS, _TRACED, (count, LENGTH))
+    recurrent = snapshot.network.get_submodule(snapshot.network.architecture.cell)
     hidden, _ = recurrent(one_hot(strings, SYMBOLS[-1]))
     return strings, hidden

@@ -29,45 +29,45 @@ def num_rotated_digits(evaluation: DigitEvaluation) -> int:
     return min(_DIGITS, evaluation.held_out_digits)
 
 
-def rotated_accuracy(family: SequentialMnist, of: Snapshot, turn: int) -> float:
+def rotated_accuracy(family: SequentialMnist, snapshot: Snapshot, turn: int) -> float:
     """Return the accuracy on held-out digits that are turned by so many degrees more, and less, than in training."""
     digits = family.digits
-    shown = digits.validation[: num_rotated_digits(of.evaluation)]
-    measure = digit_measure(of.network)
-    angles = [of.task / MICRODEGREES + sign * turn for sign in (1, -1)]
+    shown = digits.validation[: num_rotated_digits(snapshot.evaluation)]
+    measure = digit_measure(snapshot.network)
+    angles = [snapshot.task / MICRODEGREES + sign * turn for sign in (1, -1)]
     return sum(measure(digits.images, digits.labels, shown, rotation_table(angle))[1] for angle in angles) / 2
 
 
 @torch.no_grad()
-def digit_calibration(family: SequentialMnist, of: Snapshot) -> float:
+def digit_calibration(family: SequentialMnist, snapshot: Snapshot) -> float:
     """Return the calibration error after the last tile on held-out digits."""
     digits = family.digits
-    shown = digits.validation[: num_rotated_digits(of.evaluation)]
-    logits = of.network(tile_inputs(digits.images[shown], family.table(of.task)))
+    shown = digits.validation[: num_rotated_digits(snapshot.evaluation)]
+    logits = snapshot.network(tile_inputs(digits.images[shown], family.table(snapshot.task)))
     return calibration_error(logits[:, -1], digits.labels[shown])
 
 
 @torch.no_grad()
-def rotated_accuracies(family: SequentialMnist, of: SnapshotStack, turn: int) -> list[float]:
+def rotated_accuracies(family: SequentialMnist, snapshots: SnapshotStack, turn: int) -> list[float]:
     """Do what `rotated_accuracy` does for M snapshots."""
     from rnn_zoos.families.digit_stacks import DigitStack
 
-    shown = family.digits.validation[: num_rotated_digits(of.evaluation)]
-    sums = [0.0] * of.stack.num_networks
+    shown = family.digits.validation[: num_rotated_digits(snapshots.evaluation)]
+    sums = [0.0] * snapshots.stack.num_networks
     for sign in (1, -1):
-        tables = [rotation_table(task / MICRODEGREES + sign * turn) for task in of.tasks]
-        _, accuracies = DigitStack(family, of.stack, tables).on(shown)
+        tables = [rotation_table(task / MICRODEGREES + sign * turn) for task in snapshots.tasks]
+        _, accuracies = DigitStack(family, snapshots.stack, tables).on(shown)
         sums = [total + accuracy for total, accuracy in zip(sums, accuracies, strict=True)]
     return [total / 2 for total in sums]
 
 
 @torch.no_grad()
-def digit_calibrations(family: SequentialMnist, of: SnapshotStack) -> list[float]:
+def digit_calibrations(family: SequentialMnist, snapshots: SnapshotStack) -> list[float]:
     """Do what `digit_calibration` does for M snapshots."""
     from rnn_zoos.families.digit_stacks import DigitStack
 
-    shown = family.digits.validation[: num_rotated_digits(of.evaluation)]
-    stack = DigitStack(family, of.stack, [family.table(task) for task in of.tasks])
+    shown = family.digits.validation[: num_rotated_digits(snapshots.evaluation)]
+    stack = DigitStack(family, snapshots.stack, [family.table(task) for task in snapshots.tasks])
     last = stack.last_logits(shown).cpu()
     return [calibration_error(logits, family.digits.labels[shown]) for logits in last]
 

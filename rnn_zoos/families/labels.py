@@ -72,9 +72,11 @@ class Label:
     measure_stack: Callable[[Any, SnapshotStack], Sequence[float | Mapping[str, float]]] | None = None
 
 
-def evaluate(family: TaskFamily, of: Snapshot) -> Measurement:
+def evaluate(family: TaskFamily, snapshot: Snapshot) -> Measurement:
     """Return what `family.evaluate` returns for a snapshot: its first labels, and rollouts."""
-    return family.evaluate(of.network, of.seed, of.run, of.task, of.step, of.evaluation)
+    return family.evaluate(
+        snapshot.network, snapshot.seed, snapshot.run, snapshot.task, snapshot.step, snapshot.evaluation
+    )
 
 
 @denormals_as_zero()
@@ -89,14 +91,16 @@ def measure(family: TaskFamily, snapshot: Snapshot, evaluated: Measurement | Non
 
 
 @denormals_as_zero()
-def measure_stack(family: TaskFamily, of: SnapshotStack) -> list[Measurement]:
+def measure_stack(family: TaskFamily, snapshots: SnapshotStack) -> list[Measurement]:
     """Return what `family.evaluate_stack` returns, with the further labels that have a `measure_stack`.
 
     `measure` adds the others.
     """
-    evaluated = family.evaluate_stack(of.stack, of.seed, of.runs, of.tasks, of.steps, of.evaluation)
+    evaluated = family.evaluate_stack(
+        snapshots.stack, snapshots.seed, snapshots.runs, snapshots.tasks, snapshots.steps, snapshots.evaluation
+    )
     functions = {name: label.measure_stack for name, label in family.further_labels.items() if label.measure_stack}
-    results = {function: function(family, of) for function in dict.fromkeys(functions.values())}
+    results = {function: function(family, snapshots) for function in dict.fromkeys(functions.values())}
     return [
         Measurement(
             {**measured.labels, **{name: _value(results[function][n], name) for name, function in functions.items()}},

@@ -73,40 +73,40 @@ def stacked_gradients(architecture: Architecture, weights: Tensor, inputs: Tenso
     return gradients
 
 
-def landscape(family: TaskFamily, of: Snapshot) -> Mapping[str, float]:
+def landscape(family: TaskFamily, snapshot: Snapshot) -> Mapping[str, float]:
     """Return the labels `gradient_norm`, `hessian_eigenvalue` and `hessian_trace` of a snapshot."""
-    architecture = of.network.architecture
-    inputs, targets = (part[0] for part in _batches(family, of.seed, [of.run], [of.task]))
+    architecture = snapshot.network.architecture
+    inputs, targets = (part[0] for part in _batches(family, snapshot.seed, [snapshot.run], [snapshot.task]))
 
     def gradients(weights: Tensor) -> Tensor:
-        if isinstance(of.network, HasGradients):
-            return of.network.loss_gradients(weights[0], inputs, targets)[None]
+        if isinstance(snapshot.network, HasGradients):
+            return snapshot.network.loss_gradients(weights[0], inputs, targets)[None]
         return stacked_gradients(architecture, weights[0], inputs, targets)[None]
 
-    weights = flatten(architecture, of.network.weights())[None]
-    return _labels(gradients, weights, _signs(of.seed, [of.run], weights))[0]
+    weights = flatten(architecture, snapshot.network.weights())[None]
+    return _labels(gradients, weights, _signs(snapshot.seed, [snapshot.run], weights))[0]
 
 
-def landscapes(family: TaskFamily, of: SnapshotStack) -> list[Mapping[str, float]]:
+def landscapes(family: TaskFamily, snapshots: SnapshotStack) -> list[Mapping[str, float]]:
     """Do what `landscape` does for M snapshots."""
-    architecture = of.stack.architecture
-    pairs = list(zip(of.runs, of.tasks, strict=True))
+    architecture = snapshots.stack.architecture
+    pairs = list(zip(snapshots.runs, snapshots.tasks, strict=True))
     distinct = list(dict.fromkeys(pairs))  # snapshots of a run share its batch
-    weights = flatten(architecture, of.stack.weights)
+    weights = flatten(architecture, snapshots.stack.weights)
     runs, tasks = (list(part) for part in zip(*distinct, strict=True))
-    batches = _batches(family, of.seed, runs, tasks, weights.device)
-    signs = _signs(of.seed, runs, weights)
+    batches = _batches(family, snapshots.seed, runs, tasks, weights.device)
+    signs = _signs(snapshots.seed, runs, weights)
     places = torch.tensor([distinct.index(pair) for pair in pairs], device=weights.device)
     found: list[Mapping[str, float]] = []
-    for some in torch.arange(len(places)).split(max(1, _STACKED_PARAMETERS // (4 * DIRECTIONS * weights.shape[1]))):
-        of_run = places[some]
+    for chunk in torch.arange(len(places)).split(max(1, _STACKED_PARAMETERS // (4 * DIRECTIONS * weights.shape[1]))):
+        of_run = places[chunk]
         inputs, targets = (part[of_run] for part in batches)
 
         def gradients(moved: Tensor, inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
             copies = [part.repeat_interleave(moved.shape[1], dim=0) for part in (inputs, targets)]
             return stacked_gradients(architecture, moved.flatten(0, 1), *copies).view_as(moved)
 
-        found += _labels(gradients, weights[some], signs[of_run])
+        found += _labels(gradients, weights[chunk], signs[of_run])
     return found
 
 
@@ -168,14 +168,14 @@ def hessian_products(gradients: Gradients, weights: Tensor, directions: Tensor) 
     return products
 
 
-def _weight_norm(_family: TaskFamily, of: Snapshot) -> float:
-    return float(flatten(of.network.architecture, of.network.weights()).double().norm())
+def _weight_norm(_family: TaskFamily, snapshot: Snapshot) -> float:
+    return float(flatten(snapshot.network.architecture, snapshot.network.weights()).double().norm())
 
 
-def _distance_from_start(_family: TaskFamily, of: Snapshot) -> float:
-    architecture = of.network.architecture
-    initial = initial_weights(architecture, of.seed, of.run, of.initial_scale)
-    pair: Sequence[Mapping[str, Tensor]] = (of.network.weights(), initial)
+def _distance_from_start(_family: TaskFamily, snapshot: Snapshot) -> float:
+    architecture = snapshot.network.architecture
+    initial = initial_weights(architecture, snapshot.seed, snapshot.run, snapshot.initial_scale)
+    pair: Sequence[Mapping[str, Tensor]] = (snapshot.network.weights(), initial)
     now, start = (flatten(architecture, weights).double() for weights in pair)
     return float((now - start).norm())
 

@@ -32,9 +32,9 @@ LONG_N = 20
 
 
 @torch.no_grad()
-def greedy_labels(_family: TaskFamily, of: Snapshot) -> Mapping[str, float]:
+def greedy_labels(_family: TaskFamily, snapshot: Snapshot) -> Mapping[str, float]:
     """Return `greedy_accuracy` (n up to 9), `long_accuracy` (n = 10 to 20) and `counts_up_to` of a snapshot."""
-    right = greedy_strings(of.network, task_offsets(of.task))
+    right = greedy_strings(snapshot.network, task_offsets(snapshot.task))
     trained = [answer for n, answer in right.items() if n <= MAX_N]
     longer = [answer for n, answer in right.items() if n > MAX_N]
     failed = [n for n, answer in right.items() if not answer]
@@ -64,12 +64,12 @@ def greedy_strings(network: RecurrentNetwork, offsets: Offsets) -> dict[int, boo
 
 
 @torch.no_grad()
-def next_symbol_calibration(_family: TaskFamily, of: Snapshot) -> float:
+def next_symbol_calibration(_family: TaskFamily, snapshot: Snapshot) -> float:
     """Return the calibration error of next symbols on all training strings, up to and with EOS."""
-    strings = training_strings(task_offsets(of.task))
+    strings = training_strings(task_offsets(snapshot.task))
     targets = strings[:, 1:].long()
     unpadded = before_padding(strings)
-    return calibration_error(of.network(one_hot_inputs(strings))[unpadded], targets[unpadded])
+    return calibration_error(snapshot.network(one_hot_inputs(strings))[unpadded], targets[unpadded])
 
 
 LANGUAGE_LABELS: Mapping[str, Label] = MappingProxyType(

@@ -46,7 +46,7 @@ def random_words(
     words = torch.empty(len(runs), count, dtype=torch.int64, device=device)
     for step in sorted(set(steps)):
         places = torch.tensor([place for place, other in enumerate(steps) if other == step])
-        for some in places.split(max(1, _WORDS // count)):
-            of_step = [runs[place] for place in some.tolist()]
-            words[some.to(device)] = random_bits(seed, of_step, purpose, [step], count, device)[:, 0]
+        for chunk in places.split(max(1, _WORDS // count)):
+            of_step = [runs[place] for place in chunk.tolist()]
+            words[chunk.to(device)] = random_bits(seed, of_step, purpose, [step], count, device)[:, 0]
     return words

@@ -162,9 +162,11 @@ def test_memory_is_as_estimated(cell):
 )
 @pytest.mark.parametrize("cell", CELLS)
 def test_further_labels_of_a_stack_are_those_of_single_snapshots(cell, family, tasks, evaluation):
-    of = SnapshotStack(stack_of(family, cell), SEED, RUNS, tasks, STEPS, evaluation)
-    measured = measure_stack(family, of)
-    networks = [RecurrentNetwork(of.stack.architecture, weights) for weights in unstack_weights(of.stack.weights)]
+    snapshots = SnapshotStack(stack_of(family, cell), SEED, RUNS, tasks, STEPS, evaluation)
+    measured = measure_stack(family, snapshots)
+    networks = [
+        RecurrentNetwork(snapshots.stack.architecture, weights) for weights in unstack_weights(snapshots.stack.weights)
+    ]
     for network, run, task, step, found in zip(networks, RUNS, tasks, STEPS, measured, strict=True):
         snapshot = Snapshot(network, SEED, run, task, step, evaluation)
         alone = measure(family, snapshot)
@@ -181,10 +183,10 @@ def test_further_labels_of_a_stack_are_those_of_single_snapshots(cell, family, t
 @pytest.mark.parametrize("at_once", [1, 2**30])
 def test_the_landscape_of_a_stack_does_not_depend_on_how_many_are_computed_at_once(at_once, monkeypatch):
     family = FormalLanguages()
-    of = SnapshotStack(stack_of(family, "gru"), SEED, RUNS, LANGUAGES, STEPS, STRINGS)
-    expected = landscape.landscapes(family, of)
+    snapshots = SnapshotStack(stack_of(family, "gru"), SEED, RUNS, LANGUAGES, STEPS, STRINGS)
+    expected = landscape.landscapes(family, snapshots)
     monkeypatch.setattr(landscape, "_STACKED_PARAMETERS", at_once)
-    for one, other in zip(landscape.landscapes(family, of), expected, strict=True):
+    for one, other in zip(landscape.landscapes(family, snapshots), expected, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-3)
     assert len({tuple(labels.values()) for labels in expected}) == len(RUNS)
 
