@@ -66,7 +66,7 @@ def test_it_is_loaded_as_the_others_are(zoo, package):
 
 
 def test_the_page_says_how_many_lines_it_takes():
-    assert f"These {len(FAMILY.splitlines())} lines are the file `counting.py`" in PAGE
+    assert f"Save these {len(FAMILY.splitlines())} lines as `counting.py`" in PAGE
 
 
 @pytest.mark.parametrize(
