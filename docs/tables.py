@@ -17,7 +17,7 @@ from pathlib import Path
 from rnn_zoos.baselines import leaderboard, read_results
 
 ROOT = Path(__file__).resolve().parents[1]
-LEADERBOARD = ROOT / "baselines" / "results" / "cpu"
+LEADERBOARD = ROOT / "baselines" / "results" / "cpu" / "formal-languages"
 COMMAND = re.compile(r"<!-- rnn-zoos ((?:leaderboard|study) [^\n]*) -->\n.*?<!-- end -->", re.S)
 """A table with its command."""
 _SHORT = re.compile(r"<!-- leaderboard -->\n.*?<!-- end -->", re.S)
