@@ -28,6 +28,7 @@ from rnn_zoos.machine import describe_machine
 FORMAT = 1
 """Version of the format of a file of a study."""
 
+# What a file of a study must have to be read.
 _ENTRIES = {"study", "variant", "encoder", "settings", "seed", "zoo", "losses", "parameters", "seconds"}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.errors import DeviceError, FormatError, UnknownNameError
 from rnn_zoos.families.benchmark import Behaviour, Benchmark
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.families.registry import task_family
@@ -95,10 +95,11 @@ class SplitData:
         manifest, derived = self.zoo.manifest, self._benchmark.derived
         if name in derived:
             return derived[name](self.labels)
-        known = {**known_columns(manifest, task_family(manifest.zoo)), **manifest.columns}
-        if name not in known:
-            raise UnknownNameError.among("label", name, [*known, *derived])
-        require_labels(manifest, [name])
+        if name not in manifest.columns:  # looked into only then: every batch asks for labels
+            known = known_columns(manifest, task_family(manifest.zoo))
+            if name not in known:
+                raise UnknownNameError.among("label", name, [*known, *derived])
+            require_labels(manifest, [name])
         return self.index[name].to_numpy()
 
     def one_hot(self, column: str) -> Array:
@@ -250,7 +251,7 @@ def load_data(
         FormatError: If it is not a zoo, has no rollouts, or lacks rows in one of the splits train, validation, test
             and ood.
         UnknownNameError: If there is no such transfer or kind of biases.
-        DeviceError: If this machine has no such device.
+        DeviceError: If this machine has no such device, or it is neither a CPU nor an NVIDIA GPU.
         HubError: If the Hub does not provide it.
 
     Example:
@@ -261,7 +262,7 @@ def load_data(
     """
     from rnn_zoos.loaders.zoo import open_zoo
 
-    biases, device = check_biases(biases), str(existing_device(device))
+    biases, device = check_biases(biases), _cpu_or_cuda(device)
     zoo = open_zoo(name_or_dir, revision)
     if not zoo.manifest.rollouts:
         raise FormatError(f"{name_or_dir} has no rollouts, which emulation needs. Use a zoo that has them.")
@@ -278,6 +279,14 @@ def load_data(
     if empty := [split for split, rows in splits.items() if not len(rows)]:
         raise FormatError(f"{name_or_dir} has no networks for {', '.join(empty)} of the transfer {transfer}.")
     return ZooData(zoo, splits, biases, device, transfer)
+
+
+def _cpu_or_cuda(name: str) -> str:
+    """Return the name of a device that encoders can be trained on. Raises DeviceError."""
+    device = existing_device(name)
+    if device.type not in ("cpu", "cuda"):  # others can neither run native code nor replay CUDA graphs
+        raise DeviceError(f"Encoders cannot be trained on {name!r}; expected cpu, or cuda with an NVIDIA GPU.")
+    return str(device)
 
 
 def _selected(zoo: Zoo, transfer: str | None) -> dict[str, tuple[str, Where | None]]:

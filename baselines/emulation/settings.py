@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
 
 from rnn_zoos.baselines.emulation.emulator import Conditioning
@@ -12,7 +13,8 @@ from rnn_zoos.errors import PresetError, UnknownNameError
 Schedule: TypeAlias = Literal["one-cycle", "constant"]
 """How the learning rate changes; see `EmulationSettings.rate`."""
 
-_COUNTS = ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers", "embedding_size")
+_POSITIVE = ("updates", "evaluate_every", "networks", "sequences", "hidden", "layers", "embedding_size")
+_LEAST = MappingProxyType({**dict.fromkeys((*_POSITIVE, "evaluated_sequences"), 1), "training_runs": 0})  # of counts
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class EmulationSettings:
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on a zoo."""
-        for name in (*_COUNTS, "evaluated_sequences", "training_runs"):
-            number, least = getattr(self, name), 0 if name == "training_runs" else 1
+        for name, least in _LEAST.items():
+            number = getattr(self, name)
             if not isinstance(number, int) or number < least:
                 raise PresetError(f"{name} is {number}; expected a whole number of at least {least}.")
         for name in ("learning_rate", "clip"):

@@ -55,7 +55,7 @@ Example:
 """
 
 
-_RATES = ("dropout",)  # sizes that may be 0
+_RATES = ("dropout",)  # arguments that are probabilities, not sizes
 _FOR_SEVERAL = ("statistics-padded",)  # other encoders are better for networks of one architecture
 
 Architectures: TypeAlias = Architecture | Sequence[Architecture]
@@ -99,7 +99,7 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
     check_encoder(name, known)
     architecture = known[0]
     if name in ENCODERS:
-        _check_positive_sizes(name, {"embedding_size": embedding_size, **sizes})
+        _check_sizes(name, {"embedding_size": embedding_size, **sizes})
     if not issubclass(kind, Encoder):
         return make_module_encoder(name, kind, architecture, embedding_size, sizes)
     try:
@@ -108,10 +108,17 @@ def make_encoder(name: str, architecture: Architectures, embedding_size: int = 1
         raise EncoderError(f"{name} cannot be made for {architecture} with sizes {sizes}: {error}.") from error
 
 
-def _check_positive_sizes(name: str, sizes: Mapping[str, Any]) -> None:
-    """Raise EncoderError for a size below 1: torch would build empty layers whose outputs ignore their inputs."""
+def _check_sizes(name: str, sizes: Mapping[str, Any]) -> None:
+    """Raise EncoderError for a size below 1, or a rate of dropout that is none.
+
+    With such a size, torch would build empty layers whose outputs ignore their inputs; with such a rate, it would fail
+    in training.
+    """
     for size, number in sizes.items():
-        if size not in _RATES and isinstance(number, int) and not isinstance(number, bool) and number < 1:
+        if size in _RATES:
+            if not (isinstance(number, (int, float)) and 0 <= number < 1):
+                raise EncoderError(f"{name} cannot be made with {size}={number}; expected at least 0, and below 1.")
+        elif isinstance(number, int) and not isinstance(number, bool) and number < 1:
             raise EncoderError(f"{name} cannot be made with {size}={number}; expected at least 1.")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -75,7 +76,7 @@ def _port_error(host: str, port: int, error: Exception) -> StorageError:
 def check_port(port: int, host: str = "127.0.0.1") -> None:
     """Raise StorageError if a port cannot be listened on, before the work of making a page."""
     try:
-        HTTPServer((host, port), BaseHTTPRequestHandler).server_close()
+        socket.create_server((host, port)).close()
     except (OSError, OverflowError) as error:
         raise _port_error(host, port, error) from error
 

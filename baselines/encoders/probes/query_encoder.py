@@ -13,7 +13,6 @@ from rnn_zoos.baselines.encoders.layers import standardise_outputs
 from rnn_zoos.baselines.encoders.probes.queries import (
     Answers,
     Questions,
-    check_answers,
     check_questions,
     evenly_spaced,
     input_kind,
@@ -45,7 +44,7 @@ class QueryEncoder(FittedToNetworks):
         starts_with_bos: Whether the first question is to start as BOS: networks write, and questions are symbols.
 
     Raises:
-        UnknownNameError: There is no such form of questions or answers.
+        UnknownNameError: There is no such form of questions.
     """
 
     information: ClassVar[Information] = "queries"
@@ -67,8 +66,7 @@ class QueryEncoder(FittedToNetworks):
         self.sequences, self.steps = sequences, steps or (22 if symbols else 50)
         self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
         self.answers_form: Answers = answers or ("log" if symbols else "both")
-        check_questions(self.questions_form)
-        check_answers(self.answers_form)
+        check_questions(self.questions_form)  # `answer_size` checks the form of answers
         self.starts_with_bos = kind == "written" and self.questions_form in ("symbols", "soft")
 
     @classmethod

@@ -14,6 +14,7 @@ from conftest import ZOOS
 from old_zoos import remove_labels
 
 from rnn_zoos.baselines.downstream.clones import STRINGS, clone_fidelity
+from rnn_zoos.baselines.emulation import data as emulation_data
 from rnn_zoos.baselines.emulation.checkpoint import load_checkpoint
 from rnn_zoos.baselines.emulation.data import SplitData, check_biases, load_data
 from rnn_zoos.baselines.emulation.embedding import Embedder
@@ -302,6 +303,12 @@ def test_merged_biases_give_the_same_networks_without_identifying_the_run(name, 
     for device in ("tpu", "cudaish", "meta"):
         with pytest.raises(DeviceError, match=f"There is no device '{device}' here"):
             load_data(zoo.zoo.source.folder, device=device)
+
+
+def test_a_device_that_is_neither_a_cpu_nor_an_nvidia_gpu_is_refused(data, monkeypatch):
+    monkeypatch.setattr(emulation_data, "existing_device", torch.device)  # as if this machine had one
+    with pytest.raises(DeviceError, match="Encoders cannot be trained on 'mps'; expected cpu, or cuda"):
+        load_data(data("formal-languages").zoo.source.folder, device="mps")
 
 
 @pytest.mark.parametrize("name", ZOOS)

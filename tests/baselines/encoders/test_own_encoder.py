@@ -23,6 +23,14 @@ ARCHITECTURE = Architecture("gru", 2, 6, 7, 5)
         ("flat", ARCHITECTURE, {"hidden": -3}, "flat cannot be made with hidden=-3; expected at least 1"),
         ("transformer", ARCHITECTURE, {"heads": 0}, "cannot be made with heads=0"),
         ("dws", ARCHITECTURE, {"embedding_size": 0}, "cannot be made with embedding_size=0"),
+        (
+            "transformer",
+            ARCHITECTURE,
+            {"dropout": -1},
+            "cannot be made with dropout=-1; expected at least 0, and below 1",
+        ),
+        ("transformer", ARCHITECTURE, {"dropout": 1.5}, "cannot be made with dropout=1.5"),
+        ("canonical-transformer", ARCHITECTURE, {"dropout": "0.1"}, "cannot be made with dropout=0.1; expected"),
         ("self-rollout", Architecture("gru", 1, 6, 7, 6), {"steps": 0}, "cannot be made with steps=0"),
     ],
 )
