@@ -113,6 +113,7 @@ class Automata(TaskFamily):
             "loss": Column("float32", "cross-entropy at symbols 1 to 40", "nats"),
         }
     )
+    fraction_labels = ("accuracy", "accuracy_80", "accuracy_160")
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType(
         {
             "hard_accuracy": Label(

@@ -8,7 +8,7 @@ it in `rnn_zoos.families.registry`, or name it as an entry point of a package of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -66,6 +66,7 @@ class TaskFamily(ABC):
         benchmark: What encoders imitate and predict; None for families that are not benchmarked.
         view: How the explorer shows it. By default, tasks lie along `main_column` and networks cannot be run.
         label_columns: Columns of the index with what `evaluate` measures.
+        fraction_labels: Names of those that are fractions of whole numbers, from 0 to 1, also in imported zoos.
         further_labels: Labels with functions of their own, which come after those of `evaluate` in the index.
         imported_label_columns: Labels of imported zoos: those stored in, or computed from, the source. Empty if nothing
             can be imported.
@@ -81,6 +82,7 @@ class TaskFamily(ABC):
     benchmark: ClassVar[Benchmark | None] = None
     view: ClassVar[View] = View()
     label_columns: ClassVar[Mapping[str, Column]]
+    fraction_labels: ClassVar[Collection[str]] = (ACCURACY,)
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({})
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType({})
     data_licenses: ClassVar[tuple[str, ...]] = ()

@@ -105,6 +105,7 @@ class FormalLanguages(TaskFamily):
             ),
         }
     )
+    fraction_labels = ("accuracy", "count_accuracy", "finished", "original_accuracy")
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({**LANGUAGE_LABELS, **LANDSCAPE})
     # In an imported zoo, accuracy, count_accuracy and finished are measured on the stored rollouts: a source does not
     # hold the strings that its own accuracy was measured on.

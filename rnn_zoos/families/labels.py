@@ -16,11 +16,6 @@ from rnn_zoos.families.family import Measurement, TaskFamily
 from rnn_zoos.networks.model import RecurrentNetwork
 from rnn_zoos.networks.stack import NetworkStack
 
-_FRACTIONS = {
-    *("accuracy", "test_accuracy", "count_accuracy", "finished", "original_accuracy"),
-    *("accuracy_80", "accuracy_160"),
-}
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -135,7 +130,7 @@ def measure_labels(family: TaskFamily, snapshot: Snapshot, names: Collection[str
 
 def is_fraction(family: TaskFamily, name: str) -> bool:
     """Tell whether the values of a label are from 0 to 1."""
-    return name in _FRACTIONS or (name in family.further_labels and family.further_labels[name].fraction)
+    return name in family.fraction_labels or (name in family.further_labels and family.further_labels[name].fraction)
 
 
 def rounding(family: TaskFamily, name: str) -> float:

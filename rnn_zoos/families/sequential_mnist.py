@@ -120,6 +120,7 @@ class SequentialMnist(TaskFamily):
             "generalization_gap": Column("float32", "eval_loss - train_loss", "nats"),
         }
     )
+    fraction_labels = ("accuracy", "test_accuracy")
     further_labels: ClassVar[Mapping[str, Label]] = MappingProxyType({**DIGIT_LABELS, **LANDSCAPE})
     imported_label_columns: ClassVar[Mapping[str, Column]] = MappingProxyType(
         {

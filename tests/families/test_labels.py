@@ -6,6 +6,7 @@ import pytest
 import torch
 from old_zoos import LabelledLanguages
 
+from rnn_zoos.families.automata import Automata
 from rnn_zoos.families.columns import Column
 from rnn_zoos.families.formal_languages import FormalLanguages, LanguageEvaluation
 from rnn_zoos.families.labels import Label, Snapshot, is_fraction, measure, measure_labels
@@ -56,7 +57,8 @@ def test_evaluate_is_not_run_for_further_labels_alone(snapshot, monkeypatch):
     assert measure_labels(FAMILY, snapshot, ["square_sum"]).keys() == {"square_sum"}
 
 
-def test_fractions_are_the_known_ones_and_those_whose_entry_says_so(monkeypatch):
+def test_fractions_are_those_that_the_family_or_the_entry_of_a_label_names(monkeypatch):
+    assert is_fraction(FAMILY, "finished") and not is_fraction(Automata(), "finished")
     assert is_fraction(FAMILY, "count_accuracy") and not is_fraction(FAMILY, "loss")
     assert not is_fraction(FAMILY, "square_sum") and not is_fraction(FAMILY, "unknown")
     label = replace(LabelledLanguages.further_labels["square_sum"], fraction=True)
