@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.errors import FormatError
+from rnn_zoos.loaders.places import STORAGE
 from rnn_zoos.loaders.zoo import open_zoo
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.model import RecurrentNetwork
@@ -131,5 +132,10 @@ def _weights_of(row: Mapping[str, Any]) -> dict[str, Tensor]:
         raise FormatError(
             f"A row without weights: {list(row)}. Expected a row of `load_dataset`, with `weights`; for rows of an "
             "index there is `Zoo.stack`."
+        )
+    if weights.keys() == {field.name for field in STORAGE}:
+        raise FormatError(
+            "The row has the place of its weights, not the weights. For tensors, cast the column: "
+            'cast_column("weights", Weights()).'
         )
     return {name: torch.as_tensor(tensor) for name, tensor in weights.items()}

@@ -163,7 +163,7 @@ def _triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Sch
             expression &= _compare_with_other(pc.field(name), operation, value)
             continue
         try:
-            typed = _typed_list(value, dtype) if is_list else pa.scalar(value, _wide(dtype))
+            typed = _typed_list(value, dtype) if is_list else pa.scalar(_as_float(value, dtype), _wide(dtype))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"where has {triple!r}: {error}. {_EXPECTED}") from error
         if not is_list and not typed.is_valid:
@@ -175,6 +175,12 @@ def _triples_to_expression(where: Sequence[tuple[str, str, Any]], schema: pa.Sch
 def _wide(dtype: pa.DataType) -> pa.DataType:
     """Return the type of values that are compared with a column: integers may be larger than those of the column."""
     return pa.int64() if pa.types.is_integer(dtype) else dtype
+
+
+def _as_float(value: Any, dtype: pa.DataType) -> Any:  # noqa: ANN401 - what a user passed
+    """Return a whole number as a float for a column of floats: pyarrow refuses those above 2**24 for float32."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and pa.types.is_floating(dtype) else value
 
 
 def _is_other_number(value: Any) -> bool:  # noqa: ANN401 - what a user passed
@@ -200,7 +206,7 @@ def _compare_with_other(column: pc.Expression, operation: str, number: float) ->
 def _typed_list(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
     """Return values as those of a column's type, without numbers that no column of this type can have."""
     if not pa.types.is_integer(dtype):
-        return pa.array(values, dtype)
+        return pa.array([_as_float(value, dtype) for value in values], dtype)
     numbers = pa.array([value for value in values if not _is_other_number(value)], pa.int64())
     limits = np.iinfo(dtype.to_pandas_dtype())
     fits = pc.and_(pc.greater_equal(numbers, int(limits.min)), pc.less_equal(numbers, int(limits.max)))

@@ -55,9 +55,10 @@ class _Update:
         parts = [self.emulator] if encoder is None else [encoder, self.emulator]
         self.optimisation, self.updates = Optimisation(parts, settings, type(encoder).__name__), 0
         if encoder is not None:
-            encoder.fit_inputs(self.weights, self.inputs.flatten(0, 1) if encoder.information == "data" else None)
+            stack = NetworkStack(_ARCHITECTURE, self.weights)
+            encoder.fit_networks(stack, self.inputs.flatten(0, 1) if encoder.information == "data" else None)
             if isinstance(encoder, FeatureEncoder):
-                self.features = encoder.features(self.weights, NetworkStack(_ARCHITECTURE, self.weights))
+                self.features = encoder.features(self.weights, stack)
 
     def __call__(self) -> None:
         embeddings = self.embeddings if self.encoder is None else self._embed(self.encoder)

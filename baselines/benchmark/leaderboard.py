@@ -25,6 +25,7 @@ from rnn_zoos.baselines.benchmark.tables import TableColumn, markdown, over_seed
 from rnn_zoos.baselines.benchmark.trajectory_table import trajectory_tables
 from rnn_zoos.baselines.benchmark.transfer_table import transfer_conditions, transfer_of, transfer_tables
 from rnn_zoos.baselines.downstream.targets import Target, measure_title, target_title, task_targets
+from rnn_zoos.errors import FormatError, shortened
 
 _QUERIES = TableColumn("queries", lambda group: f"{group[0]['queries']:,}")
 
@@ -69,7 +70,7 @@ def leaderboard(
 
     Raises:
         UnknownNameError: There is no such protocol, predictor or split.
-        FormatError: A result has no scores of the selected predictor.
+        FormatError: A result has no scores of the selected predictor, or no encoder was trained end to end.
 
     Example:
         >>> from rnn_zoos.baselines import leaderboard, read_results
@@ -97,10 +98,19 @@ def _transfer(groups: Mapping[str, Group]) -> list[str]:
 
 
 def _shown(groups: Mapping[str, Group], selection: ScoreSelection) -> dict[str, Group]:
-    """Return the lines of the table: all, or those that are trained end to end if these scores are selected."""
+    """Return the lines of the table: all, or those that are trained end to end if these scores are selected.
+
+    Raises FormatError if there are none.
+    """
     if selection.predictor != END_TO_END:
         return dict(groups)
-    return {name: group for name, group in groups.items() if "end_to_end" in group[0]}
+    trained = {name: group for name, group in groups.items() if "end_to_end" in group[0]}
+    if not trained:
+        raise FormatError(
+            f"None of {shortened(groups, 3)} was trained end to end: references and controls are not. Choose the "
+            "predictor linear or mlp."
+        )
+    return trained
 
 
 def _full_tables(zoo: str, groups: Mapping[str, Group], selection: ScoreSelection) -> list[str]:

@@ -14,7 +14,7 @@ from rnn_zoos.baselines.downstream.settings import EndToEndSettings
 from rnn_zoos.baselines.emulation.data import benchmark_of
 from rnn_zoos.baselines.emulation.settings import EmulationSettings
 from rnn_zoos.baselines.encoders.probes import probing
-from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class
+from rnn_zoos.baselines.encoders.registry import ENCODERS, encoder_class, is_encoder
 from rnn_zoos.baselines.encoders.weights import statistics, transformer
 from rnn_zoos.errors import EncoderError, UnknownNameError
 from rnn_zoos.families.formal_languages import FormalLanguages
@@ -51,13 +51,14 @@ class Preset:
 
         Raises UnknownNameError if there is no such zoo, EncoderError if the encoder does not support its family.
         """
-        if encoder in ENCODERS and not encoder_class(encoder).supports_family(benchmark_of(zoo)):
+        kind = encoder_class(encoder) if is_encoder(encoder) else None
+        if kind is not None and not kind.supports_family(benchmark_of(zoo)):
             able = ", ".join(name for name in ENCODERS if encoder_class(name).supports_family(benchmark_of(zoo)))
             raise EncoderError(f"The encoder {encoder} cannot query networks of {zoo}. Choose one of {able}.")
         chosen = {**self.sizes.get(encoder, {}), **self.zoo_sizes.get(zoo, {}).get(encoder, {})}
-        if zoo in self.settings or encoder not in ENCODERS:
+        if zoo in self.settings or kind is None:
             return chosen
-        return {**encoder_class(encoder).family_options(benchmark_of(zoo)), **chosen}
+        return {**kind.family_options(benchmark_of(zoo)), **chosen}
 
 
 # Chosen on validation; the studies `emulator-languages` and `emulator-digits` repeat the search. An emulator of

@@ -151,6 +151,7 @@ def _shared(result: Result) -> Iterator[tuple[str, str, Any]]:
         yield "has different settings than", "all", [result["preset"], result["settings"]]
         sizes = [result[key] for key in ("sizes", "parameters", "queries")]
         yield "is of an encoder of another size than", display_name(result), sizes
+        yield "is of an encoder with other code than", display_name(result), result.get("code")
     if "end_to_end_settings" in result:
         yield "has different settings of end-to-end training than", "all", result["end_to_end_settings"]
 

@@ -29,7 +29,7 @@ FORMAT = 1
 """Version of the format of a file of a study."""
 
 # What a file of a study must have to be read.
-_ENTRIES = {"study", "variant", "encoder", "settings", "seed", "zoo", "losses", "parameters", "seconds"}
+_ENTRIES = {"study", "variant", "encoder", "sizes", "settings", "seed", "zoo", "losses", "parameters", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,13 @@ def _check_comparable(folder: Path, results: Sequence[Mapping[str, Any]]) -> Non
     seen, chosen = set(), dict[str, Any]()
     for result in results:
         training = (result["variant"], result["seed"])
-        expected = chosen.setdefault(result["variant"], result["settings"])
-        same = all(result[key] == results[0][key] for key in ("study", "zoo")) and result["settings"] == expected
+        form = [result["encoder"], result["sizes"], result["settings"]]
+        expected = chosen.setdefault(result["variant"], form)
+        same = all(result[key] == results[0][key] for key in ("study", "zoo")) and form == expected
         if training in seen or not same:
             raise FormatError(
-                f"The file of {result['variant']}, seed {result['seed']}, in {folder} is of another study, zoo or "
-                "settings than the others, or a copy of one. Use a folder for each study of a zoo."
+                f"The file of {result['variant']}, seed {result['seed']}, in {folder} is of another study, zoo, sizes "
+                "or settings than the others, or a copy of one. Use a folder for each study of a zoo."
             )
         seen.add(training)
 

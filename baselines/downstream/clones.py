@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rnn_zoos.baselines.downstream.measures import kendall_tau
-from rnn_zoos.baselines.emulation.data import ZooData, benchmark_of
+from rnn_zoos.baselines.downstream.protocols import EVALUATED_SPLITS
+from rnn_zoos.baselines.emulation.data import SplitData, ZooData, benchmark_of
 from rnn_zoos.baselines.emulation.embedding import chunks
 from rnn_zoos.baselines.emulation.training import EmulationRun
 from rnn_zoos.errors import FormatError
-from rnn_zoos.families.benchmark import Labels
-from rnn_zoos.families.language_strings import LENGTH
+from rnn_zoos.families.benchmark import Behaviour, Labels
 from rnn_zoos.format.files import Array
 
 STRINGS = 40
@@ -27,11 +27,12 @@ def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Arr
 
     Networks that write: 40 strings are sampled from a clone; its accuracy is the fraction that its family accepts.
     Other zoos: a clone answers to stored sequences (digits: at the last step); its accuracy is the fraction of right
-    answers, and `agreement` the fraction that are its network's. `correlation` is Pearson's, 0 if one side does not
-    vary. The accuracy of a network is its label, of other strings or sequences.
+    answers, and `agreement` the fraction that are its network's. Networks without an answer that counts are left out:
+    the accuracies of their clones are NaN. `correlation` is Pearson's, 0 if one side does not vary. The accuracy of a
+    network is its label, of other strings or sequences.
 
     Raises:
-        FormatError: See `check_judged`.
+        FormatError, UnknownNameError: See `check_judged`.
     """
     check_judged(run.data)
     data, accepts = run.data.splits[split], benchmark_of(run.data.zoo.manifest.zoo).accepts
@@ -41,14 +42,15 @@ def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Arr
     else:
         answered = [_answer_accuracies(run, split, rows) for rows in chunks(data)]
         accuracies, agreed = map(list, zip(*answered, strict=True))
-        agreement = {"agreement": float(torch.cat(agreed).mean())}
+        agreement = {"agreement": float(torch.cat(agreed).nanmean())}
     clones = torch.cat(accuracies).cpu().numpy()
-    originals = np.asarray(data.labels("accuracy"), np.float64)
+    judged = ~np.isnan(clones)
+    accuracy, original = clones[judged], np.asarray(data.labels("accuracy"), np.float64)[judged]
     fidelity = {
-        "accuracy": float(clones.mean()),
-        "accuracy_of_originals": float(originals.mean()),
-        "correlation": _correlation(clones, originals),
-        "kendall_tau": kendall_tau(clones, originals),
+        "accuracy": float(accuracy.mean()),
+        "accuracy_of_originals": float(original.mean()),
+        "correlation": _correlation(accuracy, original),
+        "kendall_tau": kendall_tau(accuracy, original),
         **agreement,
     }
     return fidelity, clones
@@ -57,16 +59,30 @@ def clone_fidelity(run: EmulationRun, split: str) -> tuple[dict[str, float], Arr
 def check_judged(data: ZooData) -> None:
     """Raise FormatError if clones of a zoo's networks cannot be judged: nothing says which of their answers are right.
 
-    It takes milliseconds, and is worth asking before encoders are trained.
+    Raises UnknownNameError if the zoo has no label `accuracy`. It takes milliseconds, and is worth asking before
+    encoders are trained.
     """
-    if benchmark_of(data.zoo.manifest.zoo).accepts is not None:
+    name = data.zoo.manifest.zoo
+    data.splits["test"].labels("accuracy")
+    if benchmark_of(name).accepts is not None:
         return
-    classes = data.splits["test"].behaviour(torch.tensor([0]), torch.tensor([[0]])).classes
-    if classes is None or not (classes >= 0).any():
-        raise FormatError(
-            f"The rollouts of this {data.zoo.manifest.zoo} zoo have no right answers, which clones are judged by. Use "
-            "a zoo whose rollouts have them, or give its family's benchmark `accepts` or `Behaviour.classes`."
-        )
+    for split in EVALUATED_SPLITS:
+        if not any(_has_right_answers(data.splits[split], rows) for rows in chunks(data.splits[split])):
+            raise FormatError(
+                f"The rollouts of this {name} zoo have no right answers in the split {split}, which clones are judged "
+                "by. Use a zoo whose rollouts have them, or give its family's benchmark `accepts` or "
+                "`Behaviour.classes`."
+            )
+
+
+def _has_right_answers(data: SplitData, rows: Tensor) -> bool:
+    classes = _first_sequences(data, rows).classes
+    return classes is not None and bool((classes >= 0).any())
+
+
+def _first_sequences(data: SplitData, rows: Tensor) -> Behaviour:
+    """Return the behaviour of rows [M] on the first stored sequence of each."""
+    return data.behaviour(rows, torch.zeros(len(rows), 1, dtype=torch.int64))
 
 
 def _string_accuracies(
@@ -75,14 +91,18 @@ def _string_accuracies(
     """Return for rows [M] the fraction [M] of a clone's strings that are right."""
     data = run.data.splits[split]
     generator = torch.Generator().manual_seed(int(rows[0]))  # the same random numbers for all encoders
-    uniforms = torch.rand(len(rows), STRINGS, LENGTH - 1, generator=generator)
-    embeddings = run.embedder.embed(split, rows)
-    written = run.emulator.sample_strings(embeddings, uniforms.to(run.data.device)).cpu()
+    steps = benchmark_of(run.data.zoo.manifest.zoo).steps
+    uniforms = torch.rand(len(rows), STRINGS, steps, generator=generator).to(run.data.device)
+    bos = int(_first_sequences(data, rows[:1]).inputs[0, 0, 0].argmax())
+    written = run.emulator.sample_strings(run.embedder.embed(split, rows), uniforms, bos).cpu()
     return accepts(written, lambda name: data.labels(name)[rows.numpy()]).double().mean(dim=1)
 
 
 def _answer_accuracies(run: EmulationRun, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for rows [M] the fractions [M] of answers of a clone that are right, and that are its network's."""
+    """Return for rows [M] the fractions [M] of answers of a clone that are right, and that are its network's.
+
+    Both are NaN where no answer counts.
+    """
     data = run.data.splits[split]
     count = min(run.settings.evaluated_sequences, data.num_rollouts)
     behaviour = data.behaviour(rows, torch.arange(count).expand(len(rows), -1))

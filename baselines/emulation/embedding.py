@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,9 @@ class Embedder:
         train = data.splits["train"]
         rows = torch.arange(len(train)) if training_rows is None else training_rows
         networks = train.networks if len(rows) == len(train) else train.stack(rows)
+        registered = _registered_buffers(encoder)
         encoder.fit_networks(networks, self._training_sequences(rows, seed))
+        _check_buffers(encoder, registered)
 
     def draw_permutation(self, networks: int, generator: torch.Generator) -> SignedPermutation | None:
         """Draw a signed permutation of each of M networks if the encoder is `augmented`, for `embed`; else None."""
@@ -95,6 +99,22 @@ class Embedder:
         rows = rows[torch.randperm(len(rows), generator=generator)[:CANDIDATES]]
         sequences = torch.randint(train.num_rollouts, (len(rows), 1), generator=generator)
         return train.behaviour(rows, sequences).inputs.flatten(0, 1)
+
+
+def _registered_buffers(encoder: Encoder) -> set[str]:
+    """Return the names of all buffers, also of those that are None."""
+    return {f"{path}.{name}".lstrip(".") for path, module in encoder.named_modules() for name in module._buffers}
+
+
+def _check_buffers(encoder: Encoder, registered: Collection[str]) -> None:
+    """Raise EncoderError if an encoder has other buffers than before it was fitted: a saved one could not be read."""
+    added = sorted(_registered_buffers(encoder) - {*registered})
+    if added:
+        raise EncoderError(
+            f"{encoder._get_name()} registered the buffer {added[0]} when it was fitted to the training networks. "
+            f'Register it in __init__, as None: register_buffer("{added[0]}", None); and assign the tensor to it when '
+            "it is fitted. Saved encoders are read into a new encoder."
+        )
 
 
 def chunks(split: SplitData) -> list[Tensor]:

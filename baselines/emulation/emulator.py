@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnn_zoos.errors import UnknownNameError
-from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
 
 Conditioning: TypeAlias = Literal["every", "first"]
@@ -57,7 +56,7 @@ class Emulator(nn.Module):
         return log_probs
 
     @torch.no_grad()
-    def sample_strings(self, embeddings: Tensor, uniforms: Tensor) -> Tensor:
+    def sample_strings(self, embeddings: Tensor, uniforms: Tensor, bos: int) -> Tensor:
         """Sample strings from the clones of M networks: uint8 [M, B, T+1], BOS first.
 
         The rule is that of `language_strings.sample_strings`: the first symbol whose cumulative probability exceeds the
@@ -66,10 +65,11 @@ class Emulator(nn.Module):
         Args:
             embeddings: Embeddings of the networks, [M, Z].
             uniforms: Random numbers in [0, 1), [M, B, T].
+            bos: The symbol BOS.
         """
         one_hot = torch.eye(self.out.out_features, device=uniforms.device)
         run, state = self._runner(), None
-        symbols = [torch.full(uniforms.shape[:2], BOS, device=uniforms.device)]
+        symbols = [torch.full(uniforms.shape[:2], bos, device=uniforms.device)]
         for step, uniform in enumerate(uniforms.unbind(dim=2)):
             columns = self._columns(embeddings, one_hot[symbols[-1]].unsqueeze(2), step)
             hidden, state = run(columns.flatten(0, 1), state)

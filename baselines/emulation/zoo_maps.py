@@ -78,7 +78,7 @@ def _questions(zoo: Zoo) -> Callable[[NetworkStack], Tensor] | None:
     if benchmark is None or not zoo.manifest.rollouts or not zoo.splits():
         return None
     architecture = zoo.manifest.architectures[0]
-    if SelfRollout.supports(architecture):
+    if SelfRollout.supports(architecture) and SelfRollout.supports_family(benchmark):
         return SelfRollout(architecture).arrange
     sequences = _shared_sequences(zoo)
     steps = sequences.shape[1]

@@ -172,6 +172,11 @@ def check_encoder(name: str, architectures: Sequence[Architecture]) -> None:
         )
 
 
+def is_encoder(name: str) -> bool:
+    """Return whether a name is that of a subclass of `Encoder`: not of another module, and not of a reference."""
+    return (":" in name or name in ENCODERS) and issubclass(_class_of(name), Encoder)
+
+
 def encoder_class(name: str) -> type[Encoder]:
     """Return the class of an encoder that is a subclass of `Encoder`. Raises UnknownNameError and EncoderError."""
     found = _class_of(name)

@@ -19,7 +19,7 @@ def choose_networks(index: pa.Table, count: int) -> Array:
     """Return the rows of at most `count` networks, ascending, spread over splits, tasks, architectures and steps.
 
     Every split has a share of the runs, evenly among its runs in the order of architecture and task. Each run has its
-    first, middle and last snapshot.
+    first, middle and last snapshot, and more of them if all runs have these.
 
     Args:
         index: Rows of the index, [R].
@@ -34,6 +34,10 @@ def choose_networks(index: pa.Table, count: int) -> Array:
         rows = rows[np.argsort(steps[rows], kind="stable")]
         wanted = np.unique(np.linspace(0, len(rows) - 1, min(per_run, len(rows))).round().astype(int))
         chosen += rows[wanted[::-1]].tolist()  # the last one first, should `count` end within this run
+    others = np.setdiff1d(np.arange(len(index)), chosen)
+    more = min(count - len(chosen), len(others))
+    if more > 0:
+        chosen += others[np.linspace(0, len(others) - 1, more).round().astype(int)].tolist()
     return np.sort(np.array(chosen[:count], np.int64))
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from rnn_zoos.errors import FormatError, StorageError
 from rnn_zoos.format.manifest import MANIFEST, read_manifest
-from rnn_zoos.loaders.explorer.defaults import ZOO_FOLDER
+from rnn_zoos.loaders.explorer.defaults import PORT, ZOO_FOLDER
 from rnn_zoos.loaders.explorer.ranges import parse_ranges
 
 # Not those of `mimetypes`, which depend on the machine.
@@ -50,7 +50,7 @@ class ExplorerServer(ThreadingHTTPServer):
         StorageError: The port is taken, or the address is not one of this machine.
     """
 
-    def __init__(self, directory: Path, zoo_directory: Path | None, host: str = "127.0.0.1", port: int = 8000) -> None:
+    def __init__(self, directory: Path, zoo_directory: Path | None, host: str = "127.0.0.1", port: int = PORT) -> None:
         if not directory.is_dir():
             raise FormatError(f"{directory} is not a directory; expected the folder of the page.")
         files = None
@@ -85,7 +85,7 @@ def serve(
     directory: Path,
     zoo_directory: Path | None,
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: int = PORT,
     started: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve a page and the files of a zoo until Ctrl-C.

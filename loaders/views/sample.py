@@ -26,7 +26,8 @@ def sample_network(
         revision: branch, tag or commit hash on the Hub; None is the main branch.
 
     Returns:
-        A title, and `count` table rows. The first column, `verdict`, is "right" or "wrong".
+        A title, and `count` table rows, or one for each of the digits if there are fewer. The first column, `verdict`,
+        is "right" or "wrong".
 
     Raises:
         FormatError: if the directory or repository is not a zoo.

@@ -115,7 +115,7 @@ def benchmark(
     chosen = preset_of(preset)
     plan = BenchmarkWork(zoo, out, preset, revision, check_biases(biases), device, transfer)
     data = plan.load()
-    encoders = encoder or usable_encoders(data.architectures, benchmark_of(data.zoo.manifest.zoo))
+    encoders = list(dict.fromkeys(encoder or usable_encoders(data.architectures, benchmark_of(data.zoo.manifest.zoo))))
     for name in {*encoders} - {*REFERENCES}:  # what cannot work is reported at once, not after an hour
         try_module(make_encoder(name, data.architectures, **chosen.sizes_of(name, data.zoo.manifest.zoo)))
     shared = shared_entries(data, preset)
@@ -176,7 +176,11 @@ def leaderboard(
     ] = False,
     figures: Annotated[
         Path | None,
-        typer.Option(help="Also draw figures into this directory.", metavar="OUT", show_default="no figures"),
+        typer.Option(
+            help="Also draw figures into this directory, of the default protocol, predictor and split.",
+            metavar="OUT",
+            show_default="no figures",
+        ),
     ] = None,
 ) -> None:
     """Print a Markdown table of benchmark results, and optionally draw them.
@@ -193,8 +197,8 @@ def leaderboard(
     from rnn_zoos.baselines.benchmark.result_files import read_results
 
     if check_only:
-        if overview or figures is not None:
-            raise typer.BadParameter("--check only validates the files. Leave out --overview and --figures.")
+        if overview or brief or figures is not None or (protocol, predictor, split) != ("strict", "linear", "test"):
+            raise typer.BadParameter("--check only validates the files. Leave out the other options.")
         _check_results(directory)
         return
     if overview:

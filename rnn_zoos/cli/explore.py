@@ -13,7 +13,7 @@ import typer
 
 from rnn_zoos.cli.console import DirectoryOrName, Revision
 from rnn_zoos.cli.explorer_page import Embeddings, Networks, make_page
-from rnn_zoos.loaders.explorer.defaults import NETWORKS
+from rnn_zoos.loaders.explorer.defaults import NETWORKS, PORT
 
 
 def explore(
@@ -26,8 +26,11 @@ def explore(
         bool, typer.Option("--serve", help="Serve the page, and the weights of all networks, until Ctrl-C.")
     ] = False,
     port: Annotated[
-        int, typer.Option(help="Port of --serve; 0 takes a free one.", metavar="N", min=0, max=65535)
-    ] = 8000,
+        int | None,
+        typer.Option(
+            help="Port of --serve; 0 takes a free one.", metavar="N", min=0, max=65535, show_default=str(PORT)
+        ),
+    ] = None,
     networks: Networks = NETWORKS,
     embeddings: Embeddings = None,
     results: Annotated[
@@ -61,6 +64,9 @@ def explore(
 
     if out is None and not serve:
         raise typer.BadParameter("Give --out a directory, or --serve.")
+    if port is not None and not serve:
+        raise typer.BadParameter("--port is that of --serve. Give --serve, too.")
+    port = PORT if port is None else port
     if out is not None:
         check_target(out)  # before the work of making the page
     if serve:

@@ -45,12 +45,14 @@ def study(
     from rnn_zoos.baselines.benchmark.study_list import STUDIES
 
     if name is None:
-        if zoo is not None or figures is not None:
+        if zoo is not None or figures is not None or workers is not None:
             raise typer.BadParameter("Give the name of a study, too; without options, `rnn-zoos study` lists them.")
         for known, one in STUDIES.items():
             print(f"{known}: {one.question} ({len(one.variants)} variants, zoo {one.zoo})")
         return
     study_of(name)
+    if workers is not None and zoo is None:
+        raise typer.BadParameter("--workers is the number of trainings in parallel. Give --zoo, too.")
     if zoo is not None:
         work = StudyRuns(name, zoo, out)
         jobs = work.jobs()

@@ -108,7 +108,7 @@ def read_index(path: Path, where: pc.Expression | None = None, rows: int | None 
 
     Raises:
         FormatError: The file is not readable parquet, has nested columns, dictionaries or another number of rows, or
-            would take far more memory than a real index of its size.
+            would take far more memory than a real index of its size; or the expression cannot be evaluated on a row.
         StorageError: The operating system does not let this process read the file.
     """
     try:
@@ -120,6 +120,9 @@ def read_index(path: Path, where: pc.Expression | None = None, rows: int | None 
         table = pq.read_table(path, partitioning=None, filters=where)
         table.validate(full=True)  # text that is not UTF-8 would fail later, when it is shown
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        if where is not None and isinstance(error, pa.ArrowException):
+            read_index(path, None, rows)  # raises if the file is to blame
+            raise FormatError(f"where is {where}, which cannot be evaluated on {path}: {error}.") from error
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # these two: by the file's contents
             raise read_error(path, error) from error
         raise FormatError(f"{path} is not a readable parquet index ({error}).") from error

@@ -116,12 +116,14 @@ class NetworkStack:
         hidden = self._inputs_per_network(inputs)
         if state is not None:
             self._check_state(state, hidden.shape[1])
-        if self.native and (self._continues(state, hidden) or self._can_run_natively(hidden)):
+        if self.native and (self._continues(state, hidden) or self._can_run_natively(hidden, state)):
             return self._run_natively(hidden, state)
         return self._run(hidden, state)
 
-    def _can_run_natively(self, inputs: Tensor) -> bool:
-        return is_usable([*self.weights.values(), inputs], self.architecture.cell, self.architecture.num_layers)
+    def _can_run_natively(self, inputs: Tensor, state: Sequence[LayerState] | None) -> bool:
+        given = [tensor for layer in state or () for tensor in layer]
+        tensors = [*self.weights.values(), inputs, *given]
+        return is_usable(tensors, self.architecture.cell, self.architecture.num_layers)
 
     def _continues(self, state: Sequence[LayerState] | None, inputs: Tensor) -> bool:
         """Return whether a state is of these networks, packed with the weights that they have now.
@@ -137,11 +139,12 @@ class NetworkStack:
     def _version(self) -> _Version | None:
         """Return what changes when a weight is replaced or changed in place; None if nothing tells.
 
-        Tensors that were made in inference mode do not count their changes.
+        Tensors that were made in inference mode do not count their changes. Replaced `data` is noticed, `data` that is
+        changed in place is not.
         """
         if any(tensor.is_inference() for tensor in self.weights.values()):
             return None
-        return tuple((id(tensor), tensor._version) for tensor in self.weights.values())
+        return tuple((id(tensor), tensor._version, tensor.data_ptr()) for tensor in self.weights.values())
 
     def _run_natively(self, inputs: Tensor, state: Sequence[LayerState] | None) -> tuple[Tensor, NativeStates]:
         if isinstance(state, NativeStates) and self._continues(state, inputs):
@@ -194,8 +197,9 @@ class NetworkStack:
         if given != expected:
             raise FormatError(f"The state has the shapes {given}; expected, layer by layer, {expected}.")
         types = {tensor.dtype for layer in state for tensor in layer}
-        if torch.float64 in types and self.weights["linear.bias"].dtype != torch.float64:
-            raise FormatError(f"The state is {types}; expected the type of the weights.")
+        dtype = self.weights["linear.bias"].dtype
+        if not types <= {dtype, torch.float16, torch.bfloat16}:  # halves: of `torch.autocast`
+            raise FormatError(f"The state is {types}; expected {dtype}, as the weights are.")
 
     def _run_layer(self, layer: int, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run one layer over inputs [M, B, T, I or H]; one matrix product handles the inputs of all steps."""
@@ -210,8 +214,8 @@ class NetworkStack:
         return torch.stack(outputs, dim=2), state
 
 
-_Version: TypeAlias = tuple[tuple[int, int], ...]
-"""Identity and version of every weight tensor."""
+_Version: TypeAlias = tuple[tuple[int, int, int], ...]
+"""Identity, version and address of every weight tensor."""
 
 
 class NativeStates(Sequence[LayerState]):

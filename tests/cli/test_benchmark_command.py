@@ -86,6 +86,9 @@ def test_quick_trains_one_seed_without_controls_and_other_presets_three_with_the
     assert benchmark("--encoder", "flat", "--biases", "merged", "--controls", "--seeds", 1).status == 0
     assert encoders_of(made) == [("flat", 0)]
     made.clear()
+    assert benchmark("--encoder", "flat", "--encoder", "flat", "--preset", "quick").status == 0
+    assert made == [Job("flat", 0)]
+    made.clear()
     assert benchmark("--encoder", "constant", "--preset", "quick").status == 0
     assert made == [Job("constant", 0)]
     made.clear()

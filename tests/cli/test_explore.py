@@ -156,6 +156,8 @@ def test_what_cannot_be_explored_is_explained(embeddings, zoo, tmp_path):
 def test_without_a_directory_or_serve_the_usage_is_wrong(zoo):
     finished = run_command("explore", zoo("formal-languages"))
     assert finished.status == 2 and "Give --out a directory, or --serve." in finished.err
+    finished = run_command("explore", zoo("formal-languages"), "--out", "page", "--port", "8001")
+    assert finished.status == 2 and "--port is that of --serve." in finished.err
 
 
 def test_a_zoo_in_the_home_directory_is_no_zoo_on_the_hub(zoo, monkeypatch):

@@ -17,7 +17,7 @@ from damage import edit_manifest
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
-from rnn_zoos import Architecture, NetworkStack, load_dataset, load_model, stack, unstack_weights
+from rnn_zoos import Architecture, NetworkStack, Weights, load_dataset, load_model, stack, unstack_weights
 from rnn_zoos.errors import FormatError, IntegrityError, UnknownNameError
 from rnn_zoos.families.digit_inputs import tile_inputs
 from rnn_zoos.families.digits import load_digits
@@ -141,6 +141,10 @@ def test_rows_alone_give_networks_and_stacks(cell, zoo):
     for wrong in ({"run": 3}, {"weights": [1.0]}, {"weights": {"a.weight": torch.zeros(3)}}):
         with pytest.raises(FormatError, match="without weights|not the weights of a recurrent"):
             load_model(wrong)
+    places = train.cast_column("weights", Weights(decode=False))
+    for load in (lambda: load_model(places[0]), lambda: stack(places[:2])):
+        with pytest.raises(FormatError, match="has the place of its weights, not the weights"):
+            load()
     with pytest.raises(FormatError, match="run is None"):
         load_model(zoo("formal-languages", cell))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rnn_zoos.errors import FormatError, UnknownNameError
+from rnn_zoos.format.index import read_index
 from rnn_zoos.loaders.where import normalise_steps, normalise_where, selection_identity
 from rnn_zoos.loaders.zoo import open_zoo
 
@@ -127,6 +128,30 @@ def test_any_number_is_compared_with_a_column_of_large_integers(number, zoo):
     for sign, compare in COMPARISONS.items():
         found = opened.index(where=[("automaton", sign, number)])["automaton"].to_pylist()
         assert found == [automaton for automaton in automata if compare(automaton, number)], sign
+
+
+@pytest.mark.parametrize("number", [*NUMBERS, 10**400])
+def test_any_number_is_compared_with_a_column_of_floats(number, zoo):
+    opened = open_zoo(zoo("formal-languages"))
+    values = opened.index()["hessian_trace"].to_numpy()
+    if number == 10**400:
+        with pytest.raises(FormatError, match="too large"):
+            opened.index(where=[("hessian_trace", "<", number)])
+        return
+    for sign, compare in COMPARISONS.items():
+        found = opened.index(where=[("hessian_trace", sign, number)])["hessian_trace"].to_pylist()
+        assert found == values[compare(values, np.float32(number))].tolist(), sign
+    assert opened.index(where=[("hessian_trace", "not in", [10**8 + 1, 0.5])]).num_rows == len(values)
+
+
+def test_an_expression_that_cannot_be_evaluated_is_to_blame_and_not_the_index(zoo, tmp_path):
+    opened = open_zoo(zoo("formal-languages"))
+    divided = pc.field("steps_to_90") / pc.field("step") < 1
+    with pytest.raises(FormatError, match="^where is .*, which cannot be evaluated on .*train.parquet: divide by zero"):
+        opened.index("train", where=divided)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FormatError, match="is not a readable parquet index"):
+        read_index(tmp_path / "x.parquet", divided)
 
 
 def test_only_numbers_that_a_column_of_integers_can_have_count_in_a_list(zoo):

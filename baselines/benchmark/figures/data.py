@@ -45,8 +45,12 @@ def embedding_map(data: ZooData, features: Features, split: str = "test") -> dic
 
 
 def clone_points(data: ZooData, clones: Array, split: str = "test") -> dict[str, Any]:
-    """Return accuracies of single networks of a split and of their clones; `clones` [R] has those of all clones."""
+    """Return accuracies of single networks of a split and of their clones.
+
+    `clones` [R] has those of all clones; networks whose clone's is NaN are left out.
+    """
     rows = drawn_rows(data, split)
+    rows = rows[~np.isnan(clones[rows])]
     return {
         "split": split,
         "step": data.splits[split].labels("step")[rows].tolist(),

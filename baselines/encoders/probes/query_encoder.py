@@ -18,6 +18,7 @@ from rnn_zoos.baselines.encoders.probes.queries import (
     input_kind,
 )
 from rnn_zoos.families.benchmark import Benchmark, InputKind
+from rnn_zoos.families.language_strings import NUM_SYMBOLS
 from rnn_zoos.networks.architecture import Architecture
 from rnn_zoos.networks.stack import NetworkStack
 
@@ -41,7 +42,8 @@ class QueryEncoder(FittedToNetworks):
         inputs: What networks read; by default what the architecture suggests (`queries.input_kind`).
 
     Attributes:
-        starts_with_bos: Whether the first question is to start as BOS: networks write, and questions are symbols.
+        starts_with_bos: Whether the first question is to start as BOS: networks write the symbols of the formal
+            languages, and questions are symbols.
 
     Raises:
         UnknownNameError: There is no such form of questions.
@@ -67,7 +69,9 @@ class QueryEncoder(FittedToNetworks):
         self.questions_form: Questions = questions or ("symbols" if symbols else "raw")
         self.answers_form: Answers = answers or ("log" if symbols else "both")
         check_questions(self.questions_form)  # `answer_size` checks the form of answers
-        self.starts_with_bos = kind == "written" and self.questions_form in ("symbols", "soft")
+        # Other networks that write may have another BOS: their first questions are learned like all others.
+        writes_letters = kind == "written" and architecture.input_size == NUM_SYMBOLS
+        self.starts_with_bos = writes_letters and self.questions_form in ("symbols", "soft")
 
     @classmethod
     def family_options(cls, benchmark: Benchmark) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rnn_zoos.baselines.benchmark.tables import mean_score
 from rnn_zoos.baselines.downstream.controls import CONTROLS
 from rnn_zoos.baselines.downstream.measures import LIMITS, MEASURES
 from rnn_zoos.baselines.downstream.trajectory_tasks import RANK_MEASURES, TRAJECTORY_TASKS
-from rnn_zoos.errors import UnknownNameError
+from rnn_zoos.errors import FormatError, UnknownNameError
 
 ENCODERS = [fake for fake in MANY if fake.information != "labels"]
 
@@ -50,6 +50,13 @@ def test_a_zoo_has_tables_of_emulation_labels_and_supported_orders(results):
     assert losses == sorted(losses)
     assert "accuracy R² within steps" in labels[0] and "task (steps >= 500) accuracy" in labels[0]
     assert "task (steps >= 500) error (degrees)" in digits[1][0]
+
+
+@pytest.mark.parametrize("brief", [True, False])
+def test_results_without_end_to_end_training_have_no_such_table(brief, results):
+    references = [result for result in results if "end_to_end" not in result]
+    with pytest.raises(FormatError, match="None of .* was trained end to end"):
+        leaderboard(references, predictor="end-to-end", brief=brief)
 
 
 def test_cells_are_means_over_seeds(results):

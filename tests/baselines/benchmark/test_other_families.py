@@ -22,13 +22,28 @@ from rnn_zoos.baselines.emulation import references
 from rnn_zoos.baselines.emulation.data import ZooData, load_data
 from rnn_zoos.baselines.emulation.emulator import Emulator
 from rnn_zoos.baselines.emulation.training import EmulationRun
-from rnn_zoos.errors import EncoderError, FormatError
+from rnn_zoos.baselines.encoders.probes.probing import InteractiveProbing
+from rnn_zoos.errors import EncoderError, FormatError, UnknownNameError
 from rnn_zoos.families.automata import Automata
 from rnn_zoos.families.behaviours import SHORT_STRINGS
 from rnn_zoos.families.named_automata import automaton_of
 from rnn_zoos.generation.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny data
+
+
+class OwnProbing(InteractiveProbing):
+    """An encoder of a user that changes nothing."""
+
+
+class Picky(InteractiveProbing):
+    @classmethod
+    def supports_family(cls, benchmark):
+        return benchmark.input_kind == "written"
+
+
+class OwnModule(torch.nn.Module):
+    pass
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +157,10 @@ def test_encoders_ask_automata_symbols_and_do_not_begin_with_bos(short):
 
     encoder = make_encoder("interactive", Automata().architecture("lstm", 1, 5), **sizes)
     assert encoder.questions_form == "symbols" and not encoder.starts_with_bos
+    assert short.sizes_of(f"{__name__}:OwnProbing", "automata") == {"inputs": "symbols"}
+    assert short.sizes_of(f"{__name__}:OwnModule", "automata") == short.sizes_of("constant", "automata") == {}
+    with pytest.raises(EncoderError, match="Picky cannot query networks of automata"):
+        short.sizes_of(f"{__name__}:Picky", "automata")
 
 
 @pytest.fixture
@@ -186,6 +205,62 @@ def test_a_family_without_a_task_to_predict_has_no_columns_of_it(foreign, tmp_pa
     assert "step accuracy" in leaderboard(results)
     drawn = {path.name for path in draw_results(results, tmp_path / "figures")}
     assert {"emulation-tallying.png", "downstream-tallying.png"} <= drawn and "retrieval-tallying.png" not in drawn
+
+
+WRITING = {  # networks that write strings of 3 symbols, the first of which is 2
+    "drawn[..., None].float(), drawn.cumsum(dim=-1) % self.moduli[:, None, None]": "one_hot(drawn, 3), drawn",
+    'rollouts["bits"].cumsum(dim=-1) % torch.from_numpy(labels("modulus"))[:, None, None]': "None",
+    'rollouts["bits"][..., None].float()': 'one_hot(rollouts["bits"], 3)',
+    "1, 29": "3, 3",
+    '"numbers", STEPS)': '"written", STEPS, accepts=even)',
+    "logits = network(bits[..., None].float())": "bits[:, 0] = 2; logits = network(one_hot(bits, 3))",
+    "class Counting(": """def one_hot(symbols, count):
+    return torch.nn.functional.one_hot(symbols.long(), count).float()
+
+
+def even(strings, labels):
+    assert strings.shape[2] == 1 + STEPS and (strings[:, :, 0] == 2).all() and len(labels("modulus")) == len(strings)
+    return strings.sum(dim=2) % 2 == 0
+
+
+class Counting(""",
+    "[0, 100, 300]": "[0, 3]",
+}
+
+
+@pytest.mark.parametrize("name", ["statistics", "interactive", "probegen"])
+def test_a_family_whose_networks_write_other_symbols_is_benchmarked(name, foreign, tmp_path, short):
+    data = foreign("writing", WRITING)
+    result = json.loads(run_encoder(data, name, 0, "cpu", tmp_path / "out").read_text())
+    assert 0 < result["clones"]["test"]["accuracy"] < 1
+
+
+def test_a_family_without_accuracies_is_refused_before_anything_is_trained(foreign, tmp_path, short):
+    edits = {
+        'label_columns = {"accuracy"': 'label_columns = {"score"',
+        'Measurement({"accuracy"': 'Measurement({"score"',
+    }
+    data = foreign("scoring", {**edits, ", **SHARED_TARGETS}": "}", "[0, 100, 300]": "[0, 3]"})
+    with pytest.raises(UnknownNameError, match="Unknown label 'accuracy'"):
+        run_encoder(data, "statistics", 0, "cpu", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_none_of_whose_answers_count_are_left_out_of_scores_of_clones(foreign, tmp_path, short):
+    """Those of step 0, among them the first of the split."""
+    counts = 'torch.from_numpy(labels("modulus"))[:, None, None]'
+    edits = {f"% {counts}": f"% {counts}\n    counts[labels('step') == 0] = -1", "[0, 100, 300]": "[0, 3]"}
+    data = foreign("parting", edits)
+    path = run_encoder(data, "statistics", 0, "cpu", tmp_path / "out")
+    assert "NaN" not in path.read_text()
+    run = EmulationRun(data, "statistics", 0, short.settings_of("parting"), tmp_path / "run")
+    fidelity, clones = clone_fidelity(run, "test")
+    judged, split = ~np.isnan(clones), data.splits["test"]
+    assert judged.tolist() == (split.labels("step") > 0).tolist() and 0 < judged.sum() < len(judged)
+    assert fidelity["accuracy"] == pytest.approx(clones[judged].mean())
+    assert fidelity["accuracy_of_originals"] == pytest.approx(split.labels("accuracy")[judged].mean())
+    result = json.loads(path.read_text())
+    assert len(result["clone_points"]["step"]) == len(result["clone_points"]["clone"]) == judged.sum()
 
 
 def test_a_family_that_does_not_say_what_to_imitate_is_named(automata, monkeypatch):

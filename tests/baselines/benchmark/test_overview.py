@@ -71,6 +71,8 @@ def test_the_command_prints_it_for_folders_that_cannot_be_compared(folders):
     for option in (["--brief"], ["--predictor", "mlp"], ["--figures", "drawn"]):
         refused = CliRunner().invoke(app, ["leaderboard", str(folders), "--overview", *option])
         assert refused.exit_code == 2 and "of emulation alone" in re.sub(r"[\s│]+", " ", refused.stderr)
+    refused = CliRunner().invoke(app, ["leaderboard", str(folders), "--check", "--split", "ood"])
+    assert refused.exit_code == 2 and "--check only validates the files" in refused.output
     checked = CliRunner().invoke(app, ["leaderboard", str(folders), "--check"])
     number = sum(map(len, result_folders(folders).values()))
     assert checked.exit_code == 0 and checked.stdout == f"{folders}: {number} results, all valid.\n"

@@ -197,6 +197,7 @@ def test_a_result_that_may_not_be_read_is_not_called_invalid_json(tmp_path):
         (lambda result: result["sizes"].update(hidden=9), "is of an encoder of another size than .*interactive.0"),
         (lambda result: result.update(queries=9), "is of an encoder of another size than"),
         (lambda result: result.update(parameters=9), "is of an encoder of another size than"),
+        (lambda result: result.update(code="9"), "is of an encoder with other code than"),
     ],
 )
 def test_results_that_cannot_be_compared_are_rejected(change, message, results):

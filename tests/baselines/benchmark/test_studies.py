@@ -107,6 +107,7 @@ def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work,
         lambda result: result.update(seed=0),
         lambda result: result["zoo"].update(sha256="ab"),
         lambda result: result["settings"].update(updates=60),
+        lambda result: result["sizes"].update(hidden=60),
         lambda result: result.update(study="another"),
     ],
 )
@@ -117,7 +118,7 @@ def test_files_that_cannot_be_compared_have_no_table(change, work, tmp_path):
     assert "| small | 2 |" in study_table(path.parent)
     change(other)
     (path.parent / "other.json").write_text(json.dumps(other))
-    with pytest.raises(FormatError, match="is of another study, zoo or settings than the others, or a copy of one"):
+    with pytest.raises(FormatError, match="is of another study, zoo, sizes or settings than the others, or a copy"):
         study_table(path.parent)
 
 
@@ -149,9 +150,11 @@ def test_all_studies_are_of_known_variants_and_searches_do_not_see_test(monkeypa
 
 
 def test_options_without_the_name_of_a_study_are_refused(tmp_path):
-    for options in (["--zoo", tmp_path], ["--figures", tmp_path]):
+    for options in (["--zoo", tmp_path], ["--figures", tmp_path], ["--workers", 2]):
         refused = run_command("study", *options)
         assert refused.status == 2 and "Give the name of a study" in refused.err
+    refused = run_command("study", "emulator-languages", "--workers", 2)
+    assert refused.status == 2 and "--workers is the number of trainings in parallel. Give --zoo" in refused.err
 
 
 def test_the_command_lists_studies_and_prints_tables(work, tmp_path):

@@ -327,7 +327,8 @@ class Clones(torch.nn.Module):
         super().__init__()
         self.split = split
 
-    def sample_strings(self, embeddings: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    def sample_strings(self, embeddings: torch.Tensor, uniforms: torch.Tensor, bos: int) -> torch.Tensor:
+        assert bos == BOS
         written = torch.zeros(*uniforms.shape[:2], LENGTH, dtype=torch.uint8)  # aaa...: in none of the languages
         for row, accuracy in enumerate(self.split.labels("accuracy")):
             offsets = tuple(self.split.labels(name)[row] for name in ("m_b", "m_c", "m_d"))

@@ -100,7 +100,7 @@ def test_strings_of_clones_are_sampled_from_the_emulators_distribution():
         emulator = Emulator(NUM_SYMBOLS, NUM_SYMBOLS, 3, hidden=8, layers=2)
     generator = torch.Generator().manual_seed(2)
     embeddings, uniforms = torch.randn(2, 3, generator=generator), torch.rand(2, 4, 9, generator=generator)
-    written = emulator.sample_strings(embeddings, uniforms)
+    written = emulator.sample_strings(embeddings, uniforms, BOS)
     assert written.shape == (2, 4, 10) and (written[..., 0] == BOS).all()
     inputs = torch.eye(NUM_SYMBOLS)[written[..., :-1].long()]
     cumulated = emulator(embeddings, inputs).exp().cumsum(-1)

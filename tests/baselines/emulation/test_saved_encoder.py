@@ -58,6 +58,14 @@ class FittedShape(FeatureEncoder):
         return torch.cdist(weights["linear.bias"] - self.centre, self.references).mean(dim=1, keepdim=True)
 
 
+class RegistersLate(FittedShape):
+    """Registers a buffer when it is fitted, which a new encoder does not have."""
+
+    def fit_inputs(self, weights, sequences=None) -> None:
+        super().fit_inputs(weights)
+        self.head.register_buffer("scale", torch.ones(1))
+
+
 class Changed(Encoder):
     """A class whose parameters depend on a switch, as if its code had changed after an encoder was saved."""
 
@@ -108,6 +116,11 @@ def with_description(path: Path, change) -> Path:
     changed = path.with_name("changed.safetensors")
     safetensors.torch.save_file(safetensors.torch.load_file(path), changed, metadata={"rnn_zoos": json.dumps(about)})
     return changed
+
+
+def test_a_buffer_that_a_new_encoder_lacks_is_refused_before_training(data, tmp_path):
+    with pytest.raises(EncoderError, match="RegistersLate registered the buffer head.scale when it was fitted"):
+        EmulationRun(data, f"{__name__}:RegistersLate", 0, SETTINGS, tmp_path / "run")
 
 
 @pytest.mark.parametrize("zoo", ["data", "digits"])

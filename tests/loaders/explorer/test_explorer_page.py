@@ -108,6 +108,14 @@ def test_networks_are_spread_over_tasks_and_steps(count):
         assert {*chosen["step"]} == {0, 10, 20} and chosen["split"].count("test") == 18
 
 
+def test_further_snapshots_are_chosen_where_every_run_has_its_three():
+    index = pa.table({"run": [0] * 7 + [1] * 7, "split": ["train"] * 14, "task": ["a"] * 14, "step": [*range(7)] * 2})
+    assert choose_networks(index, 6).tolist() == [0, 3, 6, 7, 10, 13]
+    rows = choose_networks(index, 9).tolist()
+    assert {*choose_networks(index, 6).tolist()} < {*rows} and len({*rows}) == 9
+    assert choose_networks(index, 99).tolist() == list(range(14))
+
+
 def test_principal_components_are_those_of_the_whole_decomposition():
     generator = np.random.default_rng(5)
     scales = np.concatenate([np.arange(40, 24, -1), np.full(14, 0.1)])  # 16 that matter
