@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from rnn_zoos.families.family import SPLITS, TaskFamily
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.families.run_table import RUN_FIELDS, Table, run_table, varied_values
 from rnn_zoos.format.manifest import Manifest
-from rnn_zoos.generation.presets import load_preset
+from rnn_zoos.generation.presets import load_preset, preset_name
 from rnn_zoos.generation.settings import Settings, check_settings
 from rnn_zoos.generation.shard_plans import Shards
 from rnn_zoos.generation.trainers.trainer import Run
@@ -202,7 +201,7 @@ def make_plan(
         >>> plan.settings.runs
         20
     """
-    return Plan(zoo, Path(preset).stem, load_preset(preset, zoo, runs=runs, seed=seed), backend, mnist)
+    return Plan(zoo, preset_name(preset), load_preset(preset, zoo, runs=runs, seed=seed), backend, mnist)
 
 
 def rebuild_plan(stored: Mapping[str, Any], backend: str | None = None, mnist: str | None = None) -> Plan:

@@ -14,6 +14,8 @@ from rnn_zoos.generation.settings import Settings, check_settings
 
 _FOLDER = Path(__file__).with_name("presets")
 _SUFFIXES = (".yaml", ".yml")
+NAME = "name"
+"""Key of a preset file that names the preset; all other keys are zoos."""
 SHARD_BYTES = 128 << 20
 """Weights that a shard holds at most, unless a single run has more. A worker needs several times as much memory."""
 
@@ -57,24 +59,41 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
         >>> load_preset("paper", "sequential-mnist", runs=10).runs
         10
     """
-    family = task_family(zoo)
-    if preset.endswith(_SUFFIXES):
-        path = Path(preset)
-        if not path.is_file():
-            raise PresetError(
-                f"There is no preset file {path}. Give the path of a YAML file, or one of {preset_names()}."
-            )
-    elif preset in preset_names():
-        path = _FOLDER / f"{preset}.yaml"
-    else:
-        raise UnknownNameError.among("preset", preset, [*preset_names(), "FILE.yaml"])
+    family, path = task_family(zoo), _path_of(preset)
     content = _read_yaml(path)
+    content.pop(NAME, None)
     if zoo not in content:
         raise UnknownNameError.among(f"zoo of preset {preset}", zoo, content)
     values = content[zoo]
     if isinstance(values, dict):
         values = values | {key: value for key, value in changes.items() if value is not None}
     return bound_shards(check_settings(values, family, f"{path.name}: {zoo}"), family)
+
+
+def preset_name(preset: str) -> str:
+    """Return the name that zoos have for their preset: its name, or that of its YAML file without the ending.
+
+    A file can have the key `name` with another one, as the preset.yaml beside a published zoo has. Raises as
+    `load_preset`.
+    """
+    path = _path_of(preset)
+    name = _read_yaml(path).get(NAME, path.stem)
+    if not isinstance(name, str):
+        raise PresetError(f"{path.name}: {NAME} is {name!r}; expected a string.")
+    return name
+
+
+def _path_of(preset: str) -> Path:
+    if preset.endswith(_SUFFIXES):
+        path = Path(preset)
+        if not path.is_file():
+            raise PresetError(
+                f"There is no preset file {path}. Give the path of a YAML file, or one of {preset_names()}."
+            )
+        return path
+    if preset not in preset_names():
+        raise UnknownNameError.among("preset", preset, [*preset_names(), "FILE.yaml"])
+    return _FOLDER / f"{preset}.yaml"
 
 
 def bound_shards(settings: Settings, family: TaskFamily) -> Settings:
@@ -90,12 +109,15 @@ def max_runs_per_shard(settings: Settings, family: TaskFamily) -> int:
     return max(1, SHARD_BYTES // run_bytes)
 
 
+_MERGE = "tag:yaml.org,2002:merge"  # of the key <<, with settings that are shared
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a duplicate key is an error, instead of silently replacing the first one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping of a node. Raises YAMLError for a duplicate key."""
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value if key.tag != _MERGE]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key {key!r} is given twice, {node.start_mark}")
@@ -107,7 +129,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
         raise PresetError(f"{path} cannot be read: {error.strerror or error}. Fix its permissions.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise PresetError(f"{path} is not readable YAML: {error}") from error
     if not isinstance(content, dict):
         raise PresetError(f"{path} holds {type(content).__name__}; expected a mapping of zoos to their settings.")

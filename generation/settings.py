@@ -292,7 +292,8 @@ _MODELS: dict[str, list[type[BaseModel]]] = {
 
 
 def _explain(detail: dict[str, Any], where: str) -> str:
-    parts = [str(part) for part in detail["loc"] if part not in (_LIST, _RANGE)]
+    given = [str(part) for part in detail["loc"]]
+    parts = given[:2] + [part for part in given[2:] if part not in (_LIST, _RANGE)]  # below a hyperparameter
     key, group = ".".join([where, *parts]), parts[0] if parts else ""
     if detail["type"] == "extra_forbidden":
         allowed = _MODELS[group][len(parts) - 2] if len(parts) > 1 else Settings

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from rnn_zoos.errors import WorkerError
+from rnn_zoos.errors import BackendError, WorkerError
 from rnn_zoos.generation.engines.groups import ShardGroup, group_shards, train_together, updates_of
 from rnn_zoos.generation.engines.limits import check_numbers
 from rnn_zoos.generation.engines.progress import Progress
@@ -68,13 +68,19 @@ class LocalEngine:
 
         Raises:
             WorkerError: a shard could not be made, or lost its worker three times.
-            BackendError: there are devices, and the backend trains on the CPU.
+            BackendError: there are devices, and the backend trains on the CPU; or runs at once are given, and there are
+                no devices.
             DeviceError: a device does not exist.
             StorageError: a file could not be written.
         """
         check_devices(workspace.plan.backend, self.devices or ())
         workers = min(self.workers or available_cores(), len(pending))
         devices = training_devices(workspace.plan.backend) if self.devices is None else self.devices
+        if self.runs_at_once is not None and not devices:
+            raise BackendError(
+                f"Without a GPU, {workspace.plan.backend} trains the runs of a shard at once, not "
+                f"{self.runs_at_once}. Leave out runs_at_once (--at-once), or give devices (--device)."
+            )
 
         def advance(task: object, updates: int) -> None:
             progress.advance(updates)

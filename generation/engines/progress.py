@@ -79,7 +79,8 @@ class Progress:
         """Updates per second of all workers together; 0 as long as it is unknown."""
         if self._started is None:
             return 0
-        return (self.updates_done - self._updates_before_start) / max(time.monotonic() - self._started, 1e-9)
+        done = max(0, self.updates_done - self._updates_before_start)  # those of a lost worker are taken back
+        return done / max(time.monotonic() - self._started, 1e-9)
 
     def _show(self) -> None:
         runs = f"{self.runs_done}/{self.runs}"

@@ -16,6 +16,7 @@ from rnn_zoos.errors import StorageError
 from rnn_zoos.families.registry import task_family
 from rnn_zoos.format.manifest import FORMAT, PRESET, Manifest
 from rnn_zoos.generation.plan import digits_source
+from rnn_zoos.generation.presets import NAME
 from rnn_zoos.generation.publishing.parquet import data_path, file_rows
 from rnn_zoos.loaders.hub import HUB_NAME
 from rnn_zoos.loaders.views.info import zoo_info
@@ -63,7 +64,7 @@ def preset_yaml(manifest: Manifest) -> str:
         key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings.items()
     }
     settings["learning_rate"] = {int(update): rate for update, rate in settings["learning_rate"].items()}
-    return yaml.safe_dump({manifest.zoo: settings}, sort_keys=False)
+    return yaml.safe_dump({NAME: manifest.preset, manifest.zoo: settings}, sort_keys=False)
 
 
 def _template() -> str:

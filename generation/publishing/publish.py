@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from huggingface_hub import HfApi
 
 from rnn_zoos.errors import HubError
+from rnn_zoos.format.manifest import CARD, MANIFEST
 from rnn_zoos.generation.publishing.preparing import Publication
 from rnn_zoos.generation.publishing.repository import Repository
 
@@ -44,8 +45,8 @@ def publish(
         The sha of the commit that holds the files.
 
     Raises:
-        HubError: The Hub cannot be reached, refuses, or has the tag with other files; or there are more files than it
-            accepts. No partial zoo is visible then.
+        HubError: The Hub cannot be reached, refuses, or has the tag with other files; the repository has other data
+            than a zoo; or there are more files than it accepts. No partial zoo is visible then.
         IntegrityError: A file was deleted or modified since the publication was prepared.
 
     Example:
@@ -56,7 +57,7 @@ def publish(
     dataset.create(private)
     tags = dataset.tags()
     _check_tag(dataset, publication, tag, tags)
-    head = dataset.make_equal(publication, "Zoo")
+    head = dataset.make_equal(publication, "Zoo", lambda commit: _check_replaceable(dataset, commit))
     if tag is not None and tag not in tags:
         dataset.tag(tag, head)
     if public:
@@ -88,6 +89,23 @@ def check_tag(publication: Publication, repo: str, tag: str, endpoint: str | Non
     dataset = dataset_repository(repo, endpoint)
     if dataset.exists():
         _check_tag(dataset, publication, tag, dataset.tags())
+
+
+def check_dataset(repo: str, endpoint: str | None = None) -> None:
+    """Raise HubError if a dataset repository exists that has something else than a zoo."""
+    dataset = dataset_repository(repo, endpoint)
+    if dataset.exists():
+        _check_replaceable(dataset, dataset.head())
+
+
+def _check_replaceable(dataset: Repository, commit: str) -> None:
+    """Raise HubError if a repository has files, but no zoo; a card alone may have been written before the zoo came."""
+    files = dataset.files(commit)
+    if MANIFEST not in files and files.keys() - {".gitattributes", CARD}:
+        raise HubError(
+            f"The dataset {dataset.name} exists and is not a zoo: it has no {MANIFEST}, but other files. It was not "
+            "changed. Give --repo another name."
+        )
 
 
 def _check_tag(dataset: Repository, publication: Publication, tag: str | None, tags: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
 from rnn_zoos.format.sealed_json import read_sealed_json
 from rnn_zoos.format.tensors import map_tensors
-from rnn_zoos.generation.plan import Plan, plan_of_zoo, rebuild_plan
+from rnn_zoos.generation.plan import Plan, digits_source, plan_of_zoo, rebuild_plan
 from rnn_zoos.generation.presets import preset_names
 from rnn_zoos.generation.shard_plans import ShardPlan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
@@ -71,7 +71,8 @@ def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None 
 
     Raises:
         PlanMismatchError: the directories were generated with different settings.
-        MergeError: two directories have different bytes of the same run, or `out` is a finished zoo among them.
+        MergeError: two directories have different bytes of the same run, also `out` and another one; or `out` is among
+            the given directories.
         IntegrityError: a file is damaged.
         StorageError: a file cannot be read or written.
         FormatError: a directory is neither a zoo nor a part of one, or has labels that this version does not know.
@@ -85,8 +86,10 @@ def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None 
         raise FormatError("There is no directory to be merged. Give the zoos, or parts of a zoo, to be joined.")
     out, given = Path(out), [Path(directory) for directory in directories]
     own = out.resolve()
-    if OutputPaths(own).manifest.is_file() and own in [directory.resolve() for directory in given]:
-        raise MergeError(f"{out} is one of the zoos to be merged, which are not changed. Merge into another directory.")
+    if own in [directory.resolve() for directory in given]:
+        raise MergeError(
+            f"{out} is one of the directories to be merged, which are not changed. Merge into another directory."
+        )
     parts = [_read_part(directory, mnist) for directory in given]
     plan = max((part.plan for part in parts), key=lambda plan: plan.settings.runs)
     _check_same_plan(parts, plan)
@@ -94,6 +97,8 @@ def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None 
     workspace.check_directory()
     with locked(out):
         pending = workspace.begin_or_resume()
+        pending_names = {shard.name for shard in pending or []}
+        _check_kept([shard for shard in plan.shards if shard.name not in pending_names], _read_part(out, mnist), parts)
         missing = _copy_shards(workspace, pending or [], parts)
         if missing:
             return _describe_missing(plan, missing, out)
@@ -141,6 +146,16 @@ def _check_same_plan(parts: Sequence[MergeSource], plan: Plan) -> None:
 
 def _identity(plan: Plan) -> dict[str, Any]:
     return {"preset": plan.preset, **{key: value for key, value in plan.identity().items() if key != "runs"}}
+
+
+def _check_kept(shards: Sequence[ShardPlan], kept: MergeSource, parts: Sequence[MergeSource]) -> None:
+    """Raise MergeError unless shards that an earlier merge wrote agree with those of the parts."""
+    for shard in shards:
+        for part in parts:
+            if shard.name in part.names:
+                both = [(source, source.record(shard.name)) for source in (kept, part)]
+                both.sort(key=lambda holder: _extent(holder[0].plan, holder[1]), reverse=True)
+                _check_agreement(shard, *both)
 
 
 def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[MergeSource]) -> list[ShardPlan]:
@@ -202,6 +217,8 @@ def _check_agreement(
     if not large_rows[: len(small_rows)].equals(small_rows):
         raise MergeError(f"{problem}: labels of the same runs differ. {_remedy(large_record, small_record)}")
     for kind in KINDS:
+        if large_record.files[kind].sha256 == small_record.files[kind].sha256:
+            continue
         large_tensors, small_tensors = (map_tensors(part.file(shard, kind)) for part in (large, small))
         for name, tensor in small_tensors.items():
             if not np.array_equal(large_tensors[name][: len(tensor)].view(np.uint8), tensor.view(np.uint8)):
@@ -218,8 +235,11 @@ def _remedy(first: ShardRecord, second: ShardRecord) -> str:
 def _describe_missing(plan: Plan, missing: Sequence[ShardPlan], out: Path) -> list[str]:
     names = shortened((shard.name for shard in missing), _MAX_NAMED)
     preset = plan.preset if plan.preset in preset_names() else f"{plan.preset}.yaml"
+    digits = plan.digits()
+    source = "" if digits is None else f" --mnist {digits_source(digits)}"
     return [
         f"{out} is unfinished: {len(missing)} of {len(plan.shards)} shards are in none of the directories: {names}.",
         "Merge again with the parts that contain them, or make them: rnn-zoos generate "
-        f"{plan.zoo} --preset {preset} --runs {plan.settings.runs} --seed {plan.settings.seed} --out {out}",
+        f"{plan.zoo} --preset {preset} --runs {plan.settings.runs} --seed {plan.settings.seed} "
+        f"--backend {plan.backend}{source} --out {out}",
     ]

@@ -77,7 +77,9 @@ class Release:
 
     def repo(self, zoo: str) -> str:
         """Return OWNER/NAME of a zoo: zoos of other presets than `paper` have the preset in their names."""
-        preset = Path(self.preset).stem
+        from rnn_zoos.generation.presets import preset_name
+
+        preset = preset_name(self.preset)
         return f"{self.namespace}/{zoo}" + ("" if preset == "paper" else f"-{preset}")
 
     def space(self, zoo: str) -> str | None:
@@ -215,15 +217,16 @@ class Release:
             Workspace(self.directory(zoo), plan).check_directory()
 
     def check_repositories(self) -> None:
-        """Raise HubError, before anything is changed, if the tag has other files, or a Space is someone else's."""
+        """Raise HubError if a tag has other files, or a dataset or Space has something else; nothing is changed."""
         from rnn_zoos.generation.publishing.preparing import prepare_publication, prepared_space
-        from rnn_zoos.generation.publishing.publish import check_tag
+        from rnn_zoos.generation.publishing.publish import check_dataset, check_tag
         from rnn_zoos.generation.publishing.space import check_space
 
         for zoo in self.zoos:
             directory, space = self.directory(zoo), self.space(zoo)
             if space is not None:
                 check_space(space, self._endpoint)
+            check_dataset(self.repo(zoo), self._endpoint)
             linked = space or prepared_space(directory)
             publication = prepare_publication(directory, self.repo(zoo), self.results(zoo), linked)
             check_tag(publication, self.repo(zoo), self.tag, self._endpoint)

@@ -5,7 +5,8 @@ import yaml
 
 from rnn_zoos.errors import PresetError, UnknownNameError
 from rnn_zoos.families.registry import ZOOS, task_family
-from rnn_zoos.generation.presets import load_preset, preset_names
+from rnn_zoos.generation.plan import make_plan
+from rnn_zoos.generation.presets import load_preset, preset_name, preset_names
 from rnn_zoos.generation.trainers.trainer import learning_rate
 
 OF_THE_PAPER = ("formal-languages", "sequential-mnist")
@@ -91,6 +92,29 @@ def test_missing_keys_missing_files_and_broken_yaml_are_reported(tiny_preset, tm
         load_preset("dmo", "formal-languages")
     with pytest.raises(UnknownNameError, match="Unknown zoo 'formal'.*sequential-mnist"):
         load_preset("demo", "formal")
+
+
+def test_a_preset_has_the_name_of_its_file_or_the_one_in_it(tiny_preset, tmp_path):
+    path = tmp_path / "mine.yaml"
+    for key, name in (("", "mine"), ("name: yours\n", "yours")):
+        path.write_text(key + Path(tiny_preset()).read_text())
+        assert make_plan("formal-languages", str(path)).preset == preset_name(str(path)) == name
+    assert preset_name("demo") == "demo"
+    path.write_text("name: [yours]\n" + Path(tiny_preset()).read_text())
+    with pytest.raises(PresetError, match=r"mine.yaml: name is \['yours'\]; expected a string"):
+        make_plan("formal-languages", str(path))
+
+
+def test_settings_can_be_shared_by_the_merge_key_of_yaml(tiny_preset, tmp_path):
+    content = yaml.safe_load(Path(tiny_preset()).read_text())["formal-languages"]
+    path = tmp_path / "mine.yaml"
+    base = yaml.safe_dump({**content, "seed": 4}, default_flow_style=True, width=9999)
+    path.write_text(f"base: &base {base}formal-languages: {{<<: *base, runs: 2}}\n")
+    settings = load_preset(str(path), "formal-languages")
+    assert (settings.seed, settings.runs) == (4, 2)
+    path.write_text("[" * 5000)
+    with pytest.raises(PresetError, match="not readable YAML"):
+        load_preset(str(path), "formal-languages")
 
 
 def test_settings_that_are_new_since_version_0_1_are_stored_only_where_they_are_used():

@@ -181,6 +181,7 @@ def test_check_finds_a_hyperparameter_that_the_run_did_not_draw(column, language
         ("num_updates: [5, 11]", "num_updates: [4, 11]", r"\[4\], which are not among the snapshots"),
         ("batch_size: [2, 5]", "batch_size: []", "at least 1 item"),
         ("low: 0.001, high", "lowest: 0.001, high", r"lowest is not a setting. Allowed: low, high\."),
+        ("batch_size: [2, 5]", "range: [2, 5]", r"vary.range is not a setting. Allowed: learning_rate, "),
         ("{low: 0.001, high: 0.1}", "0.1", "or the bounds of a range, low and high"),
         ("batch_size: [2, 5]", "momentum: [2, 5]", "vary.momentum is not a setting. Allowed: learning_rate, "),
         ("{0: 0.002, 5: 0.01, 11: 0.003}", "{0: 0}", "a schedule with a rate above 0"),

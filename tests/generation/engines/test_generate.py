@@ -32,6 +32,7 @@ from rnn_zoos.generation.engines import local
 from rnn_zoos.generation.engines.engine import generate
 from rnn_zoos.generation.engines.groups import group_shards
 from rnn_zoos.generation.engines.local import LocalEngine
+from rnn_zoos.generation.engines.progress import Progress
 from rnn_zoos.generation.engines.ray_engine import RayEngine
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.writing.directory import locked
@@ -456,6 +457,21 @@ def test_parts_that_do_not_exist_are_refused(part, tiny_preset, tmp_path):
     with pytest.raises(PresetError, match=r"expected \(k, n\) with k from 1 to n"):
         generate(make_plan("formal-languages", tiny_preset()), tmp_path / "zoo", LocalEngine(1), part)
     assert not (tmp_path / "zoo").exists()
+
+
+def test_without_devices_runs_at_once_are_refused_instead_of_ignored(tiny_preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "training_devices", lambda backend: ())
+    with pytest.raises(BackendError, match="Without a GPU, stacked trains the runs of a shard at once, not 3"):
+        generate(
+            make_plan("formal-languages", tiny_preset(), backend="stacked"), tmp_path / "zoo", LocalEngine(1, None, 3)
+        )
+
+
+def test_updates_that_are_taken_back_leave_no_negative_rate():
+    with Progress(runs=3, finished_runs=0, updates=90) as progress:
+        progress.advance(5)
+        progress.advance(-5)
+        assert progress.rate == 0
 
 
 def test_numbers_with_which_nothing_could_be_made_are_refused():

@@ -42,7 +42,7 @@ def test_the_card_has_the_zoos_numbers_and_a_command_that_regenerates_it(name, p
     preset = str(tmp_path / "out" / "preset.yaml")
     plan = make_plan(name, preset, backend=command[2])
     assert load_preset(preset, name).as_data() == json.loads(json.dumps(manifest.settings))
-    assert plan.settings.runs == manifest.runs
+    assert plan.settings.runs == manifest.runs and plan.preset == manifest.preset
 
 
 @pytest.mark.parametrize("name", ZOOS)

@@ -117,6 +117,24 @@ def test_a_lasting_failure_leaves_no_partial_zoo_and_the_next_call_continues(own
     )
 
 
+def test_other_data_than_a_zoo_are_never_replaced(own_zoo, hub):
+    files = {"README.md": b"mine", "data/train.parquet": b"mine", "index/all.csv": b"mine"}
+    hub.create(REPO)
+    hub.commit(REPO, files)
+    publication, before = prepare_publication(own_zoo, REPO), contents(hub)
+    for send in (
+        lambda: publish.publish(publication, REPO, endpoint=hub.url),
+        lambda: publish.check_dataset(REPO, hub.url),
+    ):
+        with pytest.raises(HubError, match="The dataset rnn-zoos/tiny exists and is not a zoo: .* was not changed"):
+            send()
+    assert contents(hub) == before
+    hub.commit(REPO, {"README.md": b"a card that was written on the Hub"})
+    publish.publish(publication, REPO, endpoint=hub.url)
+    publish.check_dataset(REPO, hub.url)
+    assert set(contents(hub)) == set(publication.files)
+
+
 def test_a_concurrent_commit_of_someone_else_is_not_overwritten(own_zoo, hub):
     publication = prepare_publication(own_zoo, REPO)
     hub.faults.append(Fault(r"/commit/", status=412))

@@ -46,9 +46,10 @@ def publication(own_zoo) -> Publication:
 
 
 def small_files(folder: Path, count: int) -> Publication:
-    """A publication of `count` files that are not a zoo, all different and all large files to the Hub."""
+    """A publication of `count` files that are large to the Hub, all different, and a zoo.json."""
     folder.mkdir()
     files = {f"shards/train-{number:05d}.safetensors": folder / str(number) for number in range(count)}
+    files["zoo.json"] = folder / "zoo.json"
     for path, file in files.items():
         file.write_text(path)
     return Publication.of(files)

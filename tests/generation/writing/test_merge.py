@@ -59,8 +59,9 @@ def test_a_finished_zoo_is_not_merged_into_itself(zoo, tiny_preset, tmp_path):
     own = shutil.copytree(zoo("formal-languages"), tmp_path / "own")
     (part,) = make_parts("formal-languages", tiny_preset(), tmp_path, 1)
     before = contents(own)
-    with pytest.raises(MergeError, match="own is one of the zoos to be merged, .* Merge into another directory"):
-        merge([part, own], tmp_path / "x" / ".." / "own")
+    for out in (own, part):
+        with pytest.raises(MergeError, match="is one of the directories to be merged, .* Merge into another directory"):
+            merge([part, own], tmp_path / "x" / ".." / out.name)
     assert contents(own) == before
 
 
@@ -68,7 +69,7 @@ def test_missing_shards_are_listed_and_can_be_merged_later_or_generated(zoo, tin
     first, second, third = make_parts("formal-languages", tiny_preset(), tmp_path, 3)
     lines = merge([first, second], tmp_path / "zoo")
     assert "is unfinished: 1 of 5 shards are in none of the directories: validation-00000." in lines[0]
-    assert "rnn-zoos generate formal-languages" in lines[1]
+    assert "rnn-zoos generate formal-languages" in lines[1] and "--backend loop --out" in lines[1]
     shutil.copytree(tmp_path / "zoo", tmp_path / "other")
     merge([third], tmp_path / "zoo")
     generate_in_process(tmp_path / "other", make_plan("formal-languages", tiny_preset()))
@@ -106,6 +107,15 @@ def test_parts_with_different_bytes_of_the_same_run_are_refused(zoo, tiny_preset
     replace_file(other, f"shards/{file}", tensor_bytes(tensors, {})[0])
     with pytest.raises(MergeError, match=r"shard test-00000 differs in .*: linear\.bias of the same runs differs"):
         merge([zoo("formal-languages"), other], tmp_path / "zoo")
+    first, second = make_parts("formal-languages", tiny_preset(), tmp_path / "parts", 2)
+    merge([first], tmp_path / "kept")
+    merge([second, zoo("formal-languages")], tmp_path / "kept")
+    whole = contents(tmp_path / "kept")
+    merge([first], tmp_path / "begun")
+    for begun in ("kept", "begun"):  # a finished and an unfinished merge of other bytes
+        with pytest.raises(MergeError, match=r"shard test-00000 differs in .*: linear\.bias of the same runs differs"):
+            merge([second, other], tmp_path / begun)
+    assert contents(tmp_path / "kept") == whole
     labels = shutil.copytree(zoo("formal-languages"), tmp_path / "labels")
     edit_index(labels, "test", lambda rows: rows[0].update(loss=9.0))
     with pytest.raises(MergeError, match="labels of the same runs differ"):
