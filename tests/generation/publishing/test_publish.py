@@ -129,6 +129,7 @@ def test_other_data_than_a_zoo_are_never_replaced(own_zoo, hub):
         with pytest.raises(HubError, match="The dataset rnn-zoos/tiny exists and is not a zoo: .* was not changed"):
             send()
     assert contents(hub) == before
+    hub.create(REPO)
     hub.commit(REPO, {"README.md": b"a card that was written on the Hub"})
     publish.publish(publication, REPO, endpoint=hub.url)
     publish.check_dataset(REPO, hub.url)
