@@ -35,8 +35,7 @@ class Encoder(nn.Module, ABC):
     A subclass defines `embed`, and sets the class attributes that do not have their default values. The embedding of a
     network must not depend on the other networks of the batch. What `fit_inputs` computes belongs into buffers, which
     `__init__` registers (`register_buffer`); their shapes may change. Saved encoders consist of parameters and buffers.
-    An encoder that only reads weights can be any
-    `torch.nn.Module` with `forward(weights)` instead, see `make_encoder`.
+    An encoder that only reads weights can be any `torch.nn.Module` with `forward(weights)` instead, see `make_encoder`.
 
     Attributes:
         information: "weights" if `embed` reads weights only, "queries" if it also runs the networks, "data" if it also
