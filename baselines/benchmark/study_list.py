@@ -137,7 +137,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             },
         ),
         "probing-languages": Study(
-            "what makes probing learn? The default form, with one part changed at a time, and the paper's, at 6,000 updates",
+            "what makes probing learn? Our form, with one part changed at a time, and the paper's, at 6,000 updates",
             _LANGUAGES,
             seeds=3,
             splits=("train", "validation", "test", "ood"),
