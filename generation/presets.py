@@ -73,9 +73,11 @@ def load_preset(preset: str, zoo: str, **changes: int | None) -> Settings:
 def preset_name(preset: str) -> str:
     """Return the name that zoos have for their preset: its name, or that of its YAML file without the ending.
 
-    A file can have the key `name` with another one, as the preset.yaml beside a published zoo has. Raises as
-    `load_preset`.
+    A file can have the key `name` with another one, as the preset.yaml beside a published zoo has. Raises PresetError
+    if the file cannot be read, or its `name` is no string.
     """
+    if not preset.endswith(_SUFFIXES):
+        return preset
     path = _path_of(preset)
     name = _read_yaml(path).get(NAME, path.stem)
     if not isinstance(name, str):

@@ -104,7 +104,7 @@ def _check_replaceable(dataset: Repository, commit: str) -> None:
     if MANIFEST not in files and files.keys() - {".gitattributes", CARD}:
         raise HubError(
             f"The dataset {dataset.name} exists and is not a zoo: it has no {MANIFEST}, but other files. It was not "
-            "changed. Give --repo another name."
+            "changed. Publish the zoo under another name, or delete that repository first."
         )
 
 

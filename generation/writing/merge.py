@@ -154,8 +154,9 @@ def _check_kept(shards: Sequence[ShardPlan], kept: MergeSource, parts: Sequence[
         for part in parts:
             if shard.name in part.names:
                 both = [(source, source.record(shard.name)) for source in (kept, part)]
-                both.sort(key=lambda holder: _extent(holder[0].plan, holder[1]), reverse=True)
-                _check_agreement(shard, *both)
+                for kind in _different_files(both[0][1], both[1][1]):  # those of `kept` have been checked
+                    check_bytes(part.file(shard, kind), both[1][1].files[kind], _REMEDY)
+                _check_agreement(shard, *sorted(both, key=_extent, reverse=True))
 
 
 def _copy_shards(workspace: Workspace, shards: Sequence[ShardPlan], parts: Sequence[MergeSource]) -> list[ShardPlan]:
@@ -176,7 +177,7 @@ def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[MergeSou
     holders = [(part, part.record(shard.name)) for part in parts if shard.name in part.names]
     if not holders:
         return False
-    holders.sort(key=lambda holder: _extent(holder[0].plan, holder[1]), reverse=True)
+    holders.sort(key=_extent, reverse=True)
     if len(holders) > 1:  # the files of a single one are checked when they are copied
         for part, record in holders:
             for kind in KINDS:
@@ -195,9 +196,15 @@ def _copy_shard(workspace: Workspace, shard: ShardPlan, parts: Sequence[MergeSou
     return complete
 
 
-def _extent(plan: Plan, record: ShardRecord) -> tuple[int, int]:
-    """Return the numbers of runs and columns of a shard."""
-    return len(record.runs), len(common_columns(plan, record.rows))
+def _extent(holder: tuple[MergeSource, ShardRecord]) -> tuple[int, int]:
+    """Return the numbers of runs and columns of a shard that a part has."""
+    part, record = holder
+    return len(record.runs), len(common_columns(part.plan, record.rows))
+
+
+def _different_files(first: ShardRecord, second: ShardRecord) -> list[str]:
+    """Return the kinds of files whose bytes differ."""
+    return [kind for kind in KINDS if first.files[kind].sha256 != second.files[kind].sha256]
 
 
 def _check_agreement(
@@ -216,9 +223,7 @@ def _check_agreement(
     large_rows, small_rows = (pa.Table.from_pylist(r.rows, schema=schema) for r in (large_record, small_record))
     if not large_rows[: len(small_rows)].equals(small_rows):
         raise MergeError(f"{problem}: labels of the same runs differ. {_remedy(large_record, small_record)}")
-    for kind in KINDS:
-        if large_record.files[kind].sha256 == small_record.files[kind].sha256:
-            continue
+    for kind in _different_files(large_record, small_record):
         large_tensors, small_tensors = (map_tensors(part.file(shard, kind)) for part in (large, small))
         for name, tensor in small_tensors.items():
             if not np.array_equal(large_tensors[name][: len(tensor)].view(np.uint8), tensor.view(np.uint8)):

@@ -170,8 +170,8 @@ def test_a_state_continues_in_the_stack_that_it_is_given_to():
     expected, _ = NetworkStack(arch, other, native=False)(inputs, state)
     assert torch.allclose(NetworkStack(arch, other)(inputs, state)[0], expected, atol=1e-6)
     changing = NetworkStack(arch, one)
-    _, state = changing(inputs)
     for change in (lambda tensor: tensor.mul_(2), lambda tensor: setattr(tensor, "data", 2 * tensor)):
+        _, state = changing(inputs)
         change(one["lstm.weight_hh_l0"])
         expected, _ = NetworkStack(arch, one, native=False)(inputs, state)
         assert torch.allclose(changing(inputs, state)[0], expected, atol=1e-6)

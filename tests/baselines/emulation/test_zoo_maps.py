@@ -11,6 +11,7 @@ from rnn_zoos.baselines.emulation.zoo_maps import zoo_maps
 from rnn_zoos.baselines.encoders.outliers import LINEAR
 from rnn_zoos.baselines.encoders.probes.self_rollout import SelfRollout
 from rnn_zoos.baselines.encoders.weights.statistics import padded_statistics
+from rnn_zoos.families.formal_languages import FormalLanguages
 from rnn_zoos.loaders.zoo import open_zoo
 
 
@@ -64,6 +65,17 @@ def zoo_maps_of_row(opened, index, row):
     assert ask is not None
     with torch.no_grad():
         return ask(opened.stack(index.slice(row, 1)))[0].numpy()
+
+
+def test_networks_that_do_not_write_are_not_asked_to(zoo, monkeypatch):
+    """Their inputs are numbers, although they have as many inputs as outputs."""
+    opened = open_zoo(zoo("formal-languages"))
+    written = zoo_maps_module._questions(opened)
+    numbers = dataclasses.replace(FormalLanguages.benchmark, input_kind="numbers")
+    monkeypatch.setattr(FormalLanguages, "benchmark", numbers)
+    asked = zoo_maps_module._questions(opened)
+    stack = opened.stack(opened.index("test")[:2])
+    assert written(stack).shape == SelfRollout(stack.architecture).arrange(stack).shape != asked(stack).shape
 
 
 def test_without_rollouts_only_weights_are_mapped(zoo):

@@ -5,10 +5,12 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from command import run_command
 from conftest import ALL_ZOOS, ROOT, contents
 
 from rnn_zoos import machine
+from rnn_zoos.baselines import Encoder
 from rnn_zoos.baselines.benchmark.encoder_speed import measure_encoders
 from rnn_zoos.errors import StorageError
 from rnn_zoos.families.registry import task_family
@@ -150,6 +152,25 @@ def test_the_share_of_training_counts_the_updates_that_the_runs_have(edited_zoo,
     for row in measured["results"]:  # each run has 2 updates, and the snapshots 0 and 2
         training = 2 * measured["training"]["ms per update"]
         assert row["of training"] == pytest.approx(2 * row["ms per snapshot"] / training)
+
+
+class FittedToStack(Encoder):
+    """An encoder of a user that is fitted to stacks of networks, not to their weights."""
+
+    def __init__(self, architecture, embedding_size=16) -> None:
+        super().__init__(architecture, embedding_size)
+        self.out = torch.nn.Linear(architecture.output_size, embedding_size)
+
+    def fit_networks(self, networks, sequences=None) -> None:
+        self.mean = networks.weights["linear.bias"].mean()
+
+    def embed(self, weights, stack):
+        return self.out(weights["linear.bias"] - self.mean)
+
+
+def test_encoders_are_fitted_before_they_are_timed():
+    *_, row = measure_encoders([f"{__name__}:FittedToStack"], 1, "cpu")
+    assert row["update with"].endswith("FittedToStack") and row["ms"] > 0 and row["parameters"] == 7 * 16
 
 
 def test_encoders_are_compared_with_the_emulator_alone():
