@@ -42,6 +42,7 @@ class Optimisation:
     """Updates the parameters of several modules by AdamW.
 
     Attributes:
+        parameters: those of each part.
         optimizer: AdamW over the parameters of all parts, in their order.
     """
 
@@ -53,8 +54,9 @@ class Optimisation:
             settings: Learning rate, weight decay and clipping.
             name: Which training this is, for error messages.
         """
-        self.parts, self.settings, self.name = parts, settings, name
-        parameters = list(chain.from_iterable(part.parameters() for part in parts))
+        self.settings, self.name = settings, name
+        self.parameters = [list(part.parameters()) for part in parts]
+        parameters = list(chain.from_iterable(self.parameters))
         on_gpu = any(parameter.is_cuda for parameter in parameters)
         # A CUDA graph reads the rate from a tensor; on a CPU a number is faster.
         rate = torch.tensor(settings.rate(0), device=parameters[0].device) if on_gpu else settings.rate(0)
@@ -73,8 +75,8 @@ class Optimisation:
         """Do an update of all parameters, without waiting for a GPU."""
         self.optimizer.zero_grad()
         loss.backward()
-        for part in self.parts:
-            nn.utils.clip_grad_norm_(part.parameters(), self.settings.clip)
+        for parameters in filter(None, self.parameters):  # an encoder may have none
+            nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         self.optimizer.step()
 
     def set_rate(self, update: int) -> None:

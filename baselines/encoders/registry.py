@@ -153,6 +153,8 @@ def _class_of(name: str) -> type[nn.Module]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise EncoderError(f"The encoder {name} cannot be imported: {error}. Is its folder in PYTHONPATH?") from error
+    except SyntaxError as error:
+        raise EncoderError(f"The encoder {name} cannot be imported: {error}. Correct its file.") from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise EncoderError(
             f"{name} is not a subclass of rnn_zoos.baselines.Encoder or of torch.nn.Module, but {found!r}. Give the "

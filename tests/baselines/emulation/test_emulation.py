@@ -217,6 +217,20 @@ def test_one_update_is_adamw_with_the_gradient_of_each_part_clipped_on_its_own()
         assert torch.allclose(part.weight, other.weight) and torch.allclose(part.bias, other.bias)
 
 
+class Means(torch.nn.Module):
+    """An own encoder without parameters: the mean of each network's recurrent weights."""
+
+    def forward(self, weights):
+        return weights["lstm.weight_hh_l0"].mean((1, 2))[:, None].expand(-1, 16)
+
+
+def test_an_encoder_without_parameters_is_trained_like_any_other(data, tmp_path):
+    run = EmulationRun(data("formal-languages"), f"{__name__}:Means", 0, settings(), tmp_path)
+    before = run.emulator.out.bias.clone()
+    run.step()
+    assert not torch.equal(run.emulator.out.bias, before)
+
+
 def test_the_learning_rate_rises_for_a_tenth_of_the_updates_and_falls_for_the_others():
     rates = [one_cycle(2.0, 50, update) for update in range(50)]
     assert rates[4] == max(rates) == 2 and rates[-1] == min(rates) == pytest.approx(0.08)

@@ -204,6 +204,13 @@ def test_sizes_of_a_preset_that_a_module_does_not_have_are_explained():
         make("Plain", wings=2)
 
 
+def test_a_syntax_error_in_the_file_of_an_encoder_is_explained(tmp_path, monkeypatch):
+    (tmp_path / "misspelled_encoder.py").write_text("import torch\n\nclass Own(torch.nn.Module)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EncoderError, match=r"expected ':' \(misspelled_encoder.py, line 3\). Correct its file"):
+        make_encoder("misspelled_encoder:Own", ARCHITECTURE)
+
+
 @pytest.mark.parametrize("name", [":MyModule", ".relative:MyModule", ":"])
 def test_a_name_without_a_module_is_explained(name):
     with pytest.raises(EncoderError, match="has no module before its colon. Expected a name such as my_module"):
