@@ -18,8 +18,8 @@ from typing import Any
 
 from rnn_zoos.families.family import SPLITS
 from rnn_zoos.format.files import check_bytes, sha256_of, write_atomically
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.manifest import MANIFEST, RELABELLING, index_path, read_manifest
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 
 _REMEDY = "Delete it and run `rnn-zoos relabel` again: this shard is measured again."
 _INDEX_REMEDY = "Restore the zoo's index and zoo.json from a copy, and delete its folder relabelling."
@@ -59,11 +59,11 @@ class LabelFolder:
 
     def write(self, shard: str, labels: ShardLabels) -> None:
         """Store the labels of a shard, given by its name."""
-        write_sealed_json(self._path(shard), asdict(labels))
+        write_hashed_json(self._path(shard), asdict(labels))
 
     def read(self, shard: str) -> ShardLabels:
         """Return the stored labels of a shard. Raises IntegrityError if they are damaged."""
-        return ShardLabels(**read_sealed_json(self._path(shard), _REMEDY))
+        return ShardLabels(**read_hashed_json(self._path(shard), _REMEDY))
 
     def has(self, shard: str, labels: tuple[str, ...], zoo_hash: str) -> bool:
         """Tell whether these labels of a shard are stored, and belong to the zoo as it is now."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rnn_zoos.families.family import Measurement
 from rnn_zoos.format.files import Array, FileEntry, check_bytes
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.tensors import DTYPES, map_tensors, write_tensors
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.shard_plans import ShardPlan
@@ -62,7 +62,7 @@ def write_trained(workspace: Workspace, shard: ShardPlan, trained: TrainedShard)
         for run in trained.runs
     ]
     about = {"plan": _identity(workspace.plan), "made": trained.made, "seconds": trained.seconds}
-    write_sealed_json(record, {**about, "runs": runs, "entry": asdict(entry)})
+    write_hashed_json(record, {**about, "runs": runs, "entry": asdict(entry)})
 
 
 def has_trained(workspace: Workspace, shard: ShardPlan) -> bool:
@@ -111,7 +111,7 @@ def _record(workspace: Workspace, shard: ShardPlan) -> dict[str, Any] | None:
     path, tensors = _paths(workspace, shard)
     if not (path.is_file() and tensors.is_file()):
         return None
-    record = read_sealed_json(path, _REMEDY)
+    record = read_hashed_json(path, _REMEDY)
     same_runs = [about["run"] for about in record["runs"]] == [run.run for run in workspace.missing_runs(shard)]
     return record if same_runs and record["plan"] == _identity(workspace.plan) else None
 

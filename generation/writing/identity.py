@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnn_zoos.errors import IntegrityError, PlanMismatchError
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.generation.plan import Plan
 from rnn_zoos.generation.presets import max_runs_per_shard
 from rnn_zoos.generation.settings import Settings
@@ -20,7 +20,7 @@ from rnn_zoos.generation.writing.records import read_record
 def write_identity(paths: OutputPaths, plan: Plan, store_url: str | None, finished_runs: int) -> None:
     """Store a plan as that of the directory; `finished_runs` are those of the zoo that it extends, 0 if it is new."""
     about = {"preset": plan.preset, "store": store_url, "finished_runs": finished_runs}
-    write_sealed_json(paths.plan, {**plan.identity(), **about})
+    write_hashed_json(paths.plan, {**plan.identity(), **about})
 
 
 def identity_in_record(plan: Plan, store_url: str | None) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def read_identity(paths: OutputPaths) -> dict[str, Any] | None:
     """
     try:
         if paths.plan.is_file():
-            return read_sealed_json(paths.plan, "Choose another --out directory.")
+            return read_hashed_json(paths.plan, "Choose another --out directory.")
     except IntegrityError:
         if not paths.existing_records():
             raise

@@ -13,10 +13,10 @@ import pyarrow as pa
 from rnn_zoos.errors import FormatError, MergeError, PlanMismatchError, shortened
 from rnn_zoos.format.columns import relabel_hint
 from rnn_zoos.format.files import check_bytes
+from rnn_zoos.format.hashed_json import read_hashed_json
 from rnn_zoos.format.hashing import copy_checked
 from rnn_zoos.format.index import index_schema
 from rnn_zoos.format.manifest import read_manifest, shard_path
-from rnn_zoos.format.sealed_json import read_sealed_json
 from rnn_zoos.format.tensors import map_tensors
 from rnn_zoos.generation.plan import Plan, digits_source, plan_of_zoo, rebuild_plan
 from rnn_zoos.generation.presets import preset_names
@@ -111,7 +111,7 @@ def merge(directories: Sequence[str | Path], out: str | Path, mnist: str | None 
 def _read_part(directory: Path, mnist: str | None) -> MergeSource:
     paths = OutputPaths(directory)
     if paths.plan.is_file():
-        stored = read_sealed_json(paths.plan, "Run the `rnn-zoos generate` that started it again.")
+        stored = read_hashed_json(paths.plan, "Run the `rnn-zoos generate` that started it again.")
         if stored.get("store"):
             raise FormatError(f"The shards of {directory} are in {stored['store']}; merge needs them in the directory.")
         records = {path.stem: path for path in paths.existing_records()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from rnn_zoos.families.columns import Column
 from rnn_zoos.format.files import FileEntry
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.generation.plan import Plan
 
 KINDS = ("shards", "rollouts")
@@ -50,12 +50,12 @@ class ShardRecord:
     def write(self, path: Path) -> None:
         """Write the record. Inverse of `read_record`."""
         files = {kind: asdict(entry) for kind, entry in self.files.items()}
-        write_sealed_json(path, {**vars(self), "files": files})  # `asdict` would copy every row
+        write_hashed_json(path, {**vars(self), "files": files})  # `asdict` would copy every row
 
 
 def read_record(path: Path) -> ShardRecord:
     """Read a record written by `ShardRecord.write`. Raises IntegrityError if it is damaged."""
-    data = read_sealed_json(path, REMEDY)
+    data = read_hashed_json(path, REMEDY)
     files = {kind: FileEntry(**entry) for kind, entry in data.pop("files").items()}
     return ShardRecord(files=files, **data)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from rnn_zoos.errors import IntegrityError
 from rnn_zoos.format.files import FileEntry
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.hashing import check_files
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 
 SEALS = ".cache/rnn-zoos-seals.json"
 
@@ -63,7 +63,7 @@ def read_seals(root: Path) -> dict[str, Seal]:
     if not path.is_file():
         return {}
     try:
-        files = read_sealed_json(path, "Delete it.")
+        files = read_hashed_json(path, "Delete it.")
     except IntegrityError:  # every file is read again then
         return {}
     return {name: Seal(*seal) for name, seal in files.items()}
@@ -71,4 +71,4 @@ def read_seals(root: Path) -> dict[str, Seal]:
 
 def write_seals(root: Path, seals: Mapping[str, Seal]) -> None:
     """Write the file of seals of a zoo. Raises StorageError."""
-    write_sealed_json(root / SEALS, seals)
+    write_hashed_json(root / SEALS, seals)

@@ -103,14 +103,14 @@ class Manifest:
         """Write zoo.json into a zoo's directory. Inverse of `read_manifest`.
 
         The file has the attributes as keys, and in addition `format`, `parameters` (name and shape of each parameter,
-        in order) and `sha256` (see `seal`). In format 1, `architecture` stands in the place of `architectures`, and
-        there is no `shard_architectures`; in format 2, `parameters` has a list per architecture.
+        in order) and `sha256` (see `manifest_hash`). In format 1, `architecture` stands in the place of
+        `architectures`, and there is no `shard_architectures`; in format 2, `parameters` has a list per architecture.
 
         Raises:
             StorageError: The file system refused to write.
         """
         data = self.as_data()
-        write_json(directory / MANIFEST, {**data, "sha256": seal(data)})
+        write_json(directory / MANIFEST, {**data, "sha256": manifest_hash(data)})
 
     def as_data(self) -> dict[str, Any]:
         """Return the content of the file as JSON data, without `sha256`."""
@@ -192,7 +192,7 @@ def zoo_title(zoo: Mapping[str, str]) -> str:
     return f"{zoo['name']}, preset {zoo['preset']} ({zoo['sha256'][:12]})"
 
 
-def seal(data: Mapping[str, Any]) -> str:
+def manifest_hash(data: Mapping[str, Any]) -> str:
     """Return the SHA-256 over all other entries of a manifest, which its entry `sha256` must equal."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
@@ -253,7 +253,7 @@ def _parse(data: dict[str, Any], text: bytes) -> Manifest:
         )
     if json_bytes(data) != text:  # changed white space, or a duplicate key: the hash does not cover them
         raise FormatError(f"{MANIFEST} is damaged: its JSON is not formatted as it was written. {_REMEDY}")
-    if data.pop("sha256") != seal(data):
+    if data.pop("sha256") != manifest_hash(data):
         raise FormatError(f"{MANIFEST} is damaged: its content does not match its sha256. {_REMEDY}")
     del data["format"]
     parameters = data.pop("parameters")

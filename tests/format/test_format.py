@@ -15,9 +15,9 @@ from damage import edit_manifest
 from rnn_zoos.errors import FormatError, IntegrityError, StorageError
 from rnn_zoos.format.check import check_zoo
 from rnn_zoos.format.files import FileEntry, check_bytes, write_atomically
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.index import read_index, write_index
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.format.tensors import map_tensors, write_tensors
 
 TENSORS = {"b.weight": np.arange(12, dtype=np.float32).reshape(2, 3, 2), "a": np.array([[1], [2]], np.uint8)}
@@ -117,16 +117,16 @@ def test_an_index_survives_a_round_trip_and_a_damaged_one_is_reported(tmp_path):
             read_index(path)
 
 
-def test_sealed_json_survives_a_round_trip_and_detects_every_changed_byte(tmp_path):
+def test_hashed_json_survives_a_round_trip_and_detects_every_changed_byte(tmp_path):
     path = tmp_path / "record.json"
     data = {"runs": [3], "loss": float(np.float32(0.1)), "text": "grüße"}
-    write_sealed_json(path, data)
-    assert read_sealed_json(path, "Do this.") == data
+    write_hashed_json(path, data)
+    assert read_hashed_json(path, "Do this.") == data
     whole = path.read_bytes()
     for damaged in (*(whole[:n] + bytes([whole[n] ^ 1]) + whole[n + 1 :] for n in range(len(whole))), whole[:-1], b""):
         path.write_bytes(damaged)
         with pytest.raises(IntegrityError, match=r"record.json is damaged.*Do this"):
-            read_sealed_json(path, "Do this.")
+            read_hashed_json(path, "Do this.")
 
 
 @pytest.mark.parametrize("name", ZOOS)

@@ -13,7 +13,7 @@ from mini_hub import Fault, MiniHub
 
 from rnn_zoos import load_dataset
 from rnn_zoos.format.files import write_json
-from rnn_zoos.format.manifest import read_manifest, seal
+from rnn_zoos.format.manifest import manifest_hash, read_manifest
 from rnn_zoos.loaders.zoo import open_zoo
 
 pytestmark = pytest.mark.slow  # every scenario imports torch in its own process
@@ -234,10 +234,10 @@ def test_missing_or_inaccessible_repositories_are_reported_without_printing_a_to
 
 
 def hostile(directory, out):
-    """Make a copy of a zoo whose manifest has a valid seal but names a file outside the zoo."""
+    """Make a copy of a zoo whose manifest has a valid hash but names a file outside the zoo."""
     shutil.copytree(directory, out)
     data = json.loads((out / "zoo.json").read_text())
     del data["sha256"]
     data["files"]["../escaped"] = {"sha256": "0" * 64, "bytes": 1, "rows": 1}
-    write_json(out / "zoo.json", {**data, "sha256": seal(data)})
+    write_json(out / "zoo.json", {**data, "sha256": manifest_hash(data)})
     return out

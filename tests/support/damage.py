@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from rnn_zoos.format.files import json_bytes
 from rnn_zoos.format.index import read_index, write_index
-from rnn_zoos.format.manifest import seal
+from rnn_zoos.format.manifest import manifest_hash
 from rnn_zoos.format.tensors import map_tensors, write_tensors
 
 
@@ -17,7 +17,7 @@ def edit_manifest(manifest_path, edit):
     data = json.loads(manifest_path.read_text())
     del data["sha256"]
     edit(data)
-    manifest_path.write_bytes(json_bytes({**data, "sha256": seal(data)}))
+    manifest_path.write_bytes(json_bytes({**data, "sha256": manifest_hash(data)}))
 
 
 def edit_index(out, split, edit):

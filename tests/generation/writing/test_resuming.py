@@ -218,7 +218,7 @@ def test_trained_runs_that_are_replaced_have_no_record_meanwhile(plans, tmp_path
         write_trained(workspace, shard, TrainedShard(runs, {}, 0.0))
         assert has_trained(workspace, shard)
         monkeypatch.setattr(
-            "rnn_zoos.generation.writing.handover.write_sealed_json", lambda *args: (_ for _ in ()).throw(Killed)
+            "rnn_zoos.generation.writing.handover.write_hashed_json", lambda *args: (_ for _ in ()).throw(Killed)
         )
         with pytest.raises(Killed):
             write_trained(workspace, shard, TrainedShard(runs, {}, 0.0))

@@ -11,8 +11,8 @@ from conftest import contents, generate_in_process
 from rnn_zoos.errors import IntegrityError, StorageError
 from rnn_zoos.format import files as format_files
 from rnn_zoos.format.check import check_zoo
+from rnn_zoos.format.hashed_json import read_hashed_json, write_hashed_json
 from rnn_zoos.format.manifest import read_manifest
-from rnn_zoos.format.sealed_json import read_sealed_json, write_sealed_json
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.writing.directory import OutputPaths, locked
 from rnn_zoos.generation.writing.merge import merge
@@ -75,9 +75,9 @@ def forget(directory: Path) -> None:
     """Make a directory one of version 0.1, which kept no times."""
     (directory / SEALS).unlink(missing_ok=True)
     for path in OutputPaths(directory).existing_records():
-        record = read_sealed_json(path, "")
+        record = read_hashed_json(path, "")
         del record["modified"]
-        write_sealed_json(path, record)
+        write_hashed_json(path, record)
 
 
 @pytest.mark.parametrize("state", ["unfinished", "finished"])
@@ -160,7 +160,7 @@ def test_a_seal_of_other_contents_is_not_used(finished, plan):
     """As after `relabel`, which replaces the index and the manifest."""
     seals = read_seals(finished)
     path = next(iter(seals))
-    write_sealed_json(finished / SEALS, {**seals, path: ("0" * 64, seals[path].modified)})
+    write_hashed_json(finished / SEALS, {**seals, path: ("0" * 64, seals[path].modified)})
     make_sparse(finished / path)
     with pytest.raises(IntegrityError, match="has sha256"):
         resume(finished, plan)
