@@ -13,6 +13,8 @@ import torch
 # Read when a kernel is imported. Without a GPU, Triton's interpreter runs the kernels with numpy.
 os.environ.setdefault("TRITON_INTERPRET", "0" if torch.cuda.is_available() else "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import, too: tests must not reach the Hub
+# Ray's own is 15, with which its workers starve beside a busy process.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray spells it like this
 
 from rnn_zoos.generation.plan import Plan, make_plan
 from rnn_zoos.generation.trainers.backends import choose_backend
