@@ -29,7 +29,10 @@ FORMAT = 1
 """Version of the format of a file of a study."""
 
 # What a file of a study must have to be read.
-_ENTRIES = {"study", "variant", "encoder", "sizes", "settings", "seed", "zoo", "losses", "parameters", "seconds"}
+_ENTRIES = {
+    *("study", "variant", "encoder", "sizes", "settings", "seed", "zoo"),
+    *("losses", "history", "parameters", "seconds"),
+}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The figure of a study: dots per variant, or curves where variants differ in how many training runs they have."""
+"""The figures of a study: the losses of its variants at the end, and during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, looks, round_log_axis, set_title
+from rnn_zoos.baselines.benchmark.comparison import history
+from rnn_zoos.baselines.benchmark.figures.style import OOD, TEST, legend_beside, looks, round_log_axis, set_title
 from rnn_zoos.baselines.benchmark.studies import Study, read_study, study_losses
 from rnn_zoos.loaders.views.figures import finish_axes, new_figure, save_figures
 
@@ -21,17 +22,24 @@ _COLOURS = (TEST, OOD)
 
 
 def draw_study(folder: Path, out: Path) -> list[Path]:
-    """Draw a study's files into the folder `out` and return the PNG, `study-NAME`. Raises FormatError, StorageError."""
+    """Draw a study's files into the folder `out`; return the PNGs `study-NAME` and `study-NAME-training`.
+
+    The first has dots for every variant, or curves if variants differ in how many training runs they have.
+
+    Raises FormatError and StorageError.
+    """
     name, study, groups = read_study(folder)
     counts = {variant: group[0]["settings"]["training_runs"] for variant, group in groups.items()}
     title = f"{name}: {study.question}"
     if len({*counts.values()}) > 1:
-        figure = _curves(study, groups)
+        figure = _by_training_runs(study, groups)
         set_title(figure, title)
     else:
         figure = _dots(study, groups)
         set_title(figure, title, "(diamonds: means; dots: seeds; dotted lines: the first variant)")
-    return save_figures({f"study-{name}": figure}, out)
+    training = _during_training(groups)
+    set_title(training, title, "(a line per seed; in brackets: means at the end)")
+    return save_figures({f"study-{name}": figure, f"study-{name}-training": training}, out)
 
 
 def _dots(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
@@ -54,7 +62,27 @@ def _dots(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
     return figure
 
 
-def _curves(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
+def _during_training(groups: Mapping[str, Sequence[Any]]) -> Figure:
+    """Draw the loss of every variant on validation against updates, a line per seed."""
+    figure, axes = new_figure(11, 5.2)
+    drawn = list[float]()
+    styles, final = looks(groups), {name: history(group, "total_variation")[-1] for name, group in groups.items()}
+    for name in sorted(groups, key=final.__getitem__, reverse=True):  # as the lines end, from top to bottom
+        label = f"{name} ({final[name]:.4f})"
+        for result in groups[name]:
+            updates, losses = history([result], "update"), history([result], "total_variation")
+            axes.plot(updates, losses, label=label, marker="o", markersize=3, **styles[name].line)
+            drawn, label = [*drawn, *losses], ""
+    axes.set_xlabel("updates")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _log_axis(axes, "y", drawn)
+    axes.set_ylabel("total variation per step, validation\n(lower is better), logarithmic")
+    finish_axes(axes)
+    legend_beside(axes, len(groups))
+    return figure
+
+
+def _by_training_runs(study: Study, groups: Mapping[str, Sequence[Any]]) -> Figure:
     """Draw the losses of every encoder against its number of training runs, a panel per split; means over seeds."""
     splits = study.splits[-2:]
     figure, grid = new_figure(11, 4.8, ncols=len(splits), sharey=True, squeeze=False)

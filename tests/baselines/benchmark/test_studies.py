@@ -7,7 +7,7 @@ import pytest
 from support.command import run_command
 
 from rnn_zoos.baselines.benchmark import study_list
-from rnn_zoos.baselines.benchmark.figures.studies import _curves, _dots, draw_study
+from rnn_zoos.baselines.benchmark.figures.studies import _by_training_runs, _dots, _during_training, draw_study
 from rnn_zoos.baselines.benchmark.schedule import make_results
 from rnn_zoos.baselines.benchmark.studies import Study, StudyRuns, Variant, read_study, study_of, study_table
 from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
@@ -78,15 +78,32 @@ def test_variants_with_other_numbers_of_training_runs_are_drawn_as_curves(work, 
     for job in work.jobs():
         work.run(work.load(), job, lambda update, loss: None)
     _, study, groups = read_study(work.out / "tiny")
-    panels = _curves(study, groups).axes
+    panels = _by_training_runs(study, groups).axes
     assert [axes.get_title() for axes in panels] == ["test", "ood"]
     for axes, split in zip(panels, study.splits, strict=True):
         for line, encoder in zip(axes.get_lines(), ("statistics", "flat"), strict=True):
             assert line.get_label() == encoder and list(line.get_xdata()) == [4, 9]
             losses = [groups[f"{encoder}-{runs}"][0]["losses"][split]["total_variation"] for runs in (4, 9)]
             assert list(line.get_ydata()) == pytest.approx(losses)
-    (path,) = draw_study(work.out / "tiny", tmp_path / "figures")
-    assert path.name == "study-tiny.png"
+    paths = draw_study(work.out / "tiny", tmp_path / "figures")
+    assert [path.name for path in paths] == ["study-tiny.png", "study-tiny-training.png"]
+
+
+def test_the_second_figure_has_the_losses_of_every_seed_during_training(work):
+    for job in work.jobs():
+        work.run(work.load(), job, lambda update, loss: None)
+    groups = read_study(work.out / "tiny")[2]
+    means = {
+        name: sum(result["history"][-1]["total_variation"] for result in group) / 2 for name, group in groups.items()
+    }
+    (axes,) = _during_training(groups).axes
+    order = sorted(groups, key=means.__getitem__, reverse=True)
+    expected = [result for name in order for result in groups[name]]
+    assert len(axes.get_lines()) == len(expected) == 4
+    for line, result in zip(axes.get_lines(), expected, strict=True):
+        assert list(line.get_xdata()) == [entry["update"] for entry in result["history"]] == [2, 4]
+        assert list(line.get_ydata()) == [entry["total_variation"] for entry in result["history"]]
+    assert axes.get_legend_handles_labels()[1] == [f"{name} ({means[name]:.4f})" for name in order]
 
 
 def test_finished_trainings_are_kept_and_those_with_other_settings_refused(work, monkeypatch):
