@@ -31,6 +31,7 @@ def _non_interactive(**sizes: object) -> Variant:
 
 
 _PAPER = {"questions": "soft", "answers": "probabilities", "bos": False, "standardised": False}
+_ORTHOGONAL = {"initial_core": "orthogonal"}
 
 
 STUDIES: Mapping[str, Study] = MappingProxyType(
@@ -153,6 +154,13 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "interactive-paper": _interactive(**_PAPER, residual=True, mlps=True),
                 "non-interactive": _non_interactive(),
                 "non-interactive-paper": _non_interactive(**_PAPER, residual=True, mlps=True),
+                "interactive-orthogonal": _interactive(**_ORTHOGONAL),
+                "interactive-orthogonal-soft-questions": _interactive(**_ORTHOGONAL, questions="soft"),
+                "interactive-orthogonal-linear-answers": _interactive(**_ORTHOGONAL, answers="probabilities"),
+                "interactive-orthogonal-without-bos": _interactive(**_ORTHOGONAL, bos=False),
+                "interactive-orthogonal-unstandardised": _interactive(**_ORTHOGONAL, standardised=False),
+                "interactive-orthogonal-residual-mlps": _interactive(**_ORTHOGONAL, residual=True, mlps=True),
+                "non-interactive-orthogonal": _non_interactive(**_ORTHOGONAL),
             },
         ),
         "probing-digits": Study(

@@ -29,7 +29,7 @@ from rnn_zoos.baselines.encoders.encoder import Weights
 from rnn_zoos.baselines.encoders.layers import mlp
 from rnn_zoos.baselines.encoders.probes.queries import Answers, Questions, answer_size, ask, read_answers
 from rnn_zoos.baselines.encoders.probes.query_encoder import BOS_LOGIT, QueryEncoder
-from rnn_zoos.baselines.encoders.probes.stepwise import Core
+from rnn_zoos.baselines.encoders.probes.stepwise import Core, InitialCore
 from rnn_zoos.families.benchmark import InputKind
 from rnn_zoos.families.language_strings import BOS
 from rnn_zoos.networks.architecture import Architecture
@@ -52,6 +52,7 @@ class _Probing(QueryEncoder):
         standardised: Whether embeddings start standardised on training networks.
         residual: Whether the layers of the core have residual connections.
         mlps: Whether MLPs with a hidden layer read the answers and write the embedding, instead of linear maps.
+        initial_core: How the weights of the core start: `uniform` or `orthogonal`, see `Core`.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class _Probing(QueryEncoder):
         standardised: bool = True,
         residual: bool = False,
         mlps: bool = False,
+        initial_core: InitialCore = "uniform",
         inputs: InputKind | None = None,
     ) -> None:
         super().__init__(architecture, embedding_size, sequences, steps, questions, answers, inputs)
@@ -75,7 +77,7 @@ class _Probing(QueryEncoder):
         self.starts_with_bos = bos and self.starts_with_bos
         read = sequences * answer_size(architecture, self.answers_form)
         self.read = mlp(read, hidden, 1, hidden) if mlps else nn.Identity()
-        self.core = Core(hidden if mlps else read, hidden, layers, residual)
+        self.core = Core(hidden if mlps else read, hidden, layers, residual, initial_core)
         self.head = mlp(hidden, hidden, 1, embedding_size) if mlps else nn.Linear(hidden, embedding_size)
 
     def fit_networks(self, networks: NetworkStack, sequences: Tensor | None = None) -> None:

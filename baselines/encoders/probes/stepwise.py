@@ -6,21 +6,38 @@ every step accumulates gradients as large as the weights; the native code does b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
+import torch
 from torch import Tensor, nn
 
+from rnn_zoos.errors import UnknownNameError
 from rnn_zoos.networks.native.recurrence import Recurrence, is_usable
+
+InitialCore: TypeAlias = Literal["uniform", "orthogonal"]
+"""How the weights of a core start; see `Core`."""
+
+_FORGET = 1  # PyTorch's order of gates: input, forget, cell, output
 
 
 class Core(nn.Module):
     """Layers of LSTMs, with or without residual connections.
 
     x_0 = input; x_l = LSTM_l(x_{l-1}), with `residual` x_l = x_{l-1} + LSTM_l(x_{l-1}) for l > 1 or equal sizes
+
+    With `initial="uniform"`, weights start as PyTorch's: small, with forget gates half open, so that the last hidden
+    state hardly depends on the first steps. With `orthogonal`, see `start_orthogonal`, it depends on all of them.
+
+    Raises:
+        UnknownNameError: There is no such form of initial weights.
     """
 
-    def __init__(self, inputs: int, hidden: int, layers: int, residual: bool = False) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, layers: int, residual: bool = False, initial: InitialCore = "uniform"
+    ) -> None:
         super().__init__()
+        if initial not in get_args(InitialCore):
+            raise UnknownNameError.among("form of initial weights", initial, get_args(InitialCore))
         self.hidden_size, self.residual = hidden, residual
         # With residual connections, every layer is an LSTM of its own; otherwise one LSTM has all layers.
         sizes = [(inputs if layer == 0 else hidden) for layer in range(layers)]
@@ -28,6 +45,9 @@ class Core(nn.Module):
         self.num_layers = max(depths)  # of one LSTM
         lstms = [nn.LSTM(size, hidden, depth, batch_first=True) for size, depth in zip(sizes, depths, strict=False)]
         self.parts = nn.ModuleList(lstms)
+        if initial == "orthogonal":
+            for lstm in lstms:
+                start_orthogonal(lstm)
 
     def start(self) -> RunningCore:
         """Return the core ready to run on sequences, with its present weights."""
@@ -51,6 +71,22 @@ class RunningCore:
             residual = self.core.residual and outputs.shape[-1] == self.core.hidden_size
             outputs = outputs + hidden if residual else hidden
         return outputs, new_state
+
+
+@torch.no_grad()
+def start_orthogonal(lstm: nn.LSTM) -> None:
+    """Change the initial weights of an LSTM so that its hidden states keep what it has read.
+
+    The recurrent matrices of all gates become orthogonal (Saxe et al., 2014, arXiv:1312.6120), those of the inputs
+    Xavier-uniform (Glorot and Bengio, 2010), and the bias of the forget gate 1 (Jozefowicz et al., 2015).
+    """
+    for of_inputs, recurrent, bias_of_inputs, recurrent_bias in lstm.all_weights:
+        for matrix in of_inputs.chunk(4):
+            nn.init.xavier_uniform_(matrix)
+        for matrix in recurrent.chunk(4):
+            nn.init.orthogonal_(matrix)
+        bias_of_inputs.chunk(4)[_FORGET].fill_(1)
+        recurrent_bias.chunk(4)[_FORGET].zero_()
 
 
 def _native_lstm(lstm: Any) -> Any:  # noqa: ANN401 - an nn.LSTM, and what is called like one

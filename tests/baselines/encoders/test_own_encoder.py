@@ -52,6 +52,7 @@ SYMBOLS = Architecture("gru", 1, 6, 7, 6)
         ("interactive", {"questions": "sof"}, "Unknown form of questions 'sof'.*Did you mean 'soft'"),
         ("probegen", {"questions": "hard"}, "Unknown form of questions 'hard'"),
         ("non-interactive", {"answers": "logs"}, "Unknown form of answers 'logs'"),
+        ("interactive", {"initial_core": "orthogonl"}, "Unknown form of initial weights.*Did you mean 'orthogonal'"),
         ("random-probes", {"answers": "one"}, "Unknown form of answers 'one'"),
         ("self-rollout", {"answers": "one"}, "Unknown form of answers 'one'"),
         ("self-rollout", {"prefixes": ()}, "was given 0 prefixes; expected at least 1"),

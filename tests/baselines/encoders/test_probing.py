@@ -98,6 +98,35 @@ def test_a_core_by_steps_equals_torch_on_whole_sequences(layers, residual, dtype
             assert gradient.shape == reference.shape and torch.allclose(gradient, reference, atol=1e-5)
 
 
+def test_an_orthogonal_core_starts_with_orthogonal_matrices_and_open_forget_gates():
+    hidden, inputs = 5, 7
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        core = Core(inputs, hidden, 2, initial="orthogonal")
+    for size, layer in zip((inputs, hidden), core.parts[0].all_weights, strict=True):
+        of_inputs, recurrent, *biases = (each.detach().unflatten(0, (4, hidden)) for each in layer)
+        for gate in recurrent:
+            assert torch.allclose(gate @ gate.T, torch.eye(hidden), atol=1e-5)
+        limit = (6 / (hidden + size)) ** 0.5  # Xavier's, of the matrix of one gate
+        assert (of_inputs.abs().amax((1, 2)) <= limit).all() and (of_inputs.abs().amax((1, 2)) > 0.8 * limit).all()
+        total = sum(biases)
+        assert (total[1] == 1).all() and total[[0, 2, 3]].abs().max() < 1, "the second gate is the forget gate"
+
+
+def test_the_last_state_of_an_orthogonal_core_depends_on_the_first_step():
+    """The gradient to the first of 22 inputs, compared with that to the last."""
+    shares = {}
+    for initial in ("uniform", "orthogonal"):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            core, steps = Core(INPUTS, 32, 2, initial=initial), torch.randn(M, 22, INPUTS)
+        steps.requires_grad_()
+        (gradient,) = torch.autograd.grad(core.start()(steps)[0][:, -1].square().sum(), steps)
+        norms = gradient.norm(dim=(0, 2))
+        shares[initial] = norms[0] / norms[-1]
+    assert shares["uniform"] < 1e-3 < 0.01 < shares["orthogonal"], shares
+
+
 @pytest.mark.parametrize("options", FORMS)
 def test_native_and_batched_products_give_equal_embeddings_and_gradients(options):
     """Comparable as long as the same symbols are asked: their slope is that of the softmax."""
