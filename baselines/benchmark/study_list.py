@@ -138,7 +138,7 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             },
         ),
         "probing-languages": Study(
-            "what makes probing learn? Our form, with one part changed at a time, and the paper's, at 6,000 updates",
+            "what makes probing learn, at 6,000 updates? One part changed at a time, with two forms of initial weights",
             _LANGUAGES,
             seeds=3,
             splits=("train", "validation", "test", "ood"),
