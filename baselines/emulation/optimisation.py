@@ -42,7 +42,7 @@ class Optimisation:
     """Updates the parameters of several modules by AdamW.
 
     Attributes:
-        parameters: those of each part.
+        parameters: The parameters of each part, for clipping.
         optimizer: AdamW over the parameters of all parts, in their order.
     """
 

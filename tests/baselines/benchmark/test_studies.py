@@ -139,6 +139,16 @@ def test_files_that_cannot_be_compared_have_no_table(change, work, tmp_path):
         study_table(path.parent)
 
 
+@pytest.mark.parametrize("entry", ["losses", "history", "seconds"])
+def test_a_file_that_lacks_an_entry_is_refused(entry, work):
+    path = work.run(work.load(), work.jobs()[0], lambda update, loss: None)
+    result = json.loads(path.read_text())
+    del result[entry]
+    path.write_text(json.dumps(result))
+    with pytest.raises(FormatError, match="has no results of a study, or other files"):
+        study_table(path.parent)
+
+
 def test_a_study_needs_its_zoo_its_name_and_results(work, edited_zoo, tmp_path):
     with pytest.raises(UnknownNameError, match="Unknown study 'tin'; known: tiny"):
         study_of("tin")
