@@ -8,10 +8,11 @@ prepare_environment test
 
 ruff check .
 ruff format --check .
-# generation/, loaders/ and baselines/ become parts of rnn_zoos only by installation, so mypy and lint-imports need a copy.
-rm -rf build # with build/lib, where setuptools would keep modules that were renamed or deleted
-python -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
-cp pyproject.toml build/types/
+# generation/, loaders/ and baselines/ become parts of rnn_zoos only by installation, so mypy, lint-imports and mkdocs need
+# a copy in which they are. It is not installed: that would compile the native code once more.
+rm -rf build && mkdir -p build/types
+cp -r pyproject.toml rnn_zoos build/types/
+cp -r generation loaders baselines build/types/rnn_zoos/
 (cd build/types && mypy -p rnn_zoos && PYTHONPATH=. lint-imports --no-logo)
 # The site: a broken link, anchor or reference is a warning, and fails. Not --quiet: that would hide warnings from --strict.
 NO_MKDOCS_2_WARNING=1 mkdocs build --strict >build/site.log 2>&1 || { cat build/site.log; exit 1; }

@@ -98,6 +98,9 @@ def forbidden_imports(module: str, layers: list[list[str]]) -> list[str]:
 @pytest.mark.slow
 def test_the_wheel_contains_every_module_and_data_file(tmp_path):
     source = copy_tracked_files(tmp_path / "source")
+    setup = (source / "setup.py").read_text()
+    assert '"-O3"' in setup
+    (source / "setup.py").write_text(setup.replace('"-O3"', '"-O0"'))  # which files there are does not depend on it
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path), str(source)]
     subprocess.run(build, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, ZOOS
+from short_benchmark import shorten_benchmark
 
-from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark import presets
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.presets import preset_of
@@ -55,9 +56,7 @@ def _short_trainings() -> Iterator[None]:
     sizes = {**cpu.sizes, "interactive": {"hidden": 8, "steps": 3}}
     short = presets.Preset(dict.fromkeys(ZOOS, settings), EndToEndSettings(updates=2, hidden=5), sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presets, "PRESETS", {"cpu": short})
-        for module in (measurements, runner):
-            patch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+        shorten_benchmark(patch, {"cpu": short})
         yield
 
 

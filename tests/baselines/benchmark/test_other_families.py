@@ -9,8 +9,9 @@ import pytest
 import torch
 from conftest import generate_in_process
 from other_package import FAMILY, PRESET, install
+from short_benchmark import shorten_benchmark
 
-from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark import presets
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import read_results
@@ -62,9 +63,7 @@ def short(monkeypatch) -> presets.Preset:
     small = {"hidden": 8, "sequences": 2, "steps": 3}
     sizes = {**cpu.sizes, "interactive": small, "probegen": {**small, "latent": 4}}
     chosen = presets.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), sizes)
-    monkeypatch.setattr(presets, "PRESETS", {"cpu": chosen})
-    for module in (measurements, runner):
-        monkeypatch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+    shorten_benchmark(monkeypatch, {"cpu": chosen})
     return chosen
 
 

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from conftest import generate_in_process
+from short_benchmark import shorten_benchmark
 
-from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark import presets
 from rnn_zoos.baselines.benchmark.figures.draw import draw_results
 from rnn_zoos.baselines.benchmark.figures.transfers import transfers
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
@@ -222,9 +223,7 @@ def test_results_of_a_transfer_cannot_be_mixed_with_others(mixed, tmp_path, monk
     cpu = presets.PRESETS["cpu"]
     settings = replace(cpu.settings["formal-languages"], updates=2, evaluate_every=2, networks=4, hidden=8, layers=1)
     short = presets.Preset({"formal-languages": settings}, EndToEndSettings(updates=2, hidden=5), SMALL)
-    monkeypatch.setattr(presets, "PRESETS", {"cpu": short})
-    for module in (measurements, runner):
-        monkeypatch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+    shorten_benchmark(monkeypatch, {"cpu": short})
     transferred, plain = (load_data(mixed, transfer=name) for name in ("cells", None))
     path = run_encoder(transferred, "interactive", 0, "cpu", tmp_path / "cells")
     run_control(transferred, "weight statistics", tmp_path / "cells")

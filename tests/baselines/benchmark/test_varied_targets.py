@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import generate_in_process
+from short_benchmark import shorten_benchmark
 
-from rnn_zoos.baselines.benchmark import measurements, presets, runner
+from rnn_zoos.baselines.benchmark import presets
 from rnn_zoos.baselines.benchmark.figures.scores import scores as score_figure
 from rnn_zoos.baselines.benchmark.leaderboard import leaderboard
 from rnn_zoos.baselines.benchmark.result_files import group_by_zoo, read_results
@@ -154,9 +155,7 @@ def small_results(data: ZooData, out: Path, monkeypatch) -> Path:
     settings = replace(cpu.settings["sequential-mnist"], updates=2, evaluate_every=2, networks=4, sequences=1, hidden=8)
     names = ("formal-languages", "sequential-mnist")
     short = presets.Preset(dict.fromkeys(names, settings), EndToEndSettings(updates=2, hidden=5), {})
-    monkeypatch.setattr(presets, "PRESETS", {"cpu": short})
-    for module in (measurements, runner):
-        monkeypatch.setattr(module, "BOOTSTRAP_REPEATS", 3)
+    shorten_benchmark(monkeypatch, {"cpu": short})
     run_control(data, "hyperparameters only", out)
     return run_encoder(data, "statistics", 0, "cpu", out)
 
