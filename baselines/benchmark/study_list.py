@@ -31,7 +31,7 @@ def _non_interactive(**sizes: object) -> Variant:
 
 
 _PAPER = {"questions": "soft", "answers": "probabilities", "bos": False, "standardised": False}
-_ORTHOGONAL = {"initial_core": "orthogonal"}
+_UNIFORM, _ORTHOGONAL = {"initial_core": "uniform"}, {"initial_core": "orthogonal"}
 
 
 STUDIES: Mapping[str, Study] = MappingProxyType(
@@ -144,16 +144,16 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
             splits=("train", "validation", "test", "ood"),
             settings={"updates": 6000, "evaluate_every": 1000},
             variants={
-                "interactive": _interactive(),
-                "interactive-soft-questions": _interactive(questions="soft"),
-                "interactive-linear-answers": _interactive(answers="probabilities"),
-                "interactive-without-bos": _interactive(bos=False),
-                "interactive-unstandardised": _interactive(standardised=False),
-                "interactive-residual": _interactive(residual=True),
-                "interactive-residual-mlps": _interactive(residual=True, mlps=True),
-                "interactive-paper": _interactive(**_PAPER, residual=True, mlps=True),
-                "non-interactive": _non_interactive(),
-                "non-interactive-paper": _non_interactive(**_PAPER, residual=True, mlps=True),
+                "interactive": _interactive(**_UNIFORM),
+                "interactive-soft-questions": _interactive(**_UNIFORM, questions="soft"),
+                "interactive-linear-answers": _interactive(**_UNIFORM, answers="probabilities"),
+                "interactive-without-bos": _interactive(**_UNIFORM, bos=False),
+                "interactive-unstandardised": _interactive(**_UNIFORM, standardised=False),
+                "interactive-residual": _interactive(**_UNIFORM, residual=True),
+                "interactive-residual-mlps": _interactive(**_UNIFORM, residual=True, mlps=True),
+                "interactive-paper": _interactive(**_UNIFORM, **_PAPER, residual=True, mlps=True),
+                "non-interactive": _non_interactive(**_UNIFORM),
+                "non-interactive-paper": _non_interactive(**_UNIFORM, **_PAPER, residual=True, mlps=True),
                 "interactive-orthogonal": _interactive(**_ORTHOGONAL),
                 "interactive-orthogonal-soft-questions": _interactive(**_ORTHOGONAL, questions="soft"),
                 "interactive-orthogonal-linear-answers": _interactive(**_ORTHOGONAL, answers="probabilities"),
@@ -175,7 +175,9 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
                 "interactive-sigmoid": _interactive(questions="sigmoid"),
                 "interactive-probabilities": _interactive(answers="probabilities"),
                 "interactive-unstandardised": _interactive(standardised=False),
+                "interactive-orthogonal": _interactive(**_ORTHOGONAL),
                 "non-interactive": _non_interactive(),
+                "non-interactive-orthogonal": _non_interactive(**_ORTHOGONAL),
             },
         ),
         "low-data-languages": Study(
