@@ -10,6 +10,7 @@ from documents import CARD, DOCUMENTS, PROSE, TEXT, table_rows
 from typer.testing import CliRunner
 
 from rnn_zoos import Architecture
+from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.encoders.registry import usable_encoders
 from rnn_zoos.cli.app import app
 from rnn_zoos.families.columns import PLAN_COLUMNS
@@ -20,8 +21,8 @@ from rnn_zoos.generation.measuring.architecture_speed import LAYERS, UNITS
 from rnn_zoos.networks.architecture import GATES
 
 RESULTS = "generation/results"
-BENCHMARK = ROOT / "baselines" / "results" / "cpu"
-BENCHMARKED = [folder for folder in sorted(BENCHMARK.parent.glob("*/*")) if folder.is_dir()]  # results of a zoo each
+BENCHMARK = ROOT / "baselines" / "results"
+BENCHMARKED = [folder for folder in sorted(BENCHMARK.glob("*/*")) if folder.is_dir()]  # results of a zoo each
 STUDIES = [folder for folder in sorted((ROOT / "baselines" / "studies").iterdir()) if folder.is_dir()]
 TRAINERS = {
     "bare": "bare torch loop, one process with default threads",
@@ -239,6 +240,15 @@ def test_every_table_made_by_a_command_is_what_the_command_prints(monkeypatch):
     assert {f"study {study.name}" for study in STUDIES} == {name for name in shown if name.startswith("study")}
     for path, text in DOCUMENTS.items():
         assert text == tables["filled"](text, printed), path
+
+
+def test_the_results_on_the_copy_have_the_sizes_that_the_preset_has_now():
+    """As docs/results/languages.md says."""
+    paths = sorted((BENCHMARK / "cpu-copy" / "formal-languages").glob("*.json"))
+    assert paths
+    for path in paths:
+        result = json.loads(path.read_text())
+        assert result["sizes"] == preset_of("cpu").sizes_of(result["encoder"], result["zoo"]["name"]), path
 
 
 def printed(command):

@@ -4,10 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.command import run_command
+from command import run_command
+from conftest import ROOT
 
 from rnn_zoos.baselines.benchmark import study_list
 from rnn_zoos.baselines.benchmark.figures.studies import _by_training_runs, _dots, _during_training, draw_study
+from rnn_zoos.baselines.benchmark.presets import preset_of
 from rnn_zoos.baselines.benchmark.schedule import make_results
 from rnn_zoos.baselines.benchmark.studies import Study, StudyRuns, Variant, read_study, study_of, study_table
 from rnn_zoos.errors import FormatError, PlanMismatchError, UnknownNameError
@@ -48,6 +50,18 @@ def test_every_variant_and_seed_has_a_file_and_the_table_has_their_means(work):
         work.out / "tiny"
     )
     assert not list((work.out / "tiny").glob("*.0/")), "checkpoints are deleted"
+
+
+def test_the_stored_trainings_of_probing_are_those_of_the_variants():
+    """Otherwise the study could not be resumed, and its table would not be of what the command trains."""
+    name = "probing-languages"
+    study = study_of(name)
+    stored = [json.loads(path.read_text()) for path in (ROOT / "baselines" / "studies" / name).glob("*.json")]
+    assert {result["variant"] for result in stored} == set(study.variants)
+    for result in stored:
+        variant = study.variants[result["variant"]]
+        sizes = {**preset_of("cpu").sizes_of(variant.encoder, study.zoo), **variant.sizes}
+        assert (result["encoder"], result["sizes"]) == (variant.encoder, sizes), result["variant"]
 
 
 def drawn_points(figure):
